@@ -1,0 +1,1 @@
+"""What the monitor and the creator share: contract, client, store, announcements and the core."""

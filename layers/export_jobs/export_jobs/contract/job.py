@@ -1,0 +1,202 @@
+"""What the service answers: jobs and pages of jobs, in every spelling that Adobe has published.
+
+Only `id` and `status` are required of a job. Any other field that is missing or unreadable is
+`None`, and unknown fields are kept (`model_extra`), so a change at the service costs us one detail
+and not our sight. Source: `docs/contract.md`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic.alias_generators import to_camel
+
+FINAL_STATUSES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
+"""A job in one of these has ended. Any other status, also an unknown one, means it is still open."""
+
+_T = TypeVar("_T")
+
+
+def _none_if_unreadable(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+def _empty_if_unreadable(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError:
+        return []
+
+
+def _as_list(value: Any) -> Any:
+    """One object, or one string, where a list is expected is read as a list of one."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, dict | str) else value
+
+
+def _as_text(value: Any) -> Any:
+    """Identifiers are numbers in every example but opaque by contract: they are kept as text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+Lenient = Annotated[_T | None, WrapValidator(_none_if_unreadable)]
+ListOrOne = Annotated[list[_T], WrapValidator(_empty_if_unreadable), BeforeValidator(_as_list)]
+Identifier = Annotated[str, BeforeValidator(_as_text), Field(min_length=1, max_length=256)]
+EpochMs = Annotated[int, Field(ge=0, lt=10**14)]
+"""Milliseconds since 1970-01-01 UTC."""
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True
+    )
+
+
+class Batch(_Answer):
+    """One batch of a job exported with `segmentPerBatch`."""
+
+    segment_id: Lenient[Identifier] = None
+    segment_ns: Lenient[str] = None
+    status: ListOrOne[str] = []
+    batch_id: Lenient[Identifier] = None
+
+
+class Destination(_Answer):
+    """Where a job exports to: one batch in all (`batch_id`), or one a segment (`batches`)."""
+
+    dataset_id: Lenient[Identifier] = Field(
+        default=None, validation_alias=AliasChoices("datasetId", "dataSetId", "dataset_id")
+    )
+    segment_per_batch: Lenient[bool] = None
+    batch_id: Lenient[Identifier] = None
+    batches: ListOrOne[Batch] = []
+
+    @property
+    def batch_ids(self) -> list[str]:
+        """Every batch the job writes, in the order given."""
+        listed = [batch.batch_id for batch in self.batches if batch.batch_id]
+        return listed or ([self.batch_id] if self.batch_id else [])
+
+
+class Schema(_Answer):
+    name: Lenient[str] = None
+
+
+class Segment(_Answer):
+    """A segment (audience) that a job exports; `status` says which of its members."""
+
+    segment_id: Lenient[Identifier] = None
+    segment_ns: Lenient[str] = None
+    status: ListOrOne[str] = []
+
+
+class Filter(_Answer):
+    segments: ListOrOne[Segment] = []
+
+
+class MergePolicy(_Answer):
+    id: Lenient[Identifier] = None
+    version: Lenient[int] = None
+
+
+class JobError(_Answer):
+    """One error of a job. A SUCCEEDED job may carry some too."""
+
+    code: Lenient[Identifier] = None
+    msg: Lenient[str] = None
+    call_stack: Lenient[str] = None
+
+
+class Timing(_Answer):
+    """A span, in epoch milliseconds and milliseconds; a new job has its start only."""
+
+    start_time_in_ms: Lenient[EpochMs] = None
+    end_time_in_ms: Lenient[EpochMs] = None
+    total_time_in_ms: Lenient[int] = None
+
+
+class Metrics(_Answer):
+    total_time: Lenient[Timing] = None
+    profile_export_time: Lenient[Timing] = None
+    total_exported_profile_counter: Lenient[int] = None
+    exported_profile_by_namespace_counter: Lenient[dict[str, int]] = None
+
+
+class Job(_Answer):
+    """An export job as the service shows it.
+
+    `creation_time` and `update_time` are epoch milliseconds of the service's clock.
+    `request_id` is the service's id of the request that created the job.
+    """
+
+    id: Identifier
+    status: Annotated[str, Field(min_length=1, max_length=64)]
+    job_type: Lenient[str] = None
+    destination: Lenient[Destination] = None
+    fields_: Lenient[str] = Field(default=None, alias="fields")
+    schema_: Lenient[Schema] = Field(default=None, alias="schema")
+    filter: Lenient[Filter] = None
+    merge_policy: Lenient[MergePolicy] = None
+    profile_instance_id: Lenient[str] = None
+    ims_org_id: Lenient[str] = None
+    errors: ListOrOne[JobError] = []
+    metrics: Lenient[Metrics] = None
+    creation_time: Lenient[EpochMs] = None
+    update_time: Lenient[EpochMs] = None
+    request_id: Lenient[Identifier] = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL_STATUSES
+
+
+class Link(_Answer):
+    next: Lenient[str] = None
+
+
+def _readable_jobs(value: Any) -> Any:
+    """The records that can be read as jobs; the others are counted by `JobPage.unreadable`."""
+    if not isinstance(value, list):
+        return value
+    jobs = []
+    for record in value:
+        try:
+            jobs.append(Job.model_validate(record))
+        except ValidationError:
+            continue
+    return jobs
+
+
+class JobPage(_Answer):
+    """A page of jobs, newest first. `link.next` leads to the next one; it is empty on the last."""
+
+    records: Annotated[list[Job], BeforeValidator(_readable_jobs)]
+    link: Lenient[Link] = None
+    unreadable: int = 0
+    """Records without a readable `id` and `status`. They are skipped, and said so in a metric."""
+
+    @classmethod
+    def from_answer(cls, body: Any) -> JobPage:
+        """Reads a decoded body. Raises pydantic's ValidationError when it is no page at all."""
+        page = cls.model_validate(body)
+        return page.model_copy(update={"unreadable": len(body["records"]) - len(page.records)})
+
+    @property
+    def next_link(self) -> str | None:
+        return (self.link.next or None) if self.link else None
