@@ -222,7 +222,7 @@ def parse_create_request(body: Any) -> CreateExportJob:
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[FieldProblem]:
-    """pydantic's findings in the words of the wire format, with the nearest known field's name."""
+    """Pydantic's findings in the words of the wire format, with the nearest known field's name."""
     return [
         FieldProblem(_path(found["loc"]) or "(body)", _message(dict(found), model))
         for found in error.errors(include_url=False, include_context=True)

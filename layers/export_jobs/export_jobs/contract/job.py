@@ -7,6 +7,7 @@ and not our sight. Source: `docs/contract.md`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -170,33 +171,50 @@ class Link(_Answer):
     next: Lenient[str] = None
 
 
-def _readable_jobs(value: Any) -> Any:
-    """The records that can be read as jobs; the others are counted by `JobPage.unreadable`."""
-    if not isinstance(value, list):
-        return value
-    jobs = []
-    for record in value:
-        try:
-            jobs.append(Job.model_validate(record))
-        except ValidationError:
-            continue
-    return jobs
+class PageInfo(_Answer):
+    """How a page was made: sorted by creation time, newest first."""
+
+    sort_field: Lenient[str] = None
+    sort: Lenient[str] = None
+    page_offset: Lenient[str] = None
+    page_size: Lenient[int] = None
 
 
-class JobPage(_Answer):
-    """A page of jobs, newest first. `link.next` leads to the next one; it is empty on the last."""
-
-    records: Annotated[list[Job], BeforeValidator(_readable_jobs)]
+class _PageAnswer(_Answer):
+    records: list[Any]
+    page: Lenient[PageInfo] = None
     link: Lenient[Link] = None
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """A page of jobs, newest first."""
+
+    records: tuple[Job, ...]
+    page: PageInfo | None = None
+    next_link: str | None = None
+    """As the service gave it; None on the last page."""
+    next_cursor: str | None = None
+    """The `offset` of the next page, where the client has found the link safe to follow."""
     unreadable: int = 0
     """Records without a readable `id` and `status`. They are skipped, and said so in a metric."""
 
     @classmethod
     def from_answer(cls, body: Any) -> JobPage:
         """Reads a decoded body. Raises pydantic's ValidationError when it is no page at all."""
-        page = cls.model_validate(body)
-        return page.model_copy(update={"unreadable": len(body["records"]) - len(page.records)})
+        answer = _PageAnswer.model_validate(body)
+        jobs = []
+        for record in answer.records:
+            try:
+                jobs.append(Job.model_validate(record))
+            except ValidationError:
+                continue
+        return cls(
+            records=tuple(jobs),
+            page=answer.page,
+            next_link=(answer.link.next or None) if answer.link else None,
+            unreadable=len(answer.records) - len(jobs),
+        )
 
-    @property
-    def next_link(self) -> str | None:
-        return (self.link.next or None) if self.link else None
+    def continuing_at(self, cursor: str | None) -> JobPage:
+        return replace(self, next_cursor=cursor)

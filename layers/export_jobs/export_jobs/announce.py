@@ -1,0 +1,125 @@
+"""Publishing events to the two sinks: EventBridge for machines, SNS for people.
+
+Both take ten events a call and may take some and refuse others. What counts as delivered is what
+the service confirmed; everything else is published again later, under the same `eventId`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from export_jobs.core.records import SOURCE, Event, Sink
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_sns import SNSClient
+
+logger = logging.getLogger(__name__)
+
+MAX_ENTRIES = 10
+MAX_CALL_BYTES = 240_000
+"""Both services take 256 KB a call, names and attributes included."""
+
+
+class Announcer:
+    """Publishes to the bus and the topic. The clients are made when the first event needs them."""
+
+    def __init__(
+        self,
+        *,
+        events: Callable[[], EventBridgeClient],
+        sns: Callable[[], SNSClient],
+        bus_name: str,
+        topic_arn: str,
+    ) -> None:
+        self._events = events
+        self._sns = sns
+        self._bus_name = bus_name
+        self._topic_arn = topic_arn
+
+    def publish(self, events: Sequence[Event], sink: Sink) -> frozenset[str]:
+        """The ids of the events that surely arrived; the others may be published again."""
+        send = self._to_bus if sink == "bus" else self._to_topic
+        arrived: set[str] = set()
+        for batch in _batches(events, _bus_entry if sink == "bus" else _topic_entry):
+            try:
+                arrived |= send(batch)
+            except (ClientError, BotoCoreError) as error:
+                logger.warning("%d events did not reach the %s: %s", len(batch), sink, error)
+        return frozenset(arrived)
+
+    def _to_bus(self, batch: list[tuple[Event, dict[str, Any]]]) -> set[str]:
+        entries = [{**entry, "EventBusName": self._bus_name} for _, entry in batch]
+        answer = self._events().put_events(Entries=entries)  # type: ignore[arg-type]  # built by hand
+        arrived = set()
+        for (event, _), result in zip(batch, answer["Entries"], strict=True):
+            if result.get("ErrorCode"):
+                logger.warning("the bus refused event %s: %s", event.id, result)
+            else:
+                arrived.add(event.id)
+        return arrived
+
+    def _to_topic(self, batch: list[tuple[Event, dict[str, Any]]]) -> set[str]:
+        entries = [{**entry, "Id": str(position)} for position, (_, entry) in enumerate(batch)]
+        answer = self._sns().publish_batch(
+            TopicArn=self._topic_arn,
+            PublishBatchRequestEntries=entries,  # type: ignore[arg-type]  # built by hand
+        )
+        for refused in answer.get("Failed", []):
+            logger.warning("the topic refused an event: %s", refused)
+        return {batch[int(done["Id"])][0].id for done in answer.get("Successful", [])}
+
+
+def _bus_entry(event: Event) -> dict[str, Any]:
+    return {
+        "Source": SOURCE,
+        "DetailType": event.type,
+        "Detail": json.dumps(event.detail, ensure_ascii=False),
+    }
+
+
+def _topic_entry(event: Event) -> dict[str, Any]:
+    from export_jobs.messages import email, subject  # noqa: PLC0415  only when people are told
+
+    detail = event.detail
+    attributes = {
+        "eventType": event.type,
+        "status": detail.get("status"),
+        "outcome": detail.get("outcome"),
+        "sandboxName": detail.get("sandboxName"),
+        "datasetId": detail.get("datasetId"),
+    }
+    as_json = json.dumps({"detail-type": event.type, "detail": detail}, ensure_ascii=False)
+    return {
+        "Subject": subject(event),
+        "MessageStructure": "json",
+        "Message": json.dumps({"default": as_json, "email": email(event)}, ensure_ascii=False),
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": value}
+            for name, value in attributes.items()
+            if value
+        },
+    }
+
+
+def _batches(
+    events: Sequence[Event], entry_of: Callable[[Event], dict[str, Any]]
+) -> Iterator[list[tuple[Event, dict[str, Any]]]]:
+    """The entries in batches that one call takes, by number and by size."""
+    batch: list[tuple[Event, dict[str, Any]]] = []
+    size = 0
+    for event in events:
+        entry = entry_of(event)
+        entry_size = len(json.dumps(entry, ensure_ascii=False).encode())
+        if batch and (len(batch) == MAX_ENTRIES or size + entry_size > MAX_CALL_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append((event, entry))
+        size += entry_size
+    if batch:
+        yield batch

@@ -1,0 +1,32 @@
+"""A typed client of the Segmentation Service's `/export/jobs`, and of IMS for its tokens."""
+
+from export_jobs.client.credentials import Credentials, SecretUnreadable
+from export_jobs.client.errors import (
+    BadCredentials,
+    Forbidden,
+    NotFound,
+    NotUnderstood,
+    OutcomeUnknown,
+    Refused,
+    RetryLater,
+    SegmentationError,
+)
+from export_jobs.client.segmentation import SegmentationClient
+from export_jobs.client.tokens import ImsTokens
+from export_jobs.client.transport import Transport
+
+__all__ = [
+    "BadCredentials",
+    "Credentials",
+    "Forbidden",
+    "ImsTokens",
+    "NotFound",
+    "NotUnderstood",
+    "OutcomeUnknown",
+    "Refused",
+    "RetryLater",
+    "SecretUnreadable",
+    "SegmentationClient",
+    "SegmentationError",
+    "Transport",
+]

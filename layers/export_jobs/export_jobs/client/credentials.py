@@ -1,0 +1,40 @@
+"""The secret that lets us in: an Adobe OAuth server-to-server credential."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from export_jobs.client.errors import BadCredentials
+
+
+class SecretUnreadable(BadCredentials):
+    """The secret is not the JSON object it has to be. Names what is missing, never a value."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An OAuth server-to-server credential of an Adobe Developer Console project."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    org_id: str
+    scopes: str
+
+    @classmethod
+    def from_secret(cls, text: str) -> Credentials:
+        """Reads the JSON text of the secret. Raises SecretUnreadable."""
+        try:
+            secret = json.loads(text)
+        except ValueError:
+            raise SecretUnreadable("the secret's value is not JSON") from None
+        names = ("clientId", "clientSecret", "orgId", "scopes")
+        values = [secret.get(name) if isinstance(secret, dict) else None for name in names]
+        missing = [
+            name
+            for name, value in zip(names, values, strict=True)
+            if not isinstance(value, str) or not value.strip()
+        ]
+        if missing:
+            raise SecretUnreadable(f"the secret lacks {', '.join(missing)} (non-empty strings)")
+        return cls(*(str(value).strip() for value in values))

@@ -1,0 +1,42 @@
+"""How a call can fail, each kind saying what to do. No message ever holds a token or a secret."""
+
+from __future__ import annotations
+
+
+class SegmentationError(Exception):
+    """A call to the Segmentation service or to IMS did not end well. Catch a subclass to decide."""
+
+
+class RetryLater(SegmentationError):
+    """Surely not done, and worth another try: throttled, overloaded, out of reach.
+
+    `retry_after_s` is what the service asked for, in seconds, or None if it did not say.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class OutcomeUnknown(SegmentationError):
+    """A create call was sent and its answer was lost: the job may exist. Look before trying again."""
+
+
+class BadCredentials(SegmentationError):
+    """IMS refuses the client, or the service its fresh token. Mend the secret; then try again."""
+
+
+class Forbidden(SegmentationError):
+    """The API key, the organisation or a permission is wrong. Mend it in Adobe's consoles."""
+
+
+class NotFound(SegmentationError):
+    """There is no such job in this organisation and sandbox."""
+
+
+class Refused(SegmentationError):
+    """The service refuses this request for good; the message says why."""
+
+
+class NotUnderstood(SegmentationError):
+    """The answer is not one this client can read, or not one it may follow."""

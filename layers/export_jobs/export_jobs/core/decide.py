@@ -1,0 +1,251 @@
+"""What a sweep makes of what it saw: functions of (known, observed, now), without any I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from export_jobs.contract import Job
+from export_jobs.core import events
+from export_jobs.core.events import Past
+from export_jobs.core.fingerprints import made_by, status_fingerprint
+from export_jobs.core.records import VANISHED, Attempt, Event, JobRecord, Owed, SandboxState, Sink
+
+MISSES_TO_VANISH = 2
+MAX_SEEN = 10_000
+"""Fingerprints kept in a sandbox's state: 80 KB of its item at the most, 1 KB as a rule."""
+MAX_OWED = 6
+"""With so many events of a job undelivered, its delays are not announced on top."""
+
+_ORDER_OF_LIFE = {"NEW": 0, "QUEUED": 1, "PROCESSING": 2, "CANCELLING": 3}
+_FINAL_ORDER = 4
+
+
+@dataclass(frozen=True)
+class DelayPolicy:
+    """When an open job is late: limits and the repeat window in milliseconds."""
+
+    limit_ms: int = 150 * 60_000
+    repeat_ms: int = 60 * 60_000
+    by_dataset_ms: Mapping[str, int] = field(default_factory=dict)
+
+    def limit_for(self, dataset_id: str | None) -> int:
+        return self.by_dataset_ms.get(dataset_id or "", self.limit_ms)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How one deployment wants its sandboxes watched. `lease_ms` is a run's longest life."""
+
+    delays: DelayPolicy = DelayPolicy()
+    topic_events: Literal["notable", "all"] = "notable"
+    overlap_ms: int = 15 * 60_000
+    first_lookback_ms: int = 7 * 24 * 3_600_000
+    lease_ms: int = 6 * 60_000
+
+
+def observe(
+    record: JobRecord | None,
+    job: Job,
+    *,
+    sandbox: str,
+    policy: Policy,
+    attempts: Sequence[Attempt] = (),
+    past: Mapping[str, Past] | None = None,
+    now: int,
+) -> JobRecord | None:
+    """The record after seeing `job`, owing the events of what changed; None when nothing did."""
+    known = record or _first_record(job, sandbox, attempts)
+    seen = _with_status(known, job, policy, past or {}, now)
+    seen = _with_delay(seen or known, job, policy, past or {}, now) or seen
+    if seen is None and known.misses:
+        seen = replace(known, misses=0)
+    return replace(seen, touched_at=now) if seen else None
+
+
+def miss(record: JobRecord, *, policy: Policy, now: int) -> JobRecord:
+    """The record after the service answered 404 for an open job; at the second time it vanished."""
+    missed = replace(record, misses=record.misses + 1, touched_at=now)
+    if missed.misses < MISSES_TO_VANISH:
+        return missed
+    gone = replace(missed, status=VANISHED, final=True, sequence=record.sequence + 1)
+    event = events.vanished(gone, previous_status=record.status, now=now)
+    return _owing(gone, event, policy)
+
+
+def record_silently(job: Job, *, sandbox: str, now: int) -> JobRecord:
+    """The record of a job that was final before the first sweep: known, and not announced."""
+    return replace(_described(_first_record(job, sandbox, ()), job, now), touched_at=now)
+
+
+def is_stale(record: JobRecord, job: Job) -> bool:
+    """Whether the listing shows an older state of the job than the one on record.
+
+    A later `updateTime` is always news. Without one, only a step forward in a job's life is: a
+    listing that lags must not reopen a job.
+    """
+    if record.status is None:
+        return False
+    times = (record.update_time, job.update_time)
+    if None not in times and times[0] != times[1]:
+        return bool(times[0] > times[1])  # type: ignore[operator]  # neither is None here
+    shown = _place_in_life(job.status, final=job.is_final)
+    recorded = _place_in_life(record.status, final=record.final)
+    both_known = {job.status, record.status} <= _ORDER_OF_LIFE.keys()
+    return shown < recorded or (shown == recorded and (record.final or both_known))
+
+
+def listing_reaches_back_to(state: SandboxState, *, complete_at: int, overlap_ms: int) -> int:
+    """The creation time down to which a listing has to be read, whatever jobs are open.
+
+    That is the watermark; and further back, jobs that may have appeared late since the last sweep
+    that saw everything (at `complete_at`, or when the state was written).
+    """
+    return min(state.watermark, max(state.swept_at, complete_at) - overlap_ms)
+
+
+def needs_record(job: Job, state: SandboxState, *, back_to: int) -> bool:
+    """Whether a listed job that is not among the open ones may be news.
+
+    An open one always is. A final one is unless it was seen, or lies before all that the last
+    sweeps covered: the part of the listing they read, and what a listing has to reach back to.
+    """
+    if not job.is_final:
+        return True
+    created = job.creation_time or 0
+    covered_from = min(state.seen_from, back_to)
+    return created >= covered_from and status_fingerprint(job.id, job.status) not in state.seen
+
+
+def pages_worth_reading(unmet: Sequence[int], *, reach: int, span_per_page: float) -> int:
+    """How many more pages to read before looking up by id what is still unmet.
+
+    `unmet` holds the creation times of open jobs older than `reach`, the oldest time listed so far.
+    A page costs one call and so does a look-up; how far a page goes back is judged by the ones read.
+    """
+    if not unmet or span_per_page <= 0:
+        return 0
+    ages = sorted(max(1, math.ceil((reach - created) / span_per_page)) for created in unmet)
+    best_pages, best_cost = 0, len(ages)
+    for met, pages in enumerate(ages, start=1):
+        cost = pages + len(ages) - met
+        if cost < best_cost:
+            best_pages, best_cost = pages, cost
+    return best_pages
+
+
+def advance(
+    state: SandboxState | None,
+    listed: Iterable[Job],
+    *,
+    sandbox: str,
+    watermark: int,
+    oldest: int,
+    now: int,
+) -> SandboxState:
+    """The state after everything in `listed`, down to creation time `oldest`, was recorded."""
+    finals = sorted(
+        (job for job in listed if job.is_final), key=lambda job: -(job.creation_time or 0)
+    )
+    kept = finals[:MAX_SEEN]
+    seen_from = oldest if len(kept) == len(finals) else (kept[-1].creation_time or 0)
+    return replace(
+        state or SandboxState(sandbox=sandbox, watermark=watermark),
+        watermark=max(watermark, state.watermark if state else 0),
+        seen_from=seen_from,
+        swept_at=now,
+        blind_since=0,
+        seen=frozenset(status_fingerprint(job.id, job.status) for job in kept),
+    )
+
+
+def can_publish(record: JobRecord, *, policy: Policy, now: int) -> bool:
+    """Whether what is owed is ours to publish: nobody is at it, or who was must have died."""
+    return bool(record.owed) and now - record.leased_at >= policy.lease_ms
+
+
+def delivered(record: JobRecord, reached: Mapping[str, frozenset[Sink]], *, now: int) -> JobRecord:
+    """The record with what was delivered settled. `reached` maps event ids to sinks reached."""
+    remaining = []
+    for owed in record.owed:
+        sinks = owed.sinks - reached.get(owed.event.id, frozenset())
+        if sinks:
+            remaining.append(replace(owed, sinks=sinks))
+    return replace(record, owed=tuple(remaining), leased_at=0, touched_at=now)
+
+
+def _first_record(job: Job, sandbox: str, attempts: Sequence[Attempt]) -> JobRecord:
+    maker = next((attempt for attempt in attempts if made_by(attempt, job)), None)
+    return JobRecord(
+        sandbox=sandbox,
+        job_id=job.id,
+        creation_time=job.creation_time or 0,
+        request_key=maker.request_key if maker else None,
+        correlation_id=maker.correlation_id if maker else None,
+    )
+
+
+def _with_status(
+    known: JobRecord, job: Job, policy: Policy, past: Mapping[str, Past], now: int
+) -> JobRecord | None:
+    if known.status == job.status or is_stale(known, job):
+        return None
+    changed = replace(_described(known, job, now), sequence=known.sequence + 1)
+    event = events.state_change(
+        changed,
+        job,
+        previous_status=known.status,
+        past=past.get(changed.dataset_id or "", Past()),
+        now=now,
+    )
+    return _owing(changed, event, policy)
+
+
+def _described(known: JobRecord, job: Job, now: int) -> JobRecord:
+    metrics = job.metrics
+    return replace(
+        known,
+        status=job.status,
+        final=job.is_final,
+        update_time=job.update_time,
+        org_id=job.ims_org_id or known.org_id,
+        dataset_id=job.destination.dataset_id if job.destination else known.dataset_id,
+        duration_ms=events.duration_ms(job, now) if job.is_final else None,
+        profiles_exported=metrics.total_exported_profile_counter if metrics else None,
+        misses=0,
+    )
+
+
+def _with_delay(
+    known: JobRecord, job: Job, policy: Policy, past: Mapping[str, Past], now: int
+) -> JobRecord | None:
+    if known.final or not known.creation_time or len(known.owed) >= MAX_OWED:
+        return None
+    if known.status != job.status:  # a listing that lags is no ground for a delay
+        return None
+    limit = policy.delays.limit_for(known.dataset_id)
+    over = now - known.creation_time - limit
+    due = 0 if over < 0 else 1 + over // policy.delays.repeat_ms
+    if due <= known.delays:
+        return None
+    late = replace(known, delays=due, sequence=known.sequence + 1)
+    event = events.delayed(
+        late,
+        job,
+        limit_ms=limit,
+        past=past.get(late.dataset_id or "", Past()),
+        now=now,
+    )
+    return _owing(late, event, policy)
+
+
+def _owing(record: JobRecord, event: Event, policy: Policy) -> JobRecord:
+    owed = Owed(event, events.sinks_of(event, topic_events=policy.topic_events))
+    return replace(record, owed=(*record.owed, owed))
+
+
+def _place_in_life(status: str, *, final: bool) -> int:
+    """Where in its life a status stands. One we do not know is taken for work in progress."""
+    return _FINAL_ORDER if final else _ORDER_OF_LIFE.get(status, _ORDER_OF_LIFE["PROCESSING"])

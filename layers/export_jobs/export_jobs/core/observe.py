@@ -1,0 +1,127 @@
+"""The first half of a sweep: what the service shows of a sandbox's jobs, in as few calls as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from export_jobs.client.errors import NotFound, SegmentationError
+from export_jobs.contract import Job, JobPage
+from export_jobs.core import decide
+from export_jobs.core.concurrently import each
+from export_jobs.core.ports import JobApi
+from export_jobs.core.records import JobRecord
+
+
+@dataclass
+class Observation:
+    """What the service showed: jobs listed or looked up, by id, and how far back that reached."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    """Open jobs that the service answered 404 for."""
+    newest: int = 0
+    reach: int = 0
+    """Creation time of the oldest job listed; 0 when the listing was read to its end."""
+    complete: bool = False
+    """The listing was read as far back as it had to be."""
+    pages: int = 0
+    lookups: int = 0
+    unreadable: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def add_page(self, page: JobPage) -> bool:
+        """Takes a page in. Returns whether it brought any job that was not shown before."""
+        known = len(self.jobs)
+        self.pages += 1
+        self.unreadable += page.unreadable
+        for job in page.records:
+            shown = self.jobs.get(job.id)
+            if shown is None or (job.update_time or 0) > (shown.update_time or 0):
+                self.jobs[job.id] = job
+        times = [job.creation_time for job in page.records if job.creation_time]
+        if times:
+            self.newest = max(self.newest, *times)
+            self.reach = min(self.reach or times[0], *times)
+        return len(self.jobs) > known
+
+
+class Observer:
+    """Observes sandboxes through the API, within the time left."""
+
+    def __init__(
+        self, api: JobApi, *, page_size: int, workers: int, out_of_time: Callable[[], bool]
+    ) -> None:
+        self._api = api
+        self._page_size = page_size
+        self._workers = workers
+        self._out_of_time = out_of_time
+
+    def first_page(self, sandbox: str) -> JobPage:
+        """The newest jobs. Raises SegmentationError."""
+        return self._api.list_jobs(sandbox, limit=self._page_size)
+
+    def observe(
+        self, sandbox: str, first_page: JobPage, open_jobs: Iterable[JobRecord], *, back_to: int
+    ) -> Observation:
+        """Reads on from the first page until `back_to` and until every open job has been met.
+
+        The open jobs that further pages would not show more cheaply are looked up by id, and so
+        are those that the listing left out. Trouble ends in `problems`, with what was seen kept.
+        """
+        seen = Observation()
+        watched = [record for record in open_jobs if not record.final]
+        self._list(sandbox, first_page, watched, back_to, seen)
+        unmet = [record for record in watched if record.job_id not in seen.jobs]
+        each(lambda record: self._look_up(record, seen), unmet, workers=self._workers)
+        return seen
+
+    def _list(
+        self,
+        sandbox: str,
+        page: JobPage,
+        watched: list[JobRecord],
+        back_to: int,
+        seen: Observation,
+    ) -> None:
+        seen.add_page(page)
+        while page.next_cursor:
+            if 0 < seen.reach < back_to:
+                seen.complete = True
+                if not _another_page_pays(watched, seen):
+                    return
+            if self._out_of_time():
+                seen.problems.append("no time left to list back to where the last sweep was")
+                return
+            try:
+                page = self._api.list_jobs(sandbox, limit=self._page_size, cursor=page.next_cursor)
+            except SegmentationError as error:
+                seen.problems.append(f"can't list further: {error}")
+                return
+            if not seen.add_page(page):
+                seen.problems.append("the listing goes in circles: a page brought no new job")
+                return
+        seen.complete = True
+        seen.reach = 0
+
+    def _look_up(self, record: JobRecord, seen: Observation) -> None:
+        if self._out_of_time():
+            seen.problems.append(f"no time left to look up job {record.job_id}")
+            return
+        seen.lookups += 1
+        try:
+            seen.jobs[record.job_id] = self._api.get_job(record.sandbox, record.job_id)
+        except NotFound:
+            seen.missing.add(record.job_id)
+        except SegmentationError as error:
+            seen.problems.append(f"can't look up job {record.job_id}: {error}")
+
+
+def _another_page_pays(watched: list[JobRecord], seen: Observation) -> bool:
+    older = [
+        record.creation_time
+        for record in watched
+        if record.creation_time < seen.reach and record.job_id not in seen.jobs
+    ]
+    span = (seen.newest - seen.reach) / seen.pages
+    return decide.pages_worth_reading(older, reach=seen.reach, span_per_page=span) > 0

@@ -1,0 +1,445 @@
+"""A sweep: one pass over one sandbox. Observe, record what is owed, announce it, settle.
+
+The order of the steps carries the promises (docs/guarantees.md):
+
+- The first page is read *before* the table. So every job in it that a request of ours created has
+  its attempt, or its link, in the table by the time we look.
+- A transition is recorded together with the event it owes, before anything is published, and only
+  if nobody else wrote in between: overlapping sweeps announce once, and a crash leaves a debt.
+- The watermark moves only past jobs that are recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from export_jobs.client.errors import SegmentationError
+from export_jobs.contract import Job
+from export_jobs.core import decide
+from export_jobs.core.concurrently import each
+from export_jobs.core.decide import Policy
+from export_jobs.core.events import Past
+from export_jobs.core.observe import Observation, Observer
+from export_jobs.core.ports import Announcer, JobApi, JobTable, RecordChanged, TableUnavailable
+from export_jobs.core.records import Event, JobRecord, SandboxRecord, SandboxState, Sink
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 100
+"""Jobs taken from recording to settlement before the time left is looked at again."""
+RECORD_TRIES = 4
+MAX_RECORDED_SILENTLY = 1_000
+SINKS: tuple[Sink, ...] = ("bus", "topic")
+
+
+@dataclass
+class SweepReport:
+    """What a sweep did, for logs and metrics. `problems` is empty after a good sweep."""
+
+    sandbox: str
+    pages: int = 0
+    lookups: int = 0
+    unreadable: int = 0
+    """Records of the listing that no job could be read from."""
+    open_jobs: int = 0
+    changes: int = 0
+    """Jobs that had something new on record."""
+    published: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SINKS, 0))
+    oldest_owed_ms: int = 0
+    """For how long the oldest event has been waiting to be delivered."""
+    blind_ms: int = 0
+    """For how long no sweep of this sandbox has succeeded."""
+    unfinished: bool = False
+    """Stopped for lack of time; the next sweep goes on."""
+    problems: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    """What this sweep delivered to the bus."""
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A job that may have something to record or to publish.
+
+    Without `job`, it is either `missing` (the service answered 404) or was not asked for.
+    `silent` marks a job that was final before the first sweep.
+    """
+
+    record: JobRecord | None
+    job: Job | None = None
+    missing: bool = False
+    silent: bool = False
+
+    @property
+    def creation_time(self) -> int:
+        if self.record:
+            return self.record.creation_time
+        return (self.job.creation_time if self.job else None) or 0
+
+
+class Sweeper:
+    """Sweeps sandboxes. One instance may sweep several at once, each in a thread of its own."""
+
+    def __init__(
+        self,
+        *,
+        api: JobApi,
+        table: JobTable,
+        announcer: Announcer,
+        policy: Policy,
+        clock: Callable[[], int],
+        time_left_s: Callable[[], float],
+        page_size: int = 100,
+        workers: int = 8,
+        reserve_s: float = 20.0,
+    ) -> None:
+        """`clock` gives epoch milliseconds; a sweep stops with `reserve_s` of `time_left_s` to go."""
+        self._table = table
+        self._announcer = announcer
+        self._policy = policy
+        self._clock = clock
+        self._time_left_s = time_left_s
+        self._reserve_s = reserve_s
+        self._workers = workers
+        self._observer = Observer(
+            api, page_size=page_size, workers=workers, out_of_time=self._out_of_time
+        )
+        self._complete_at: dict[str, int] = {}
+
+    def _out_of_time(self) -> bool:
+        return self._time_left_s() < self._reserve_s
+
+    def sweep(self, sandbox: str) -> SweepReport:
+        """One pass over one sandbox; what went wrong is in the report's `problems`.
+
+        Raises TableUnavailable if not even the table's view of the sandbox can be read.
+        """
+        began = self._clock()
+        report = SweepReport(sandbox)
+        try:
+            first_page = self._observer.first_page(sandbox)
+        except SegmentationError as error:
+            report.problems.append(f"can't list jobs: {error}")
+            known = self._table.load(sandbox)
+            self._note_blindness(sandbox, known, began, report)
+            self._work_off(
+                self._cases(Observation(), known, 0), Observation(), known, began, report
+            )
+            return report
+        known = self._table.load(sandbox)
+        back_to = self._back_to(sandbox, known, began)
+        seen = self._observer.observe(
+            sandbox, first_page, known.open_jobs.values(), back_to=back_to
+        )
+        report.pages, report.lookups = seen.pages, seen.lookups
+        report.unreadable, report.problems = seen.unreadable, list(seen.problems)
+        recorded = self._work_off(self._cases(seen, known, back_to), seen, known, began, report)
+        if seen.complete and recorded:
+            self._complete_at[sandbox] = began
+        return report
+
+    def _back_to(self, sandbox: str, known: SandboxRecord, now: int) -> int:
+        if known.state is None or _is_first_sweep(known):
+            return now - self._policy.first_lookback_ms
+        return decide.listing_reaches_back_to(
+            known.state,
+            complete_at=self._complete_at.get(sandbox, 0),
+            overlap_ms=self._policy.overlap_ms,
+        )
+
+    def _note_blindness(
+        self, sandbox: str, known: SandboxRecord, now: int, report: SweepReport
+    ) -> None:
+        """Writes down, once, since when sweeps fail: a quiet sweep leaves no trace to measure by."""
+        state = known.state or SandboxState(sandbox=sandbox, watermark=0)
+        if not state.blind_since:
+            state = replace(state, blind_since=now)
+            self._table.put_state(state)
+        report.blind_ms = now - state.blind_since
+
+    # -- decide ----------------------------------------------------------------------------------
+
+    def _cases(self, seen: Observation, known: SandboxRecord, back_to: int) -> list[_Case]:
+        """Every job that may have something to record or publish, oldest first."""
+        cases = []
+        for job in seen.jobs.values():
+            record = known.open_jobs.get(job.id)
+            if record or not job.is_final:
+                cases.append(_Case(record, job))
+            elif known.state is None or _is_first_sweep(known):
+                cases.append(_Case(None, job, silent=True))
+            elif decide.needs_record(job, known.state, back_to=back_to):
+                cases.append(_Case(None, job))
+        cases += [
+            _Case(record, missing=record.job_id in seen.missing)
+            for record in known.open_jobs.values()
+            if record.job_id not in seen.jobs
+        ]
+        return sorted(cases, key=lambda case: case.creation_time)
+
+    def _next(
+        self,
+        case: _Case,
+        record: JobRecord | None,
+        known: SandboxRecord,
+        sandbox: str,
+        past: Mapping[str, Past],
+    ) -> JobRecord | None:
+        """What is to replace `record`, leased to us if we may publish what it owes; None if nothing."""
+        now = self._clock()
+        after = record
+        if case.silent and case.job:
+            return None if record else decide.record_silently(case.job, sandbox=sandbox, now=now)
+        if case.missing and record and not record.final:
+            after = decide.miss(record, policy=self._policy, now=now)
+        elif case.job:
+            after = (
+                decide.observe(
+                    record,
+                    case.job,
+                    sandbox=sandbox,
+                    policy=self._policy,
+                    attempts=known.attempts,
+                    past=past,
+                    now=now,
+                )
+                or record
+            )
+        if after and decide.can_publish(after, policy=self._policy, now=now):
+            after = replace(after, leased_at=now)
+        return None if after is record else after
+
+    def _past(self, sandbox: str) -> dict[str, Past]:
+        """What the datasets' exports usually are, asked for only when one has ended or is late."""
+        finals: dict[str, list[JobRecord]] = defaultdict(list)
+        for record in self._table.recent_finals(sandbox):
+            if record.dataset_id and record.status == "SUCCEEDED":
+                finals[record.dataset_id].append(record)
+        return {dataset: _past_of(records) for dataset, records in finals.items()}
+
+    # -- record, publish, settle -----------------------------------------------------------------
+
+    def _work_off(
+        self,
+        cases: Sequence[_Case],
+        seen: Observation,
+        known: SandboxRecord,
+        began: int,
+        report: SweepReport,
+    ) -> bool:
+        """Takes the cases to their end, oldest first, as far as time allows.
+
+        Returns whether everything that was seen is on record.
+        """
+        sandbox = report.sandbox
+        due, past = self._due(cases, known, report)
+        recorded = True
+        for start in range(0, len(due), CHUNK):
+            if self._out_of_time():
+                report.unfinished = True
+                return False
+            outcomes = each(
+                lambda case: self._record(case, known, past, report),
+                due[start : start + CHUNK],
+                workers=self._workers,
+            )
+            recorded = recorded and all(done for done, _ in outcomes)
+            ours = [record for _, record in outcomes if record]
+            reached = self._publish(ours, report)
+            state = None
+            if recorded and seen.complete:
+                state = self._state_after(seen, known, sandbox, due[start + CHUNK :], began)
+            self._settle(ours, reached, state, report)
+        if not due and seen.complete and _has_news_without_a_change(known):
+            self._put_state(self._state_after(seen, known, sandbox, [], began), report)
+        return recorded
+
+    def _due(
+        self, cases: Sequence[_Case], known: SandboxRecord, report: SweepReport
+    ) -> tuple[list[_Case], Mapping[str, Past]]:
+        """The cases that something is to be done about, and the past to compare their jobs with."""
+        silent = [case for case in cases if case.silent]
+        due = silent[-MAX_RECORDED_SILENTLY:]
+        open_ids = {record.job_id for record in known.open_jobs.values() if not record.final}
+        compares = False
+        for case in cases:
+            after = (
+                None if case.silent else self._next(case, case.record, known, report.sandbox, {})
+            )
+            if after is None:
+                continue
+            due.append(case)
+            (open_ids.discard if after.final else open_ids.add)(after.job_id)
+            compares |= after.final or after.delays > (case.record.delays if case.record else 0)
+        report.open_jobs = len(open_ids)
+        return due, self._past(report.sandbox) if compares else {}
+
+    def _state_after(
+        self,
+        seen: Observation,
+        known: SandboxRecord,
+        sandbox: str,
+        rest: Sequence[_Case],
+        began: int,
+    ) -> SandboxState | None:
+        """How far the sandbox is covered once all but `rest` is on record.
+
+        A first sweep that is not finished leaves no state: what it has not come to would no longer
+        count as final before the first sweep.
+        """
+        if rest and _is_first_sweep(known):
+            return None
+        until = rest[0].creation_time if rest else None
+        covered = [
+            job for job in seen.jobs.values() if until is None or (job.creation_time or 0) < until
+        ]
+        state = decide.advance(
+            known.state,
+            covered,
+            sandbox=sandbox,
+            watermark=seen.newest if until is None else until - 1,
+            oldest=seen.reach,
+            now=began,
+        )
+        return None if known.state and _covers_the_same(known.state, state) else state
+
+    def _record(
+        self,
+        case: _Case,
+        known: SandboxRecord,
+        past: Mapping[str, Past],
+        report: SweepReport,
+    ) -> tuple[bool, JobRecord | None]:
+        """Puts a case on record. Returns whether it is there, and the record if it is ours to publish."""
+        record = case.record
+        for _ in range(RECORD_TRIES):
+            after = self._next(case, record, known, report.sandbox, past)
+            if after is None:
+                return True, None
+            leased = after.leased_at != (record.leased_at if record else 0)
+            try:
+                written = self._table.put(after)
+            except RecordChanged as change:
+                record = change.current
+            except TableUnavailable as error:
+                report.problems.append(f"can't record job {after.job_id}: {error}")
+                return False, None
+            else:
+                report.changes += 1
+                return True, written if leased else None
+        report.problems.append("a job changes faster than it can be recorded")
+        return False, None
+
+    def _publish(
+        self, records: Sequence[JobRecord], report: SweepReport
+    ) -> dict[str, frozenset[Sink]]:
+        """Publishes what the records owe; for each event id, the sinks it reached.
+
+        The n-th events of all jobs go before any (n+1)-th, and a job's next event only after the
+        one before has arrived, so that each job's events stay in order.
+        """
+        reached: dict[str, frozenset[Sink]] = defaultdict(frozenset)
+        for sink in SINKS:
+            queues = [
+                [owed.event for owed in record.owed if sink in owed.sinks] for record in records
+            ]
+            queues = [queue for queue in queues if queue]
+            failed = 0
+            while queues:
+                arrived = self._announcer.publish([queue[0] for queue in queues], sink)
+                failed += len(queues) - len(arrived)
+                for event_id in arrived:
+                    reached[event_id] |= {sink}
+                if sink == "bus":
+                    report.events += [queue[0] for queue in queues if queue[0].id in arrived]
+                report.published[sink] += len(arrived)
+                queues = [queue[1:] for queue in queues if queue[0].id in arrived and queue[1:]]
+            if failed:
+                report.problems.append(f"{failed} events did not reach the {sink}")
+        return reached
+
+    def _settle(
+        self,
+        records: Sequence[JobRecord],
+        reached: Mapping[str, frozenset[Sink]],
+        state: SandboxState | None,
+        report: SweepReport,
+    ) -> None:
+        """Takes off the records what was delivered; the state goes with the last of them."""
+
+        def settle(record: JobRecord) -> None:
+            self._settle_one(record, reached, None, report)
+
+        if not records:
+            self._put_state(state, report)
+            return
+        each(settle, records[:-1], workers=self._workers)
+        self._settle_one(records[-1], reached, state, report)
+
+    def _settle_one(
+        self,
+        record: JobRecord,
+        reached: Mapping[str, frozenset[Sink]],
+        state: SandboxState | None,
+        report: SweepReport,
+    ) -> None:
+        current: JobRecord | None = record
+        trouble = "it changes faster than it is settled"
+        for _ in range(RECORD_TRIES):
+            if current is None:
+                return
+            settled = decide.delivered(current, reached, now=self._clock())
+            if current is not record and settled.owed == current.owed:
+                return
+            if settled.owed:
+                report.oldest_owed_ms = max(
+                    report.oldest_owed_ms, _waiting_ms(settled, self._clock())
+                )
+            try:
+                self._table.put(settled, state)
+            except RecordChanged as change:
+                current = change.current
+            except TableUnavailable as error:  # not settled means said again: worth another try
+                trouble = str(error)
+            else:
+                return
+        report.problems.append(f"can't settle job {record.job_id}: {trouble}")
+
+    def _put_state(self, state: SandboxState | None, report: SweepReport) -> None:
+        if state is None:
+            return
+        try:
+            self._table.put_state(state)
+        except TableUnavailable as error:
+            report.problems.append(f"can't write the sandbox's state: {error}")
+
+
+def _is_first_sweep(known: SandboxRecord) -> bool:
+    """Whether no sweep of the sandbox has succeeded yet (failed ones may have left a note)."""
+    return known.state is None or not known.state.swept_at
+
+
+def _has_news_without_a_change(known: SandboxRecord) -> bool:
+    """Whether a sweep without a change has to write the state: it is the first, or sees again."""
+    return _is_first_sweep(known) or bool(known.state and known.state.blind_since)
+
+
+def _covers_the_same(before: SandboxState, after: SandboxState) -> bool:
+    return replace(after, swept_at=before.swept_at, seen_from=before.seen_from) == before
+
+
+def _past_of(records: Sequence[JobRecord]) -> Past:
+    durations = [record.duration_ms for record in records if record.duration_ms is not None]
+    return Past(
+        usual_duration_ms=int(statistics.median(durations)) if durations else None,
+        previous_profiles_exported=records[0].profiles_exported,
+    )
+
+
+def _waiting_ms(record: JobRecord, now: int) -> int:
+    since = datetime.fromisoformat(record.owed[0].event.detail["detectedAt"])
+    return max(0, now - int(since.timestamp() * 1000))

@@ -1,0 +1,90 @@
+"""What the template tells a function through its environment, as one typed model checked at start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+
+class SettingsInvalid(Exception):
+    """The environment lacks a variable or has an unusable one; names each, and no value."""
+
+
+def _names(value: Any) -> Any:
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def _limits(value: Any) -> Any:
+    """`datasetId=minutes,…` as a mapping of dataset id to minutes."""
+    if not isinstance(value, str):
+        return value
+    pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+    return {dataset.strip(): minutes.strip() for dataset, _, minutes in pairs}
+
+
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+Required = Annotated[str, Field(min_length=1)]
+SandboxName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,256}$")]
+Minutes = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Settings both functions share. Field names are the environment's, in lower case."""
+
+    model_config = ConfigDict(
+        alias_generator=str.upper, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    aep_base_url: HttpUrl
+    ims_token_url: HttpUrl
+    aep_secret_id: Required
+    sandboxes: Annotated[tuple[SandboxName, ...], BeforeValidator(_names), Field(min_length=1)]
+    jobs_table: Required
+    requests_table: Required
+    event_bus_name: Required
+    topic_arn: Required
+    topic_events: Literal["notable", "all"] = "notable"
+    retention_days: Annotated[int, Field(ge=1)] = 90
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 100
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Raises SettingsInvalid with every variable that is missing or unusable."""
+        try:
+            return cls.model_validate(dict(environment))
+        except ValidationError as error:
+            problems = [
+                f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
+                for found in error.errors(include_url=False, include_input=False)
+            ]
+            raise SettingsInvalid("; ".join(problems)) from None
+
+
+class MonitorSettings(Settings):
+    """`poll_seconds`: 0 sweeps once an invocation; N sweeps every N seconds while jobs are open."""
+
+    poll_seconds: Annotated[int, Field(ge=0, le=60)] = 0
+    delay_limit_minutes: Minutes = 150
+    delay_repeat_minutes: Minutes = 60
+    dataset_delay_limits: Annotated[dict[str, Minutes], BeforeValidator(_limits)] = {}
+    overlap_seconds: Annotated[int, Field(ge=0)] = 900
+
+
+class CreatorSettings(Settings):
+    request_queue_url: HttpUrl
+    dead_letter_queue_url: HttpUrl
+    max_open_exports: Annotated[int, Field(ge=1)] = 20
+
+
+@cache
+def monitor_settings() -> MonitorSettings:
+    return MonitorSettings.from_environment()
+
+
+@cache
+def creator_settings() -> CreatorSettings:
+    return CreatorSettings.from_environment()

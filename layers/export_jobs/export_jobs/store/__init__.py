@@ -1,0 +1,1 @@
+"""DynamoDB adapters: what is remembered between runs. They keep versions apart and know no rule."""

@@ -1,0 +1,50 @@
+"""What the functions tell CloudWatch: metrics by sandbox, in the embedded metric format."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
+from export_jobs.core.records import STATE_CHANGE
+from export_jobs.core.sweep import SweepReport
+
+logger = Logger(child=True)
+
+
+def report_sweep(report: SweepReport) -> None:
+    """One sweep's metrics and its log line."""
+    metrics = EphemeralMetrics()
+    metrics.add_dimension("sandbox", report.sandbox)
+    good = not report.problems
+    metrics.add_metric("SweepSucceeded", MetricUnit.Count, 1 if good else 0)
+    metrics.add_metric("SweepAge", MetricUnit.Milliseconds, report.blind_ms)
+    metrics.add_metric("OpenJobs", MetricUnit.Count, report.open_jobs)
+    metrics.add_metric("OldestOwedEvent", MetricUnit.Milliseconds, report.oldest_owed_ms)
+    if report.unreadable:
+        metrics.add_metric("UnreadableJobs", MetricUnit.Count, report.unreadable)
+    ended = [
+        event.detail
+        for event in report.events
+        if event.type == STATE_CHANGE and event.detail["final"]
+    ]
+    for outcome, count in Counter(detail["outcome"] for detail in ended).items():
+        metrics.add_metric(f"Jobs{outcome.title().replace('_', '')}", MetricUnit.Count, count)
+    for detail in ended:
+        if detail["durationMs"] is not None:
+            metrics.add_metric("JobDuration", MetricUnit.Milliseconds, detail["durationMs"])
+        if detail["profilesExported"] is not None:
+            metrics.add_metric("ProfilesExported", MetricUnit.Count, detail["profilesExported"])
+    metrics.flush_metrics()
+    (logger.info if good else logger.error)(
+        "swept" if good else "sweep in trouble",
+        sandbox=report.sandbox,
+        pages=report.pages,
+        lookups=report.lookups,
+        openJobs=report.open_jobs,
+        changes=report.changes,
+        published=report.published,
+        unfinished=report.unfinished,
+        problems=report.problems[:20],
+    )

@@ -1,0 +1,24 @@
+"""How long the current invocation may go on."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Protocol
+
+
+class InvocationContext(Protocol):
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+class TimeLeft:
+    """Seconds until Lambda ends the invocation; the parts are made once, the invocations change."""
+
+    def __init__(self) -> None:
+        self._ends_at = math.inf
+
+    def until_end_of(self, context: InvocationContext) -> None:
+        self._ends_at = time.monotonic() + context.get_remaining_time_in_millis() / 1000
+
+    def __call__(self) -> float:
+        return self._ends_at - time.monotonic()

@@ -1,0 +1,107 @@
+"""From settings to working parts. Clients are made when they are first needed: imports are paid by users."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from export_jobs.announce import Announcer
+from export_jobs.client import (
+    Credentials,
+    ImsTokens,
+    RetryLater,
+    SegmentationClient,
+    Transport,
+)
+from export_jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+SECRET_MAX_AGE_S = 60
+
+
+@cache
+def _config() -> Any:
+    from botocore.config import Config  # noqa: PLC0415  with boto3, once a client is made
+
+    return Config(
+        connect_timeout=3,
+        read_timeout=10,
+        retries={"mode": "standard", "total_max_attempts": 4},
+        max_pool_connections=16,
+    )
+
+
+def _client(service: Any) -> Any:
+    import boto3  # noqa: PLC0415  the costliest import of all
+
+    return boto3.client(service, config=_config())
+
+
+@cache
+def dynamodb() -> DynamoDBClient:
+    client: DynamoDBClient = _client("dynamodb")
+    return client
+
+
+@cache
+def events() -> EventBridgeClient:
+    client: EventBridgeClient = _client("events")
+    return client
+
+
+@cache
+def sns() -> SNSClient:
+    client: SNSClient = _client("sns")
+    return client
+
+
+@cache
+def sqs() -> SQSClient:
+    client: SQSClient = _client("sqs")
+    return client
+
+
+def now_ms() -> int:
+    """Epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def credentials_from(secret_id: str) -> Callable[[], Credentials]:
+    """Reads the secret from Secrets Manager, at most once a minute."""
+
+    def read() -> Credentials:
+        from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415  imports boto3
+
+        try:
+            text = parameters.get_secret(secret_id, max_age=SECRET_MAX_AGE_S)
+        except parameters.GetParameterError as error:
+            raise RetryLater(f"can't read the secret {secret_id}: {error}") from error
+        return Credentials.from_secret(str(text))
+
+    return read
+
+
+def segmentation_client(settings: Settings, time_left_s: Callable[[], float]) -> SegmentationClient:
+    credentials = credentials_from(settings.aep_secret_id)
+    transport = Transport(time_left_s=time_left_s)
+    return SegmentationClient(
+        base_url=settings.aep_base_url,
+        credentials=credentials,
+        tokens=ImsTokens(
+            token_url=settings.ims_token_url, credentials=credentials, transport=transport
+        ),
+        transport=transport,
+    )
+
+
+def announcer(settings: Settings) -> Announcer:
+    return Announcer(
+        events=events, sns=sns, bus_name=settings.event_bus_name, topic_arn=settings.topic_arn
+    )

@@ -1,0 +1,141 @@
+"""The answers that are not jobs, and how all of them are described in the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+
+class GatewayError(Exception):
+    """An error answer: the gateway's own form, or the service's `BadRequestError` and the like."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.body: dict[str, Any] = {"error_code": code, "message": message}
+        super().__init__(message)
+
+
+def bad_request(detail: str) -> GatewayError:
+    """400 as the service behind the gateway gives it."""
+    return _service_error(400, "BadRequestError", detail)
+
+
+def not_found(job_id: str) -> GatewayError:
+    return _service_error(404, "NotFoundError", f"Export job {job_id} does not exist")
+
+
+def _service_error(status: int, title: str, detail: str) -> GatewayError:
+    error = GatewayError(status, title, detail)
+    error.body = {
+        "type": f"http://ns.adobe.com/aep/errors/UPEXPORT-{status}",
+        "status": status,
+        "title": title,
+        "detail": detail,
+    }
+    return error
+
+
+def oauth_error(code: str, description: str) -> JSONResponse:
+    return JSONResponse({"error": code, "error_description": description}, status_code=400)
+
+
+def _object(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": list(required),
+        "properties": {**required, **optional},
+    }
+
+
+def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+_TEXT = {"type": "string"}
+_NUMBER = {"type": "integer"}
+_GATEWAY_ERROR = _object({"error_code": _TEXT, "message": _TEXT})
+_SERVICE_ERROR = _object({"type": _TEXT, "status": _NUMBER, "title": _TEXT, "detail": _TEXT})
+_SPAN = _object({"startTimeInMs": _NUMBER}, endTimeInMs=_NUMBER, totalTimeInMs=_NUMBER)
+_JOB = _object(
+    {
+        "id": _NUMBER,
+        "jobType": _TEXT,
+        "destination": _object(
+            {"datasetId": _TEXT, "segmentPerBatch": {"type": "boolean"}},
+            batchId=_TEXT,
+            batches={
+                "type": "array",
+                "items": _object(
+                    {
+                        "segmentId": _TEXT,
+                        "segmentNs": _TEXT,
+                        "status": {"type": "array", "items": _TEXT},
+                        "batchId": _TEXT,
+                    }
+                ),
+            },
+        ),
+        "fields": _TEXT,
+        "schema": _object({"name": _TEXT}),
+        "imsOrgId": _TEXT,
+        "status": _TEXT,
+        "filter": {"type": "object"},
+        "mergePolicy": _object({"id": _TEXT}, version=_NUMBER),
+        "profileInstanceId": _TEXT,
+        "errors": {
+            "type": "array",
+            "items": _object({"code": _TEXT, "msg": _TEXT, "callStack": _TEXT}),
+        },
+        "metrics": _object(
+            {"totalTime": _SPAN},
+            profileExportTime=_SPAN,
+            totalExportedProfileCounter=_NUMBER,
+            exportedProfileByNamespaceCounter={
+                "type": "object",
+                "additionalProperties": _NUMBER,
+            },
+        ),
+        "computeGatewayJobId": _object({"exportJob": _TEXT}),
+        "creationTime": _NUMBER,
+        "updateTime": _NUMBER,
+        "requestId": _TEXT,
+    },
+    additionalFields={"type": "object"},
+)
+_PAGE = _object(
+    {
+        "records": {"type": "array", "items": _JOB},
+        "page": _object(
+            {"sortField": _TEXT, "sort": _TEXT, "pageOffset": _TEXT, "pageSize": _NUMBER}
+        ),
+        "link": _object({}, next=_TEXT),
+    }
+)
+
+Described = dict[int | str, dict[str, Any]]
+
+GATEWAY: Described = {
+    400: _answer("malformed", {"anyOf": [_GATEWAY_ERROR, _SERVICE_ERROR]}),
+    401: _answer("the token is bad or has expired", _GATEWAY_ERROR),
+    403: _answer("no token, or the key or the organisation is wrong", _GATEWAY_ERROR),
+}
+PAGE: Described = {200: _answer("a page of jobs", _PAGE)}
+CREATED: Described = {200: _answer("the job, NEW", _JOB)}
+JOB: Described = {
+    200: _answer("the job", _JOB),
+    404: _answer("no such job", _SERVICE_ERROR),
+}
+CANCELLED: Described = {
+    200: _answer(
+        "marked for cancelling", _object({"status": {"type": "boolean"}, "message": _TEXT})
+    ),
+    204: {"description": "marked for cancelling"},
+    404: _answer("no such job", _SERVICE_ERROR),
+}
+TOKEN: Described = {
+    200: _answer(
+        "a token", _object({"access_token": _TEXT, "token_type": _TEXT, "expires_in": _NUMBER})
+    ),
+    400: _answer("refused", _object({"error": _TEXT, "error_description": _TEXT})),
+}

@@ -1,0 +1,220 @@
+"""The HTTP face: IMS's token call and the four calls of `/export/jobs`, as `docs/contract.md` has them."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from export_jobs.contract import RequestInvalid, parse_create_request
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from export_jobs_local.segmentation import answers
+from export_jobs_local.segmentation.answers import GatewayError, bad_request
+from export_jobs_local.segmentation.config import API_PATH, IMS_PATH
+from export_jobs_local.segmentation.state import ServiceState
+from export_jobs_local.segmentation.store import StoredJob
+
+_STATUSES = frozenset(
+    {"NEW", "QUEUED", "PROCESSING", "SUCCEEDED", "FAILED", "CANCELLING", "CANCELLED"}
+)
+_CURSOR = re.compile(r"(\d{1,15})_(\d{1,15})")
+
+
+class Caller:
+    """Who calls, after the gateway's checks: the organisation and the sandbox."""
+
+    def __init__(self, request: Request) -> None:
+        state: ServiceState = request.app.state.service
+        headers = request.headers
+        config = state.config
+        if "authorization" not in headers:
+            raise GatewayError(403, "403010", "Oauth token is missing.")
+        if "x-api-key" not in headers:
+            raise GatewayError(403, "403000", "Api Key is required")
+        if headers["x-api-key"] != config.client_id:
+            raise GatewayError(403, "403003", "Api Key is invalid")
+        if "x-gw-ims-org-id" not in headers:
+            raise GatewayError(400, "400003", "Missing header")
+        scheme, _, token = headers["authorization"].partition(" ")
+        if scheme.lower() != "bearer" or not state.tokens.is_good(token.strip()):
+            raise GatewayError(401, "401013", "Oauth token is not valid")
+        self.org = headers["x-gw-ims-org-id"]
+        if self.org != config.org_id:
+            raise GatewayError(403, "403025", "Profile is not valid")
+        self.sandbox = headers.get("x-sandbox-name", "")
+        if self.sandbox not in config.sandboxes:
+            raise bad_request(f"x-sandbox-name must name a sandbox: {', '.join(config.sandboxes)}")
+        self.instance = headers.get("x-profile-instance-id", "ups")
+
+
+def service_state(request: Request) -> ServiceState:
+    state: ServiceState = request.app.state.service
+    return state
+
+
+State = Annotated[ServiceState, Depends(service_state)]
+Known = Annotated[Caller, Depends(Caller)]
+
+router = APIRouter(prefix=API_PATH, tags=["export jobs"], responses=answers.GATEWAY)
+
+
+@router.get("/export/jobs", responses=answers.PAGE)
+@router.get("/export/jobs/", include_in_schema=False)
+def list_jobs(
+    caller: Known,
+    state: State,
+    limit: str | None = None,
+    offset: str | None = None,
+    status: str | None = None,
+) -> JSONResponse:
+    """Jobs, newest first. Without any parameter, all of them."""
+    most = _limit(limit, state.config.max_limit)
+    if limit is None and (offset is not None or status is not None):
+        most = state.config.max_limit
+    after = _cursor(offset)
+    if status is not None and status not in _STATUSES:
+        raise bad_request(f"status {status!r} is none of {', '.join(sorted(_STATUSES))}")
+    now = time.time_ns() // 1_000_000
+    jobs = state.store.page(
+        org=caller.org,
+        sandbox=caller.sandbox,
+        limit=None if most is None else most + 1,
+        after=after,
+        status=status,
+        now=now,
+    )
+    shown = jobs if most is None else jobs[:most]
+    more = len(jobs) > len(shown)
+    page = {
+        "records": [job.body for job in shown],
+        "page": {
+            "sortField": "createdTime",
+            "sort": "desc",
+            "pageOffset": offset or f"{now}_0",
+            "pageSize": len(shown) if most is None else most,
+        },
+        "link": {"next": _next_link(shown[-1], most, status)} if more else {},
+    }
+    return JSONResponse(page)
+
+
+@router.post("/export/jobs", responses=answers.CREATED)
+@router.post("/export/jobs/", include_in_schema=False)
+async def create_job(request: Request, caller: Known, state: State) -> JSONResponse:
+    """Creates a job; answers with it as it is then, NEW."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise bad_request("A valid content-type must be specified")
+    try:
+        asked = parse_create_request(await request.json())
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, RequestInvalid):
+            raise bad_request(str(error)) from None
+        raise bad_request("The body is not valid JSON") from None
+    request_id = str(uuid.uuid4())
+    if state.echo_request_id:
+        request_id = request.headers.get("x-request-id") or request_id
+    job = state.life.create(
+        asked,
+        org=caller.org,
+        sandbox=caller.sandbox,
+        request_id=request_id,
+        instance=caller.instance,
+        visible_after=request.scope.get("export_jobs.visible_after", 0),
+    )
+    return JSONResponse(job.body, headers={"X-Location": f"{API_PATH}/export/jobs/{job.id}"})
+
+
+@router.get("/export/jobs/{job_id}", responses=answers.JOB)
+def get_job(job_id: str, caller: Known, state: State) -> JSONResponse:
+    """One job."""
+    return JSONResponse(_existing(job_id, caller, state).body)
+
+
+@router.delete("/export/jobs/{job_id}", responses=answers.CANCELLED)
+def cancel_job(job_id: str, caller: Known, state: State) -> Response:
+    """Marks a job for cancelling."""
+    job = _existing(job_id, caller, state)
+    if not state.life.cancel(job):
+        raise bad_request(f"Export job {job.id} has already ended")
+    if state.config.delete_answers == 204:
+        return Response(status_code=204)
+    return JSONResponse({"status": True, "message": "Export job has been marked for cancelling"})
+
+
+ims = APIRouter(tags=["IMS"])
+
+
+@ims.post(IMS_PATH, responses=answers.TOKEN)
+async def token(request: Request, state: State) -> JSONResponse:
+    """OAuth server-to-server: a token for the client's credentials, form-encoded."""
+    config = state.config
+    form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    if form.get("grant_type") != "client_credentials":
+        return answers.oauth_error("unsupported_grant_type", "use client_credentials")
+    if form.get("client_id") != config.client_id:
+        return answers.oauth_error("invalid_client", "invalid client_id parameter")
+    if form.get("client_secret") != config.client_secret:
+        return answers.oauth_error("invalid_client", "invalid client_secret parameter")
+    if not form.get("scope"):
+        return answers.oauth_error("invalid_scope", "scope is required")
+    return JSONResponse(
+        {
+            "access_token": state.tokens.issue(config.client_id),
+            "token_type": "bearer",
+            "expires_in": state.tokens.lifetime_s,
+        }
+    )
+
+
+def create_app(state: ServiceState) -> FastAPI:
+    app = FastAPI(
+        title="Segmentation Service, local",
+        description="`/export/jobs` of Adobe Experience Platform, on one laptop.",
+        version="1.0",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = state
+    app.include_router(ims)
+    app.include_router(router)
+
+    @app.exception_handler(GatewayError)
+    async def refuse(_request: Request, error: GatewayError) -> JSONResponse:
+        return JSONResponse(error.body, status_code=error.status)
+
+    return app
+
+
+def _existing(job_id: str, caller: Caller, state: ServiceState) -> StoredJob:
+    job = state.store.get(int(job_id)) if re.fullmatch(r"\d{1,15}", job_id) else None
+    if job is None or (job.org, job.sandbox) != (caller.org, caller.sandbox):
+        raise answers.not_found(job_id)
+    return job
+
+
+def _limit(text: str | None, most: int) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) == 0:
+        raise bad_request("limit must be a whole number greater than 0")
+    return min(int(text), most)
+
+
+def _cursor(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    found = _CURSOR.fullmatch(text)
+    if not found:
+        raise bad_request("offset must be a cursor {creationTime}_{id}, as link.next gives it")
+    return int(found[1]), int(found[2])
+
+
+def _next_link(last: StoredJob, limit: int | None, status: str | None) -> str:
+    """As the service writes it: relative to the API, with a slash before the question mark."""
+    filtered = f"&status={status}" if status else ""
+    return f"/export/jobs/?limit={limit}&offset={last.created}_{last.id}{filtered}"

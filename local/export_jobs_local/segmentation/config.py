@@ -1,0 +1,43 @@
+"""How a local Segmentation service is set up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from export_jobs_local.segmentation.engine import ExportEngine
+from export_jobs_local.segmentation.paced import PacedEngine
+
+API_PATH = "/data/core/ups"
+IMS_PATH = "/ims/token/v3"
+
+
+@dataclass(frozen=True)
+class ServiceConfig:
+    """`data_dir`: where jobs (and tokens' key) are kept; a temporary directory if None.
+
+    `pace_s`: how long a job stays NEW; `manual`: jobs move only when told through the control.
+    `max_running` jobs run at once, the others wait in NEW.
+    """
+
+    data_dir: Path | None = None
+    port: int = 0
+    org_id: str = "1BD6382559DF0C130A49422D@AdobeOrg"
+    other_orgs: tuple[str, ...] = ()
+    """Organisations that exist, but that the client's token is not entitled to."""
+    sandboxes: tuple[str, ...] = ("prod", "dev")
+    client_id: str = "local-client-id"
+    client_secret: str = field(default="local-client-secret", repr=False)
+    scopes: str = "openid,AdobeID,read_organizations"
+    token_lifetime_s: int = 86_399
+    pace_s: float = 1.0
+    manual: bool = False
+    max_running: int = 4
+    echo_request_id: bool = False
+    delete_answers: int = 200
+    """200 with a body, or 204 without one: a 204 can't carry the body that the seed shows."""
+    max_limit: int = 1_000
+    seed: int = 0
+    engine: Callable[[Path], ExportEngine] = field(default=lambda _directory: PacedEngine())
+    """Makes the engine, given the data directory."""

@@ -1,0 +1,94 @@
+"""Faults on demand: what the service does wrong, to which call, how often, for tests and the curious."""
+
+from __future__ import annotations
+
+import random
+import threading
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Call = Literal["list", "get", "create", "delete", "token"]
+FaultKind = Literal[
+    "refuse",
+    "reset_before",
+    "reset_after",
+    "timeout_before",
+    "timeout_after",
+    "slow_drip",
+    "http",
+    "truncated",
+    "not_json",
+    "duplicate_record",
+    "omit_job",
+    "stale_job",
+    "late_job",
+    "delete_job",
+]
+
+
+class Fault(BaseModel):
+    """One planned fault.
+
+    It strikes the calls named by `call` from the `after`-th matching one on, `times` times (0: for
+    ever), each with `probability`. `reset_after`, `timeout_after`, `truncated` and `not_json` let
+    the call take effect; `refuse`, `reset_before`, `timeout_before` and `http` keep it from that.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+
+    call: Call
+    kind: FaultKind
+    times: Annotated[int, Field(ge=0)] = 1
+    after: Annotated[int, Field(ge=0, description="matching calls to let pass first")] = 0
+    probability: Annotated[float, Field(ge=0, le=1)] = 1.0
+    status: Annotated[int, Field(ge=400, le=599, description="for `http`")] = 503
+    retry_after: Annotated[str | None, Field(description="for `http`: seconds or an HTTP date")] = (
+        None
+    )
+    seconds: Annotated[
+        float, Field(ge=0, le=3600, description="how long a time-out, drip or lateness lasts")
+    ] = 30.0
+    job_id: Annotated[
+        int | None, Field(description="for the faults about one job; else the newest is taken")
+    ] = None
+
+
+class FaultPlan:
+    """The planned faults, drawn in order with a seeded chance. Thread-safe."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._lock = threading.Lock()
+        self._chance = random.Random(seed)  # noqa: S311  repeatable on purpose
+        self._faults: list[Fault] = []
+
+    def plan(self, fault: Fault) -> None:
+        with self._lock:
+            self._faults.append(fault.model_copy())
+
+    def clear(self) -> None:
+        with self._lock:
+            self._faults.clear()
+
+    def pending(self) -> list[Fault]:
+        with self._lock:
+            return [fault.model_copy() for fault in self._faults]
+
+    def strike(self, call: Call) -> Fault | None:
+        """The fault that this call meets, if any; it is used up by one."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.call != call:
+                    continue
+                if fault.after:
+                    fault.after -= 1
+                    continue
+                if self._chance.random() >= fault.probability:
+                    continue
+                if fault.times:
+                    fault.times -= 1
+                    if fault.times == 0:
+                        self._faults.remove(fault)
+                return fault
+        return None

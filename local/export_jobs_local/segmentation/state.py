@@ -1,0 +1,184 @@
+"""The parts of one running service, and the control over them that tests and the curious have."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.segmentation.faults import Call, Fault, FaultPlan
+from export_jobs_local.segmentation.jobs import DEFAULT_MERGE_POLICY, JobLife, now_ms
+from export_jobs_local.segmentation.store import JobStore, JournalEntry, StoredJob
+from export_jobs_local.segmentation.tokens import TokenIssuer
+
+
+@dataclass(frozen=True)
+class LoggedCall:
+    """One call the service received, and what it answered (0: nothing, by a fault)."""
+
+    call: Call
+    path: str
+    status: int
+
+
+class ServiceState:
+    """Store, life of the jobs, tokens, planned faults and the log of calls."""
+
+    def __init__(self, config: ServiceConfig, directory: Path) -> None:
+        self.config = config
+        self.echo_request_id = config.echo_request_id
+        self.store = JobStore(directory)
+        self.tokens = TokenIssuer(directory, lifetime_s=config.token_lifetime_s)
+        self.life = JobLife(
+            self.store,
+            config.engine(directory),
+            pace_s=config.pace_s,
+            manual=config.manual,
+            max_running=config.max_running,
+        )
+        self.faults = FaultPlan(config.seed)
+        self.before: dict[int, dict[str, Any]] = {}
+        """Each job as it was before its last change, for listings that lag."""
+        self._lock = threading.Lock()
+        self._calls: list[LoggedCall] = []
+
+    def log(self, call: LoggedCall) -> None:
+        with self._lock:
+            self._calls.append(call)
+
+    def calls(self) -> list[LoggedCall]:
+        with self._lock:
+            return list(self._calls)
+
+    def forget_calls(self) -> None:
+        with self._lock:
+            self._calls.clear()
+
+    def close(self) -> None:
+        self.life.stop()
+        self.store.close()
+
+
+class Control:
+    """What the control API offers, for callers in the same process."""
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state
+
+    def journal(self, sandbox: str | None = None) -> list[JournalEntry]:
+        """Every status that every job ever had, in order: the service's own truth."""
+        return self._state.store.journal(sandbox=sandbox)
+
+    def jobs(self, sandbox: str) -> list[StoredJob]:
+        return self._state.store.page(
+            org=self._state.config.org_id,
+            sandbox=sandbox,
+            limit=None,
+            after=None,
+            status=None,
+            now=2**62,
+        )
+
+    def create_job(
+        self,
+        sandbox: str = "prod",
+        *,
+        status: str = "NEW",
+        created: int | None = None,
+        job_id: int | None = None,
+        visible_after: int = 0,
+        **fields: Any,
+    ) -> StoredJob:
+        """A job made by somebody else: with any field as the caller wants it."""
+        at = now_ms() if created is None else created
+        body = {
+            "jobType": "BATCH",
+            "destination": {
+                "datasetId": "5b7c86968f7b6501e21ba9df",
+                "segmentPerBatch": False,
+                "batchId": "da5cfb4de32c4b93a09f7e37fa53ad52",
+            },
+            "fields": "",
+            "schema": {"name": "_xdm.context.profile"},
+            "imsOrgId": self._state.config.org_id,
+            "status": status,
+            "filter": {},
+            "mergePolicy": DEFAULT_MERGE_POLICY,
+            "profileInstanceId": "ups",
+            "errors": [],
+            "metrics": {"totalTime": {"startTimeInMs": at}},
+            "computeGatewayJobId": {"exportJob": ""},
+            "creationTime": at,
+            "updateTime": at,
+            "requestId": f"other-{at}",
+            **fields,
+        }
+        return self._state.store.add(
+            org=self._state.config.org_id,
+            sandbox=sandbox,
+            body=body,
+            request={},
+            job_id=job_id,
+            visible_after=visible_after,
+        )
+
+    def change_job(self, job_id: int, **fields: Any) -> StoredJob | None:
+        """Changes fields of a job; `updateTime` is the present unless given."""
+        current = self._state.store.get(job_id)
+        if current:
+            self._state.before[job_id] = current.body
+        return self._state.store.change(job_id, {"updateTime": now_ms(), **fields})
+
+    def set_status(self, job_id: int, status: str, **fields: Any) -> StoredJob | None:
+        return self.change_job(job_id, status=status, **fields)
+
+    def delete_job(self, job_id: int) -> bool:
+        """Removes a job behind everybody's back."""
+        return self._state.store.remove(job_id, at=now_ms())
+
+    def add_history(
+        self, count: int, *, sandbox: str = "prod", newest: int, spacing_ms: int = 1_000
+    ) -> int:
+        """Adds `count` jobs that have ended, the newest created at `newest`; no journal entries."""
+        org = self._state.config.org_id
+
+        def body(position: int) -> Mapping[str, Any]:
+            at = newest - (count - position - 1) * spacing_ms
+            return {
+                "status": "SUCCEEDED",
+                "imsOrgId": org,
+                "destination": {"datasetId": "5b7c86968f7b6501e21ba9df"},
+                "creationTime": at,
+                "updateTime": at + 500,
+            }
+
+        return self._state.store.add_history(
+            org=org, sandbox=sandbox, bodies=(body(position) for position in range(count))
+        )
+
+    def plan_fault(self, call: Call, kind: str, **details: Any) -> None:
+        """Plans a fault; see `faults.Fault` for the details."""
+        self._state.faults.plan(Fault.model_validate({"call": call, "kind": kind, **details}))
+
+    def clear_faults(self) -> None:
+        self._state.faults.clear()
+
+    def pending_faults(self) -> list[Fault]:
+        return self._state.faults.pending()
+
+    def calls(self) -> Counter[str]:
+        """How many calls of each kind have come in since the last `forget_calls`."""
+        return Counter(call.call for call in self._state.calls())
+
+    def forget_calls(self) -> None:
+        self._state.forget_calls()
+
+    def expire_tokens(self) -> None:
+        self._state.tokens.revoke_all()
+
+    def echo_request_id(self, on: bool) -> None:
+        self._state.echo_request_id = on
