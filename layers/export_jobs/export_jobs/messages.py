@@ -24,8 +24,8 @@ _HAPPENED = {
 def subject(event: Event) -> str:
     """One line: what happened to which export, in which sandbox. Plain ASCII, under 100 characters."""
     detail = event.detail
-    sandbox = detail.get("sandboxName") or "unknown sandbox"
-    line = f"[{sandbox}] {_headline(event)}"
+    sandbox = detail.get("sandboxName")
+    line = f"[{sandbox}] {_headline(event)}" if sandbox else _headline(event)
     plain = line.encode("ascii", "replace").decode()
     plain = " ".join(plain.split())
     return plain if len(plain) <= MAX_SUBJECT else plain[: MAX_SUBJECT - 3] + "..."

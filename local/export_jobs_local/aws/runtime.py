@@ -1,0 +1,257 @@
+"""Lambda on one laptop: functions run as processes of their own, under AWS's runtime interface client.
+
+Each execution environment is one process and one Runtime API, which hands it invocations:
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from export_jobs_local.aws.stack import DeployedFunction
+
+_API = "/2018-06-01/runtime"
+_GRACE_S = 3.0
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What came of an invocation: `answer` if it ended well, else `error` with type and message."""
+
+    answer: Any = None
+    error: Mapping[str, Any] | None = None
+
+
+@dataclass
+class _Pending:
+    id: str
+    payload: bytes
+    deadline_ms: int
+    done: queue.SimpleQueue[Invocation]
+
+
+class ExecutionEnvironment:
+    """One process of a function; it serves one invocation at a time."""
+
+    def __init__(
+        self,
+        function: DeployedFunction,
+        *,
+        layers: Sequence[Path],
+        environment: Mapping[str, str],
+        log: Path,
+    ) -> None:
+        """`environment` is what Lambda's own machine adds: credentials, region, endpoint."""
+        self._function = function
+        self._inbox: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._current: _Pending | None = None
+        self._init_error: Mapping[str, Any] | None = None
+        self._server = _RuntimeApiServer(("127.0.0.1", 0), self._handler())
+        threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name=function.name, daemon=True
+        ).start()
+        with log.open("ab") as sink:
+            self._process = subprocess.Popen(  # noqa: S603  our own functions
+                [sys.executable, "-m", "awslambdaric", function.handler],
+                cwd=function.folder,
+                env=self._environment(layers, environment),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+            )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def invoke(self, payload: Any) -> Invocation:
+        """Runs to the end, or to the function's time limit; then the process is killed, as Lambda does."""
+        done: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
+        limit_s = self._function.timeout_s
+        deadline = time.time() + limit_s
+        self._inbox.put(
+            _Pending(str(uuid.uuid4()), json.dumps(payload).encode(), int(deadline * 1000), done)
+        )
+        while time.time() < deadline:
+            with suppress(queue.Empty):
+                return done.get(timeout=0.05)
+            if not self.alive:
+                with suppress(queue.Empty):
+                    return done.get_nowait()
+                return Invocation(error=self._init_error or _error("Runtime.ExitError", "exited"))
+        self.close()
+        return Invocation(error=_error("Sandbox.Timedout", f"timed out after {limit_s} s"))
+
+    def close(self) -> None:
+        self._inbox.put(None)
+        if self.alive:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=_GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(timeout=_GRACE_S)
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _environment(
+        self, layers: Sequence[Path], environment: Mapping[str, str]
+    ) -> dict[str, str]:
+        """The template's variables and Lambda's own, and nothing of this machine's but the PATH."""
+        name = self._function.name
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            **environment,
+            **self._function.environment,
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}",
+            "AWS_LAMBDA_FUNCTION_NAME": name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self._function.memory_mb),
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+            "AWS_LAMBDA_LOG_STREAM_NAME": "local",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_SAM_LOCAL": "true",  # there is no X-Ray daemon here
+            "LAMBDA_TASK_ROOT": str(self._function.folder),
+            "_HANDLER": self._function.handler,
+            "PYTHONPATH": os.pathsep.join(str(layer) for layer in layers),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _next(self) -> _Pending | None:
+        self._current = self._inbox.get()
+        return self._current
+
+    def _finish(self, invocation: Invocation) -> None:
+        if self._current:
+            self._current.done.put(invocation)
+            self._current = None
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        environment = self
+
+        class RuntimeApi(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:  # noqa: N802  the base class's name
+                pending = environment._next() if self.path.endswith("/next") else None
+                if pending is None:
+                    self._answer(410, {})
+                    return
+                self._answer(
+                    200,
+                    {
+                        "Lambda-Runtime-Aws-Request-Id": pending.id,
+                        "Lambda-Runtime-Deadline-Ms": str(pending.deadline_ms),
+                        "Lambda-Runtime-Invoked-Function-Arn": environment._function.arn,
+                        "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000;Sampled=0",
+                        "Content-Type": "application/json",
+                    },
+                    pending.payload,
+                )
+
+            def do_POST(self) -> None:  # noqa: N802  the base class's name
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                said = json.loads(body or b"null")
+                if self.path == f"{_API}/init/error":
+                    environment._init_error = said
+                elif self.path.endswith("/error"):
+                    environment._finish(Invocation(error=said))
+                else:
+                    environment._finish(Invocation(answer=said))
+                self._answer(202, {}, b"{}")
+
+            def _answer(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
+                with suppress(ConnectionError):
+                    self.send_response(status)
+                    for name, value in headers.items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
+                """Says nothing."""
+
+        return RuntimeApi
+
+
+class _RuntimeApiServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing: a process that ended leaves a broken connection behind."""
+
+
+class FunctionPool:
+    """A function and its environments: started when invocations need them, and kept warm."""
+
+    def __init__(
+        self,
+        function: DeployedFunction,
+        *,
+        layers: Sequence[Path],
+        environment: Mapping[str, str],
+        logs: Path,
+    ) -> None:
+        self.function = function
+        self.log = logs / f"{function.folder.name}.log"
+        self._layers = layers
+        self._environment = environment
+        self._lock = threading.Lock()
+        self._idle: list[ExecutionEnvironment] = []
+        self._all: list[ExecutionEnvironment] = []
+        self._closed = False
+
+    def invoke(self, payload: Any) -> Invocation:
+        environment = self._take()
+        if environment is None:
+            return Invocation(error=_error("Local.Stopped", "the local system is stopping"))
+        invocation = environment.invoke(payload)
+        with self._lock:
+            if environment.alive:
+                self._idle.append(environment)
+            else:
+                self._all.remove(environment)
+                environment.close()
+        return invocation
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            environments = list(self._all)
+        for environment in environments:
+            environment.close()
+
+    def _take(self) -> ExecutionEnvironment | None:
+        with self._lock:
+            if self._closed:
+                return None
+            if self._idle:
+                return self._idle.pop()
+            environment = ExecutionEnvironment(
+                self.function,
+                layers=self._layers,
+                environment=self._environment,
+                log=self.log,
+            )
+            self._all.append(environment)
+            return environment
+
+
+def _error(kind: str, message: str) -> dict[str, str]:
+    return {"errorType": kind, "errorMessage": message}

@@ -1,0 +1,159 @@
+"""The stack of `template.yaml`, created in moto, and what it says about its functions."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export_jobs_local.aws.server import MotoServer
+from export_jobs_local.aws.template import code_folders, read_template, to_cloudformation
+
+_BUCKET = "export-jobs-code"
+
+
+class StackFailed(Exception):
+    """The stack could not be created; the text says what CloudFormation said."""
+
+
+@dataclass(frozen=True)
+class DeployedFunction:
+    """A function as Lambda knows it. `folder` holds its code, `timeout_s` its longest run."""
+
+    name: str
+    arn: str
+    handler: str
+    folder: Path
+    timeout_s: int
+    memory_mb: int
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class DeployedSchedule:
+    rule_arn: str
+    expression: str
+    function_arn: str
+
+
+@dataclass(frozen=True)
+class DeployedQueueTrigger:
+    """An event source mapping: `function_arn` is invoked with messages of `queue_arn`."""
+
+    queue_arn: str
+    function_arn: str
+    batch_size: int
+    max_concurrency: int
+    partial_answers: bool
+
+
+class LocalStack:
+    """Creates the stack and reads it back. `outputs` are the template's."""
+
+    def __init__(self, aws: MotoServer, name: str = "export-jobs") -> None:
+        self._aws = aws
+        self.name = name
+        self.outputs: dict[str, str] = {}
+
+    def deploy(self, template_path: Path, parameters: Mapping[str, str]) -> None:
+        """Raises StackFailed."""
+        template = read_template(template_path)
+        self._folders = {
+            name: template_path.parent / folder for name, folder in code_folders(template).items()
+        }
+        self._upload()
+        translated = to_cloudformation(template, bucket=_BUCKET, parameters=parameters)
+        cloudformation = self._aws.client("cloudformation")
+        with warnings.catch_warnings():
+            # Moto passes over what it can't do (an EventInvokeConfig) with a warning on each.
+            warnings.simplefilter("ignore")
+            try:
+                cloudformation.create_stack(
+                    StackName=self.name,
+                    TemplateBody=json.dumps(translated, default=str),
+                    Parameters=[
+                        {"ParameterKey": key, "ParameterValue": value}
+                        for key, value in parameters.items()
+                    ],
+                    Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+                )
+            except cloudformation.exceptions.ClientError as error:
+                raise StackFailed(f"the stack can't be created: {error}") from error
+        stack = cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
+        if stack["StackStatus"] != "CREATE_COMPLETE":
+            raise StackFailed(f"the stack is {stack['StackStatus']}")
+        self._aws.stop_own_pollers()
+        self.outputs = {
+            output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])
+        }
+
+    def functions(self) -> list[DeployedFunction]:
+        found = self._aws.client("lambda").list_functions()["Functions"]
+        return [self._function(function) for function in found if self._owns(function)]
+
+    def layer_folders(self) -> list[Path]:
+        functions = {function.folder for function in self.functions()}
+        return [folder for folder in self._folders.values() if folder not in functions]
+
+    def schedules(self) -> list[DeployedSchedule]:
+        """The scheduled rules of the default bus that invoke functions."""
+        events = self._aws.client("events")
+        return [
+            DeployedSchedule(rule["Arn"], rule["ScheduleExpression"], target["Arn"])
+            for rule in events.list_rules()["Rules"]
+            if rule.get("ScheduleExpression") and rule.get("State") == "ENABLED"
+            for target in events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
+            if ":function:" in target["Arn"]
+        ]
+
+    def queue_triggers(self) -> list[DeployedQueueTrigger]:
+        mappings = self._aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+        return [
+            DeployedQueueTrigger(
+                queue_arn=mapping["EventSourceArn"],
+                function_arn=mapping["FunctionArn"],
+                batch_size=mapping.get("BatchSize", 10),
+                max_concurrency=mapping.get("ScalingConfig", {}).get("MaximumConcurrency", 5),
+                partial_answers="ReportBatchItemFailures"
+                in mapping.get("FunctionResponseTypes", []),
+            )
+            for mapping in mappings
+            if ":sqs:" in mapping["EventSourceArn"] and mapping.get("State") == "Enabled"
+        ]
+
+    def _owns(self, function: Mapping[str, Any]) -> bool:
+        return str(function["FunctionName"]).startswith(f"{self.name}-")
+
+    def _function(self, function: Mapping[str, Any]) -> DeployedFunction:
+        name = function["FunctionName"]
+        logical_id = re.sub(rf"^{re.escape(self.name)}-(.+)-[^-]+$", r"\1", name)
+        variables = function.get("Environment", {}).get("Variables", {})
+        return DeployedFunction(
+            name=name,
+            arn=function["FunctionArn"],
+            handler=function["Handler"],
+            folder=self._folders[logical_id],
+            timeout_s=function["Timeout"],
+            memory_mb=function["MemorySize"],
+            environment={key: str(value) for key, value in variables.items()},
+        )
+
+    def _upload(self) -> None:
+        s3 = self._aws.client("s3")
+        s3.create_bucket(Bucket=_BUCKET)
+        for name, folder in self._folders.items():
+            s3.put_object(Bucket=_BUCKET, Key=name, Body=_zipped(folder))
+
+
+def _zipped(folder: Path) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*.py")):
+            archive.write(path, path.relative_to(folder))
+    return packed.getvalue()

@@ -1,0 +1,44 @@
+"""`template.yaml` as CloudFormation, by SAM's own translator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.yaml_helper import yaml_parse
+
+from export_jobs_local.aws.server import REGION
+
+_CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
+
+
+def read_template(path: Path) -> dict[str, Any]:
+    """The template as it stands, with CloudFormation's short forms (`!Ref`) spelt out."""
+    template: dict[str, Any] = yaml_parse(path.read_text())
+    return template
+
+
+def code_folders(template: Mapping[str, Any]) -> dict[str, str]:
+    """For each function and layer by its logical id, the folder that holds its code."""
+    return {
+        name: resource["Properties"][_CODE[resource["Type"]]]
+        for name, resource in template["Resources"].items()
+        if resource["Type"] in _CODE
+    }
+
+
+def to_cloudformation(
+    template: dict[str, Any], *, bucket: str, parameters: Mapping[str, str]
+) -> dict[str, Any]:
+    """Translates a template whose code was uploaded to `bucket` under the logical ids."""
+    for name in code_folders(template):
+        resource = template["Resources"][name]
+        resource["Properties"][_CODE[resource["Type"]]] = {"Bucket": bucket, "Key": name}
+    with patch.dict(os.environ, {"AWS_DEFAULT_REGION": REGION}):  # the translator asks boto3 for it
+        translated: dict[str, Any] = Translator({}, Parser()).translate(template, dict(parameters))
+    return translated

@@ -1,0 +1,181 @@
+"""What invokes the functions: EventBridge's schedule and Lambda's poller of SQS, played from the stack."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from export_jobs_local.aws.runtime import FunctionPool, Invocation
+from export_jobs_local.aws.server import REGION
+from export_jobs_local.aws.stack import DeployedQueueTrigger, DeployedSchedule
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+logger = logging.getLogger(__name__)
+
+POLL_EVERY_S = 0.2
+MAX_POLLERS = 2
+"""As many as a laptop's two cores make use of."""
+_UNITS_S = {"minute": 60, "hour": 3_600, "day": 86_400}
+
+
+class ScheduleUnplayable(Exception):
+    """A schedule that can't be played here; the text says what to do."""
+
+
+def period_s(expression: str) -> float:
+    """Seconds between two runs of a `rate(…)`. Raises ScheduleUnplayable for a `cron(…)`."""
+    found = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression)
+    if not found:
+        raise ScheduleUnplayable(
+            f"the schedule {expression} can't be played locally: say how often with --sweep-every"
+        )
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
+class _Trigger:
+    """A loop in threads of its own, until stopped."""
+
+    def __init__(self, name: str, threads: int = 1) -> None:
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._loop, name=f"{name}-{number}", daemon=True)
+            for number in range(threads)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(timeout=10)
+
+    def _loop(self) -> None:
+        raise NotImplementedError
+
+
+class ScheduleTrigger(_Trigger):
+    """Invokes a function every so often, one run after the other."""
+
+    def __init__(
+        self, schedule: DeployedSchedule, pool: FunctionPool, *, every_s: float | None = None
+    ) -> None:
+        super().__init__("schedule")
+        self._schedule = schedule
+        self._pool = pool
+        self._every_s = period_s(schedule.expression) if every_s is None else every_s
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            _note_failure(self._pool, self._pool.invoke(scheduled_event(self._schedule.rule_arn)))
+            self._stopping.wait(self._every_s)
+
+
+class QueueTrigger(_Trigger):
+    """Receives messages, invokes the function with them, and deletes those it has dealt with.
+
+    The others show up again after the queue's visibility time-out; the queue's own redrive policy
+    takes them out in the end.
+    """
+
+    def __init__(self, trigger: DeployedQueueTrigger, pool: FunctionPool, sqs: SQSClient) -> None:
+        super().__init__("poller", min(trigger.max_concurrency, MAX_POLLERS))
+        self._trigger = trigger
+        self._pool = pool
+        self._sqs = sqs
+        name = trigger.queue_arn.rsplit(":", 1)[-1]
+        self._queue_url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                messages = self._receive()
+                if messages:
+                    self._hand_over(messages)
+                    continue
+            except (ClientError, BotoCoreError) as error:
+                if not self._stopping.is_set():
+                    logger.warning("polling %s failed: %s", self._queue_url, error)
+            self._stopping.wait(POLL_EVERY_S)
+
+    def _receive(self) -> Sequence[Mapping[str, Any]]:
+        answer = self._sqs.receive_message(
+            QueueUrl=self._queue_url,
+            MaxNumberOfMessages=self._trigger.batch_size,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        )
+        return answer.get("Messages", [])  # type: ignore[return-value]  # a TypedDict is a mapping
+
+    def _hand_over(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        records = [sqs_record(message, self._trigger.queue_arn) for message in messages]
+        invocation = self._pool.invoke({"Records": records})
+        _note_failure(self._pool, invocation)
+        if invocation.error:
+            return
+        failed: set[str] = set()
+        if self._trigger.partial_answers:
+            answer = invocation.answer or {}
+            failed = {item["itemIdentifier"] for item in answer.get("batchItemFailures", [])}
+        for message in messages:
+            if message["MessageId"] not in failed:
+                self._sqs.delete_message(
+                    QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"]
+                )
+
+
+def scheduled_event(rule_arn: str) -> dict[str, Any]:
+    """What EventBridge sends a scheduled function."""
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": rule_arn.split(":")[4],
+        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "region": REGION,
+        "resources": [rule_arn],
+        "detail": {},
+    }
+
+
+def sqs_record(message: Mapping[str, Any], queue_arn: str) -> dict[str, Any]:
+    """A received message in the form in which Lambda hands it to a function."""
+    attributes = {
+        name: {
+            "stringValue": value.get("StringValue"),
+            "stringListValues": [],
+            "binaryListValues": [],
+            "dataType": value["DataType"],
+        }
+        for name, value in message.get("MessageAttributes", {}).items()
+    }
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": dict(message.get("Attributes", {})),
+        "messageAttributes": attributes,
+        "md5OfBody": message["MD5OfBody"],
+        "eventSource": "aws:sqs",
+        "eventSourceARN": queue_arn,
+        "awsRegion": REGION,
+    }
+
+
+def _note_failure(pool: FunctionPool, invocation: Invocation) -> None:
+    if invocation.error:
+        said = f"{invocation.error.get('errorType')}: {invocation.error.get('errorMessage')}"
+        logger.warning("%s failed: %s (log: %s)", pool.function.folder.name, said, pool.log)

@@ -1,0 +1,9 @@
+"""Where things are in the project's tree: the local system runs the very files that are deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "template.yaml"
+REQUESTS = ROOT / "events" / "requests"
