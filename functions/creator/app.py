@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import (
     BatchProcessor,
@@ -48,7 +49,10 @@ fulfiller = Fulfiller(
     clock=wiring.now_ms,
     time_left_s=time_left,
 )
-processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+copy_config_to_registered_loggers(logger, include={"export_jobs"})
+processor = BatchProcessor(
+    event_type=EventType.SQS, raise_on_entire_batch_failure=False, logger=logger
+)
 
 
 @logger.inject_lambda_context
@@ -65,7 +69,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
 def fulfil(record: SQSRecord) -> None:
     message = _message_of(record)
     ended = fulfiller.fulfil(message)
-    logger.info("request", requestKey=message.key, ended=ended, waits=message.waits)
+    logger.info("request", messageKey=message.key, ended=ended, waits=message.waits)
     metrics.add_metric(f"Requests{ended.title().replace('_', '')}", MetricUnit.Count, 1)
     age_ms = wiring.now_ms() - message.first_received_at
     metrics.add_metric("RequestAge", MetricUnit.Milliseconds, max(0, age_ms))
@@ -73,7 +77,7 @@ def fulfil(record: SQSRecord) -> None:
 
 def _message_of(record: SQSRecord) -> Message:
     def attribute(name: str) -> str | None:
-        found = record.message_attributes.get(name)
+        found = record.message_attributes[name]
         return found.string_value if found else None
 
     def number(name: str) -> int:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from aws_lambda_powertools import Logger, Tracer
+from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from export_jobs import wiring
 from export_jobs.core.decide import DelayPolicy, Policy
@@ -19,6 +20,7 @@ from export_jobs.timeleft import TimeLeft
 MINUTE_MS = 60_000
 
 logger = Logger()
+copy_config_to_registered_loggers(logger, include={"export_jobs"})
 tracer = Tracer()
 settings = monitor_settings()
 time_left = TimeLeft()

@@ -69,6 +69,7 @@ class ExecutionEnvironment:
                 cwd=function.folder,
                 env=self._environment(layers, environment),
                 stdin=subprocess.DEVNULL,
+                process_group=0,  # Ctrl-C is for the one who stops them in order
                 stdout=sink,
                 stderr=sink,
             )

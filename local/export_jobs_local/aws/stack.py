@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 import warnings
 import zipfile
@@ -71,8 +72,9 @@ class LocalStack:
         translated = to_cloudformation(template, bucket=_BUCKET, parameters=parameters)
         cloudformation = self._aws.client("cloudformation")
         with warnings.catch_warnings():
-            # Moto passes over what it can't do (an EventInvokeConfig) with a warning on each.
+            # Moto passes over what it can't do (an EventInvokeConfig), with a warning on each.
             warnings.simplefilter("ignore")
+            logging.getLogger("moto").setLevel(logging.ERROR)
             try:
                 cloudformation.create_stack(
                     StackName=self.name,

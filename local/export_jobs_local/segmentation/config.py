@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from export_jobs_local.segmentation.counting import CountingEngine
 from export_jobs_local.segmentation.engine import ExportEngine
-from export_jobs_local.segmentation.paced import PacedEngine
 
 API_PATH = "/data/core/ups"
 IMS_PATH = "/ims/token/v3"
@@ -17,7 +17,8 @@ IMS_PATH = "/ims/token/v3"
 class ServiceConfig:
     """`data_dir`: where jobs (and tokens' key) are kept; a temporary directory if None.
 
-    `pace_s`: how long a job stays NEW; `manual`: jobs move only when told through the control.
+    `pace_s`: how long a job stays NEW, `run_s`: how long PROCESSING before it begins to export; `manual`: jobs
+    move only when told through the control.
     `max_running` jobs run at once, the others wait in NEW.
     """
 
@@ -32,6 +33,7 @@ class ServiceConfig:
     scopes: str = "openid,AdobeID,read_organizations"
     token_lifetime_s: int = 86_399
     pace_s: float = 1.0
+    run_s: float = 1.0
     manual: bool = False
     max_running: int = 4
     echo_request_id: bool = False
@@ -39,5 +41,5 @@ class ServiceConfig:
     """200 with a body, or 204 without one: a 204 can't carry the body that the seed shows."""
     max_limit: int = 1_000
     seed: int = 0
-    engine: Callable[[Path], ExportEngine] = field(default=lambda _directory: PacedEngine())
+    engine: Callable[[Path], ExportEngine] = field(default=lambda _directory: CountingEngine())
     """Makes the engine, given the data directory."""

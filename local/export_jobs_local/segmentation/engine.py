@@ -59,3 +59,6 @@ class ExportEngine(Protocol):
         cancelled: threading.Event,
     ) -> ExportResult:
         """Exports, blocking until done. Raises ExportFailed or ExportCancelled, nothing else wanted."""
+
+    def discard(self, request: CreateExportJob, batches: Sequence[PlannedBatch]) -> None:
+        """Removes what `run` wrote: the job was cancelled before its success could be noted."""

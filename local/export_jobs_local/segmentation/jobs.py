@@ -40,12 +40,14 @@ class JobLife:
         engine: ExportEngine,
         *,
         pace_s: float,
+        run_s: float,
         manual: bool,
         max_running: int,
     ) -> None:
         self._store = store
         self._engine = engine
         self.pace_s = pace_s
+        self.run_s = run_s
         self._manual = manual
         self._cancelled: dict[int, threading.Event] = {}
         self._stopping = threading.Event()
@@ -161,6 +163,7 @@ class JobLife:
             self._move(job.id, processing)
         try:
             request = parse_create_request(job.request)
+            cancelled.wait(self.run_s)
             result = self._engine.run(request, _planned(job), cancelled)
         except ExportCancelled:
             if not self._stopping.is_set():
@@ -177,6 +180,7 @@ class JobLife:
                 "exportedProfileByNamespaceCounter": result.profiles_by_namespace,
             }
             if not self._end(job, started, {"status": "SUCCEEDED"}, counters):
+                self._engine.discard(request, _planned(job))
                 self._end(job, started, {"status": "CANCELLED"})
 
     def _end(

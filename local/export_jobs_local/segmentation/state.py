@@ -37,6 +37,7 @@ class ServiceState:
             self.store,
             config.engine(directory),
             pace_s=config.pace_s,
+            run_s=config.run_s,
             manual=config.manual,
             max_running=config.max_running,
         )

@@ -40,6 +40,7 @@ from export_jobs.core.requests import (
     Request,
     RequestRecord,
     RequestStatus,
+    hints_in,
     key_of_unreadable,
     read_message,
     wait_s,
@@ -431,15 +432,16 @@ class Fulfiller:
         if record is None or _is_to_be_tried_again(record, message):
             version = record.version if record else 0
             record = RequestRecord(key, "WAITING", version=version, redrives=message.redrives)
+            hints = hints_in(message)
             event = events.request_event(
                 REJECTED,
                 outcome=outcome,
-                request_key=request.key if request else message.key,
+                request_key=hints.request_key,
                 occasion=f"{key} {message.redrives}",
                 action=request.action if request else None,
                 now=self._clock(),
                 sandbox=request.sandbox if request else None,
-                correlation_id=request.correlation_id if request else None,
+                correlation_id=hints.correlation_id,
                 reason=reason,
                 problems=problems,
             )

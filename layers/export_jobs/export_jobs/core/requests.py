@@ -17,7 +17,8 @@ from export_jobs.contract.create import Rfc3339, describe_problems, parse_rfc333
 from export_jobs.core.records import Event, Sink
 
 Action = Literal["create", "cancel"]
-Key = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
+MAX_KEY = 128
+Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY, pattern=r"^[!-~]+$")]
 _ENVELOPE_MARKS = frozenset({"action", "job", "jobId", "cancelRequestKey", "requestKey"})
 
 
@@ -149,6 +150,27 @@ def read_message(message: Message, *, sandboxes: Collection[str]) -> Request:
         job=envelope.job,
         job_id=envelope.job_id,
         cancel_request_key=envelope.cancel_request_key,
+    )
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What an unreadable message still tells about itself, so that its rejection finds its sender."""
+
+    request_key: str
+    correlation_id: str | None = None
+
+
+def hints_in(message: Message) -> Hints:
+    try:
+        decoded = json.loads(message.body)
+    except (ValueError, RecursionError):
+        decoded = None
+    said = decoded if isinstance(decoded, dict) else {}
+    key, correlation_id = said.get("requestKey"), said.get("correlationId")
+    return Hints(
+        key if isinstance(key, str) and 0 < len(key) <= MAX_KEY else message.key,
+        correlation_id if isinstance(correlation_id, str) and len(correlation_id) <= 256 else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""An engine for when there is no data: it takes its time and counts what the request implies."""
+"""An engine for when there is no data: it counts what the request implies."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from export_jobs_local.segmentation.engine import (
 )
 
 
-class PacedEngine:
-    """Runs for `run_s` seconds and reads no data.
+class CountingEngine:
+    """Ends at once and reads no data.
 
     Its counters are made up, the same for the same request; a job fails if and only if its dataset
     is not among `datasets` (None: any will do). Real exports are the DuckDB engine's.
     """
 
-    def __init__(self, *, run_s: float = 1.0, datasets: frozenset[str] | None = None) -> None:
-        self._run_s = run_s
+    def __init__(self, *, datasets: frozenset[str] | None = None) -> None:
         self._datasets = datasets
 
     def run(
@@ -35,7 +34,7 @@ class PacedEngine:
         cancelled: threading.Event,
     ) -> ExportResult:
         dataset = request.destination.dataset_id
-        if cancelled.wait(self._run_s):
+        if cancelled.is_set():
             raise ExportCancelled
         if self._datasets is not None and dataset not in self._datasets:
             raise ExportFailed([EngineError("0090000404", f"Dataset {dataset} does not exist")])
@@ -44,3 +43,6 @@ class PacedEngine:
             return ExportResult(1_000, {"email": 1_000})
         profiles = sum(10 + zlib.crc32(s.segment_id.encode()) % 90 for s in segments)
         return ExportResult(profiles, {"email": profiles, "ecid": profiles // 2})
+
+    def discard(self, request: CreateExportJob, batches: Sequence[PlannedBatch]) -> None:
+        """There is nothing to remove."""

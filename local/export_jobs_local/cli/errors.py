@@ -1,0 +1,7 @@
+"""Errors that a user can mend."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Said in a line, with exit code 2; the text says what is wrong and what to do."""

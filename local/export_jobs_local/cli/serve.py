@@ -1,0 +1,130 @@
+"""`api` and `local`: run until told to stop, and say how to join in."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from export_jobs_local.aws.triggers import ScheduleUnplayable
+from export_jobs_local.cli.errors import UserError
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.segmentation.server import SegmentationService
+from export_jobs_local.system import LocalSystem, SystemConfig, describe_service
+
+
+def api(*, port: int, data: Path | None, as_json: bool) -> None:
+    with _stopped_by_signals() as stopped, _port_errors(port):
+        with SegmentationService(ServiceConfig(port=port, data_dir=data)) as service:
+            _announce(describe_service(service), _how_to_call(service), as_json=as_json)
+            stopped.wait()
+
+
+def local(
+    *, port: int, aws_port: int, data: Path | None, sweep_every_s: float | None, as_json: bool
+) -> None:
+    with (
+        _stopped_by_signals() as stopped,
+        _port_errors(port or aws_port),
+        tempfile.TemporaryDirectory(prefix="export-jobs-") as temporary,
+    ):
+        config = SystemConfig(
+            logs=(data or Path(temporary)) / "logs",
+            service=replace(ServiceConfig(), port=port, data_dir=data),
+            aws_port=aws_port,
+            sweep_every_s=sweep_every_s,
+        )
+        try:
+            with LocalSystem(config) as system:
+                system.subscribers.follow()
+                _announce(system.description(), _how_to_join(system), as_json=as_json)
+                stopped.wait()
+        except ScheduleUnplayable as error:
+            raise UserError(str(error)) from None
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, so that everything is stopped in order."""
+    stopped = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stopped.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _port_errors(port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if "in use" in str(error) or "Permission" in str(error):
+            raise UserError(f"port {port} can't be had ({error.strerror}); try --port 0") from None
+        raise
+
+
+def _announce(description: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """One JSON object on one line for a program, or a text to read; everything answers by now."""
+    if as_json:
+        typer.echo(json.dumps(description))
+    else:
+        Console(highlight=False).print(text, soft_wrap=True)
+
+
+def _how_to_call(service: SegmentationService) -> str:
+    return f"""\
+The Segmentation service is up. Ctrl-C stops it.
+
+  API        {service.api_url}/export/jobs
+  OpenAPI    {service.root_url}/openapi.json
+  control    {service.root_url}/_control/journal   (the truth), /_control/faults
+
+Get a token and list the jobs:
+
+  TOKEN=$(curl -s {service.ims_url} -d grant_type=client_credentials \\
+    -d client_id={service.client_id} -d client_secret={service.client_secret} \\
+    -d scope={service.scopes} | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
+  curl -s '{service.api_url}/export/jobs?limit=2' -H "Authorization: Bearer $TOKEN" \\
+    -H 'x-api-key: {service.client_id}' -H 'x-gw-ims-org-id: {service.org_id}' \\
+    -H 'x-sandbox-name: {service.sandboxes[0]}'"""
+
+
+def _how_to_join(system: LocalSystem) -> str:
+    exports = "\n".join(
+        f"  export {name}={shlex.quote(value)}"
+        for name, value in system.aws.environment.items()
+        if name != "AWS_REGION"
+    )
+    outputs = "\n".join(f"  {name:<22} {value}" for name, value in system.stack.outputs.items())
+    return f"""\
+The whole system is up. Ctrl-C stops it.
+
+  Segmentation service   {system.service.api_url}
+  AWS                    {system.aws.url}
+  logs of the functions  {system.config.logs}
+
+The stack's outputs:
+
+{outputs}
+
+To join in with aws, boto3 or SAM:
+
+{exports}
+
+  aws sqs send-message --queue-url {system.stack.outputs["RequestQueueUrl"]} \\
+    --message-body file://events/requests/one-segment.json"""

@@ -1,0 +1,141 @@
+"""Running the demo: send the requests, follow what happens until all is quiet, reconcile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from export_jobs.contract import FINAL_STATUSES
+from export_jobs.core.records import ACCEPTED, REJECTED, STATE_CHANGE
+
+from export_jobs_local.aws.subscribers import Delivery
+from export_jobs_local.demo.reconcile import (
+    Reconciliation,
+    reconcile_events,
+    reconcile_requests,
+)
+from export_jobs_local.demo.requests import DemoRequest
+from export_jobs_local.system import LocalSystem
+
+STEP_S = 0.2
+FAULT_LIMIT_S = 15.0
+QUIET_SWEEPS = 2
+"""So many sweeps after the last event, nothing more may come."""
+
+
+class Demo:
+    """One run against a local system that is up. `said` is told of every message sent."""
+
+    def __init__(
+        self,
+        system: LocalSystem,
+        requests: Sequence[DemoRequest],
+        *,
+        limit_s: float = 45.0,
+        said: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._system = system
+        self._requests = requests
+        self._deadline = time.monotonic() + limit_s
+        self._said = said
+        self._sent: dict[str, DemoRequest] = {}
+
+    def run(self) -> Reconciliation:
+        """Sends everything, waits until every request and job has ended, and reconciles."""
+        for request in self._of("lost-answer"):
+            self._lose_the_answer_to(request)
+        for request in self._of("once"):
+            self._send(request)
+        for request in self._of("twice"):
+            self._send(request)
+            self._send(request)
+        for request in self._of("cancel"):
+            if self._wait_until(lambda key=request.cancels: self._runs(key)):  # type: ignore[misc]
+                self._send(request)
+        self._wait_until(self._all_has_ended)
+        self._let_it_go_quiet()
+        return self._reconcile()
+
+    def _of(self, sending: str) -> list[DemoRequest]:
+        return [request for request in self._requests if request.sending == sending]
+
+    def _send(self, request: DemoRequest) -> None:
+        message_id = self._system.send_request(request.body)
+        self._sent[request.key or message_id] = request
+        self._said(request.name)
+
+    def _lose_the_answer_to(self, request: DemoRequest) -> None:
+        control = self._system.service.control
+        control.plan_fault("create", "reset_after")
+        self._send(request)
+        until = time.monotonic() + FAULT_LIMIT_S
+        while control.pending_faults() and time.monotonic() < until:
+            time.sleep(STEP_S)
+
+    def _wait_until(self, condition: Callable[[], bool]) -> bool:
+        while time.monotonic() < self._deadline:
+            if condition():
+                return True
+            time.sleep(STEP_S)
+        return False
+
+    def _deliveries(self) -> list[Delivery]:
+        return self._system.subscribers.deliveries()
+
+    def _runs(self, key: str | None) -> bool:
+        return any(
+            delivery.detail["requestKey"] == key and delivery.detail["status"] == "PROCESSING"
+            for delivery in self._deliveries()
+            if delivery.type == STATE_CHANGE
+        )
+
+    def _all_has_ended(self) -> bool:
+        deliveries = self._deliveries()
+        ended = {d.detail["requestKey"] for d in deliveries if d.type in {ACCEPTED, REJECTED}}
+        if not self._sent.keys() <= ended:
+            return False
+        finals = {
+            (d.sink, d.detail["jobId"])
+            for d in deliveries
+            if d.type == STATE_CHANGE and d.detail["final"]
+        }
+        return all(
+            job.status in FINAL_STATUSES and {("bus", str(job.id)), ("topic", str(job.id))} <= finals
+            for job in self._jobs()
+        )
+
+    def _let_it_go_quiet(self) -> None:
+        every_s = self._system.config.sweep_every_s or 1.0
+        threading.Event().wait(QUIET_SWEEPS * every_s)
+
+    def _jobs(self) -> list[Any]:
+        control = self._system.service.control
+        return [job for sandbox in self._system.service.sandboxes for job in control.jobs(sandbox)]
+
+    def _reconcile(self) -> Reconciliation:
+        result = Reconciliation()
+        deliveries = self._deliveries()
+        reconcile_events(self._system.service.control.journal(), deliveries, result)
+        reconcile_requests(self._sent, self._jobs(), deliveries, self._dead_letters(), result)
+        for request in self._requests:
+            if request not in self._sent.values():
+                result.lost.append(f"request {request.name} was never sent: no time, or no job")
+        return result
+
+    def _dead_letters(self) -> Mapping[str, str]:
+        """Request keys and reasons of what is in the dead-letter queue; it stays there."""
+        sqs = self._system.aws.client("sqs")
+        url = self._system.stack.outputs["DeadLetterQueueUrl"]
+        found: dict[str, str] = {}
+        while messages := sqs.receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=60,
+            MessageAttributeNames=["All"],
+        ).get("Messages"):
+            for message in messages:
+                attributes = message["MessageAttributes"]
+                found[attributes["requestKey"]["StringValue"]] = attributes["reason"]["StringValue"]
+        return found
