@@ -148,7 +148,7 @@ class ExecutionEnvironment:
         class RuntimeApi(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self) -> None:  # noqa: N802  the base class's name
+            def do_GET(self) -> None:
                 pending = environment._next() if self.path.endswith("/next") else None
                 if pending is None:
                     self._answer(410, {})
@@ -165,7 +165,7 @@ class ExecutionEnvironment:
                     pending.payload,
                 )
 
-            def do_POST(self) -> None:  # noqa: N802  the base class's name
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 said = json.loads(body or b"null")
                 if self.path == f"{_API}/init/error":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import threading
-import urllib.request
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 import boto3
+import requests
 from botocore.config import Config
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -87,9 +87,7 @@ class MotoServer:
                     queue.lambda_event_source_mappings.clear()
 
     def _reset(self) -> None:
-        request = urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")
-        with urllib.request.urlopen(request, timeout=10):
-            pass
+        requests.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
 
 
 class _Silent(WSGIRequestHandler):

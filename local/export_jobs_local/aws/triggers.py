@@ -117,7 +117,7 @@ class QueueTrigger(_Trigger):
             AttributeNames=["All"],
             MessageAttributeNames=["All"],
         )
-        return answer.get("Messages", [])  # type: ignore[return-value]  # a TypedDict is a mapping
+        return answer.get("Messages", [])
 
     def _hand_over(self, messages: Sequence[Mapping[str, Any]]) -> None:
         records = [sqs_record(message, self._trigger.queue_arn) for message in messages]

@@ -19,6 +19,7 @@ from export_jobs_local.cli.errors import UserError
 from export_jobs_local.demo.reconcile import Reconciliation
 from export_jobs_local.demo.requests import NoRequests, read_requests
 from export_jobs_local.demo.run import Demo
+from export_jobs_local.exporting.engine import DuckDbEngine
 from export_jobs_local.project import REQUESTS
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
@@ -50,11 +51,10 @@ def run(*, requests: Path | None, data: Path | None, live: bool) -> DemoResult:
     began = time.monotonic()
     view = _LiveView(began) if live else None
     directory = data or Path(".export-jobs") / "demo"
-    for leftover in ("service", "logs"):
-        shutil.rmtree(directory / leftover, ignore_errors=True)
+    _forget_last_run(directory)
     config = SystemConfig(
         logs=directory / "logs",
-        service=ServiceConfig(data_dir=directory / "service", pace_s=1.0, run_s=3.0),
+        service=ServiceConfig(data_dir=directory, pace_s=1.0, run_s=3.0, engine=DuckDbEngine),
         sweep_every_s=SWEEP_EVERY_S,
     )
     if view:
@@ -66,6 +66,14 @@ def run(*, requests: Path | None, data: Path | None, live: bool) -> DemoResult:
         demo = Demo(system, wanted, said=view.sent if view else lambda _: None)
         reconciliation = demo.run()
     return DemoResult(reconciliation, directory, time.monotonic() - began)
+
+
+def _forget_last_run(directory: Path) -> None:
+    """Removes jobs, exports and logs, and keeps the data they were exported from."""
+    for folder in ("exports", "logs", "spill"):
+        shutil.rmtree(directory / folder, ignore_errors=True)
+    for file in directory.glob("jobs.sqlite3*"):
+        file.unlink()
 
 
 def as_json(result: DemoResult) -> dict[str, Any]:
@@ -114,7 +122,8 @@ def show(result: DemoResult) -> None:
         console.print(f"  {name:<12} {len(lines)}", style="bold red" if lines else "green")
         for line in lines:
             console.print(f"    {escape(line)}")
-    console.print(f"\nLogs: {result.directory / 'logs'}   ({result.seconds:.0f} s)")
+    console.print(f"\nExports: {result.directory / 'exports'}/<datasetId>/<batchId>/*.parquet")
+    console.print(f"Logs:    {result.directory / 'logs'}   ({result.seconds:.0f} s)")
 
 
 class _LiveView:

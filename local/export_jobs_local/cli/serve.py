@@ -9,7 +9,6 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,22 @@ from rich.console import Console
 
 from export_jobs_local.aws.triggers import ScheduleUnplayable
 from export_jobs_local.cli.errors import UserError
+from export_jobs_local.exporting.engine import DuckDbEngine
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from export_jobs_local.system import LocalSystem, SystemConfig, describe_service
 
 
 def api(*, port: int, data: Path | None, as_json: bool) -> None:
-    with _stopped_by_signals() as stopped, _port_errors(port):
-        with SegmentationService(ServiceConfig(port=port, data_dir=data)) as service:
-            _announce(describe_service(service), _how_to_call(service), as_json=as_json)
-            stopped.wait()
+    with (
+        _stopped_by_signals() as stopped,
+        _port_errors(port),
+        SegmentationService(
+            ServiceConfig(port=port, data_dir=data, engine=DuckDbEngine)
+        ) as service,
+    ):
+        _announce(describe_service(service), _how_to_call(service), as_json=as_json)
+        stopped.wait()
 
 
 def local(
@@ -40,7 +45,7 @@ def local(
     ):
         config = SystemConfig(
             logs=(data or Path(temporary)) / "logs",
-            service=replace(ServiceConfig(), port=port, data_dir=data),
+            service=ServiceConfig(port=port, data_dir=data, engine=DuckDbEngine),
             aws_port=aws_port,
             sweep_every_s=sweep_every_s,
         )

@@ -66,9 +66,9 @@ def reconcile_events(
         lives[str(entry.job)].append(entry.status)
     result.jobs = len(lives)
     result.delivered = dict(Counter(delivery.sink for delivery in deliveries))
-    for (sink, event_id), times in Counter((d.sink, d.event_id) for d in deliveries).items():
+    for (name, event_id), times in Counter((d.sink, d.event_id) for d in deliveries).items():
         if times > 1:
-            result.duplicated.append(f"event {event_id} reached the {sink} {times} times")
+            result.duplicated.append(f"event {event_id} reached the {name} {times} times")
     told: dict[str, dict[str, list[Delivery]]] = {"bus": defaultdict(list), "topic": {}}
     told["topic"] = defaultdict(list)
     for delivery in deliveries:

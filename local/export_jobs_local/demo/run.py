@@ -102,7 +102,8 @@ class Demo:
             if d.type == STATE_CHANGE and d.detail["final"]
         }
         return all(
-            job.status in FINAL_STATUSES and {("bus", str(job.id)), ("topic", str(job.id))} <= finals
+            job.status in FINAL_STATUSES
+            and {("bus", str(job.id)), ("topic", str(job.id))} <= finals
             for job in self._jobs()
         )
 

@@ -1,0 +1,63 @@
+# Everything runs in .venv, made from hashed, pinned requirements. `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+SAM := .venv-sam/bin/sam
+PIP := -m pip install --quiet --disable-pip-version-check --no-deps
+JOBS ?= 2
+
+export SAM_CLI_TELEMETRY := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo local test lint format requirements clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
+
+demo: .venv/.installed ## run the main job on this machine, end to end, and reconcile it
+	$(BIN)/export-jobs demo
+
+local: .venv/.installed ## run the whole system on this machine until Ctrl-C
+	$(BIN)/export-jobs local
+
+test: lint ## lint, type-check and run every test
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+
+lint: .venv/.installed .venv-sam/.installed ## ruff, mypy, bandit and the template's checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy layers/export_jobs/export_jobs local/export_jobs_local
+	MYPYPATH=functions/monitor $(BIN)/mypy functions/monitor/app.py
+	MYPYPATH=functions/creator $(BIN)/mypy functions/creator/app.py
+	$(BIN)/bandit --quiet --recursive layers/export_jobs/export_jobs functions
+	$(SAM) validate --lint
+
+format: .venv/.installed ## put the code into its one format
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+requirements: .venv/.installed ## pin the requirements anew, with hashes
+	$(BIN)/python $(PIP) uv
+	$(call compile,requirements/dev)
+	$(call compile,requirements/sam)
+	$(call compile,layers/export_jobs/requirements) --python-version 3.13 \
+		--python-platform aarch64-manylinux2014 $(addprefix --no-emit-package ,\
+		boto3 botocore s3transfer jmespath python-dateutil six)
+
+compile = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make requirements" $(1).in --output-file $(1).txt
+
+clean: ## remove all that was made here
+	rm -rf .venv .venv-sam .aws-sam .export-jobs .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+
+.venv/.installed: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python $(PIP) --require-hashes --requirement requirements/dev.txt
+	$(BIN)/python $(PIP) --no-build-isolation --editable .
+	@touch $@
+
+# The SAM CLI's pins clash with ours.
+.venv-sam/.installed: requirements/sam.txt
+	$(PYTHON) -m venv --clear .venv-sam
+	.venv-sam/bin/python $(PIP) --require-hashes --requirement requirements/sam.txt
+	@touch $@

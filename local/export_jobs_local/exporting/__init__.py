@@ -1,0 +1,1 @@
+"""Real exports: profiles read, merged, filtered and written as Parquet by DuckDB (docs/local-data.md)."""

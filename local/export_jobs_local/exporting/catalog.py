@@ -1,0 +1,112 @@
+"""The data directory: where its files are, and what its catalogue says of segments and datasets."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+PARQUET_FOLDERS = ("fragments", "events", "memberships")
+_T = TypeVar("_T", bound=BaseModel)
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class DataBroken(Exception):
+    """The data directory can't be read; the text says which file and why."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+
+
+class SegmentDefinition(_Entry):
+    """`predicate` is an SQL condition over the merged profile, e.g. `person.birthYear < 1980`."""
+
+    id: str
+    namespace: str = "ups"
+    name: str = ""
+    merge_policy_id: str | None = None
+    predicate: str
+
+
+class MergePolicy(_Entry):
+    """`dataset_order` names source datasets, the one that wins first; for `dataSetPrecedence`."""
+
+    id: str
+    version: int = 1
+    type: Literal["timestampOrdered", "dataSetPrecedence"]
+    dataset_order: list[str] = []
+    default: bool = False
+
+
+class Dataset(_Entry):
+    """A dataset that exports may go to. Its id names a folder."""
+
+    id: Annotated[str, Field(pattern=_SAFE_NAME.pattern)]
+    name: str = ""
+    schema_name: str
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What `segments.json`, `merge-policies.json` and `datasets.json` say."""
+
+    segments: list[SegmentDefinition]
+    merge_policies: list[MergePolicy]
+    datasets: dict[str, Dataset]
+
+    @property
+    def default_policy(self) -> MergePolicy:
+        return next((p for p in self.merge_policies if p.default), self.merge_policies[0])
+
+    def policy(self, policy_id: str) -> MergePolicy | None:
+        return next((p for p in self.merge_policies if p.id == policy_id), None)
+
+    def definitions(self, segment_id: str, namespace: str | None) -> list[SegmentDefinition]:
+        """Those of a segment; without a namespace, of any."""
+        return [
+            segment
+            for segment in self.segments
+            if segment.id == segment_id and namespace in {None, segment.namespace}
+        ]
+
+
+@dataclass(frozen=True)
+class DataDirectory:
+    """Plain Parquet and JSON, as `docs/local-data.md` describes them."""
+
+    root: Path
+
+    @property
+    def exists(self) -> bool:
+        return (self.root / "datasets.json").is_file()
+
+    def files(self, folder: str) -> list[str]:
+        """The Parquet files of `fragments`, `events` or `memberships`. Raises DataBroken."""
+        found = sorted(str(path) for path in (self.root / folder).glob("*.parquet"))
+        if not found:
+            raise DataBroken(f"there is no Parquet file in {self.root / folder}")
+        return found
+
+    def catalog(self) -> Catalog:
+        """Raises DataBroken."""
+        policies = self._read("merge-policies.json", MergePolicy)
+        if not policies:
+            raise DataBroken(f"{self.root / 'merge-policies.json'} names no merge policy")
+        return Catalog(
+            segments=self._read("segments.json", SegmentDefinition),
+            merge_policies=policies,
+            datasets={dataset.id: dataset for dataset in self._read("datasets.json", Dataset)},
+        )
+
+    def _read(self, name: str, entry: type[_T]) -> list[_T]:
+        path = self.root / name
+        try:
+            return TypeAdapter(list[entry]).validate_python(json.loads(path.read_text()))  # type: ignore[valid-type]
+        except (OSError, ValueError, ValidationError) as error:
+            raise DataBroken(f"{path} can't be read: {error}") from None

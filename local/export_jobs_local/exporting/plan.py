@@ -1,0 +1,226 @@
+"""From a request to what the engine has to do, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from export_jobs.contract import CreateExportJob
+from export_jobs.contract.create import Segment, parse_rfc3339
+
+from export_jobs_local.exporting.catalog import Catalog, MergePolicy, SegmentDefinition
+from export_jobs_local.exporting.columns import (
+    IDENTITIES,
+    IDENTITY_FIELDS,
+    Tree,
+    UnknownField,
+    field_names,
+)
+from export_jobs_local.segmentation.engine import EngineError, ExportFailed, PlannedBatch
+
+UNKNOWN_DATASET = "0100000404"
+WRONG_SCHEMA = "0100000409"
+UNKNOWN_SEGMENT = "0200000404"
+UNKNOWN_POLICY = "0300000404"
+UNKNOWN_FIELD = "0400000404"
+
+
+@dataclass(frozen=True)
+class AskedSegment:
+    """A segment to export: its members in these statuses. `namespace` None stands for any."""
+
+    id: str
+    namespace: str | None
+    statuses: tuple[str, ...]
+    definitions: tuple[SegmentDefinition, ...]
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """One batch; without segments, it exports everybody."""
+
+    batch_id: str
+    segments: tuple[AskedSegment, ...]
+    policy: MergePolicy
+
+
+@dataclass(frozen=True)
+class EventPlan:
+    fields: Tree
+    ingested_after: tuple[datetime, ...]
+    ingested_before: datetime | None
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """`attributes` are what is exported of the merged profile; `identities` are fields of that list."""
+
+    dataset_id: str
+    batches: tuple[BatchPlan, ...]
+    attributes: Tree
+    identities: tuple[str, ...]
+    events: EventPlan | None
+    updated_after: datetime | None
+    qualified_from: datetime | None
+    qualified_until: datetime | None
+    empty_profiles: bool
+    evaluate: bool
+
+
+def plan_export(
+    request: CreateExportJob,
+    batches: Sequence[PlannedBatch],
+    catalog: Catalog,
+    *,
+    profile: Tree,
+    event: Tree,
+) -> ExportPlan:
+    """Raises ExportFailed with every problem found.
+
+    `profile` holds the columns of a merged profile, `event` those of an event.
+    """
+    problems: list[EngineError] = []
+    _check_destination(request, catalog, problems)
+    asked = _asked_segments(request, catalog, problems)
+    choosing: list[AskedSegment | None] = [*asked] or [None]
+    policies = [_policy(request, segment, catalog, problems) for segment in choosing]
+    attributes, identities = _attributes(request, profile, problems)
+    events = _events(request, event, problems)
+    if problems:
+        raise ExportFailed(problems)
+    if len(batches) == 1:
+        planned = [BatchPlan(batches[0].batch_id, tuple(asked), policies[0])]
+    else:
+        planned = [
+            BatchPlan(batch.batch_id, (segment,), policy)
+            for batch, segment, policy in zip(batches, asked, policies, strict=True)
+        ]
+    chosen = request.filter
+    window = chosen.segment_qualification_time if chosen else None
+    return ExportPlan(
+        dataset_id=request.destination.dataset_id,
+        batches=tuple(planned),
+        attributes=attributes,
+        identities=identities,
+        events=events,
+        updated_after=_time(chosen.from_ingest_timestamp if chosen else None),
+        qualified_from=_time(window.start_time if window else None),
+        qualified_until=_time(window.end_time if window else None),
+        empty_profiles=bool(chosen and chosen.empty_profiles),
+        evaluate=bool(request.evaluation_info and request.evaluation_info.segmentation),
+    )
+
+
+def _check_destination(
+    request: CreateExportJob, catalog: Catalog, problems: list[EngineError]
+) -> None:
+    wanted = request.destination.dataset_id
+    dataset = catalog.datasets.get(wanted)
+    if dataset is None:
+        problems.append(EngineError(UNKNOWN_DATASET, f"Dataset {wanted!r} does not exist"))
+    elif dataset.schema_name != request.schema_.name:
+        problems.append(
+            EngineError(
+                WRONG_SCHEMA,
+                f"Dataset {wanted!r} has the schema {dataset.schema_name!r}, "
+                f"not {request.schema_.name!r}",
+            )
+        )
+
+
+def _asked_segments(
+    request: CreateExportJob, catalog: Catalog, problems: list[EngineError]
+) -> list[AskedSegment]:
+    listed: Sequence[Segment] = (request.filter.segments if request.filter else None) or []
+    asked = []
+    for segment in listed:
+        namespace = segment.segment_ns if "segment_ns" in segment.model_fields_set else None
+        definitions = catalog.definitions(segment.segment_id, namespace)
+        if not definitions:
+            place = f" in namespace {namespace!r}" if namespace else ""
+            problems.append(
+                EngineError(
+                    UNKNOWN_SEGMENT, f"Segment {segment.segment_id!r} does not exist{place}"
+                )
+            )
+        # A member that has been one for longer ("existing") is in the segment just the same.
+        statuses = {"realized" if s == "existing" else s for s in segment.status}
+        asked.append(
+            AskedSegment(segment.segment_id, namespace, tuple(sorted(statuses)), tuple(definitions))
+        )
+    return asked
+
+
+def _policy(
+    request: CreateExportJob,
+    segment: AskedSegment | None,
+    catalog: Catalog,
+    problems: list[EngineError],
+) -> MergePolicy:
+    """The policy asked for, else the segment's, else the default."""
+    wanted = request.merge_policy.id if request.merge_policy else None
+    if wanted is None and segment and segment.definitions:
+        wanted = segment.definitions[0].merge_policy_id
+    if wanted is None:
+        return catalog.default_policy
+    policy = catalog.policy(wanted)
+    if policy is None:
+        found = EngineError(UNKNOWN_POLICY, f"Merge policy {wanted!r} does not exist")
+        if found not in problems:
+            problems.append(found)
+    return policy or catalog.default_policy
+
+
+def _attributes(
+    request: CreateExportJob, profile: Tree, problems: list[EngineError]
+) -> tuple[Tree, tuple[str, ...]]:
+    names = field_names(request.fields)
+    if not names:
+        return profile, ()
+    identities: set[str] = set()
+    plain = []
+    for name in names:
+        head, _, rest = name.partition(".")
+        if head != IDENTITIES or head in profile.children:
+            plain.append(name)
+        elif rest in {"", *IDENTITY_FIELDS}:
+            identities.update([rest] if rest else IDENTITY_FIELDS)
+        else:
+            problems.append(EngineError(UNKNOWN_FIELD, f"fields: unknown field {name!r}"))
+    part = _part(profile, plain, "fields", problems)
+    return part, tuple(name for name in IDENTITY_FIELDS if name in identities)
+
+
+def _events(request: CreateExportJob, event: Tree, problems: list[EngineError]) -> EventPlan | None:
+    listed = request.additional_fields.event_list if request.additional_fields else None
+    if listed is None:
+        return None
+    names = field_names(listed.fields)
+    where = "additionalFields.eventList.fields"
+    fields = _part(event, names, where, problems) if names else event
+    since = [
+        request.filter.from_ingest_timestamp if request.filter else None,
+        listed.filter.from_ingest_timestamp if listed.filter else None,
+    ]
+    return EventPlan(
+        fields=fields,
+        ingested_after=tuple(parse_rfc3339(text) for text in since if text),
+        ingested_before=_time(listed.filter.to_ingest_timestamp if listed.filter else None),
+    )
+
+
+def _part(tree: Tree, names: Sequence[str], where: str, problems: list[EngineError]) -> Tree:
+    known = []
+    for name in names:
+        try:
+            tree.part([name])
+        except UnknownField as error:
+            problems.append(EngineError(UNKNOWN_FIELD, f"{where}: {error}"))
+        else:
+            known.append(name)
+    return tree.part(known)
+
+
+def _time(text: str | None) -> datetime | None:
+    return parse_rfc3339(text) if text else None
