@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
@@ -21,6 +21,9 @@ from export_jobs.queues import RequestQueues
 from export_jobs.settings import creator_settings
 from export_jobs.store.requests import RequestLedger
 from export_jobs.timeleft import TimeLeft
+
+if TYPE_CHECKING:
+    import logging
 
 logger = Logger()
 tracer = Tracer()
@@ -51,7 +54,9 @@ fulfiller = Fulfiller(
 )
 copy_config_to_registered_loggers(logger, include={"export_jobs"})
 processor = BatchProcessor(
-    event_type=EventType.SQS, raise_on_entire_batch_failure=False, logger=logger
+    event_type=EventType.SQS,
+    raise_on_entire_batch_failure=False,
+    logger=cast("logging.Logger", logger),
 )
 
 

@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 
 class SettingsInvalid(Exception):
@@ -26,7 +27,19 @@ def _limits(value: Any) -> Any:
     return {dataset.strip(): minutes.strip() for dataset, _, minutes in pairs}
 
 
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+def _encrypted_or_local(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme == "https" and url.hostname:
+        return value
+    if url.scheme == "http" and url.hostname in _THIS_MACHINE:
+        return value
+    raise ValueError("must be an https:// address; http:// is for this machine only")
+
+
+_THIS_MACHINE = {"127.0.0.1", "localhost", "host.docker.internal"}
+"""The last is what a container of `sam local` calls the machine it runs on."""
+ServiceUrl = Annotated[str, AfterValidator(_encrypted_or_local)]
+QueueUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 Required = Annotated[str, Field(min_length=1)]
 SandboxName = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,256}$")]
 Minutes = Annotated[int, Field(ge=1)]
@@ -39,8 +52,8 @@ class Settings(BaseModel):
         alias_generator=str.upper, frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    aep_base_url: HttpUrl
-    ims_token_url: HttpUrl
+    aep_base_url: ServiceUrl
+    ims_token_url: ServiceUrl
     aep_secret_id: Required
     sandboxes: Annotated[tuple[SandboxName, ...], BeforeValidator(_names), Field(min_length=1)]
     jobs_table: Required
@@ -75,8 +88,8 @@ class MonitorSettings(Settings):
 
 
 class CreatorSettings(Settings):
-    request_queue_url: HttpUrl
-    dead_letter_queue_url: HttpUrl
+    request_queue_url: QueueUrl
+    dead_letter_queue_url: QueueUrl
     max_open_exports: Annotated[int, Field(ge=1)] = 20
 
 

@@ -95,6 +95,10 @@ class LocalStack:
             output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])
         }
 
+    def delete(self) -> None:
+        """Removes the stack with all it holds."""
+        self._aws.client("cloudformation").delete_stack(StackName=self.name)
+
     def functions(self) -> list[DeployedFunction]:
         found = self._aws.client("lambda").list_functions()["Functions"]
         return [self._function(function) for function in found if self._owns(function)]

@@ -45,19 +45,20 @@ class Subscribers:
         sns: SNSClient,
         bus_name: str,
         topic_arn: str,
+        name: str = "export-jobs",
     ) -> None:
         self._sqs = sqs
         self._lock = threading.Lock()
         self._deliveries: list[Delivery] = []
-        self._bus_queue, bus_queue_arn = self._queue("export-jobs-bus-subscriber")
-        self._topic_queue, topic_queue_arn = self._queue("export-jobs-topic-subscriber")
+        self._bus_queue, bus_queue_arn = self._queue(f"{name}-bus-subscriber")
+        self._topic_queue, topic_queue_arn = self._queue(f"{name}-topic-subscriber")
         events.put_rule(
-            Name="export-jobs-subscriber",
+            Name=f"{name}-subscriber",
             EventBusName=bus_name,
             EventPattern=json.dumps({"source": [SOURCE]}),
         )
         events.put_targets(
-            Rule="export-jobs-subscriber",
+            Rule=f"{name}-subscriber",
             EventBusName=bus_name,
             Targets=[{"Id": "queue", "Arn": bus_queue_arn}],
         )

@@ -1,0 +1,71 @@
+"""Fixtures: local AWS with the stack of the template, once a worker; a service and a bench for each test."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from export_jobs_local.aws.server import MotoServer
+from export_jobs_local.aws.stack import LocalStack
+from export_jobs_local.aws.subscribers import Subscribers
+from export_jobs_local.project import TEMPLATE
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.segmentation.server import SegmentationService
+from hypothesis import HealthCheck, settings
+from support.local import Bench
+
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("long", parent=settings.get_profile("default"), max_examples=2_000)
+settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[MotoServer]:
+    with MotoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def clients(aws: MotoServer) -> dict[str, Any]:
+    return {name: aws.client(name) for name in ("dynamodb", "events", "sns", "sqs")}
+
+
+@pytest.fixture
+def stack(aws: MotoServer) -> Iterator[LocalStack]:
+    """A stack of its own for the test: nothing that another test left."""
+    stack = LocalStack(aws, f"test-{uuid.uuid4().hex[:8]}")
+    stack.deploy(
+        TEMPLATE,
+        {
+            "AepSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:aep-1",
+            "Sandboxes": "prod,dev",
+        },
+    )
+    yield stack
+    stack.delete()
+
+
+@pytest.fixture
+def service() -> Iterator[SegmentationService]:
+    """A service whose jobs move only when the test says so."""
+    with SegmentationService(ServiceConfig(manual=True)) as service:
+        yield service
+
+
+@pytest.fixture
+def bench(
+    service: SegmentationService, aws: MotoServer, stack: LocalStack, clients: dict[str, Any]
+) -> Bench:
+    subscribers = Subscribers(
+        sqs=clients["sqs"],
+        events=clients["events"],
+        sns=clients["sns"],
+        bus_name=stack.outputs["EventBusName"],
+        topic_arn=stack.outputs["AlertTopicArn"],
+        name=stack.name,
+    )
+    return Bench(service, aws, stack, subscribers, clients)

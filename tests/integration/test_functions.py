@@ -1,0 +1,121 @@
+"""The functions as Lambda runs them: AWS's runtime client, the template's environment, sample events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from export_jobs.core.records import ACCEPTED, REJECTED, STATE_CHANGE
+from export_jobs_local.aws.subscribers import Delivery
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.system import LocalSystem, SystemConfig
+from support.files import event
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+    """The whole system, where only the test invokes functions and moves jobs."""
+    logs: Path = tmp_path_factory.mktemp("logs")
+    config = SystemConfig(logs=logs, service=ServiceConfig(manual=True), triggers=False)
+    with LocalSystem(config) as system:
+        yield system
+
+
+def told(system: LocalSystem) -> list[Delivery]:
+    return system.subscribers.drain()
+
+
+def test_a_request_becomes_a_job_and_its_life_is_announced(system: LocalSystem) -> None:
+    """From a sample SQS event to a job at the service, and from its end to both sinks."""
+    monitor, creator = system.pool("monitor"), system.pool("creator")
+    assert monitor.invoke(event("monitor")).answer == {"sandboxes": 2}
+    assert creator.invoke(event("creator-create")).answer == {"batchItemFailures": []}
+    (job,) = system.service.control.jobs("prod")
+    assert [d.type for d in told(system)] == [ACCEPTED]
+
+    monitor.invoke(event("monitor"))
+    system.service.control.set_status(job.id, "SUCCEEDED")
+    assert monitor.invoke(event("monitor")).error is None
+
+    seen = told(system)
+    assert [(d.sink, d.detail["status"]) for d in seen] == [
+        ("bus", "NEW"),
+        ("bus", "SUCCEEDED"),
+        ("topic", "SUCCEEDED"),
+    ]
+    assert {d.type for d in seen} == {STATE_CHANGE}
+    assert {d.detail["requestKey"] for d in seen} == {"nightly-newsletter"}
+    assert {d.detail["correlationId"] for d in seen} == {"campaign-42"}
+
+    assert creator.invoke(event("creator-create")).answer == {"batchItemFailures": []}
+    assert len(system.service.control.jobs("prod")) == 1
+
+
+def test_requests_that_can_never_be_done_are_rejected_without_a_call(system: LocalSystem) -> None:
+    """Each invalid message: an event that says why, a dead letter with the reason, no call."""
+    told(system)
+    system.service.control.forget_calls()
+    answer = system.pool("creator").invoke(event("creator-invalid")).answer
+    assert answer == {"batchItemFailures": []}
+    rejected = [d for d in told(system) if d.sink == "bus"]
+    assert {d.type for d in rejected} == {REJECTED}
+    reasons = {d.detail["requestKey"]: d.detail["reason"] for d in rejected}
+    assert "did you mean 'segments'?" in reasons["misspelt"]
+    assert any("is not JSON" in reason for reason in reasons.values())
+    calls = system.service.control.calls()
+    assert calls["create"] == 0
+
+    sqs = system.aws.client("sqs")
+    messages = sqs.receive_message(
+        QueueUrl=system.stack.outputs["DeadLetterQueueUrl"],
+        MaxNumberOfMessages=10,
+        MessageAttributeNames=["All"],
+    )["Messages"]
+    dead = {
+        message["MessageAttributes"]["requestKey"]["StringValue"]: message["MessageAttributes"][
+            "reason"
+        ]["StringValue"]
+        for message in messages
+    }
+    assert dead.keys() == reasons.keys()
+    assert all(reasons[key] in dead[key] for key in dead)
+
+
+def test_a_bad_message_fails_no_other_of_its_batch(system: LocalSystem) -> None:
+    """Two deliveries of one request and an unreadable message between: one job, nothing failed."""
+    before = len(system.service.control.jobs("prod"))
+    answer = system.pool("creator").invoke(event("creator-mixed")).answer
+    assert answer == {"batchItemFailures": []}
+    assert len(system.service.control.jobs("prod")) == before + 1
+
+
+def test_a_request_can_be_cancelled_by_its_key(system: LocalSystem) -> None:
+    """The sample cancel request cancels the job of the sample create request."""
+    system.pool("creator").invoke(event("creator-create"))
+    system.pool("creator").invoke(event("creator-cancel"))
+    outcomes = [d.detail["outcome"] for d in told(system) if d.type == ACCEPTED]
+    assert outcomes[-1] in {"CANCELLING", "ALREADY_FINAL"}
+
+
+def test_a_sweep_that_cannot_list_fails_its_invocation(system: LocalSystem) -> None:
+    """Alarms count failed invocations, so blindness has to be one."""
+    control = system.service.control
+    control.plan_fault("list", "http", times=0, status=503)
+    try:
+        error = system.pool("monitor").invoke(event("monitor")).error
+    finally:
+        control.clear_faults()
+    assert error is not None
+    assert error["errorType"] == "SweepFailed"
+    assert "prod: can't list jobs" in error["errorMessage"]
+    assert system.pool("monitor").invoke(event("monitor")).error is None
+
+
+def test_logs_name_what_happened_and_hold_no_secret(system: LocalSystem) -> None:
+    """Logs are JSON lines of the service named in the template; token and secret are not in them."""
+    text = "".join(path.read_text() for path in system.config.logs.glob("*.log"))
+    assert '"service":"monitor"' in text
+    assert '"service":"creator"' in text
+    assert system.service.client_secret not in text
+    assert "Bearer" not in text

@@ -1,0 +1,138 @@
+"""A local Segmentation service and local AWS, wired to the parts under test as the functions wire them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from export_jobs.announce import Announcer
+from export_jobs.client import Credentials, ImsTokens, SegmentationClient, Transport
+from export_jobs.core.decide import Policy
+from export_jobs.core.fulfil import Fulfiller, Rules
+from export_jobs.core.sweep import Sweeper
+from export_jobs.queues import RequestQueues
+from export_jobs.store.jobs import JobsTable
+from export_jobs.store.requests import RequestLedger
+from export_jobs.wiring import now_ms
+from export_jobs_local.aws.server import MotoServer
+from export_jobs_local.aws.stack import LocalStack
+from export_jobs_local.aws.subscribers import Subscribers
+from export_jobs_local.segmentation.server import SegmentationService
+
+
+def client_of(
+    service: SegmentationService,
+    *,
+    time_left_s: Callable[[], float] = lambda: math.inf,
+    tries: int = 3,
+    **credential: str,
+) -> SegmentationClient:
+    """A client with the service's own credential, or with what is said instead."""
+    values = {
+        "client_id": service.client_id,
+        "client_secret": service.client_secret,
+        "org_id": service.org_id,
+        "scopes": service.scopes,
+        **credential,
+    }
+    credentials = Credentials(**values)
+    transport = Transport(time_left_s=time_left_s, tries=tries)
+    return SegmentationClient(
+        base_url=service.api_url,
+        credentials=lambda: credentials,
+        tokens=ImsTokens(
+            token_url=service.ims_url, credentials=lambda: credentials, transport=transport
+        ),
+        transport=transport,
+    )
+
+
+@dataclass
+class Clock:
+    """Epoch milliseconds that move only when told: the machine's, plus what was added."""
+
+    ahead_ms: int = 0
+
+    def __call__(self) -> int:
+        return now_ms() + self.ahead_ms
+
+    def advance(self, *, minutes: float = 0, seconds: float = 0) -> None:
+        self.ahead_ms += int((minutes * 60 + seconds) * 1000)
+
+
+@dataclass
+class Bench:
+    """The parts of both functions over real sockets, with a clock of their own."""
+
+    service: SegmentationService
+    aws: MotoServer
+    stack: LocalStack
+    subscribers: Subscribers
+    clients: dict[str, Any]
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def jobs_table(self) -> JobsTable:
+        return JobsTable(self.clients["dynamodb"], self.stack.outputs["JobsTableName"])
+
+    @property
+    def announcer(self) -> Announcer:
+        return Announcer(
+            events=lambda: self.clients["events"],
+            sns=lambda: self.clients["sns"],
+            bus_name=self.stack.outputs["EventBusName"],
+            topic_arn=self.stack.outputs["AlertTopicArn"],
+        )
+
+    @property
+    def ledger(self) -> RequestLedger:
+        return RequestLedger(
+            self.clients["dynamodb"],
+            jobs_table=self.stack.outputs["JobsTableName"],
+            requests_table=self.stack.outputs["RequestsTableName"],
+        )
+
+    @property
+    def queues(self) -> RequestQueues:
+        return RequestQueues(
+            lambda: self.clients["sqs"],
+            queue_url=self.stack.outputs["RequestQueueUrl"],
+            dead_letter_queue_url=self.stack.outputs["DeadLetterQueueUrl"],
+        )
+
+    def sweeper(
+        self,
+        policy: Policy | None = None,
+        *,
+        time_left_s: Callable[[], float] = lambda: math.inf,
+        tries: int = 1,
+        **options: Any,
+    ) -> Sweeper:
+        return Sweeper(
+            api=client_of(self.service, time_left_s=time_left_s, tries=tries),
+            table=self.jobs_table,
+            announcer=self.announcer,
+            policy=policy or Policy(),
+            clock=self.clock,
+            time_left_s=time_left_s,
+            **options,
+        )
+
+    def fulfiller(
+        self,
+        rules: Rules | None = None,
+        *,
+        time_left_s: Callable[[], float] = lambda: math.inf,
+        tries: int = 1,
+    ) -> Fulfiller:
+        return Fulfiller(
+            api=client_of(self.service, time_left_s=time_left_s, tries=tries),
+            ledger=self.ledger,
+            queues=self.queues,
+            announcer=self.announcer,
+            rules=rules or Rules(sandboxes=self.service.sandboxes),
+            clock=self.clock,
+            time_left_s=time_left_s,
+        )

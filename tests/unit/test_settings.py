@@ -1,0 +1,69 @@
+"""What the template tells the functions, and the functions ask for."""
+
+from __future__ import annotations
+
+import pytest
+from export_jobs.settings import CreatorSettings, MonitorSettings, Settings, SettingsInvalid
+from export_jobs_local.aws.template import read_template
+from export_jobs_local.project import TEMPLATE
+
+POWERTOOLS = {"POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
+NOT_FOR_THE_TEMPLATE = {"PAGE_SIZE", "OVERLAP_SECONDS"}
+"""Settings that nobody needs to change in a deployed stack."""
+
+GOOD = {
+    "AEP_BASE_URL": "https://platform.adobe.io/data/core/ups",
+    "IMS_TOKEN_URL": "https://ims-na1.adobelogin.com/ims/token/v3",
+    "AEP_SECRET_ID": "arn",
+    "SANDBOXES": "prod, dev",
+    "JOBS_TABLE": "jobs",
+    "REQUESTS_TABLE": "requests",
+    "EVENT_BUS_NAME": "bus",
+    "TOPIC_ARN": "arn",
+}
+
+
+@pytest.mark.parametrize(
+    ("function", "model"),
+    [("MonitorFunction", MonitorSettings), ("CreatorFunction", CreatorSettings)],
+)
+def test_template_and_settings_name_the_same_variables(
+    function: str, model: type[Settings]
+) -> None:
+    """A variable that is misspelt on either side would fall back to a default in silence."""
+    template = read_template(TEMPLATE)
+    shared = template["Globals"]["Function"]["Environment"]["Variables"]
+    own = template["Resources"][function]["Properties"]["Environment"]["Variables"]
+    given = {*shared, *own} - POWERTOOLS
+    asked = {name.upper() for name in model.model_fields} - NOT_FOR_THE_TEMPLATE
+    assert given == asked
+    assert {*shared, *own} >= POWERTOOLS
+
+
+def test_sandboxes_and_limits_are_read_as_lists() -> None:
+    """Commas separate sandboxes, and the limits of datasets."""
+    settings = MonitorSettings.from_environment({**GOOD, "DATASET_DELAY_LIMITS": "a=5, b=10"})
+    assert settings.sandboxes == ("prod", "dev")
+    assert settings.dataset_delay_limits == {"a": 5, "b": 10}
+    assert MonitorSettings.from_environment({**GOOD, "DATASET_DELAY_LIMITS": ""}).sandboxes
+
+
+def test_every_wrong_variable_is_named_and_no_value() -> None:
+    """The error names each variable; a value might be a secret in the wrong place."""
+    wrong = {**GOOD, "AEP_BASE_URL": "ftp://s3cret", "POLL_SECONDS": "s3cret"}
+    del wrong["JOBS_TABLE"]
+    with pytest.raises(SettingsInvalid) as error:
+        MonitorSettings.from_environment(wrong)
+    for name in ("AEP_BASE_URL", "POLL_SECONDS", "JOBS_TABLE"):
+        assert name in str(error.value)
+    assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["AEP_BASE_URL", "IMS_TOKEN_URL"])
+@pytest.mark.parametrize(
+    "value", ["http://platform.adobe.io/x", "https://", "http://127.0.0.1.evil/"]
+)
+def test_tokens_go_over_tls_only(name: str, value: str) -> None:
+    """Plain HTTP is for this machine only."""
+    with pytest.raises(SettingsInvalid, match=name):
+        MonitorSettings.from_environment({**GOOD, name: value})
