@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import uuid
 from typing import Annotated
 from urllib.parse import parse_qsl
@@ -78,7 +77,7 @@ def list_jobs(
     after = _cursor(offset)
     if status is not None and status not in _STATUSES:
         raise bad_request(f"status {status!r} is none of {', '.join(sorted(_STATUSES))}")
-    now = time.time_ns() // 1_000_000
+    now = state.config.clock()
     jobs = state.store.page(
         org=caller.org,
         sandbox=caller.sandbox,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from export_jobs_local.segmentation.clock import now_ms
 from export_jobs_local.segmentation.counting import CountingEngine
 from export_jobs_local.segmentation.engine import ExportEngine
 
@@ -41,5 +42,7 @@ class ServiceConfig:
     """200 with a body, or 204 without one: a 204 can't carry the body that the seed shows."""
     max_limit: int = 1_000
     seed: int = 0
+    clock: Callable[[], int] = now_ms
+    """Epoch milliseconds."""
     engine: Callable[[Path], ExportEngine] = field(default=lambda _directory: CountingEngine())
     """Makes the engine, given the data directory."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 import traceback
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,10 +23,6 @@ from export_jobs_local.segmentation.store import JobStore, StoredJob
 DEFAULT_MERGE_POLICY = {"id": "timestampOrdered-none-mp", "version": 1}
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class JobLife:
     """Creates jobs and moves them on: NEW, PROCESSING, SUCCEEDED or FAILED; CANCELLING, CANCELLED.
 
@@ -43,8 +38,10 @@ class JobLife:
         run_s: float,
         manual: bool,
         max_running: int,
+        clock: Callable[[], int],
     ) -> None:
         self._store = store
+        self._clock = clock
         self._engine = engine
         self.pace_s = pace_s
         self.run_s = run_s
@@ -127,14 +124,14 @@ class JobLife:
     def _creation_time(self) -> int:
         """The clock's, but never the same twice: clients page by it."""
         with self._lock:
-            self._last_creation = max(now_ms(), self._last_creation + 1)
+            self._last_creation = max(self._clock(), self._last_creation + 1)
             return self._last_creation
 
     def _watch(self, number: int) -> threading.Event:
         return self._cancelled.setdefault(number, threading.Event())
 
     def _change(self, number: int, changes: Mapping[str, Any]) -> None:
-        self._store.change(number, {"updateTime": now_ms(), **changes})
+        self._store.change(number, {"updateTime": self._clock(), **changes})
 
     def _move(self, number: int, changes: Mapping[str, Any]) -> bool:
         """Changes a job unless it has been marked for cancelling meanwhile."""
@@ -154,7 +151,7 @@ class JobLife:
 
     def _run_until(self, job: StoredJob, cancelled: threading.Event) -> None:
         cancelled.wait(self.pace_s)
-        started = now_ms()
+        started = self._clock()
         processing = {
             "status": "PROCESSING",
             "computeGatewayJobId": {"exportJob": str(uuid.uuid4())},
@@ -191,7 +188,7 @@ class JobLife:
         counters: Mapping[str, Any] | None = None,
     ) -> bool:
         """Ends a job. A success that a cancellation has overtaken does not count (False)."""
-        ended = now_ms()
+        ended = self._clock()
         metrics = {
             "totalTime": _span(job.created, ended),
             "profileExportTime": _span(started, ended),

@@ -7,7 +7,6 @@ import json
 import re
 import socket
 import struct
-import time
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -63,7 +62,7 @@ class Misbehaviour:
         if fault.kind == "delete_job":
             self._delete_job(fault)
         if fault.kind == "late_job":
-            later = time.time_ns() // 1_000_000 + int(fault.seconds * 1000)
+            later = self._state.config.clock() + int(fault.seconds * 1000)
             scope["export_jobs.visible_after"] = later
         if fault.kind in {"refuse", "reset_before"}:
             return self._cut(scope)
@@ -109,14 +108,14 @@ class Misbehaviour:
     def _delete_job(self, fault: Fault) -> None:
         store, config = self._state.store, self._state.config
         if fault.job_id is not None:
-            store.remove(fault.job_id, at=time.time_ns() // 1_000_000)
+            store.remove(fault.job_id, at=self._state.config.clock())
             return
         for sandbox in config.sandboxes:
             newest = store.page(
                 org=config.org_id, sandbox=sandbox, limit=1, after=None, status=None, now=2**62
             )
             for job in newest:
-                store.remove(job.id, at=time.time_ns() // 1_000_000)
+                store.remove(job.id, at=self._state.config.clock())
                 return
 
     def _listing_with(self, fault: Fault, body: bytes) -> bytes:

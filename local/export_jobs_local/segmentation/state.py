@@ -11,7 +11,7 @@ from typing import Any
 
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.faults import Call, Fault, FaultPlan
-from export_jobs_local.segmentation.jobs import DEFAULT_MERGE_POLICY, JobLife, now_ms
+from export_jobs_local.segmentation.jobs import DEFAULT_MERGE_POLICY, JobLife
 from export_jobs_local.segmentation.store import JobStore, JournalEntry, StoredJob
 from export_jobs_local.segmentation.tokens import TokenIssuer
 
@@ -40,6 +40,7 @@ class ServiceState:
             run_s=config.run_s,
             manual=config.manual,
             max_running=config.max_running,
+            clock=config.clock,
         )
         self.faults = FaultPlan(config.seed)
         self.before: dict[int, dict[str, Any]] = {}
@@ -95,7 +96,7 @@ class Control:
         **fields: Any,
     ) -> StoredJob:
         """A job made by somebody else: with any field as the caller wants it."""
-        at = now_ms() if created is None else created
+        at = self._state.config.clock() if created is None else created
         body = {
             "jobType": "BATCH",
             "destination": {
@@ -132,14 +133,16 @@ class Control:
         current = self._state.store.get(job_id)
         if current:
             self._state.before[job_id] = current.body
-        return self._state.store.change(job_id, {"updateTime": now_ms(), **fields})
+        return self._state.store.change(
+            job_id, {"updateTime": self._state.config.clock(), **fields}
+        )
 
     def set_status(self, job_id: int, status: str, **fields: Any) -> StoredJob | None:
         return self.change_job(job_id, status=status, **fields)
 
     def delete_job(self, job_id: int) -> bool:
         """Removes a job behind everybody's back."""
-        return self._state.store.remove(job_id, at=now_ms())
+        return self._state.store.remove(job_id, at=self._state.config.clock())
 
     def add_history(
         self, count: int, *, sandbox: str = "prod", newest: int, spacing_ms: int = 1_000

@@ -1,0 +1,10 @@
+"""The service's clock, unless a test gives it another."""
+
+from __future__ import annotations
+
+import time
+
+
+def now_ms() -> int:
+    """Epoch milliseconds."""
+    return time.time_ns() // 1_000_000
