@@ -21,12 +21,15 @@ from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Subscribers
 from export_jobs_local.segmentation.server import SegmentationService
 
+from support.faults import FaultyClient, FaultyTransport, Injector
+
 
 def client_of(
     service: SegmentationService,
     *,
     time_left_s: Callable[[], float] = lambda: math.inf,
     tries: int = 3,
+    transport: Transport | None = None,
     **credential: str,
 ) -> SegmentationClient:
     """A client with the service's own credential, or with what is said instead."""
@@ -38,7 +41,7 @@ def client_of(
         **credential,
     }
     credentials = Credentials(**values)
-    transport = Transport(time_left_s=time_left_s, tries=tries)
+    transport = transport or Transport(time_left_s=time_left_s, tries=tries)
     return SegmentationClient(
         base_url=service.api_url,
         credentials=lambda: credentials,
@@ -72,16 +75,29 @@ class Bench:
     subscribers: Subscribers
     clients: dict[str, Any]
     clock: Clock = field(default_factory=Clock)
+    injector: Injector | None = None
+
+    def _client(self, name: str) -> Any:
+        client = self.clients[name]
+        return FaultyClient(client, self.injector) if self.injector else client
+
+    def _api(self, time_left_s: Callable[[], float], tries: int) -> SegmentationClient:
+        transport = None
+        if self.injector:
+            transport = FaultyTransport(
+                self.service, self.injector, time_left_s=time_left_s, tries=tries
+            )
+        return client_of(self.service, time_left_s=time_left_s, tries=tries, transport=transport)
 
     @property
     def jobs_table(self) -> JobsTable:
-        return JobsTable(self.clients["dynamodb"], self.stack.outputs["JobsTableName"])
+        return JobsTable(self._client("dynamodb"), self.stack.outputs["JobsTableName"])
 
     @property
     def announcer(self) -> Announcer:
         return Announcer(
-            events=lambda: self.clients["events"],
-            sns=lambda: self.clients["sns"],
+            events=lambda: self._client("events"),
+            sns=lambda: self._client("sns"),
             bus_name=self.stack.outputs["EventBusName"],
             topic_arn=self.stack.outputs["AlertTopicArn"],
         )
@@ -89,7 +105,7 @@ class Bench:
     @property
     def ledger(self) -> RequestLedger:
         return RequestLedger(
-            self.clients["dynamodb"],
+            self._client("dynamodb"),
             jobs_table=self.stack.outputs["JobsTableName"],
             requests_table=self.stack.outputs["RequestsTableName"],
         )
@@ -97,7 +113,7 @@ class Bench:
     @property
     def queues(self) -> RequestQueues:
         return RequestQueues(
-            lambda: self.clients["sqs"],
+            lambda: self._client("sqs"),
             queue_url=self.stack.outputs["RequestQueueUrl"],
             dead_letter_queue_url=self.stack.outputs["DeadLetterQueueUrl"],
         )
@@ -111,7 +127,7 @@ class Bench:
         **options: Any,
     ) -> Sweeper:
         return Sweeper(
-            api=client_of(self.service, time_left_s=time_left_s, tries=tries),
+            api=self._api(time_left_s, tries),
             table=self.jobs_table,
             announcer=self.announcer,
             policy=policy or Policy(),
@@ -128,7 +144,7 @@ class Bench:
         tries: int = 1,
     ) -> Fulfiller:
         return Fulfiller(
-            api=client_of(self.service, time_left_s=time_left_s, tries=tries),
+            api=self._api(time_left_s, tries),
             ledger=self.ledger,
             queues=self.queues,
             announcer=self.announcer,

@@ -76,7 +76,7 @@ def reconcile_events(
             told[delivery.sink][delivery.detail["jobId"]].append(delivery)
     for job_id, statuses in lives.items():
         for sink, by_job in told.items():
-            said = [str(delivery.detail["status"]) for delivery in by_job.get(job_id, [])]
+            said = [str(delivery.detail["status"]) for delivery in _once(by_job.get(job_id, []))]
             last = VANISHED if statuses[-1] == GONE else statuses[-1]
             if last in FINAL_STATUSES | {VANISHED} and last not in said:
                 result.lost.append(f"job {job_id}: the {sink} was never told of {last}")

@@ -1,0 +1,43 @@
+"""One service and one stack for all the runs of a worker: each run has a sandbox of its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from export_jobs_local.aws.server import MotoServer
+from export_jobs_local.aws.stack import LocalStack
+from export_jobs_local.aws.subscribers import Subscribers
+from export_jobs_local.project import TEMPLATE
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.segmentation.server import SegmentationService
+from support.local import Bench, Clock
+
+SANDBOXES = tuple(f"s{number}" for number in range(5_000))
+
+
+@pytest.fixture(scope="session")
+def workshop(aws: MotoServer, clients: dict[str, Any]) -> Iterator[Bench]:
+    """A bench whose parts are made once; every run takes the next sandbox."""
+    clock = Clock()
+    config = ServiceConfig(manual=True, sandboxes=SANDBOXES, clock=clock)
+    with SegmentationService(config) as service:
+        stack = LocalStack(aws, "faults")
+        stack.deploy(TEMPLATE, {"AepSecretArn": "arn:aws:secretsmanager:us-east-1:1:secret:aep-1"})
+        subscribers = Subscribers(
+            sqs=clients["sqs"],
+            events=clients["events"],
+            sns=clients["sns"],
+            bus_name=stack.outputs["EventBusName"],
+            topic_arn=stack.outputs["AlertTopicArn"],
+            name="faults",
+        )
+        yield Bench(service, aws, stack, subscribers, clients, clock)
+
+
+@pytest.fixture(scope="session")
+def sandboxes() -> Iterator[str]:
+    """Names of sandboxes that nobody has used."""
+    return itertools.chain(SANDBOXES)

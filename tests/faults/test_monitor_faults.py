@@ -1,0 +1,162 @@
+"""Promises 1 to 3: at whichever call whatever fault strikes, nothing is lost, and all comes in order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+from export_jobs.core.decide import DelayPolicy, Policy
+from export_jobs.core.ports import TableUnavailable
+from export_jobs.core.sweep import Sweeper
+from export_jobs_local.aws.subscribers import Delivery
+from export_jobs_local.demo.reconcile import Reconciliation, reconcile_events
+from support.faults import KINDS, MAY_REPEAT, Injector, Kind, ProcessDied
+from support.local import Bench
+
+NO_DELAYS = Policy(delays=DelayPolicy(limit_ms=10**12))
+MAX_ROUNDS = 12
+FINAL = {"SUCCEEDED", "FAILED", "CANCELLED", "VANISHED"}
+
+
+@dataclass
+class Life:
+    """A sandbox in which things happen, swept until quiet after each of them."""
+
+    bench: Bench
+    sandbox: str
+    jobs: dict[str, int] = field(default_factory=dict)
+    expected: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        self._sweeper = self._new_sweeper()
+
+    def job(self, name: str, status: str) -> None:
+        """Makes the job, or moves it on."""
+        control = self.bench.service.control
+        if name in self.jobs:
+            control.set_status(self.jobs[name], status)
+        else:
+            self.bench.clock.advance(seconds=1)
+            self.jobs[name] = control.create_job(self.sandbox, status=status).id
+        self.expected[str(self.jobs[name])].append(status)
+
+    def delete(self, name: str) -> None:
+        self.bench.service.control.delete_job(self.jobs[name])
+        self.expected[str(self.jobs[name])].append("VANISHED")
+
+    def sweep_until_quiet(self) -> None:
+        """Runs the monitor, as the schedule would, until a run finds nothing to do."""
+        for _ in range(MAX_ROUNDS):
+            try:
+                report = self._sweeper.sweep(self.sandbox)
+            except ProcessDied:
+                self._sweeper = self._new_sweeper()
+            except TableUnavailable:
+                pass  # the invocation fails, and the schedule begins the next
+            else:
+                if not (report.problems or report.changes) and self._at_rest():
+                    return
+            self.bench.clock.advance(minutes=7)
+        pytest.fail("the monitor does not come to rest")
+
+    def _new_sweeper(self) -> Sweeper:
+        """A new process, one that knows nothing."""
+        return self.bench.sweeper(NO_DELAYS, workers=1)
+
+    def _at_rest(self) -> bool:
+        known = replace(self.bench, injector=None).jobs_table.load(self.sandbox)
+        return not any(record.owed or record.misses for record in known.open_jobs.values())
+
+
+def short_life(life: Life) -> Iterator[None]:
+    """First sweeps, changes alone and together, an end with errors, a job that vanishes."""
+    yield
+    life.job("a", "NEW")
+    life.job("b", "PROCESSING")
+    yield
+    life.job("a", "PROCESSING")
+    life.job("b", "SUCCEEDED")
+    yield
+    life.job("a", "FAILED")
+    life.job("c", "SUCCEEDED")
+    life.job("d", "NEW")
+    yield
+    life.delete("d")
+    yield
+
+
+def crowded_life(life: Life) -> Iterator[None]:
+    """More changes at once than one publish call takes."""
+    yield
+    for number in range(12):
+        life.job(f"j{number}", "NEW")
+    yield
+    for number in range(12):
+        life.job(f"j{number}", "SUCCEEDED" if number % 2 else "FAILED")
+    yield
+
+
+def run(
+    bench: Bench, sandbox: str, script: Callable[[Life], Iterator[None]], injector: Injector
+) -> Life:
+    life = Life(replace(bench, injector=injector), sandbox)
+    for _ in script(life):
+        life.sweep_until_quiet()
+    return life
+
+
+def check(life: Life, deliveries: list[Delivery], *, may_repeat: bool) -> None:
+    result = Reconciliation()
+    reconcile_events(life.bench.service.control.journal(life.sandbox), deliveries, result)
+    assert (result.lost, result.unexplained) == ([], [])
+    if not may_repeat:
+        assert result.duplicated == []
+    told: dict[str, list[str]] = defaultdict(list)
+    topic: dict[str, list[str]] = defaultdict(list)
+    said: dict[str, Delivery] = {}
+    for delivery in deliveries:
+        repeated = (delivery.sink, delivery.event_id) in said
+        first = said.setdefault((delivery.sink, delivery.event_id), delivery)  # type: ignore[index,arg-type]
+        assert first.detail == delivery.detail, "a repeat says something else"
+        if not repeated:
+            by_job = told if delivery.sink == "bus" else topic
+            by_job[delivery.detail["jobId"]].append(delivery.detail["status"])
+    assert dict(told) == dict(life.expected)
+    finals = {job: [s for s in statuses if s in FINAL] for job, statuses in life.expected.items()}
+    assert dict(topic) == {job: statuses for job, statuses in finals.items() if statuses}
+
+
+@pytest.mark.parametrize("script", [short_life, crowded_life])
+def test_without_faults_everything_is_said_once(
+    workshop: Bench, sandboxes: Iterator[str], script: Callable[[Life], Iterator[None]]
+) -> None:
+    """The yardstick: what subscribers receive when nothing goes wrong."""
+    workshop.subscribers.drain()
+    life = run(workshop, next(sandboxes), script, Injector())
+    check(life, workshop.subscribers.drain(), may_repeat=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("script", [short_life, crowded_life])
+def test_any_fault_at_any_call_loses_nothing(
+    workshop: Bench,
+    sandboxes: Iterator[str],
+    script: Callable[[Life], Iterator[None]],
+    kind: Kind,
+) -> None:
+    """For every call of a run: the fault strikes there, the monitor runs again, all has been said."""
+    workshop.subscribers.drain()
+    counting = Injector()
+    run(workshop, next(sandboxes), script, counting)
+    workshop.subscribers.drain()
+    assert len(counting.calls) > 20
+    for number, call in enumerate(counting.calls):
+        injector = Injector({number: kind})
+        life = run(workshop, next(sandboxes), script, injector)
+        try:
+            assert injector.struck == [(call, kind)]
+            check(life, workshop.subscribers.drain(), may_repeat=kind in MAY_REPEAT)
+        except AssertionError as error:
+            raise AssertionError(f"{kind} at call {number}, {call}: {error}") from error

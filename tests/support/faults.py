@@ -1,0 +1,154 @@
+"""Faults at any outbound call: counted, and injected before the call's effect, after it, or instead of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from botocore.exceptions import ClientError, ReadTimeoutError
+from export_jobs.client import Transport
+from export_jobs.client.transport import Answer
+from export_jobs_local.segmentation.server import SegmentationService
+
+Kind = Literal[
+    "dies before",
+    "dies after",
+    "times out before",
+    "times out after",
+    "is throttled",
+    "answers 5xx",
+    "fails in part",
+]
+KINDS: tuple[Kind, ...] = (
+    "dies before",
+    "dies after",
+    "times out before",
+    "times out after",
+    "is throttled",
+    "answers 5xx",
+    "fails in part",
+)
+MAY_REPEAT: frozenset[Kind] = frozenset({"dies before", "dies after", "times out after"})
+"""Only where nobody can know whether a publish arrived may an event be said again."""
+
+BATCHES = {"put_events": "Entries", "publish_batch": "PublishBatchRequestEntries"}
+_HTTP_FAULTS: dict[Kind, dict[str, Any]] = {
+    "times out before": {"kind": "reset_before"},
+    "times out after": {"kind": "reset_after"},
+    "is throttled": {"kind": "http", "status": 429, "retry_after": "1"},
+    "answers 5xx": {"kind": "http", "status": 503},
+    "fails in part": {"kind": "truncated"},
+}
+
+
+class ProcessDied(BaseException):
+    """The process is gone: nothing in it may catch this and go on."""
+
+
+@dataclass
+class Injector:
+    """Counts calls, and strikes those that `strikes` names by their number. Off while `paused`."""
+
+    strikes: dict[int, Kind] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    struck: list[tuple[str, Kind]] = field(default_factory=list)
+    paused: bool = False
+
+    def next(self, name: str) -> Kind | None:
+        if self.paused:
+            return None
+        kind = self.strikes.get(len(self.calls))
+        self.calls.append(name)
+        if kind:
+            self.struck.append((name, kind))
+        return kind
+
+
+class FaultyClient:
+    """A boto3 client whose calls pass the injector."""
+
+    def __init__(self, client: Any, injector: Injector) -> None:
+        self._client = client
+        self._injector = injector
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        def call(**request: Any) -> Any:
+            do = getattr(self._client, operation)
+            kind = self._injector.next(operation)
+            match kind:
+                case "dies before":
+                    raise ProcessDied
+                case "times out before":
+                    raise ReadTimeoutError(endpoint_url="aws")
+                case "is throttled":
+                    raise _refusal("ThrottlingException", 400, operation)
+                case "answers 5xx":
+                    raise _refusal("InternalServerError", 500, operation)
+                case "fails in part" if operation in BATCHES:
+                    return _in_part(do, operation, request)
+            answer = do(**request)
+            if kind == "dies after":
+                raise ProcessDied
+            if kind == "times out after":
+                raise ReadTimeoutError(endpoint_url="aws")
+            return answer
+
+        return call
+
+
+class FaultyTransport(Transport):
+    """The client's transport; what goes wrong on the way, the service itself does over its socket."""
+
+    def __init__(self, service: SegmentationService, injector: Injector, **options: Any) -> None:
+        super().__init__(**options)
+        self._service = service
+        self._injector = injector
+
+    def send(self, method: str, url: str, **options: Any) -> Answer:
+        call = _call_name(self._service, method, url)
+        kind = self._injector.next(f"http {call}")
+        if kind == "dies before":
+            raise ProcessDied
+        if kind in _HTTP_FAULTS:
+            self._service.control.plan_fault(call, **_HTTP_FAULTS[kind])
+        answer = super().send(method, url, **options)
+        if kind == "dies after":
+            raise ProcessDied
+        return answer
+
+
+def _call_name(service: SegmentationService, method: str, url: str) -> Any:
+    if url == service.ims_url:
+        return "token"
+    one = not url.rstrip("/").endswith("/export/jobs")
+    return {"GET": "get" if one else "list", "POST": "create", "DELETE": "delete"}[method]
+
+
+def _refusal(code: str, status: int, operation: str) -> ClientError:
+    return ClientError(
+        {
+            "Error": {"Code": code, "Message": "as planned"},
+            "ResponseMetadata": {"HTTPStatusCode": status},  # type: ignore[typeddict-item]
+        },
+        operation,
+    )
+
+
+def _in_part(do: Callable[..., Any], operation: str, request: Mapping[str, Any]) -> Any:
+    """Every second entry arrives, the others are refused; the first always is."""
+    name = BATCHES[operation]
+    entries = request[name]
+    kept = entries[1::2]
+    answer = do(**{**request, name: kept}) if kept else {}
+    if operation == "put_events":
+        results = iter(answer.get("Entries", []))
+        return {
+            "FailedEntryCount": len(entries) - len(kept),
+            "Entries": [
+                next(results) if position % 2 else {"ErrorCode": "InternalFailure"}
+                for position in range(len(entries))
+            ],
+        }
+    failed = [{"Id": entry["Id"], "Code": "InternalError"} for entry in entries[::2]]
+    return {"Successful": answer.get("Successful", []), "Failed": failed}
