@@ -1,12 +1,18 @@
-"""What the functions tell CloudWatch: metrics by sandbox, in the embedded metric format."""
+"""What the functions tell CloudWatch: metrics by sandbox and of API calls, in the embedded metric format."""
 
 from __future__ import annotations
 
+import json
+import sys
+import time
 from collections import Counter
+from typing import Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
+from export_jobs.client import Transport
+from export_jobs.client.transport import Answer
 from export_jobs.core.records import STATE_CHANGE
 from export_jobs.core.sweep import SweepReport
 
@@ -36,7 +42,7 @@ def report_sweep(report: SweepReport) -> None:
             metrics.add_metric("JobDuration", MetricUnit.Milliseconds, detail["durationMs"])
         if detail["profilesExported"] is not None:
             metrics.add_metric("ProfilesExported", MetricUnit.Count, detail["profilesExported"])
-    metrics.flush_metrics()
+    _emit(metrics)
     (logger.info if good else logger.error)(
         "swept" if good else "sweep in trouble",
         sandbox=report.sandbox,
@@ -48,3 +54,29 @@ def report_sweep(report: SweepReport) -> None:
         unfinished=report.unfinished,
         problems=report.problems[:20],
     )
+
+
+class MeasuredTransport(Transport):
+    """A transport that reports each call: `ApiLatency` in ms, retries included, and `ApiErrors`.
+
+    An error is a call without an answer, or with one of 400 and more; a 404 is an answer like any.
+    """
+
+    def send(self, method: str, url: str, **options: Any) -> Answer:
+        began = time.monotonic()
+        good = False
+        try:
+            answer = super().send(method, url, **options)
+            good = answer.status < 400 or answer.status == 404
+            return answer
+        finally:
+            metrics = EphemeralMetrics()
+            elapsed_ms = (time.monotonic() - began) * 1000
+            metrics.add_metric("ApiLatency", MetricUnit.Milliseconds, elapsed_ms)
+            metrics.add_metric("ApiErrors", MetricUnit.Count, 0 if good else 1)
+            _emit(metrics)
+
+
+def _emit(metrics: EphemeralMetrics) -> None:
+    """In one write: `print` makes two, and CloudWatch can't read a line that another thread broke."""
+    sys.stdout.write(json.dumps(metrics.serialize_metric_set(), separators=(",", ":")) + "\n")

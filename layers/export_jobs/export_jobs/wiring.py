@@ -13,9 +13,9 @@ from export_jobs.client import (
     ImsTokens,
     RetryLater,
     SegmentationClient,
-    Transport,
 )
 from export_jobs.settings import Settings
+from export_jobs.telemetry import MeasuredTransport
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -90,7 +90,7 @@ def credentials_from(secret_id: str) -> Callable[[], Credentials]:
 
 def segmentation_client(settings: Settings, time_left_s: Callable[[], float]) -> SegmentationClient:
     credentials = credentials_from(settings.aep_secret_id)
-    transport = Transport(time_left_s=time_left_s)
+    transport = MeasuredTransport(time_left_s=time_left_s)
     return SegmentationClient(
         base_url=settings.aep_base_url,
         credentials=credentials,
