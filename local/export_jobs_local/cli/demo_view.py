@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from export_jobs.core.records import ACCEPTED, REJECTED, STATE_CHANGE
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from export_jobs_local.aws.subscribers import Delivery
+from export_jobs_local.cli import output
 from export_jobs_local.cli.errors import UserError
+from export_jobs_local.cli.events import summary
 from export_jobs_local.demo.reconcile import Reconciliation
 from export_jobs_local.demo.requests import NoRequests, read_requests
 from export_jobs_local.demo.run import Demo
@@ -25,14 +23,6 @@ from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 
 SWEEP_EVERY_S = 1.0
-_STYLES = {
-    "SUCCEEDED": "green",
-    "FAILED": "bold red",
-    "REJECTED": "bold red",
-    "CANCELLED": "yellow",
-    "CANCELLING": "yellow",
-    "PROCESSING": "cyan",
-}
 
 
 @dataclass(frozen=True)
@@ -93,19 +83,24 @@ def as_json(result: DemoResult) -> dict[str, Any]:
 
 def show(result: DemoResult) -> None:
     """The reconciliation, in 80 columns."""
-    console = _console()
+    console = output.console()
     found = result.reconciliation
-    table = Table(title="What came of each request", box=None, pad_edge=False, title_justify="left")
-    for name in ("request", "end", "job", "status"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    table.add_column("profiles", justify="right")
+    table = output.table(
+        "request",
+        "end",
+        "job",
+        "status",
+        "profiles",
+        right=("profiles",),
+        title="What came of each request",
+    )
     table.add_column("", width=2)
     for row in found.requests:
         table.add_row(
             row.name,
             row.end or "-",
             row.job_id or "",
-            _styled(row.job_status),
+            output.styled(row.job_status),
             "" if row.profiles is None else f"{row.profiles:,}",
             "ok" if row.as_expected else "[bold red]!![/]",
         )
@@ -130,7 +125,7 @@ class _LiveView:
     """Prints a line for whatever happens, with the seconds since the start."""
 
     def __init__(self, began: float) -> None:
-        self._console = _console()
+        self._console = output.console()
         self._began = began
 
     def say(self, text: str) -> None:
@@ -140,32 +135,10 @@ class _LiveView:
         self._print(f"[dim]sent [/]  {name}")
 
     def arrived(self, delivery: Delivery) -> None:
-        what = _what(delivery.type, delivery.detail)
+        what = summary(delivery.type, delivery.detail)
         line = escape(delivery.subject or "") if delivery.sink == "topic" else what
         self._print(f"[bold]{delivery.sink:<5}[/]  {line}")
 
     def _print(self, text: str) -> None:
         now = f"[dim]{time.monotonic() - self._began:5.1f} s[/]"
         self._console.print(f"{now} {text}", no_wrap=True, overflow="ellipsis")
-
-
-def _what(event_type: str, detail: Mapping[str, Any]) -> str:
-    if event_type == STATE_CHANGE:
-        before = f"{detail['previousStatus']} -> " if detail["previousStatus"] else ""
-        return f"job {detail['jobId']:<4} {before}{_styled(detail['status'])}"
-    word = {ACCEPTED: "accepted", REJECTED: "[bold red]REJECTED[/]"}.get(event_type, event_type)
-    reason = detail.get("reason")
-    job = f"job {detail['jobId']:<4} " if detail.get("jobId") else ""
-    return f"{job}{word} {detail.get('requestKey')}" + (f": {escape(reason)}" if reason else "")
-
-
-def _styled(status: str | None) -> str:
-    style = _STYLES.get(status or "")
-    return f"[{style}]{status}[/]" if style else status or ""
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=80)
-    return console

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,8 @@ from rich.console import Console
 
 from export_jobs_local.aws.triggers import ScheduleUnplayable
 from export_jobs_local.cli.errors import UserError
+from export_jobs_local.cli.running import described
+from export_jobs_local.cli.signals import stopped_by_signals
 from export_jobs_local.exporting.engine import DuckDbEngine
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
@@ -25,7 +25,7 @@ from export_jobs_local.system import LocalSystem, SystemConfig, describe_service
 
 def api(*, port: int, data: Path | None, as_json: bool) -> None:
     with (
-        _stopped_by_signals() as stopped,
+        stopped_by_signals() as stopped,
         _port_errors(port),
         SegmentationService(
             ServiceConfig(port=port, data_dir=data, engine=DuckDbEngine)
@@ -39,7 +39,7 @@ def local(
     *, port: int, aws_port: int, data: Path | None, sweep_every_s: float | None, as_json: bool
 ) -> None:
     with (
-        _stopped_by_signals() as stopped,
+        stopped_by_signals() as stopped,
         _port_errors(port or aws_port),
         tempfile.TemporaryDirectory(prefix="export-jobs-") as temporary,
     ):
@@ -52,25 +52,14 @@ def local(
         try:
             with LocalSystem(config) as system:
                 system.subscribers.follow()
-                _announce(system.description(), _how_to_join(system), as_json=as_json)
-                stopped.wait()
+                description = system.description()
+                if data:
+                    description["dataDirectory"] = str(data.resolve())
+                with described(description):
+                    _announce(description, _how_to_join(system), as_json=as_json)
+                    stopped.wait()
         except ScheduleUnplayable as error:
             raise UserError(str(error)) from None
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that everything is stopped in order."""
-    stopped = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: stopped.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

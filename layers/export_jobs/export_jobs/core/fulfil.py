@@ -181,10 +181,11 @@ class Fulfiller:
 
     def _fulfil(self, message: Message, request: Request) -> str:
         record = self._ledger.request(request.key)
-        if record and record.body_hash and record.body_hash != request.body_hash:
+        again = record is not None and _is_to_be_tried_again(record, message)  # perhaps mended
+        if record and not again and record.body_hash not in {None, request.body_hash}:
             reason = f"request key {request.key!r} was used before for another request"
             return self._reject_unreadable(message, "KEY_REUSED", reason, (), request)
-        if record is None or _is_to_be_tried_again(record, message):
+        if record is None or again:
             version = record.version if record else 0
             record = RequestRecord(request.key, "WAITING", version=version)
         record = replace(record, body_hash=request.body_hash, redrives=message.redrives)

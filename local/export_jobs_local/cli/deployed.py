@@ -1,0 +1,227 @@
+"""The stack that a command works with: a deployed one by its name, or the local one that runs.
+
+Everything is read from the stack itself: its outputs, and the configuration of its functions. Both
+kinds differ in nothing but where AWS is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ProfileNotFound,
+)
+from export_jobs.client import (
+    Credentials,
+    ImsTokens,
+    SecretUnreadable,
+    SegmentationClient,
+    SegmentationError,
+    Transport,
+)
+from export_jobs.core.ports import TableUnavailable
+from export_jobs.settings import CreatorSettings, MonitorSettings, SettingsInvalid
+from export_jobs.store.jobs import JobsTable
+from export_jobs.store.requests import RequestLedger
+
+from export_jobs_local.aws.server import REGION
+from export_jobs_local.cli.errors import UserError
+from export_jobs_local.cli.running import running_description
+
+_LOCAL_KEY = "local"
+_CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=30,
+    retries={"mode": "standard", "total_max_attempts": 3},
+)
+
+
+class DeployedSystem:
+    """A stack's outputs, its functions' settings, and clients made when they are first needed."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        session: boto3.Session,
+        endpoint_url: str | None = None,
+        data_directory: str | None = None,
+    ) -> None:
+        """`data_directory`: where the local service keeps its exports, if it keeps them."""
+        self.name = name
+        self.data_directory = data_directory
+        self._session = session
+        self._endpoint_url = endpoint_url
+
+    def client(self, service: Any) -> Any:
+        return self._session.client(service, endpoint_url=self._endpoint_url, config=_CONFIG)
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether its AWS is a local one, which has no CloudWatch metrics."""
+        host = urlsplit(self.client("sts").meta.endpoint_url).hostname
+        return host in {"127.0.0.1", "localhost"}
+
+    @cached_property
+    def outputs(self) -> Mapping[str, str]:
+        """The stack's outputs. Raises UserError if there is no such stack, or it is not ours."""
+        try:
+            answer = self.client("cloudformation").describe_stacks(StackName=self.name)
+        except ClientError as error:
+            if "does not exist" in str(error):
+                raise UserError(
+                    f"there is no stack {self.name!r} in region {self._session.region_name}; "
+                    "check --stack, AWS_PROFILE and AWS_REGION"
+                ) from None
+            raise
+        stack = answer["Stacks"][0]
+        outputs = {o["OutputKey"]: str(o["OutputValue"]) for o in stack.get("Outputs", [])}
+        if "RequestQueueUrl" not in outputs or "MonitorFunctionName" not in outputs:
+            raise UserError(
+                f"stack {self.name!r} ({stack['StackStatus']}) is not one of this project"
+            )
+        return outputs
+
+    @cached_property
+    def creator(self) -> CreatorSettings:
+        environment = self.function("CreatorFunctionName")["Environment"]["Variables"]
+        return CreatorSettings.from_environment(_texts(environment))
+
+    @cached_property
+    def monitor(self) -> MonitorSettings:
+        environment = self.function("MonitorFunctionName")["Environment"]["Variables"]
+        return MonitorSettings.from_environment(_texts(environment))
+
+    def function(self, output: str) -> dict[str, Any]:
+        """The configuration of the function that an output names."""
+        found = self.client("lambda").get_function_configuration(FunctionName=self.outputs[output])
+        return {**found, "Environment": found.get("Environment") or {"Variables": {}}}
+
+    @cached_property
+    def transport(self) -> Transport:
+        return Transport(connections=4)
+
+    @cached_property
+    def tokens(self) -> ImsTokens:
+        return ImsTokens(
+            token_url=self.monitor.ims_token_url,
+            credentials=self.credentials,
+            transport=self.transport,
+        )
+
+    @cached_property
+    def api(self) -> SegmentationClient:
+        return SegmentationClient(
+            base_url=self.monitor.aep_base_url,
+            credentials=self.credentials,
+            tokens=self.tokens,
+            transport=self.transport,
+        )
+
+    def credentials(self) -> Credentials:
+        return self._credentials
+
+    @cached_property
+    def _credentials(self) -> Credentials:
+        secret = self.client("secretsmanager").get_secret_value(SecretId=self.monitor.aep_secret_id)
+        text = secret.get("SecretString")
+        if text is None:
+            raise SecretUnreadable("the secret holds binary data; it has to be a JSON text")
+        return Credentials.from_secret(text)
+
+    @cached_property
+    def jobs(self) -> JobsTable:
+        return JobsTable(self.client("dynamodb"), self.outputs["JobsTableName"])
+
+    @cached_property
+    def requests(self) -> RequestLedger:
+        return RequestLedger(
+            self.client("dynamodb"),
+            jobs_table=self.outputs["JobsTableName"],
+            requests_table=self.outputs["RequestsTableName"],
+        )
+
+    def sandboxes(self, wanted: str | None) -> tuple[str, ...]:
+        """The one wanted, or all that are watched. Raises UserError for one that is not watched."""
+        watched = self.monitor.sandboxes
+        if wanted is None:
+            return watched
+        if wanted not in watched:
+            raise UserError(
+                f"sandbox {wanted!r} is not watched by {self.name}; watched: {', '.join(watched)}"
+            )
+        return (wanted,)
+
+    def send(self, body: str, **attributes: str) -> str:
+        """Puts a message on the request queue; returns its id."""
+        sent = self.client("sqs").send_message(
+            QueueUrl=self.outputs["RequestQueueUrl"],
+            MessageBody=body,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in attributes.items()
+            },
+        )
+        return str(sent["MessageId"])
+
+
+@contextmanager
+def opened(stack: str | None) -> Iterator[DeployedSystem]:
+    """The stack named, or the local one; what AWS or the service refuse meanwhile is a UserError."""
+    try:
+        yield _named(stack) if stack else _local(running_description())
+    except NoCredentialsError:
+        raise UserError("no AWS credentials; set AWS_PROFILE, or run `aws configure`") from None
+    except NoRegionError:
+        raise UserError("no AWS region; set AWS_REGION") from None
+    except ClientError as error:
+        raise UserError(refusal(error)) from None
+    except BotoCoreError as error:
+        raise UserError(f"AWS can't be asked: {error}") from None
+    except SettingsInvalid as error:
+        raise UserError(f"the functions of the stack are configured wrongly: {error}") from None
+    except SegmentationError as error:
+        raise UserError(str(error)) from None
+    except TableUnavailable as error:
+        raise UserError(str(error)) from None
+
+
+def refusal(error: ClientError) -> str:
+    """What AWS refused, and why, in one line."""
+    said = error.response.get("Error", {})
+    message = " ".join(str(said.get("Message", "")).split())
+    return f"AWS refuses {error.operation_name} ({said.get('Code')}): {message}"
+
+
+def _named(stack: str) -> DeployedSystem:
+    try:
+        return DeployedSystem(stack, session=boto3.Session())
+    except ProfileNotFound as error:
+        raise UserError(str(error)) from None
+
+
+def _local(description: Mapping[str, Any]) -> DeployedSystem:
+    session = boto3.Session(
+        aws_access_key_id=_LOCAL_KEY, aws_secret_access_key=_LOCAL_KEY, region_name=REGION
+    )
+    return DeployedSystem(
+        str(description["stackName"]),
+        session=session,
+        endpoint_url=str(description["awsEndpointUrl"]),
+        data_directory=description.get("dataDirectory"),
+    )
+
+
+def _texts(environment: Mapping[str, Any]) -> dict[str, str]:
+    """Lambda's variables are texts; moto gives numbers back as numbers."""
+    return {name: str(value) for name, value in environment.items()}

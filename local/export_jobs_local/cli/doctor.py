@@ -1,0 +1,391 @@
+"""`doctor`: looks at everything the system needs, and says what to do where something is wrong."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+from export_jobs.client import BadCredentials, Forbidden, RetryLater, SegmentationError
+from export_jobs.core.fulfil import CLOCK_SKEW_MS
+from export_jobs.core.ports import TableUnavailable
+from export_jobs.settings import SettingsInvalid
+from export_jobs.store.jobs import OPEN_INDEX
+from rich.markup import escape
+
+from export_jobs_local.cli import output
+from export_jobs_local.cli.deployed import DeployedSystem, refusal
+from export_jobs_local.cli.errors import UserError
+
+MAX_SKEW_S = CLOCK_SKEW_MS / 1000
+"""A create call whose answer was lost is looked for among the jobs since, less this."""
+SWEEP_WINDOW_MINUTES = 15
+_PERMISSIONS = "your own AWS permissions may not reach so far; ask for read access to the stack"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `look` is worth a look and no failure; `cure` says what to do."""
+
+    name: str
+    state: Literal["ok", "look", "bad"]
+    detail: str
+    cure: str | None = None
+
+
+class _Wrong(Exception):
+    """Not as it has to be."""
+
+    def __init__(self, detail: str, cure: str) -> None:
+        self.cure = cure
+        super().__init__(detail)
+
+
+class _WorthALook(_Wrong):
+    """It works, but somebody should know."""
+
+
+def examine(system: DeployedSystem) -> Iterator[Finding]:
+    """Every check in turn; those that need a stack are left out where there is none."""
+    stack = _finding("stack", lambda: _stack(system))
+    yield _finding("AWS credentials", lambda: _identity(system))
+    yield stack
+    if stack.state == "bad":
+        return
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("monitor function", lambda: _function(system, "MonitorFunctionName")),
+        ("creator function", lambda: _function(system, "CreatorFunctionName")),
+        ("Adobe secret", lambda: _secret(system)),
+        ("access token", lambda: _token(system)),
+        ("Segmentation API", lambda: _api(system)),
+        ("clock", lambda: _clock(system)),
+        ("jobs table", lambda: _table(system, "JobsTableName", index=OPEN_INDEX)),
+        ("requests table", lambda: _table(system, "RequestsTableName")),
+        ("event bus", lambda: _bus(system)),
+        ("alert topic", lambda: _topic(system)),
+        ("request queue", lambda: _queue(system)),
+        ("queue trigger", lambda: _trigger(system)),
+        ("dead letters", lambda: _dead_letters(system)),
+        ("schedule", lambda: _schedule(system)),
+        ("last sweeps", lambda: _sweeps(system)),
+    ]
+    for name, check in checks:
+        yield _finding(name, check)
+
+
+def show(finding: Finding) -> None:
+    console = output.console()
+    mark, style = {"ok": ("ok", "green"), "look": ("look", "yellow"), "bad": ("BAD", "bold red")}[
+        finding.state
+    ]
+    console.print(
+        f"[{style}]{mark:<5}[/]{escape(finding.name):<18}{escape(finding.detail)}", soft_wrap=True
+    )
+    if finding.cure:
+        console.print(f"     -> {escape(finding.cure)}", style="yellow", soft_wrap=True)
+
+
+def as_json(findings: list[Finding]) -> dict[str, Any]:
+    good = all(finding.state != "bad" for finding in findings)
+    return {"good": good, "checks": [asdict(finding) for finding in findings]}
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, "ok", check())
+    except _WorthALook as look:
+        return Finding(name, "look", str(look), look.cure)
+    except _Wrong as wrong:
+        return Finding(name, "bad", str(wrong), wrong.cure)
+    except UserError as error:
+        return Finding(name, "bad", str(error), "see `export-jobs doctor --help`")
+    except SettingsInvalid as error:
+        return Finding(name, "bad", str(error), "deploy the stack again with right parameters")
+    except ClientError as error:
+        return Finding(name, "bad", refusal(error), _PERMISSIONS)
+    except BotoCoreError as error:
+        return Finding(name, "bad", str(error), "check AWS_PROFILE, AWS_REGION and the network")
+    except TableUnavailable as error:
+        return Finding(name, "bad", str(error), _PERMISSIONS)
+
+
+def _identity(system: DeployedSystem) -> str:
+    return str(system.client("sts").get_caller_identity()["Arn"])
+
+
+def _stack(system: DeployedSystem) -> str:
+    return f"{system.name}, {len(system.outputs)} outputs"
+
+
+def _function(system: DeployedSystem, output_name: str) -> str:
+    try:
+        found = system.function(output_name)
+    except ClientError as error:
+        if _code(error) == "ResourceNotFoundException":
+            raise _Wrong("it is gone", "deploy the stack again") from None
+        raise
+    settings = system.monitor if output_name == "MonitorFunctionName" else system.creator
+    if found.get("State", "Active") not in {"Active", "Inactive"}:
+        raise _Wrong(
+            f"its state is {found['State']}: {found.get('StateReason')}", "deploy the stack again"
+        )
+    return f"{found['FunctionName']}; sandboxes {', '.join(settings.sandboxes)}"
+
+
+def _secret(system: DeployedSystem) -> str:
+    secret = system.monitor.aep_secret_id
+    try:
+        system.credentials()
+    except ClientError as error:
+        if _code(error) == "ResourceNotFoundException":
+            raise _Wrong(
+                f"there is no secret {secret}",
+                "create it, or deploy with the right AepSecretArn",
+            ) from None
+        raise
+    except BadCredentials as error:
+        raise _Wrong(
+            str(error), "put a JSON object of clientId, clientSecret, orgId and scopes into it"
+        ) from None
+    return "readable, with all four fields"
+
+
+def _token(system: DeployedSystem) -> str:
+    try:
+        system.tokens.get()
+    except BadCredentials as error:
+        raise _Wrong(
+            str(error), "compare the secret with the project in Adobe Developer Console"
+        ) from None
+    except RetryLater as error:
+        raise _Wrong(str(error), f"check the network and {system.monitor.ims_token_url}") from None
+    except SegmentationError as error:
+        raise _Wrong(str(error), "check ImsTokenUrl") from None
+    except ClientError as error:
+        raise _Wrong(f"no secret, no token ({_code(error)})", "mend the secret first") from None
+    return "given by IMS"
+
+
+def _api(system: DeployedSystem) -> str:
+    for sandbox in system.monitor.sandboxes:
+        try:
+            system.api.list_jobs(sandbox, limit=1)
+        except Forbidden as error:
+            raise _Wrong(
+                f"sandbox {sandbox}: {error}",
+                "give the credential's product profile access to the sandbox, and segments rights",
+            ) from None
+        except BadCredentials as error:
+            raise _Wrong(f"sandbox {sandbox}: {error}", "mend the secret first") from None
+        except RetryLater as error:
+            raise _Wrong(
+                f"sandbox {sandbox}: {error}", "try again; requests and sweeps wait meanwhile"
+            ) from None
+        except SegmentationError as error:
+            raise _Wrong(
+                f"sandbox {sandbox}: {error}", "check ApiBaseUrl and the sandbox"
+            ) from None
+        except ClientError as error:
+            raise _Wrong(f"not asked ({_code(error)})", "mend the secret first") from None
+    return f"lists jobs in {', '.join(system.monitor.sandboxes)}"
+
+
+def _clock(system: DeployedSystem) -> str:
+    """Asks without a token: a refusal has a date, too."""
+    before = time.time()
+    try:
+        answer = system.transport.send("GET", system.monitor.aep_base_url)
+    except SegmentationError as error:
+        raise _Wrong(str(error), "check the network") from None
+    here = (before + time.time()) / 2
+    said = answer.headers.get("Date")
+    if not said:
+        return "the service does not say its time"
+    skew_s = here - parsedate_to_datetime(said).timestamp()
+    if abs(skew_s) > MAX_SKEW_S:
+        raise _Wrong(
+            f"this machine is {skew_s:+.0f} s from the service's {said}",
+            "set this machine's clock; if it is right, the service's is wrong: tell Adobe",
+        )
+    return f"within {max(1, round(abs(skew_s)))} s of the service's"
+
+
+def _table(system: DeployedSystem, output_name: str, *, index: str | None = None) -> str:
+    name = system.outputs[output_name]
+    try:
+        table = system.client("dynamodb").describe_table(TableName=name)["Table"]
+    except ClientError as error:
+        if _code(error) == "ResourceNotFoundException":
+            raise _Wrong(
+                f"there is no table {name}",
+                "deploy the stack again, or restore the table from its backups",
+            ) from None
+        raise
+    if table["TableStatus"] not in {"ACTIVE", "UPDATING"}:
+        raise _Wrong(f"{name} is {table['TableStatus']}", "wait, and look again")
+    indexes = {found["IndexName"] for found in table.get("LocalSecondaryIndexes", [])}
+    if index and index not in indexes:
+        raise _Wrong(
+            f"{name} has no index {index!r}", "it can't be added: make the table anew, by the stack"
+        )
+    return f"{name}{f', with its index {index!r}' if index else ''}"
+
+
+def _bus(system: DeployedSystem) -> str:
+    name = system.outputs["EventBusName"]
+    events = system.client("events")
+    try:
+        events.describe_event_bus(Name=name)
+    except ClientError as error:
+        if _code(error) == "ResourceNotFoundException":
+            raise _Wrong(f"there is no bus {name}", "deploy the stack again") from None
+        raise
+    rules = events.list_rules(EventBusName=name)["Rules"]
+    return f"{name}, {len(rules)} {'rule' if len(rules) == 1 else 'rules'}"
+
+
+def _topic(system: DeployedSystem) -> str:
+    arn = system.outputs["AlertTopicArn"]
+    sns = system.client("sns")
+    try:
+        sns.get_topic_attributes(TopicArn=arn)
+    except ClientError as error:
+        if _code(error) in {"NotFound", "NotFoundException"}:
+            raise _Wrong(f"there is no topic {arn}", "deploy the stack again") from None
+        raise
+    subscriptions = sns.list_subscriptions_by_topic(TopicArn=arn)["Subscriptions"]
+    pending = [
+        s["Endpoint"] for s in subscriptions if s["SubscriptionArn"] == "PendingConfirmation"
+    ]
+    if pending:
+        raise _WorthALook(
+            f"not confirmed: {', '.join(pending)}", "follow the link in the e-mail SNS has sent"
+        )
+    if not subscriptions:
+        raise _WorthALook(
+            "nobody is subscribed", "deploy with AlertEmail, or subscribe whom it concerns"
+        )
+    kinds = sorted({s["Protocol"] for s in subscriptions})
+    return f"{len(subscriptions)} subscribed by {', '.join(kinds)}"
+
+
+def _queue(system: DeployedSystem) -> str:
+    attributes = _queue_attributes(system, "RequestQueueUrl")
+    dead = _queue_attributes(system, "DeadLetterQueueUrl")
+    policy = json.loads(attributes.get("RedrivePolicy", "{}"))
+    if policy.get("deadLetterTargetArn") != dead["QueueArn"]:
+        raise _Wrong(
+            "it has no redrive policy to the dead-letter queue",
+            "deploy the stack again: without it, a poisoned message comes for ever",
+        )
+    limit_s = system.function("CreatorFunctionName").get("Timeout", 0)
+    if int(attributes["VisibilityTimeout"]) < limit_s:
+        raise _Wrong(
+            f"its visibility timeout is shorter than the creator's time limit of {limit_s} s",
+            "deploy the stack again",
+        )
+    waiting = int(attributes["ApproximateNumberOfMessages"])
+    waiting += int(attributes.get("ApproximateNumberOfMessagesDelayed", 0))
+    return f"{waiting} waiting; dead after {policy['maxReceiveCount']} failures"
+
+
+def _dead_letters(system: DeployedSystem) -> str:
+    count = int(_queue_attributes(system, "DeadLetterQueueUrl")["ApproximateNumberOfMessages"])
+    if count:
+        raise _WorthALook(f"{count} rejected or failed", "see `export-jobs dlq list`")
+    return "none"
+
+
+def _queue_attributes(system: DeployedSystem, output_name: str) -> dict[str, str]:
+    sqs = system.client("sqs")
+    url = system.outputs[output_name]
+    try:
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    except ClientError as error:
+        if "NonExistentQueue" in _code(error):
+            raise _Wrong(f"there is no queue {url}", "deploy the stack again") from None
+        raise
+    return dict(found)
+
+
+def _trigger(system: DeployedSystem) -> str:
+    queue_arn = _queue_attributes(system, "RequestQueueUrl")["QueueArn"]
+    mappings = system.client("lambda").list_event_source_mappings(
+        EventSourceArn=queue_arn, FunctionName=system.outputs["CreatorFunctionName"]
+    )["EventSourceMappings"]
+    if not mappings:
+        raise _Wrong("nothing takes requests from the queue", "deploy the stack again")
+    mapping = mappings[0]
+    if mapping["State"] not in {"Enabled", "Enabling", "Updating"}:
+        raise _Wrong(
+            f"it is {mapping['State']}: requests wait",
+            f"aws lambda update-event-source-mapping --enabled --uuid {mapping['UUID']}",
+        )
+    return f"{mapping['State'].lower()}, {mapping.get('BatchSize')} messages a batch"
+
+
+def _schedule(system: DeployedSystem) -> str:
+    events = system.client("events")
+    arn = system.function("MonitorFunctionName")["FunctionArn"]
+    names = events.list_rule_names_by_target(TargetArn=arn)["RuleNames"]
+    rules = [events.describe_rule(Name=name) for name in names]
+    scheduled = [rule for rule in rules if rule.get("ScheduleExpression")]
+    if not scheduled:
+        raise _Wrong("nothing invokes the monitor", "deploy the stack again")
+    enabled = [rule for rule in scheduled if rule["State"] != "DISABLED"]
+    if not enabled:
+        raise _Wrong(
+            "it is disabled: nobody looks at the jobs",
+            f"aws events enable-rule --name {scheduled[0]['Name']}",
+        )
+    return str(enabled[0]["ScheduleExpression"])
+
+
+def _sweeps(system: DeployedSystem) -> str:
+    """The tables say if sweeps fail; that they stopped altogether only CloudWatch can say."""
+    said = []
+    for sandbox in system.monitor.sandboxes:
+        state = system.jobs.load(sandbox).state
+        if state is None:
+            raise _Wrong(
+                f"sandbox {sandbox} was never swept",
+                "wait for the schedule's next run; then read the monitor's log",
+            )
+        if state.blind_since:
+            raise _Wrong(
+                f"sandbox {sandbox}: sweeps fail since {output.moment(state.blind_since)} UTC",
+                "the monitor's log says why; the checks above may, too",
+            )
+        if not system.is_on_this_machine and not _swept_lately(system, sandbox):
+            raise _Wrong(
+                f"sandbox {sandbox}: no good sweep in {SWEEP_WINDOW_MINUTES} minutes",
+                "look at the schedule, the monitor's log and its throttles",
+            )
+        said.append(f"{sandbox} sees, last news {output.moment(state.swept_at)[5:16]}")
+    return "; ".join(said)
+
+
+def _swept_lately(system: DeployedSystem, sandbox: str) -> bool:
+    now = datetime.now(UTC)
+    points = system.client("cloudwatch").get_metric_statistics(
+        Namespace=system.outputs["MetricsNamespace"],
+        MetricName="SweepSucceeded",
+        Dimensions=[
+            {"Name": "sandbox", "Value": sandbox},
+            {"Name": "service", "Value": "monitor"},
+        ],
+        StartTime=now - timedelta(minutes=SWEEP_WINDOW_MINUTES),
+        EndTime=now,
+        Period=60,
+        Statistics=["Maximum"],
+    )["Datapoints"]
+    return any(point["Maximum"] >= 1 for point in points)
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

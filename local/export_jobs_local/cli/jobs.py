@@ -1,0 +1,283 @@
+"""`jobs` and `job`: what the service shows of its jobs, and what our tables know of them besides."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from export_jobs.client import NotFound
+from export_jobs.contract import Job
+from export_jobs.core.events import duration_ms, outcome_of, rfc3339
+from export_jobs.core.records import JobRecord
+from export_jobs.core.requests import RequestRecord
+from export_jobs.messages import span
+from export_jobs.wiring import now_ms
+from rich.markup import escape
+
+from export_jobs_local.cli import output
+from export_jobs_local.cli.deployed import DeployedSystem
+from export_jobs_local.cli.errors import UserError
+
+MAX_LISTED = 2_000
+"""So many jobs of a sandbox are looked at: what the filters leave out costs calls, too."""
+_SERVER_FILTERS = frozenset({"NEW", "SUCCEEDED", "FAILED"})
+"""Values that the service's own `status` filter is known to take."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    sandbox: str
+    job: Job
+
+    def as_json(self) -> dict[str, Any]:
+        job, metrics = self.job, self.job.metrics
+        return {
+            "sandboxName": self.sandbox,
+            "jobId": job.id,
+            "status": job.status,
+            "outcome": outcome_of(job),
+            "final": job.is_final,
+            "datasetId": job.destination.dataset_id if job.destination else None,
+            "batchIds": job.destination.batch_ids if job.destination else [],
+            "createdAt": rfc3339(job.creation_time),
+            "updatedAt": rfc3339(job.update_time),
+            "durationMs": duration_ms(job, now_ms()),
+            "profilesExported": metrics.total_exported_profile_counter if metrics else None,
+            "errors": [{"code": error.code, "message": error.msg} for error in job.errors],
+        }
+
+
+def find(
+    system: DeployedSystem,
+    *,
+    sandbox: str | None,
+    status: str | None,
+    dataset: str | None,
+    limit: int,
+) -> list[Listed]:
+    """The newest jobs that match, newest first over all sandboxes."""
+    wanted = status.upper() if status else None
+
+    def matches(listed: Listed) -> bool:
+        job = listed.job
+        in_dataset = dataset is None or (job.destination and job.destination.dataset_id == dataset)
+        return bool(in_dataset and (wanted is None or wanted in {job.status, outcome_of(job)}))
+
+    def of(sandbox: str) -> Iterator[Listed]:
+        pages = system.api.iter_pages(
+            sandbox,
+            limit=100 if wanted or dataset else min(limit, 100),
+            status=wanted if wanted in _SERVER_FILTERS else None,
+        )
+        every = (Listed(sandbox, job) for page in pages for job in page.records)
+        return filter(matches, islice(every, MAX_LISTED))
+
+    merged = heapq.merge(
+        *(of(name) for name in system.sandboxes(sandbox)),
+        key=lambda listed: -(listed.job.creation_time or 0),
+    )
+    return list(islice(merged, limit))
+
+
+def show_list(found: Sequence[Listed]) -> None:
+    console = output.console()
+    if not found:
+        console.print("no such jobs")
+        return
+    several = len({listed.sandbox for listed in found}) > 1
+    columns = ["created (UTC)", "job", "status", "took", "profiles", "dataset"]
+    if several:
+        columns.insert(2, "sandbox")
+    table = output.table(*columns, right=("took", "profiles"))
+    for listed in found:
+        shown = listed.as_json()
+        profiles = shown["profilesExported"]
+        cells = [
+            output.moment(listed.job.creation_time)[5:16],
+            escape(listed.job.id),
+            output.styled(_status_of(listed.job)),
+            span(shown["durationMs"]),
+            "" if profiles is None else f"{profiles:,}",
+            escape(shown["datasetId"] or ""),
+        ]
+        if several:
+            cells.insert(2, escape(listed.sandbox))
+        table.add_row(*cells)
+    console.print(table)
+    troubled = [listed for listed in found if listed.job.errors]
+    if troubled:
+        console.print("\nfirst errors", style="bold")
+        output.facts(
+            console,
+            [(f"{t.job.id}", escape(_first_error(t.job))) for t in troubled],
+        )
+
+
+@dataclass(frozen=True)
+class Life:
+    """All that is known of one job: what the service shows, and our records of it, if any."""
+
+    listed: Listed
+    record: JobRecord | None
+    request: RequestRecord | None
+
+    def timeline(self) -> list[tuple[int, str]]:
+        """Moments in epoch milliseconds, in order, and what happened then."""
+        job, found = self.listed.job, list[tuple[int | None, str]]()
+        if self.request:
+            found.append((self.request.attempted_at, "the creator asks the service for it"))
+            if self.request.event:
+                said = self.request.event
+                at = _epoch_ms(said.detail["detectedAt"])
+                found.append((at, f"request {said.detail['outcome']}"))
+        found.append((job.creation_time, "created"))
+        exporting = job.metrics.profile_export_time if job.metrics else None
+        if exporting:
+            found.append((exporting.start_time_in_ms, "profile export begins"))
+            found.append((exporting.end_time_in_ms, "profile export ends"))
+        if job.update_time and not job.is_final:
+            found.append((job.update_time, f"last change at the service: {job.status}"))
+        if job.is_final:
+            ended = (job.creation_time or 0) + (duration_ms(job, now_ms()) or 0)
+            found.append((ended, job.status))
+        if self.record and self.record.status:
+            found.append((self.record.touched_at, "our record last changed"))
+        return sorted(((at, what) for at, what in found if at), key=lambda moment: moment[0])
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events our tables still hold: those owed to a sink, and the request's own."""
+        held = [
+            {
+                "type": owed.event.type,
+                "sequence": owed.event.detail.get("sequence"),
+                "detectedAt": owed.event.detail["detectedAt"],
+                "owedTo": sorted(owed.sinks),
+            }
+            for owed in (self.record.owed if self.record else ())
+        ]
+        if self.request and self.request.event:
+            held.insert(
+                0,
+                {
+                    "type": self.request.event.type,
+                    "sequence": None,
+                    "detectedAt": self.request.event.detail["detectedAt"],
+                    "owedTo": sorted(self.request.owed),
+                },
+            )
+        return held
+
+    def as_json(self, system: DeployedSystem) -> dict[str, Any]:
+        return {
+            **self.listed.as_json(),
+            "requestKey": self.record.request_key if self.record else None,
+            "correlationId": self.record.correlation_id if self.record else None,
+            "eventsAnnounced": self.record.sequence if self.record else 0,
+            "events": self.events(),
+            "timeline": [{"at": rfc3339(at), "what": what} for at, what in self.timeline()],
+            "data": where_data_is(self.listed.job, system),
+            "job": self.listed.job.model_dump(by_alias=True, exclude_unset=True, mode="json"),
+        }
+
+
+def look_up(system: DeployedSystem, job_id: str, *, sandbox: str | None) -> Life:
+    """Raises UserError if no sandbox has the job."""
+    tried = system.sandboxes(sandbox)
+    for name in tried:
+        try:
+            job = system.api.get_job(name, job_id)
+        except NotFound:
+            continue
+        record = system.jobs.get(name, job.id, job.creation_time or 0)
+        key = record.request_key if record else None
+        return Life(Listed(name, job), record, system.requests.request(key) if key else None)
+    raise UserError(f"the service knows no job {job_id!r} in {' or '.join(tried)}")
+
+
+def where_data_is(job: Job, system: DeployedSystem) -> list[str]:
+    """For each batch where to fetch it: a folder on this machine, or a call of Data Access."""
+    destination = job.destination
+    if not destination or not destination.dataset_id:
+        return []
+    if system.data_directory:
+        exports = Path(system.data_directory) / "exports" / destination.dataset_id
+        return [str(exports / batch) for batch in destination.batch_ids]
+    api = urlsplit(system.monitor.aep_base_url)
+    if api.hostname == "platform.adobe.io":
+        root = f"{api.scheme}://{api.netloc}/data/foundation/export/batches"
+        return [f"GET {root}/{batch}/files" for batch in destination.batch_ids]
+    return [f"batch {batch}" for batch in destination.batch_ids]
+
+
+def show(life: Life, system: DeployedSystem) -> None:
+    console = output.console()
+    shown = life.listed.as_json()
+    job, record = life.listed.job, life.record
+    profiles = shown["profilesExported"]
+    console.print(f"[bold]job {escape(job.id)}[/] {output.styled(_status_of(job))}\n")
+    output.facts(
+        console,
+        [
+            ("sandbox", escape(life.listed.sandbox)),
+            ("dataset", escape(shown["datasetId"] or "")),
+            ("schema", escape(job.schema_.name or "") if job.schema_ else None),
+            ("fields", escape(job.fields_ or "all")),
+            ("segments", _segments(job)),
+            ("took" if job.is_final else "running for", span(shown["durationMs"])),
+            ("profiles", None if profiles is None else f"{profiles:,}"),
+            *(("error", escape(f"{error.msg} ({error.code})")) for error in job.errors[:3]),
+            ("more errors", str(len(job.errors) - 3) if len(job.errors) > 3 else None),
+            ("request", escape(record.request_key or "not from our queue") if record else None),
+            ("correlation", escape(record.correlation_id or "") if record else None),
+        ],
+    )
+    console.print("\nlife (UTC)", style="bold")
+    moments = life.timeline()
+    first = moments[0][0] if moments else 0
+    lines = [
+        (output.moment(at), f"{escape(what)} [dim]+{span(at - first)}[/]") for at, what in moments
+    ]
+    output.facts(console, lines)
+    console.print("\nevents", style="bold")
+    if record is None:
+        console.print("no sweep has seen this job yet, or its record has expired")
+    else:
+        console.print(f"{record.sequence} of this job announced so far")
+    for event in life.events():
+        owed = f", still owed to: {', '.join(event['owedTo'])}" if event["owedTo"] else ""
+        console.print(escape(f"{event['detectedAt']} {event['type']}{owed}"), soft_wrap=True)
+    data = where_data_is(job, system)
+    if data:
+        console.print(
+            "\ndata" if job.status == "SUCCEEDED" else "\ndata, once it is there", style="bold"
+        )
+        for place in data:
+            console.print(escape(place), soft_wrap=True)
+
+
+def _status_of(job: Job) -> str:
+    return outcome_of(job) if job.is_final else job.status
+
+
+def _first_error(job: Job) -> str:
+    error = job.errors[0]
+    return f"{error.msg or 'no message'} ({error.code})"
+
+
+def _segments(job: Job) -> str:
+    segments = job.filter.segments if job.filter else []
+    if not segments:
+        return "none named: every profile"
+    few = ", ".join(str(segment.segment_id) for segment in segments[:3])
+    more = f" and {len(segments) - 3} more" if len(segments) > 3 else ""
+    return escape(few) + more
+
+
+def _epoch_ms(time: str) -> int:
+    return int(datetime.fromisoformat(time).timestamp() * 1000)
