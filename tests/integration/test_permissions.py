@@ -37,7 +37,7 @@ def run() -> BroadRun:
 def test_a_function_may_do_just_what_it_does(run: BroadRun, function: str) -> None:
     """Nothing is missing: it would fail in AWS. Nothing is unused: it would be for an attacker."""
     made = {grant for call in run.calls[function] for grant in needed_for(call, run)}
-    granted = {grant for grant in granted_by(run.policies[function])}
+    granted = set(granted_by(run.policies[function]))
     assert made - granted == set(), "missing in the template"
     assert granted - made == set(), "granted by the template, used by no call"
 

@@ -14,6 +14,7 @@ from typing import Any
 from export_jobs_local.aws.runtime import FunctionPool
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
+
 from support.files import event
 
 RECORDING = Path(__file__).parent / "recording"

@@ -1,0 +1,128 @@
+"""The built packages under AWS's runtime client and emulator: every sample event, over HTTP.
+
+Import errors, missing packages and wrong handler names show here, without Docker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from export_jobs.core.records import ACCEPTED, REJECTED, STATE_CHANGE
+from export_jobs_local.aws.subscribers import Delivery
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.system import LocalSystem, SystemConfig
+from support.files import ROOT, event
+from support.packages import emulated, invoke, runtime_folder
+
+pytestmark = pytest.mark.xdist_group("packaged")
+
+ARTEFACTS = {"monitor": "MonitorFunction", "creator": "CreatorFunction"}
+
+
+class Emulated:
+    """Both built functions, each under an emulator, against a local stack that nothing else drives."""
+
+    def __init__(self, system: LocalSystem, urls: Mapping[str, str], logs: Mapping[str, Path]):
+        self.system = system
+        self.logs = logs
+        self._urls = urls
+        self.invoked: set[str] = set()
+
+    def send(self, sample: str) -> object:
+        """The answer to `events/<sample>.json`, of the function that its name begins with."""
+        self.invoked.add(sample)
+        return invoke(self._urls[sample.partition("-")[0]], event(sample))
+
+    def told(self) -> list[Delivery]:
+        return self.system.subscribers.drain()
+
+
+@pytest.fixture(scope="module")
+def stage(built_for_host: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulated]:
+    folder = tmp_path_factory.mktemp("emulated")
+    config = SystemConfig(logs=folder, service=ServiceConfig(manual=True), triggers=False)
+    with LocalSystem(config) as system, ExitStack() as running:
+        runtime = runtime_folder(tmp_path_factory.mktemp("runtime"))
+        logs = {name: folder / f"{name}.emulated" for name in ARTEFACTS}
+        urls = {
+            name: running.enter_context(
+                emulated(
+                    system.pool(name).function,
+                    built=built_for_host,
+                    artefact=artefact,
+                    runtime=runtime,
+                    environment=system.aws.environment,
+                    log=logs[name],
+                )
+            )
+            for name, artefact in ARTEFACTS.items()
+        }
+        yield Emulated(system, urls, logs)
+
+
+def test_the_sample_events_do_what_they_say(stage: Emulated) -> None:
+    """Each file of events/ is invoked; its answer, its events and what it did at the service are right."""
+    control = stage.system.service.control
+
+    assert stage.send("monitor") == {"sandboxes": 2}
+    assert stage.told() == []
+
+    assert stage.send("creator-create") == {"batchItemFailures": []}
+    (job,) = control.jobs("prod")
+    (created,) = stage.told()
+    assert (created.sink, created.type, created.detail["outcome"]) == ("bus", ACCEPTED, "CREATED")
+
+    assert stage.send("creator-mixed") == {"batchItemFailures": []}
+    assert len(control.jobs("prod")) == 2
+    mixed = [(d.type, d.detail["outcome"]) for d in stage.told() if d.sink == "bus"]
+    assert sorted(mixed) == [(ACCEPTED, "CREATED"), (REJECTED, "INVALID")]
+
+    assert stage.send("creator-invalid") == {"batchItemFailures": []}
+    assert len(control.jobs("prod")) == 2
+    invalid = stage.told()
+    assert {d.type for d in invalid} == {REJECTED}
+    assert sorted(d.sink for d in invalid) == ["bus", "bus", "topic", "topic"]
+
+    control.set_status(job.id, "SUCCEEDED")
+    assert stage.send("monitor") == {"sandboxes": 2}
+    ended = [d for d in stage.told() if d.detail["final"]]
+    assert [(d.sink, d.type, d.detail["status"]) for d in ended] == [
+        ("bus", STATE_CHANGE, "SUCCEEDED"),
+        ("topic", STATE_CHANGE, "SUCCEEDED"),
+    ]
+
+    assert stage.send("creator-cancel") == {"batchItemFailures": []}
+    cancelled = [d.detail["outcome"] for d in stage.told() if d.type == ACCEPTED]
+    assert cancelled == ["ALREADY_FINAL"]
+
+    samples = {path.stem for path in (ROOT / "events").glob("*.json")} - {"env"}
+    assert stage.invoked == samples, "a new sample event needs its lines above"
+
+
+def test_a_failed_sweep_is_an_error_of_the_function(stage: Emulated) -> None:
+    """Lambda counts an invocation as failed by what the runtime client says; so do the alarms."""
+    control = stage.system.service.control
+    control.plan_fault("list", "http", times=0, status=503)
+    try:
+        answer = stage.send("monitor")
+    finally:
+        control.clear_faults()
+    assert isinstance(answer, dict)
+    assert answer["errorType"] == "SweepFailed"
+    assert "can't list jobs" in answer["errorMessage"]
+
+
+def test_what_the_built_functions_log_is_readable(stage: Emulated) -> None:
+    """Logs and metrics are JSON, a line each, and the layer's own copies were imported."""
+    stage.send("monitor")
+    lines = [
+        line for log in stage.logs.values() for line in log.read_text().splitlines() if "{" in line
+    ]
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    assert {"monitor", "creator"} <= {entry.get("service") for entry in entries}
+    assert any("_aws" in entry for entry in entries)
+    assert not any("Traceback" in line and "SweepFailed" not in line for line in lines)
