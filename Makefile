@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SAM := .venv-sam/bin/sam
+CHECKOV := .venv-checkov/bin/checkov
 PIP := -m pip install --quiet --disable-pip-version-check --no-deps
 JOBS ?= 2
 
@@ -22,14 +23,16 @@ local: .venv/.installed ## run the whole system on this machine until Ctrl-C
 test: lint ## lint, type-check and run every test
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup
 
-lint: .venv/.installed .venv-sam/.installed ## ruff, mypy, bandit and the template's checks
+lint: .venv/.installed .venv-sam/.installed .venv-checkov/.installed ## ruff, mypy, bandit and the template's checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy layers/export_jobs/export_jobs local/export_jobs_local
 	MYPYPATH=functions/monitor $(BIN)/mypy functions/monitor/app.py
 	MYPYPATH=functions/creator $(BIN)/mypy functions/creator/app.py
 	$(BIN)/bandit --quiet --recursive layers/export_jobs/export_jobs functions
+	$(BIN)/cfn-lint template.yaml
 	$(SAM) validate --lint
+	$(CHECKOV) --quiet --compact --skip-download --framework cloudformation --file template.yaml
 
 format: .venv/.installed ## put the code into its one format
 	$(BIN)/ruff check --fix --quiet .
@@ -39,6 +42,7 @@ requirements: .venv/.installed ## pin the requirements anew, with hashes
 	$(BIN)/python $(PIP) uv
 	$(call compile,requirements/dev)
 	$(call compile,requirements/sam)
+	$(call compile,requirements/checkov)
 	$(call compile,layers/export_jobs/requirements) --python-version 3.13 \
 		--python-platform aarch64-manylinux2014 $(addprefix --no-emit-package ,\
 		boto3 botocore s3transfer jmespath python-dateutil six)
@@ -47,7 +51,7 @@ compile = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-in
 	--custom-compile-command "make requirements" $(1).in --output-file $(1).txt
 
 clean: ## remove all that was made here
-	rm -rf .venv .venv-sam .aws-sam .export-jobs .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-sam .venv-checkov .aws-sam .export-jobs .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 .venv/.installed: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
@@ -60,4 +64,10 @@ clean: ## remove all that was made here
 .venv-sam/.installed: requirements/sam.txt
 	$(PYTHON) -m venv --clear .venv-sam
 	.venv-sam/bin/python $(PIP) --require-hashes --requirement requirements/sam.txt
+	@touch $@
+
+# So do Checkov's.
+.venv-checkov/.installed: requirements/checkov.txt
+	$(PYTHON) -m venv --clear .venv-checkov
+	.venv-checkov/bin/python $(PIP) --require-hashes --requirement requirements/checkov.txt
 	@touch $@

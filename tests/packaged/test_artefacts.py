@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 from export_jobs_local.aws.template import read_template
-from export_jobs_local.project import TEMPLATE
 from support.files import ROOT
 
 pytestmark = pytest.mark.xdist_group("packaged")
@@ -116,7 +116,7 @@ def test_packages_stay_small(
             archive.write(path, path.relative_to(built / artefact))
     size = len(packed.getvalue())
     with capsys.disabled():
-        print(f"\n{artefact}: {size:,} bytes zipped")
+        sys.stdout.write(f"\n{artefact}: {size:,} bytes zipped\n")
     assert size <= MOST_ZIPPED[artefact]
 
 
