@@ -16,7 +16,7 @@ from rich.console import Console
 from export_jobs_local.aws.triggers import ScheduleUnplayable
 from export_jobs_local.cli.errors import UserError
 from export_jobs_local.cli.running import described
-from export_jobs_local.cli.signals import stopped_by_signals
+from export_jobs_local.cli.signals import stopped_by_signals, wait_for
 from export_jobs_local.exporting.engine import DuckDbEngine
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
@@ -32,7 +32,7 @@ def api(*, port: int, data: Path | None, as_json: bool) -> None:
         ) as service,
     ):
         _announce(describe_service(service), _how_to_call(service), as_json=as_json)
-        stopped.wait()
+        wait_for(stopped)
 
 
 def local(
@@ -57,7 +57,7 @@ def local(
                     description["dataDirectory"] = str(data.resolve())
                 with described(description):
                     _announce(description, _how_to_join(system), as_json=as_json)
-                    stopped.wait()
+                    wait_for(stopped)
         except ScheduleUnplayable as error:
             raise UserError(str(error)) from None
 

@@ -21,3 +21,9 @@ def stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def wait_for(stopped: threading.Event) -> None:
+    """Waits, waking every second: a signal that another thread received does not wake this one."""
+    while not stopped.wait(1.0):
+        pass

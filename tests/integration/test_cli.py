@@ -1,0 +1,421 @@
+"""`export-jobs` against the local system: what a person types, over real sockets and processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import requests
+from support.files import ROOT
+
+EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
+REQUESTS = ROOT / "events" / "requests"
+PLAIN = {**os.environ, "COLUMNS": "80", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@dataclass(frozen=True)
+class Local:
+    """A running `export-jobs local`, and the folder it was started in."""
+
+    folder: Path
+    said: dict[str, Any]
+    process: subprocess.Popen[str]
+
+    def run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [EXPORT_JOBS, *command],
+            cwd=self.folder,
+            env=PLAIN,
+            capture_output=True,
+            text=True,
+            input=stdin,
+            timeout=60,
+        )
+
+    def json(self, *command: str, code: int = 0) -> Any:
+        done = self.run(*command, "--json")
+        assert done.returncode == code, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def client(self, service: Any) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.said["awsEndpointUrl"],
+            region_name=self.said["region"],
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+        )
+
+    def control(self, path: str) -> str:
+        root = self.said["apiUrl"].removesuffix("/data/core/ups")
+        return f"{root}/_control/{path}"
+
+    def send(self, body: str) -> None:
+        url = self.said["outputs"]["RequestQueueUrl"]
+        self.client("sqs").send_message(QueueUrl=url, MessageBody=body)
+
+    def dead(self, key: str) -> dict[str, Any] | None:
+        found = self.json("dlq", "list")
+        return next((letter for letter in found if letter["requestKey"] == key), None)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """The whole system, as a user starts it in a terminal of its own."""
+    folder = tmp_path_factory.mktemp("local")
+    with subprocess.Popen(
+        [EXPORT_JOBS, "local", "--json", "--sweep-every", "0.5", "--data", "data"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield Local(folder, json.loads(process.stdout.readline()), process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=20)
+            finally:
+                process.kill()
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.2)
+    pytest.fail("it did not come about in time")
+
+
+def envelope(key: str, **job: Any) -> str:
+    body = {"destination": {"datasetId": "5b7c86968f7b6501e21ba9df"}, **job}
+    body.setdefault("schema", {"name": "_xdm.context.profile"})
+    return json.dumps({"requestKey": key, "correlationId": f"for-{key}", "job": body})
+
+
+def test_a_request_is_followed_to_its_job_s_end(local: Local) -> None:
+    """`request create --wait` ends with 0 once the job has succeeded, and says what was exported."""
+    ending = local.json("request", "create", str(REQUESTS / "one-segment.json"), "--wait")
+    assert (ending["outcome"], ending["status"]) == ("CREATED", "SUCCEEDED")
+    assert ending["profilesExported"] > 0
+    job = local.json("job", ending["jobId"])
+    assert job["requestKey"] == "nightly-newsletter"
+    assert job["correlationId"] == "campaign-42"
+    assert [moment["at"] for moment in job["timeline"]] == sorted(
+        moment["at"] for moment in job["timeline"]
+    )
+    (folder,) = job["data"]
+    assert list(Path(folder).glob("*.parquet"))
+
+
+def test_a_job_that_fails_makes_the_exit_code_1(local: Local) -> None:
+    """A failed export is told from a good one by the exit code, and its first error is said."""
+    file = str(REQUESTS / "fails-unknown-dataset.json")
+    done = local.run("request", "create", file, "--wait")
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout
+    assert "does not exist" in done.stdout
+    failed = local.json("jobs", "--status", "failed")
+    assert [job["datasetId"] for job in failed] == ["000000000000000000000000"]
+    listed = local.run("jobs", "--status", "failed").stdout
+    assert "does not exist" in listed
+
+
+def test_an_invalid_request_is_not_sent(local: Local) -> None:
+    """Each wrong field is named with its nearest known one, before anything reaches the queue."""
+    done = local.run("request", "create", str(REQUESTS / "invalid-misspelt-field.json"))
+    assert done.returncode == 2
+    assert "segmnets" in done.stderr
+    assert "did you mean 'segments'?" in done.stderr
+    assert local.dead("misspelt") is None
+
+
+def test_a_request_comes_from_standard_input_and_can_be_cancelled_by_its_key(local: Local) -> None:
+    """Cancelling by the key of a request that has ended says so and is no error."""
+    done = local.run("request", "create", "-", "--wait", stdin=envelope("piped"))
+    assert done.returncode == 0, done.stderr
+    ending = local.json("request", "cancel", "--request", "piped", "--wait")
+    assert ending["outcome"] == "ALREADY_FINAL"
+
+
+def test_a_running_job_is_cancelled(local: Local) -> None:
+    """`request cancel --job --wait` ends with 0 when the job is cancelled."""
+    requests.post(local.control("settings"), json={"paceS": 60}, timeout=10).raise_for_status()
+    try:
+        created = local.run("request", "create", "-", stdin=envelope("to-cancel"))
+        assert created.returncode == 0
+        job = until(lambda: [j for j in local.json("jobs") if not j["final"]])[0]
+        ending = local.json("request", "cancel", "--job", job["jobId"], "--wait")
+        assert (ending["outcome"], ending["status"]) == ("CANCELLING", "CANCELLED")
+    finally:
+        requests.post(local.control("settings"), json={"paceS": 1}, timeout=10)
+
+
+def test_time_that_is_up_has_an_exit_code_of_its_own(local: Local) -> None:
+    """Whoever stops waiting learns that the request goes on, which is neither good nor bad."""
+    cancels = ["request", "cancel", "--request", "never-sent"]
+    ending = local.json(*cancels, "--wait", "--timeout", "2", code=3)
+    assert ending["outcome"] is None
+
+
+def test_jobs_are_listed_newest_first_and_filtered(local: Local) -> None:
+    """Filters by sandbox, dataset and number keep the order; what is not watched is said."""
+    for sandbox in ("prod", "dev"):
+        requests.post(local.control(f"jobs?sandbox={sandbox}"), json={}, timeout=10)
+    every = local.json("jobs")
+    created = [job["createdAt"] for job in every]
+    assert created == sorted(created, reverse=True)
+    assert {job["sandboxName"] for job in every} == {"prod", "dev"}
+    assert {job["sandboxName"] for job in local.json("jobs", "--sandbox", "dev")} == {"dev"}
+    (newest,) = local.json("jobs", "--limit", "1")
+    assert newest["jobId"] == every[0]["jobId"]
+    assert local.json("jobs", "--dataset", "none-such") == []
+    done = local.run("jobs", "--sandbox", "nowhere")
+    assert done.returncode == 2
+    assert "watched: prod, dev" in done.stderr
+
+
+def test_tables_fit_80_columns_and_are_plain_without_a_terminal(local: Local) -> None:
+    """A pipe gets no colours and no line beyond 80 columns."""
+    job = local.json("jobs", "--limit", "1")[0]["jobId"]
+    for command in (["jobs"], ["job", job]):
+        said = local.run(*command).stdout
+        assert "\x1b" not in said
+        places = [line for line in said.splitlines() if not line.startswith("/")]
+        assert max(len(line) for line in places) <= 80, said
+
+
+def test_a_job_that_nobody_has_is_said_in_a_line(local: Local) -> None:
+    """No traceback, and where it was looked for."""
+    done = local.run("job", "987654")
+    assert done.returncode == 2
+    assert done.stderr == "error: the service knows no job '987654' in prod or dev\n"
+
+
+def test_a_rejected_request_is_listed_mended_and_redriven_to_success(local: Local) -> None:
+    """What lies among the dead letters says why; mended it becomes a job under the same key."""
+    local.send(envelope("typo", filtre={}))
+    letter = until(lambda: local.dead("typo"))
+    assert "did you mean 'filter'?" in letter["reason"]
+    assert letter["tries"] == 1
+    assert local.dead("typo") == letter  # looking at it does not take it away
+
+    left = local.json("dlq", "redrive", "--key", "typo", code=1)
+    assert left["sent"] == []
+    assert local.dead("typo")
+
+    body = local.run("dlq", "show", "typo").stdout
+    mended = local.folder / "mended.json"
+    mended.write_text(body.replace("filtre", "filter"))
+    command = ["dlq", "redrive", "--key", "typo", "--body", str(mended), "--wait"]
+    ending = local.json(*command)
+    assert (ending["requestKey"], ending["status"]) == ("typo", "SUCCEEDED")
+    assert local.json("job", ending["jobId"])["correlationId"] == "for-typo"
+    assert local.dead("typo") is None
+
+
+def test_what_the_service_refused_can_be_mended_and_redriven(local: Local) -> None:
+    """A request refused for good has a record; its mended body is not taken for another's request."""
+    fault = {"call": "create", "kind": "http", "status": 400}
+    requests.post(local.control("faults"), json=fault, timeout=10).raise_for_status()
+    ending = local.json("request", "create", str(refused(local)), "--wait", code=1)
+    assert ending["outcome"] == "REFUSED"
+    mended = local.folder / "mended.json"
+    mended.write_text(envelope("refused", fields="identities.id"))
+    command = ["dlq", "redrive", "--key", "refused", "--body", str(mended), "--wait"]
+    assert local.json(*command)["status"] == "SUCCEEDED"
+
+
+def refused(local: Local) -> Path:
+    file = local.folder / "refused.json"
+    file.write_text(envelope("refused"))
+    return file
+
+
+def test_redriving_needs_to_be_told_what(local: Local) -> None:
+    """Neither nothing nor everything is sent by mistake."""
+    assert local.run("dlq", "redrive").returncode == 2
+    assert local.run("dlq", "redrive", "--all", "--key", "x").returncode == 2
+    done = local.run("dlq", "redrive", "--key", "none-such")
+    assert done.returncode == 2
+    assert "no dead letter has the request key 'none-such'" in done.stderr
+
+
+def followers(local: Local) -> list[str]:
+    queues = local.client("sqs").list_queues().get("QueueUrls", [])
+    bus = local.said["outputs"]["EventBusName"]
+    rules = [rule["Name"] for rule in local.client("events").list_rules(EventBusName=bus)["Rules"]]
+    return [name for name in [*queues, *rules] if "follower" in name]
+
+
+def test_events_are_followed_and_nothing_is_left_behind(local: Local) -> None:
+    """Every event of a new job arrives whole; queue and rule are gone after the last."""
+    with subprocess.Popen(
+        [EXPORT_JOBS, "events", "--follow", "--limit", "3", "--seconds", "40", "--json"],
+        cwd=local.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert "following export-jobs" in process.stderr.readline()
+            assert len(followers(local)) == 2
+            local.send(envelope("watched"))
+            out, _ = process.communicate(timeout=50)
+        finally:
+            process.kill()
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["source"] for event in events] == ["aep.export-jobs"] * 3
+    assert events[0]["detail-type"] in {"Export Request Accepted", "Export Job State Change"}
+    assert process.returncode == 0
+    assert followers(local) == []
+
+
+def test_ctrl_c_ends_following_cleanly(local: Local) -> None:
+    """No traceback, exit code 0, nothing left behind."""
+    with subprocess.Popen(
+        [EXPORT_JOBS, "events"],
+        cwd=local.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "Traceback" not in said
+    assert followers(local) == []
+
+
+def test_ctrl_c_ends_waiting_without_a_traceback(local: Local) -> None:
+    """The request goes on; only the waiting ends."""
+    with subprocess.Popen(
+        [EXPORT_JOBS, "request", "cancel", "--request", "never-comes", "--wait"],
+        cwd=local.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in said
+
+
+def states(local: Local, *, code: int) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in local.json("doctor", code=code)["checks"]}
+
+
+def test_doctor_finds_nothing_wrong_where_nothing_is(local: Local) -> None:
+    """Every check passes against a sound system, and each is named."""
+    found = states(local, code=0)
+    assert all(check["state"] != "bad" for check in found.values()), found
+    assert {
+        "access token",
+        "Segmentation API",
+        "clock",
+        "request queue",
+        "schedule",
+    } <= found.keys()
+
+
+def test_doctor_names_what_is_broken_and_the_cure(local: Local) -> None:
+    """A disabled schedule, a stopped trigger, a wrong secret and a service that fails are told apart."""
+    aws = {name: local.client(name) for name in ("events", "lambda", "secretsmanager")}
+    (rule,) = [r for r in aws["events"].list_rules()["Rules"] if r.get("ScheduleExpression")]
+    (mapping,) = aws["lambda"].list_event_source_mappings()["EventSourceMappings"]
+    secret = aws["secretsmanager"].get_secret_value(SecretId="export-jobs/aep")["SecretString"]
+    aws["events"].disable_rule(Name=rule["Name"])
+    aws["lambda"].update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    aws["secretsmanager"].put_secret_value(
+        SecretId="export-jobs/aep",
+        SecretString=secret.replace(local.said["clientSecret"], "wrong-one"),
+    )
+    try:
+        found = states(local, code=1)
+        assert f"enable-rule --name {rule['Name']}" in found["schedule"]["cure"]
+        assert mapping["UUID"] in found["queue trigger"]["cure"]
+        assert found["Adobe secret"]["state"] == "ok"
+        assert "IMS refuses the client" in found["access token"]["detail"]
+        assert "wrong-one" not in json.dumps(found)
+        assert found["jobs table"]["state"] == "ok"
+    finally:
+        aws["events"].enable_rule(Name=rule["Name"])
+        aws["lambda"].update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+        aws["secretsmanager"].put_secret_value(SecretId="export-jobs/aep", SecretString=secret)
+
+
+def test_a_stack_is_found_by_its_name_with_the_shell_s_own_aws_settings(
+    local: Local, tmp_path: Path
+) -> None:
+    """`--stack` needs no file of `local`; a name that is wrong is said in a line."""
+    settings = {
+        **PLAIN,
+        "AWS_ENDPOINT_URL": local.said["awsEndpointUrl"],
+        "AWS_REGION": local.said["region"],
+        "AWS_DEFAULT_REGION": local.said["region"],
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+
+    def jobs_of(stack: str) -> subprocess.CompletedProcess[str]:
+        command = [EXPORT_JOBS, "jobs", "--stack", stack, "--json"]
+        return subprocess.run(
+            command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60
+        )
+
+    assert isinstance(json.loads(jobs_of("export-jobs").stdout), list)
+    wrong = jobs_of("none-such")
+    assert wrong.returncode == 2
+    assert "there is no stack 'none-such' in region us-east-1" in wrong.stderr
+    assert wrong.stderr.count("\n") == 1
+
+
+def test_without_a_system_the_error_says_how_to_get_one(tmp_path: Path) -> None:
+    """Also where `local` was killed and left its file behind."""
+    command = [EXPORT_JOBS, "jobs"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "start `export-jobs local`" in done.stderr
+    stale = tmp_path / ".export-jobs" / "local.json"
+    stale.parent.mkdir()
+    stale.write_text(json.dumps({"pid": 2**22 + 1, "awsEndpointUrl": "http://127.0.0.1:9"}))
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "no longer runs" in done.stderr
+
+
+def test_completion_names_the_commands() -> None:
+    """The shell's completion, as Typer installs it, offers what there is."""
+    asked = {
+        **PLAIN,
+        "_EXPORT_JOBS_COMPLETE": "complete_bash",
+        "COMP_WORDS": "export-jobs r",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run([EXPORT_JOBS], env=asked, capture_output=True, text=True, timeout=60)
+    assert "request" in done.stdout.split()

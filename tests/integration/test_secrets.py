@@ -1,0 +1,214 @@
+"""Promise 8: through success, failure and crash, no secret leaves for where it may be read."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from export_jobs_local.aws.runtime import Invocation
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.system import LocalSystem, SystemConfig
+from support.files import event
+
+PLANTED = "planted-client-secret/+=& 7f3a"
+BROKEN = "planted-in-a-broken-secret-51c9"
+
+
+@dataclass
+class Told:
+    """Everything that came out, by where it came out, as text; and the tokens that were issued."""
+
+    places: dict[str, str] = field(default_factory=dict)
+    tokens: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """What a whole run left behind, in which everything goes well, and wrong, and breaks."""
+    folder = tmp_path_factory.mktemp("secrets")
+    logs, state = folder / "logs", folder / "state"
+    service = ServiceConfig(manual=True, client_secret=PLANTED, data_dir=state)
+    found = Told()
+    with LocalSystem(SystemConfig(logs=logs, service=service, triggers=False)) as system:
+        issuer = system.service._state.tokens
+        issue = issuer.issue
+
+        def remembered(client_id: str) -> str:
+            found.tokens.append(issue(client_id))
+            return found.tokens[-1]
+
+        issuer.issue = remembered  # type: ignore[method-assign]
+        answers = [*_succeed(system), *_fail(system), *_crash(system)]
+        errors = [answer.error for answer in answers if answer.error]
+        found.places["answers"] = repr(answers)
+        found.places["events"] = repr(system.subscribers.drain())
+        found.places["items"] = _items(system)
+        found.places["messages"] = _messages(system)
+        found.places["the stack"] = _stack(system)
+        found.places["the configuration's text"] = repr(system.config)
+        assert {error["errorType"] for error in errors} >= {"SweepFailed", "Runtime.ExitError"}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            found.places[str(path.relative_to(folder))] = path.read_bytes().decode("latin-1")
+    return found
+
+
+def test_the_run_used_the_secrets_it_looks_for(told: Told) -> None:
+    """Otherwise not finding them would say nothing; and every kind of place is among those searched."""
+    assert len(told.tokens) >= 3
+    assert {"answers", "events", "items", "messages", "the stack"} <= told.places.keys()
+    assert {"logs/monitor.log", "logs/creator.log"} <= told.places.keys()
+    assert any(name.startswith("state/") for name in told.places)
+    for name in ("events", "items", "messages", "logs/monitor.log", "logs/creator.log"):
+        assert len(told.places[name]) > 500, name
+    assert '"CloudWatchMetrics"' in told.places["logs/monitor.log"]
+    assert "Traceback" in told.places["logs/monitor.log"] or "SweepFailed" in told.places["answers"]
+
+
+def test_no_client_secret_is_anywhere(told: Told) -> None:
+    """Neither as it is, nor as it looks in a form, a URL or base64; nor one of a secret that is broken."""
+    for secret in (PLANTED, BROKEN):
+        assert list(_places_of(secret, told)) == []
+
+
+def test_no_token_is_anywhere(told: Told) -> None:
+    """No token that was ever issued, nor the signature that makes it one."""
+    for token in told.tokens:
+        assert list(_places_of(token, told)) == []
+        assert list(_places_of(token.rsplit(".", 1)[-1], told)) == []
+    assert [name for name, text in told.places.items() if "Bearer " in text] == []
+
+
+def test_the_local_service_keeps_one_secret_for_its_owner_only(told: Told) -> None:
+    """The key that signs its tokens, in a file that nobody else may read; tests never write it."""
+    kept = [name for name in told.places if name.endswith(".key")]
+    assert kept == ["state/token.key"]
+    key = told.places["state/token.key"]
+    others = {name: text for name, text in told.places.items() if name != "state/token.key"}
+    assert [name for name, text in others.items() if key in text] == []
+
+
+def test_the_signing_key_is_the_owner_s_alone(tmp_path: Path) -> None:
+    """No other user of the machine may read it."""
+    from export_jobs_local.segmentation.tokens import TokenIssuer  # noqa: PLC0415  one test's
+
+    TokenIssuer(tmp_path, lifetime_s=60)
+    assert (tmp_path / "token.key").stat().st_mode & 0o077 == 0
+
+
+def _succeed(system: LocalSystem) -> Iterator[Invocation]:
+    yield system.pool("monitor").invoke(event("monitor"))
+    yield system.pool("creator").invoke(event("creator-create"))
+    (job,) = system.service.control.jobs("prod")
+    system.service.control.set_status(job.id, "SUCCEEDED")
+    yield system.pool("monitor").invoke(event("monitor"))
+
+
+def _fail(system: LocalSystem) -> Iterator[Invocation]:
+    control = system.service.control
+    monitor, creator = system.pool("monitor"), system.pool("creator")
+    for name in ("creator-invalid", "creator-cancel"):
+        yield creator.invoke(event(name))
+    control.expire_tokens()  # refused, and replaced
+    yield monitor.invoke(event("monitor"))
+    for call, kind, details in (
+        ("list", "http", {"status": 500, "times": 0}),
+        ("list", "http", {"status": 403, "times": 0}),
+        ("list", "not_json", {"times": 0}),
+        ("list", "reset_before", {"times": 0}),
+        ("token", "http", {"status": 400, "times": 0}),
+    ):
+        control.plan_fault(call, kind, **details)
+        control.expire_tokens()
+        yield monitor.invoke(event("monitor"))
+        control.clear_faults()
+    control.plan_fault("create", "http", status=400)
+    yield creator.invoke(event("creator-mixed"))
+
+
+def _crash(system: LocalSystem) -> Iterator[Invocation]:
+    """Killed in mid-call, called with nonsense, and given secrets that are none."""
+    yield system.pool("creator").invoke({"Records": [{"nonsense": True}]})
+    yield _killed_in_a_call(system)
+    yield system.pool("monitor").invoke(event("monitor"))
+    secrets = system.aws.client("secretsmanager")
+    for broken in (
+        f'{{"clientSecret": "{BROKEN}"',
+        json.dumps({"clientSecret": BROKEN}),
+        json.dumps({"clientId": [BROKEN], "clientSecret": {"it": BROKEN}, "orgId": 1, "scopes": 0}),
+        json.dumps(
+            {
+                "clientId": "local-client-id",
+                "clientSecret": BROKEN,
+                "orgId": system.service.org_id,
+                "scopes": system.service.scopes,
+            }
+        ),
+    ):
+        secrets.put_secret_value(SecretId="export-jobs/aep", SecretString=broken)
+        yield _killed_in_a_call(system)  # a new process reads the secret anew
+        yield system.pool("monitor").invoke(event("monitor"))
+
+
+def _killed_in_a_call(system: LocalSystem) -> Invocation:
+    """The monitor, killed while it waits for an answer (or as soon as it runs)."""
+    pool = system.pool("monitor")
+    system.service.control.plan_fault("list", "timeout_before", times=0, seconds=5)
+    answers: list[Invocation] = []
+    running = threading.Thread(target=lambda: answers.append(pool.invoke(event("monitor"))))
+    running.start()
+    time.sleep(0.3)
+    for environment in list(pool._all):
+        os.kill(environment._process.pid, 9)
+    running.join(timeout=60)
+    system.service.control.clear_faults()
+    (answer,) = answers
+    return answer
+
+
+def _items(system: LocalSystem) -> str:
+    dynamodb = system.aws.client("dynamodb")
+    return json.dumps(
+        [dynamodb.scan(TableName=name)["Items"] for name in dynamodb.list_tables()["TableNames"]],
+        default=repr,
+    )
+
+
+def _messages(system: LocalSystem) -> str:
+    sqs = system.aws.client("sqs")
+    found: list[Mapping[str, Any]] = []
+    for url in sqs.list_queues()["QueueUrls"]:
+        while messages := sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        ).get("Messages"):
+            found += messages
+    return json.dumps(found, default=repr)
+
+
+def _stack(system: LocalSystem) -> str:
+    stacks = system.aws.client("cloudformation").describe_stacks()["Stacks"]
+    return repr(stacks) + repr(
+        [dict(function.environment) for function in system.stack.functions()]
+    )
+
+
+def _places_of(secret: str, told: Told) -> Iterator[str]:
+    looks = {
+        secret,
+        quote(secret),
+        quote_plus(secret),
+        base64.b64encode(secret.encode()).decode().rstrip("="),
+        json.dumps(secret)[1:-1],
+    }
+    for name, text in told.places.items():
+        if any(look in text for look in looks):
+            yield name
