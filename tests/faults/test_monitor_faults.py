@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -12,11 +13,12 @@ from export_jobs.core.ports import TableUnavailable
 from export_jobs.core.sweep import Sweeper
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.demo.reconcile import Reconciliation, reconcile_events
-from support.faults import KINDS, MAY_REPEAT, Injector, Kind, ProcessDied
+from support.faults import BATCHES, KINDS, MAY_REPEAT, Injector, Kind, ProcessDied
 from support.local import Bench
 
 NO_DELAYS = Policy(delays=DelayPolicy(limit_ms=10**12))
 MAX_ROUNDS = 12
+LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
 FINAL = {"SUCCEEDED", "FAILED", "CANCELLED", "VANISHED"}
 
 
@@ -139,20 +141,37 @@ def test_without_faults_everything_is_said_once(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("script", [short_life, crowded_life])
 def test_any_fault_at_any_call_loses_nothing(
+    workshop: Bench, sandboxes: Iterator[str], kind: Kind
+) -> None:
+    """For every call of a run: the fault strikes there, the monitor runs again, all has been said."""
+    strike_each_call(workshop, sandboxes, short_life, kind, of=None)
+
+
+@pytest.mark.parametrize("kind", KINDS if LONG else ["fails in part", "dies after"])
+def test_any_fault_in_the_midst_of_many_changes_loses_nothing(
+    workshop: Bench, sandboxes: Iterator[str], kind: Kind
+) -> None:
+    """The same where events fill more than one batch; by default for the calls that take batches."""
+    strike_each_call(workshop, sandboxes, crowded_life, kind, of=None if LONG else set(BATCHES))
+
+
+def strike_each_call(
     workshop: Bench,
     sandboxes: Iterator[str],
     script: Callable[[Life], Iterator[None]],
     kind: Kind,
+    *,
+    of: Collection[str] | None,
 ) -> None:
-    """For every call of a run: the fault strikes there, the monitor runs again, all has been said."""
+    """Runs the script once for each of its calls (`of` some operations only), with a fault there."""
     workshop.subscribers.drain()
     counting = Injector()
     run(workshop, next(sandboxes), script, counting)
     workshop.subscribers.drain()
-    assert len(counting.calls) > 20
-    for number, call in enumerate(counting.calls):
+    chosen = [(n, call) for n, call in enumerate(counting.calls) if of is None or call in of]
+    assert len(chosen) > 5
+    for number, call in chosen:
         injector = Injector({number: kind})
         life = run(workshop, next(sandboxes), script, injector)
         try:

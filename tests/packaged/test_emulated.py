@@ -119,6 +119,7 @@ def test_a_failed_sweep_is_an_error_of_the_function(stage: Emulated) -> None:
 def test_what_the_built_functions_log_is_readable(stage: Emulated) -> None:
     """Logs and metrics are JSON, a line each, and the layer's own copies were imported."""
     stage.send("monitor")
+    stage.send("creator-invalid")
     lines = [
         line for log in stage.logs.values() for line in log.read_text().splitlines() if "{" in line
     ]

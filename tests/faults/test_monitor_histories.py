@@ -1,0 +1,207 @@
+"""Promises 1 to 3 and 7 over random histories: several faults, several monitors, a listing that lies."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from export_jobs.contract import FINAL_STATUSES
+from export_jobs.core.decide import DelayPolicy, Policy
+from export_jobs.core.events import sinks_of
+from export_jobs.core.ports import TableUnavailable
+from export_jobs.core.records import STATE_CHANGE
+from export_jobs.core.sweep import Sweeper
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from support.faults import KINDS, MAY_REPEAT, Kind, ProcessDied
+from support.world import MemoryAnnouncer, MemoryApi, MemoryTable, World, told_by_job
+
+SANDBOX = "prod"
+PAGE_SIZE = 4
+POLICY = Policy(delays=DelayPolicy(limit_ms=40 * 60_000, repeat_ms=30 * 60_000))
+MINUTE_MS = 60_000
+ROUNDS = 15
+HISTORIES = 20_000 if os.environ.get("EXPORT_JOBS_LONG") else 1_000
+
+strikes = st.lists(st.tuples(st.integers(0, 25), st.sampled_from(KINDS)), max_size=4)
+statuses = st.sampled_from(["NEW", "PROCESSING", "SUCCEEDED", "FAILED", "CANCELLED", "PAUSED"])
+
+
+def in_order(said: Sequence[str], happened: Sequence[str]) -> bool:
+    """Whether `said` is a part of `happened`, in that order."""
+    rest = iter(happened)
+    return all(status in rest for status in said)
+
+
+class Histories(RuleBasedStateMachine):
+    """Jobs live, sweeps run and die, listings lie; in the end all heals and all must have been said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.kept = self.new_sweeper()
+        self.final_before: dict[str, int] = {}
+        """Jobs that were final before the first sweep succeeded, with the length of their lives."""
+        self.hidden_at_first: set[str] = set()
+        """Those of them that a listing may have kept from that sweep."""
+
+    def new_sweeper(self) -> Sweeper:
+        return Sweeper(
+            api=MemoryApi(self.world),
+            table=MemoryTable(self.world),
+            announcer=MemoryAnnouncer(self.world),
+            policy=POLICY,
+            clock=self.world.clock,
+            time_left_s=lambda: 300.0,
+            page_size=PAGE_SIZE,
+            workers=1,
+        )
+
+    @property
+    def jobs(self) -> list[str]:
+        jobs = self.world.jobs[SANDBOX].values()
+        return [job.body["id"] for job in sorted(jobs, key=lambda job: job.order)]
+
+    # -- what happens at the service -------------------------------------------------------------
+
+    @initialize(before=st.lists(statuses, max_size=9))
+    def install(self, before: list[str]) -> None:
+        """There may be a history when the monitor is installed."""
+        for status in before:
+            self.world.create(SANDBOX, status=status)
+
+    @rule(status=statuses, late_minutes=st.sampled_from([0, 0, 0, 2, 9]))
+    def create(self, status: str, late_minutes: int) -> None:
+        self.world.create(SANDBOX, status=status, late_ms=late_minutes * MINUTE_MS)
+
+    @rule(number=st.integers(0, 30), status=statuses)
+    def move(self, number: int, status: str) -> None:
+        """An open job moves on; one that has ended only while it is among the newest."""
+        ids = self.jobs
+        newest = set(ids[-PAGE_SIZE + 2 :])
+        ids = [i for i in ids if i in newest or self.world.life[i][-1] not in FINAL_STATUSES]
+        if ids and self.world.life[ids[number % len(ids)]][-1] != status:
+            self.world.move(SANDBOX, ids[number % len(ids)], status)
+
+    @rule(number=st.integers(0, 30))
+    def delete(self, number: int) -> None:
+        if self.jobs:
+            self.world.delete(SANDBOX, self.jobs[number % len(self.jobs)])
+
+    @precondition(lambda self: self.first_sweep_done)
+    @rule(quirk=st.sampled_from(["lags", "misses", "repeats"]))
+    def the_listing_lies(self, quirk: str) -> None:
+        self.world.quirks ^= {quirk}
+
+    @rule(minutes=st.sampled_from([1, 5, 20]))
+    def time_passes(self, minutes: int) -> None:
+        self.world.now += minutes * MINUTE_MS
+
+    # -- sweeps ----------------------------------------------------------------------------------
+
+    def swept(self, sweeper: Sweeper) -> bool:
+        """Sweeps once. Returns whether it came to its end."""
+        try:
+            report = sweeper.sweep(SANDBOX)
+        except ProcessDied:
+            if sweeper is self.kept:
+                self.kept = self.new_sweeper()
+            return False
+        except TableUnavailable:
+            return False
+        return not report.problems and not report.changes
+
+    def plan(self, planned: list[tuple[int, Kind]]) -> None:
+        self.world.strikes = {self.world.numbered + after: kind for after, kind in planned}
+        if not self.first_sweep_done:
+            self.final_before = {
+                job.body["id"]: len(self.world.life[job.body["id"]])
+                for job in self.world.jobs[SANDBOX].values()
+                if job.body["status"] in FINAL_STATUSES and job.visible_at <= self.world.now
+            }
+            self.hidden_at_first = set(self.final_before) if self.world.quirks else set()
+
+    @property
+    def first_sweep_done(self) -> bool:
+        state = self.world.items.get(("state", SANDBOX))
+        return bool(state and state.swept_at)
+
+    @rule(planned=strikes)
+    def sweep(self, planned: list[tuple[int, Kind]]) -> None:
+        self.plan(planned)
+        self.swept(self.kept)
+        self.world.strikes = {}
+
+    @precondition(lambda self: self.jobs)
+    @rule(runs=st.integers(2, 3), order=st.integers(0, 2**32), planned=strikes)
+    def sweep_together(self, runs: int, order: int, planned: list[tuple[int, Kind]]) -> None:
+        """Runs overlap: their calls come in any order."""
+        self.plan(planned)
+        sweepers = [self.new_sweeper() for _ in range(runs)]
+        self.world.turns.run(
+            random.Random(order),
+            [lambda s=s: self.swept(s) for s in sweepers],  # type: ignore[misc]
+        )
+        self.world.strikes = {}
+
+    # -- what must hold --------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        self.world.quirks = set()
+        self.plan([])
+        for _ in range(ROUNDS):
+            if self.swept(self.kept) and not self.owing() and self.all_visible():
+                break
+            self.plan([])
+            self.world.now += 7 * MINUTE_MS
+        assert not self.owing(), "something is owed for ever"
+        self.check_everything_recorded_was_told()
+        self.check_every_job_s_last_word_was_told()
+        self.check_nothing_was_told_twice()
+
+    def owing(self) -> bool:
+        records = [item for key, item in self.world.items.items() if key[0] == "job"]
+        return any(record.owed or (record.misses and not record.final) for record in records)
+
+    def all_visible(self) -> bool:
+        return all(job.visible_at <= self.world.now for job in self.world.jobs[SANDBOX].values())
+
+    def check_everything_recorded_was_told(self) -> None:
+        bus, topic = told_by_job(self.world.told["bus"]), told_by_job(self.world.told["topic"])
+        for job, by_sequence in self.world.recorded.items():
+            said = bus.get(job, [])
+            assert [event.detail["sequence"] for event in said] == sorted(by_sequence), job
+            assert sorted(by_sequence) == list(range(1, len(said) + 1)), job
+            for event in said:
+                assert event.detail["status"] == by_sequence[event.detail["sequence"]]
+            notable = [e for e in said if "topic" in sinks_of(e, topic_events="notable")]
+            assert topic.get(job, []) == notable, job
+        assert bus.keys() <= self.world.recorded.keys()
+
+    def check_every_job_s_last_word_was_told(self) -> None:
+        bus = told_by_job(self.world.told["bus"])
+        for job, life in self.world.life.items():
+            said = [e.detail["status"] for e in bus.get(job, []) if e.type == STATE_CHANGE]
+            assert in_order(said, life), f"job {job} was said to go {said}, but it went {life}"
+            if life[-1] == "VANISHED":
+                assert not said or said[-1] in {*FINAL_STATUSES, "VANISHED"}, (job, said, life)
+            elif self.final_before.get(job) == len(life):
+                shown = job not in self.hidden_at_first
+                assert not (shown and len(life) == 1 and said), (job, said, life)
+            else:
+                assert said, f"job {job} was never told of; it went {life}"
+                assert said[-1] == life[-1], f"job {job} was said to go {said}; it went {life}"
+
+    def check_nothing_was_told_twice(self) -> None:
+        if any(kind in MAY_REPEAT for _, kind in self.world.struck) or len(self.world.struck) > 3:
+            return
+        for sink, events in self.world.told.items():
+            repeated = [i for i, times in Counter(e.id for e in events).items() if times > 1]
+            assert repeated == [], f"said twice to the {sink}"
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = settings(max_examples=HISTORIES, stateful_step_count=25, deadline=None)

@@ -1,0 +1,531 @@
+"""What a sweep does and what it costs: every outbound call counted, in a world in memory."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from export_jobs.client.errors import RetryLater
+from export_jobs.core.decide import DelayPolicy, Policy
+from export_jobs.core.events import MAX_DETAIL_BYTES
+from export_jobs.core.ports import TableUnavailable
+from export_jobs.core.records import DELAYED, STATE_CHANGE, Event
+from export_jobs.core.sweep import Sweeper, SweepReport
+from export_jobs.core.watch import Pace, watch
+from support.world import (
+    EPOCH,
+    MemoryAnnouncer,
+    MemoryApi,
+    MemoryTable,
+    ServiceJob,
+    World,
+)
+
+MINUTE_MS = 60_000
+NO_DELAYS = Policy(delays=DelayPolicy(limit_ms=10**12))
+
+
+class Monitor:
+    """A monitor in a world: sweeps, and what came of them."""
+
+    def __init__(
+        self,
+        world: World,
+        policy: Policy = NO_DELAYS,
+        *,
+        api: MemoryApi | None = None,
+        time_left_s: Callable[[], float] = lambda: math.inf,
+        page_size: int = 100,
+    ) -> None:
+        self.world = world
+        self.sweeper = Sweeper(
+            api=api or MemoryApi(world),
+            table=MemoryTable(world),
+            announcer=MemoryAnnouncer(world),
+            policy=policy,
+            clock=world.clock,
+            time_left_s=time_left_s,
+            page_size=page_size,
+            workers=1,
+        )
+
+    def sweep(self, sandbox: str = "prod") -> SweepReport:
+        report = self.sweeper.sweep(sandbox)
+        assert report.problems == []
+        return report
+
+    def cost(self, sandbox: str = "prod") -> dict[str, int]:
+        """The calls of one sweep, by kind."""
+        self.world.calls = Counter()
+        self.sweep(sandbox)
+        return dict(self.world.calls)
+
+    def said(self, sink: str = "bus") -> list[tuple[str, str]]:
+        """What a sink has received since the last time: job and status."""
+        events, self.world.told[sink] = self.world.told[sink], []
+        return [(event.detail["jobId"], event.detail["status"]) for event in events]
+
+    def events(self, sink: str = "bus") -> list[Event]:
+        events, self.world.told[sink] = self.world.told[sink], []
+        return events
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class LongHistory(MemoryApi):
+    """A service with any number of ended jobs, one a minute, made when looked at; then the world's."""
+
+    def __init__(self, world: World, length: int) -> None:
+        super().__init__(world)
+        self._length = length
+
+    def _listed(self, sandbox: str, after: tuple[int, ...] | None) -> list[ServiceJob]:
+        own = super()._listed(sandbox, after)
+        skipped = 0 if after is None else max(0, (EPOCH - after[0]) // MINUTE_MS)
+        return own + [
+            ServiceJob(
+                {
+                    "id": str(10**9 - number),
+                    "creationTime": EPOCH - number * MINUTE_MS,
+                    "updateTime": EPOCH - number * MINUTE_MS + 1,
+                    "status": "SUCCEEDED",
+                    "destination": {"datasetId": "d"},
+                }
+            )
+            for number in range(skipped + 1, min(self._length, skipped + 1_000) + 1)
+        ]
+
+
+# -- cost ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("history", [0, 10, 10_000, 1_000_000])
+def test_quiet_costs_one_call_and_one_read(world: World, history: int) -> None:
+    """Whether the history is ten jobs or a million, a sweep with nothing new writes nothing."""
+    monitor = Monitor(world, api=LongHistory(world, history))
+    for _ in range(3):
+        world.create("prod", status="NEW")
+    monitor.sweep()
+    monitor.sweep()
+    for _ in range(3):
+        world.now += MINUTE_MS
+        assert monitor.cost() == {"list": 1, "query": 1}
+    assert Monitor(world, api=LongHistory(world, history)).cost() == {"list": 1, "query": 1}
+
+
+@pytest.mark.parametrize("changes", [1, 9, 10, 11, 100, 250])
+@pytest.mark.parametrize("status", ["PROCESSING", "SUCCEEDED"])
+def test_work_grows_with_the_changes(world: World, changes: int, status: str) -> None:
+    """C changes: at most 2C writes, C/10 calls a sink, one page for each hundred jobs."""
+    monitor = Monitor(world)
+    for _ in range(300):
+        world.create("prod", status="SUCCEEDED")
+    monitor.sweep()
+    world.now += 30 * MINUTE_MS
+    jobs = [world.create("prod", status="NEW").body["id"] for _ in range(changes)]
+    monitor.sweep()
+    for job in jobs:
+        world.move("prod", job, status)
+    world.now += MINUTE_MS
+    cost = monitor.cost()
+    final = status == "SUCCEEDED"
+    chunks = math.ceil(changes / 100)  # jobs are taken to their ends a hundred at a time
+    publishes = sum(math.ceil(min(100, changes - 100 * n) / 10) for n in range(chunks))
+    assert cost["list"] == changes // 100 + 1
+    assert cost["query"] == (2 if final else 1)  # what is usual is read once, when jobs end
+    assert cost["put"] + cost.get("transact", 0) <= 2 * changes
+    assert cost["publish to bus"] == publishes == math.ceil(changes / 10)
+    assert cost.get("publish to topic", 0) == (publishes if final else 0)
+    assert cost.get("get", 0) == 0
+    assert monitor.cost().get("put", 0) == 0
+
+
+def test_no_more_pages_than_to_the_watermark(world: World) -> None:
+    """250 new jobs at 100 a page are three pages, above however long a history."""
+    monitor = Monitor(world, api=LongHistory(world, 1_000_000))
+    monitor.sweep()
+    world.now += 20 * MINUTE_MS
+    monitor.sweep()
+    for _ in range(250):
+        world.create("prod", status="NEW")
+    assert monitor.cost()["list"] == 3
+
+
+def test_an_old_open_job_is_looked_up_where_paging_would_cost_more(world: World) -> None:
+    """One open job under 5,000 newer ones costs one page and one look-up."""
+    monitor = Monitor(world)
+    old = world.create("prod", status="NEW").body["id"]
+    monitor.sweep()
+    for _ in range(5_000):
+        world.now += 10_000
+        world.create("prod", status="SUCCEEDED")
+    monitor.sweep()
+    world.now += 30 * MINUTE_MS
+    assert monitor.cost() == {"list": 1, "query": 1, "get": 1}
+    monitor.said()
+    world.move("prod", old, "FAILED")
+    monitor.sweep()
+    assert monitor.said() == [(old, "FAILED")]
+
+
+def test_many_old_open_jobs_are_paged_to_where_that_is_cheaper(world: World) -> None:
+    """Fifty open jobs on the second page cost one more page, not fifty look-ups."""
+    monitor = Monitor(world)
+    old = [world.create("prod", status="NEW").body["id"] for _ in range(50)]
+    monitor.sweep()
+    for _ in range(110):
+        world.now += 10_000
+        world.create("prod", status="SUCCEEDED")
+    monitor.sweep()
+    world.now += 60 * MINUTE_MS
+    assert monitor.cost() == {"list": 2, "query": 1}
+    monitor.said()
+    for job in old:
+        world.move("prod", job, "CANCELLED")
+    monitor.sweep()
+    assert sorted(monitor.said()) == sorted((job, "CANCELLED") for job in old)
+
+
+# -- first sweep ---------------------------------------------------------------------------------
+
+
+def test_installing_it_floods_nobody(world: World) -> None:
+    """What was final at the first sweep is recorded in silence; what is open is announced."""
+    ended = world.create("prod", status="SUCCEEDED").body["id"]
+    running = world.create("prod", status="PROCESSING").body["id"]
+    monitor = Monitor(world)
+    monitor.sweep()
+    assert monitor.said() == [(running, "PROCESSING")]
+    world.move("prod", ended, "FAILED")
+    world.move("prod", running, "SUCCEEDED")
+    monitor.sweep()
+    assert sorted(monitor.said()) == sorted([(ended, "FAILED"), (running, "SUCCEEDED")])
+
+
+def test_a_sandbox_added_later_floods_nobody_either(world: World) -> None:
+    """Each sandbox has a first sweep of its own."""
+    monitor = Monitor(world)
+    world.create("prod")
+    monitor.sweep("prod")
+    monitor.said()
+    for _ in range(30):
+        world.create("later", status="FAILED")
+    monitor.sweep("later")
+    assert monitor.said() == []
+    job = world.create("later", status="FAILED").body["id"]
+    monitor.sweep("later")
+    assert monitor.said() == [(job, "FAILED")]
+
+
+# -- the life of a job ---------------------------------------------------------------------------
+
+
+def test_a_delay_is_said_once_and_then_every_repeat_window(world: World) -> None:
+    """Past its limit, and again each window, until the job ends."""
+    limits = DelayPolicy(limit_ms=150 * MINUTE_MS, repeat_ms=60 * MINUTE_MS)
+    monitor = Monitor(world, Policy(delays=limits))
+    job = world.create("prod", status="PROCESSING").body["id"]
+    monitor.sweep()
+    monitor.events()
+    said_at = []
+    for minute in range(5, 400, 5):
+        world.now += 5 * MINUTE_MS
+        monitor.sweep()
+        for event in monitor.events():
+            assert event.type == DELAYED
+            assert event.detail["delayLimitMs"] == 150 * MINUTE_MS
+            said_at.append(minute)
+    assert said_at == [150, 210, 270, 330, 390]
+    world.move("prod", job, "SUCCEEDED")
+    monitor.sweep()
+    assert [event.type for event in monitor.events()] == [STATE_CHANGE]
+    world.now += 1_000 * MINUTE_MS
+    monitor.sweep()
+    assert monitor.events() == []
+
+
+def test_a_dataset_has_a_limit_of_its_own(world: World) -> None:
+    """The nightly one may take long, the hourly one may not."""
+    limits = DelayPolicy(limit_ms=150 * MINUTE_MS, by_dataset_ms={"hourly": 30 * MINUTE_MS})
+    monitor = Monitor(world, Policy(delays=limits))
+    for dataset in ("hourly", "nightly"):
+        world.create("prod", destination={"datasetId": dataset})
+    monitor.sweep()
+    monitor.events()
+    world.now += 31 * MINUTE_MS
+    monitor.sweep()
+    assert [event.detail["datasetId"] for event in monitor.events()] == ["hourly"]
+
+
+def test_an_open_job_that_is_gone_twice_has_vanished(world: World) -> None:
+    """404 by id, twice in a row, closes it; nothing is said at the first."""
+    monitor = Monitor(world)
+    job = world.create("prod", status="PROCESSING").body["id"]
+    monitor.sweep()
+    monitor.said()
+    world.delete("prod", job)
+    monitor.sweep()
+    assert monitor.said() == []
+    monitor.sweep()
+    assert monitor.said("bus") == [(job, "VANISHED")]
+    assert monitor.said("topic") == [(job, "VANISHED")]
+    monitor.sweep()
+    assert monitor.cost() == {"list": 1, "query": 1}
+
+
+def test_a_job_that_was_gone_once_has_not_vanished(world: World) -> None:
+    """A single 404 is forgotten when the job is seen again."""
+    monitor = Monitor(world)
+    job = world.create("prod", status="PROCESSING").body["id"]
+    monitor.sweep()
+    monitor.said()
+    kept = world.jobs["prod"].pop(job)
+    monitor.sweep()
+    world.jobs["prod"][job] = kept
+    monitor.sweep()
+    del world.jobs["prod"][job]
+    monitor.sweep()
+    assert monitor.said() == []
+
+
+def test_a_final_job_that_changes_again_is_announced_again(world: World) -> None:
+    """Reopened: with the next sequence number, and again when it ends again."""
+    monitor = Monitor(world)
+    job = world.create("prod").body["id"]
+    monitor.sweep()
+    for status in ("FAILED", "PROCESSING", "SUCCEEDED", "FAILED"):
+        world.move("prod", job, status)
+        monitor.sweep()
+    events = monitor.events()
+    assert [event.detail["status"] for event in events] == [
+        "NEW", "FAILED", "PROCESSING", "SUCCEEDED", "FAILED",
+    ]  # fmt: skip
+    assert [event.detail["sequence"] for event in events] == [1, 2, 3, 4, 5]
+    assert [event.detail["previousStatus"] for event in events] == [
+        None, "NEW", "FAILED", "PROCESSING", "SUCCEEDED",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("quirk", ["lags", "misses", "repeats"])
+def test_a_listing_that_lies_says_nothing_false(world: World, quirk: str) -> None:
+    """A listing that lags, misses or repeats a job causes neither an event nor a loss."""
+    monitor = Monitor(world)
+    jobs = [world.create("prod").body["id"] for _ in range(3)]
+    monitor.sweep()
+    for job in jobs:
+        world.move("prod", job, "PROCESSING")
+    monitor.sweep()
+    monitor.said()
+    world.quirks = {quirk}
+    for _ in range(3):
+        monitor.sweep()
+    assert monitor.said() == []
+    for job in jobs:
+        world.move("prod", job, "SUCCEEDED")
+    monitor.sweep()
+    world.quirks = set()
+    monitor.sweep()
+    assert sorted(monitor.said()) == sorted((job, "SUCCEEDED") for job in jobs)
+
+
+def test_a_job_that_appears_late_is_not_missed(world: World) -> None:
+    """One that the listing shows only minutes after newer ones, and ended by then."""
+    monitor = Monitor(world)
+    monitor.sweep()
+    late = world.create("prod", status="FAILED", late_ms=10 * MINUTE_MS).body["id"]
+    early = world.create("prod", status="FAILED").body["id"]
+    monitor.sweep()
+    assert monitor.said() == [(early, "FAILED")]
+    world.now += 10 * MINUTE_MS
+    monitor.sweep()
+    assert monitor.said() == [(late, "FAILED")]
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ({"status": "SUCCEEDED"}, "SUCCEEDED"),
+        ({"status": "SUCCEEDED", "errors": [{"code": "1", "msg": "m"}]}, "SUCCEEDED_WITH_ERRORS"),
+        (
+            {"status": "SUCCEEDED", "metrics": {"totalExportedProfileCounter": 0}},
+            "SUCCEEDED_EMPTY",
+        ),
+        ({"status": "FAILED", "errors": [{"code": "1", "msg": "m"}]}, "FAILED"),
+        ({"status": "CANCELLED"}, "CANCELLED"),
+        ({"status": "PAUSED"}, "IN_PROGRESS"),
+    ],
+)
+def test_a_silent_failure_has_an_outcome_of_its_own(
+    world: World, body: dict[str, Any], outcome: str
+) -> None:
+    """So that a rule can tell success from success with errors and from an empty export."""
+    monitor = Monitor(world)
+    monitor.sweep()
+    world.create("prod", **body)
+    monitor.sweep()
+    (event,) = monitor.events()
+    assert event.detail["outcome"] == outcome
+
+
+# -- size, time, trouble -------------------------------------------------------------------------
+
+
+def test_big_jobs_fit_and_what_was_cut_is_marked(world: World) -> None:
+    """1,500 segments, megabytes of call stack, and text of many-byte characters stay within bounds."""
+    monitor = Monitor(world)
+    monitor.sweep()
+    segments = [
+        {"segmentId": f"{n:036}", "segmentNs": "名" * 2_000, "status": ["realized"]}
+        for n in range(1_500)
+    ]
+    errors = [{"code": "E", "msg": "誤" * 10**6, "callStack": "x" * 10**6} for _ in range(40)]
+    world.create("prod", status="FAILED", filter={"segments": segments}, errors=errors)
+    monitor.sweep()
+    (event,) = monitor.events()
+    import json  # noqa: PLC0415
+
+    assert len(json.dumps(event.detail, ensure_ascii=False).encode()) <= MAX_DETAIL_BYTES
+    assert {"segments", "errors"} <= set(event.detail["truncated"])
+    assert "callStack" not in json.dumps(event.detail)
+
+
+def test_ten_thousand_changes_are_worked_off_over_several_runs(world: World) -> None:
+    """Little time: each run stops cleanly, the next goes on, oldest first, nothing lost or repeated."""
+    left = {"calls": 0}
+
+    def time_left_s() -> float:
+        left["calls"] += 1
+        return 100.0 if left["calls"] <= 130 else 1.0
+
+    monitor = Monitor(world, time_left_s=time_left_s, page_size=1_000)
+    monitor.sweep()
+    jobs = [world.create("prod", status="FAILED").body["id"] for _ in range(10_000)]
+    said: list[tuple[str, str]] = []
+    runs = 0
+    while len(said) < len(jobs):
+        runs += 1
+        left["calls"] = 80
+        report = monitor.sweeper.sweep("prod")
+        assert report.unfinished or report.changes
+        said += monitor.said()
+        world.now += MINUTE_MS
+        assert runs < 20
+    assert said == [(job, "FAILED") for job in jobs]
+    assert runs > 1
+    assert monitor.sweeper.sweep("prod").changes == 0
+    left["calls"] = 0
+    assert monitor.said() == []
+
+
+def test_blind_is_said_and_what_was_owed_is_published(world: World) -> None:
+    """A sweep that can't list fails, after it has published what an earlier one left owed."""
+    monitor = Monitor(world)
+    job = world.create("prod").body["id"]
+    monitor.sweep()
+    monitor.said()
+    world.move("prod", job, "FAILED")
+    world.strikes = {world.numbered + 4: "is throttled", world.numbered + 5: "is throttled"}
+    monitor.sweeper.sweep("prod")
+    assert (monitor.said("bus"), monitor.said("topic")) == ([], [])
+    world.strikes = {}
+    for minutes in (0, 7, 14):
+        world.strikes = {world.numbered: "answers 5xx"}
+        report = monitor.sweeper.sweep("prod")
+        assert [p for p in report.problems if "can't list" in p]
+        assert report.blind_ms == minutes * MINUTE_MS
+        world.now += 7 * MINUTE_MS
+    assert monitor.said("bus") == [(job, "FAILED")]
+    assert monitor.said("topic") == [(job, "FAILED")]
+    assert monitor.sweep().blind_ms == 0
+    assert monitor.cost() == {"list": 1, "query": 1}
+
+
+def test_one_sandbox_s_trouble_delays_no_other(world: World) -> None:
+    """Sandboxes are swept at once, each on its own; every trouble is reported in the end."""
+
+    class Troubled(MemoryApi):
+        def list_jobs(self, sandbox: str, **options: Any) -> Any:
+            if sandbox == "down":
+                raise RetryLater("out of reach")
+            if sandbox == "broken":
+                raise ZeroDivisionError
+            return super().list_jobs(sandbox, **options)
+
+    monitor = Monitor(world, api=Troubled(world))
+    job = world.create("prod").body["id"]
+    problems = watch(
+        monitor.sweeper,
+        ["down", "broken", "prod"],
+        pace=Pace(),
+        monotonic=lambda: 0.0,
+        sleep=lambda _: None,
+        reported=lambda _: None,
+    )
+    assert monitor.said() == [(job, "NEW")]
+    assert len(problems) == 2
+    assert problems[0].startswith("down: can't list jobs")
+    assert problems[1].startswith("broken: unexpected ZeroDivisionError")
+
+
+def test_a_table_out_of_reach_fails_the_sweep(world: World) -> None:
+    """Neither state nor debts can be read: nothing is published on a guess."""
+    monitor = Monitor(world)
+    world.create("prod")
+    world.strikes = {1: "times out before"}
+    with pytest.raises(TableUnavailable):
+        monitor.sweeper.sweep("prod")
+    assert monitor.said() == []
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self, world: World) -> None:
+        self.now_s = 0.0
+        self._world = world
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        self._world.now += int(seconds * 1000)
+
+
+def test_faster_than_the_clock_while_jobs_are_open(world: World) -> None:
+    """With `POLL_SECONDS` an alert comes within them of the end; when all is quiet, sweeps stop."""
+    monitor = Monitor(world)
+    time = Time(world)
+    job = world.create("prod").body["id"]
+    sweeps: list[float] = []
+
+    def reported(_: SweepReport) -> None:
+        sweeps.append(time.now_s)
+        if time.now_s == 20:
+            world.move("prod", job, "SUCCEEDED")
+
+    def run() -> None:
+        watch(
+            monitor.sweeper,
+            ["prod"],
+            pace=Pace(poll_s=10, period_s=60),
+            monotonic=lambda: time.now_s,
+            sleep=time.sleep,
+            reported=reported,
+        )
+
+    run()
+    assert sweeps == [0, 10, 20, 30]  # at 30 s the end is seen: nothing is open any more
+    assert monitor.said() == [(job, "NEW"), (job, "SUCCEEDED")]
+    sweeps.clear()
+    time.now_s = 100
+    run()
+    assert sweeps == [100]
+    world.create("prod")
+    sweeps.clear()
+    time.now_s = 200
+    run()
+    assert sweeps == [200, 210, 220, 230, 240, 250]  # and the next invocation goes on at 260
