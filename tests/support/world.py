@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -108,7 +108,7 @@ class ServiceJob:
 
 @dataclass
 class World:
-    """All of it. `strikes` maps the number of a coming call to the fault that meets it."""
+    """All of it. `strikes` maps a coming call, by its number or its name, to the fault it meets."""
 
     echoes_request_id: bool = False
     now: int = EPOCH
@@ -116,7 +116,8 @@ class World:
     life: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Every status of every job, in order; VANISHED when it was deleted."""
     quirks: set[str] = field(default_factory=set)
-    """What is wrong with the listings: `lags`, `repeats`, `misses`."""
+    """What is wrong with the listings: `lags`, `repeats`, `misses`; `late`: they show what a create
+    call made only a minute later."""
     items: dict[tuple[str, ...], Any] = field(default_factory=dict)
     recorded: dict[str, dict[int, str | None]] = field(default_factory=lambda: defaultdict(dict))
     """Of each job, the statuses of the events that were ever owed, by sequence number."""
@@ -125,19 +126,29 @@ class World:
     queue: list[tuple[int, Message]] = field(default_factory=list)
     dead_letters: list[tuple[Message, str, str]] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
-    strikes: dict[int, Kind] = field(default_factory=dict)
+    strikes: dict[int | str, Kind] = field(default_factory=dict)
     struck: list[tuple[str, Kind]] = field(default_factory=list)
     numbered: int = 0
+    most_open: Counter[str] = field(default_factory=Counter)
+    """The most jobs that were ever open in a sandbox at once."""
     turns: Turns = field(default_factory=Turns)
 
     def clock(self) -> int:
         return self.now
 
+    def plan(self, planned: Iterable[tuple[int | str, Kind]]) -> None:
+        """The faults to come, by a call's name or by its number from now on, instead of any before."""
+        self.strikes = {
+            self.numbered + which if isinstance(which, int) else which: kind
+            for which, kind in planned
+        }
+
     def call(self, name: str, effect: Callable[[], _T], failure: Callable[[Kind], Exception]) -> _T:
         """A call that may be struck; `failure` makes the error that the caller then sees."""
         self.turns.take()
+        self.now += 1
         self.calls[name] += 1
-        kind = self.strikes.pop(self.numbered, None)
+        kind = self.strikes.pop(self.numbered, None) or self.strikes.pop(name, None)
         self.numbered += 1
         if kind:
             self.struck.append((name, kind))
@@ -174,6 +185,10 @@ class World:
         )
         self.jobs[sandbox][number] = job
         self.life[number].append(status)
+        running = sum(
+            job.body["status"] not in FINAL_STATUSES for job in self.jobs[sandbox].values()
+        )
+        self.most_open[sandbox] = max(self.most_open[sandbox], running)
         return job
 
     def move(self, sandbox: str, number: str, status: str) -> None:
@@ -242,7 +257,8 @@ class MemoryApi:
             if asked["destination"]["datasetId"] == "refused":
                 raise Refused("no such dataset")
             shown_id = request_id if self._world.echoes_request_id else "service's own"
-            job = self._world.create(sandbox, **asked, requestId=shown_id)
+            late_ms = 60_000 if "late" in self._world.quirks else 0
+            job = self._world.create(sandbox, late_ms=late_ms, **asked, requestId=shown_id)
             return Job.model_validate(job.body)
 
         return self._world.call("create", effect, _unknown)
@@ -403,14 +419,15 @@ class MemoryAnnouncer:
         return frozenset(arrived)
 
     def _send(self, batch: Sequence[Event], sink: Sink) -> set[str]:
-        in_part = self._world.strikes.get(self._world.numbered) == "fails in part"
+        strikes, name = self._world.strikes, f"publish to {sink}"
+        in_part = "fails in part" in {strikes.get(self._world.numbered), strikes.get(name)}
 
         def effect() -> set[str]:
             taken = batch[1::2] if in_part else batch
             self._world.told[sink] += taken
             return {event.id for event in taken}
 
-        return self._world.call(f"publish to {sink}", effect, lambda _: _NotPublished())
+        return self._world.call(name, effect, lambda _: _NotPublished())
 
 
 class MemoryQueues:

@@ -26,7 +26,7 @@ from export_jobs.client.errors import (
 from export_jobs.contract import CreateExportJob, FieldProblem, Job, JobPage, RequestInvalid
 from export_jobs.core import events
 from export_jobs.core.fingerprints import REQUEST_ID_PREFIX, made_by, request_fingerprint
-from export_jobs.core.ports import Announcer, RecordChanged
+from export_jobs.core.ports import Announcer, RecordChanged, TableUnavailable
 from export_jobs.core.records import (
     ACCEPTED,
     REJECTED,
@@ -472,15 +472,30 @@ class Fulfiller:
                 left.discard(sink)
         if "dlq" in left:
             reason = f"{event.detail['outcome']}: {event.detail['reason']}"
-            self._queues.send_to_dead_letters(
-                message, request_key=event.detail["requestKey"], reason=reason
-            )
-            left.discard("dlq")
-        settled = replace(record, owed=frozenset(left), leased_at=0, touched_at=self._clock())
-        self._ledger.put_request(settled)
+            try:
+                self._queues.send_to_dead_letters(
+                    message, request_key=event.detail["requestKey"], reason=reason
+                )
+                left.discard("dlq")
+            except TableUnavailable as error:  # still owed; what the others heard is settled
+                logger.warning("rejected, and not yet among the dead letters: %s", error)
+        self._settle(
+            replace(record, owed=frozenset(left), leased_at=0, touched_at=self._clock())
+        )
         if left:
             raise _Wait("its end has not reached every sink yet", retry_after_s=5)
         return record.status
+
+    def _settle(self, settled: RequestRecord) -> None:
+        """Not settled means said again: worth more than one try."""
+        for last in (False, False, True):
+            try:
+                self._ledger.put_request(settled)
+            except TableUnavailable:
+                if last:
+                    raise
+            else:
+                return
 
     def _send_back(self, message: Message, why: str, retry_after_s: float | None) -> str:
         delay_s = wait_s(message, retry_after_s)
