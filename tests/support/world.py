@@ -61,10 +61,10 @@ class Turns:
             self._waiting.remove(me)
             self._next = None
 
-    def run(self, chance: random.Random, works: Sequence[Callable[[], None]]) -> None:
+    def run(self, chance: random.Random, works: Sequence[Callable[[], object]]) -> None:
         """Runs all `works` to their ends. They must raise nothing."""
 
-        def worked(work: Callable[[], None]) -> None:
+        def worked(work: Callable[[], object]) -> None:
             try:
                 self.take()
                 work()
