@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
 from export_jobs.contract import FINAL_STATUSES
 from export_jobs.core.decide import DelayPolicy, Policy
 from export_jobs.core.events import sinks_of
@@ -16,7 +16,7 @@ from export_jobs.core.sweep import Sweeper
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from support.faults import KINDS, MAY_REPEAT, Kind, ProcessDied
+from support.faults import KINDS, LONG, MAY_REPEAT, Kind, ProcessDied
 from support.world import MemoryAnnouncer, MemoryApi, MemoryTable, World, told_by_job
 
 SANDBOX = "prod"
@@ -24,7 +24,7 @@ PAGE_SIZE = 4
 POLICY = Policy(delays=DelayPolicy(limit_ms=40 * 60_000, repeat_ms=30 * 60_000))
 MINUTE_MS = 60_000
 ROUNDS = 15
-HISTORIES = 20_000 if os.environ.get("EXPORT_JOBS_LONG") else 1_000
+HISTORIES = 20_000 if LONG else 1_000
 
 calls = st.sampled_from(["put", "transact", "publish to bus", "publish to topic", "get"])
 strikes = st.lists(st.tuples(st.integers(0, 25) | calls, st.sampled_from(KINDS)), max_size=4)
@@ -212,3 +212,32 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(max_examples=HISTORIES, stateful_step_count=25, deadline=None)
+
+
+def crowded_life(strike: tuple[int, Kind] | None) -> Histories:
+    """A history in which much happens at once, and a fault strikes at one call."""
+    history = Histories()
+    history.world.set_strike = strike
+    history.install(["SUCCEEDED", "NEW", "FAILED"])
+    history.sweep([])
+    for _ in range(14):
+        history.create("NEW", 0)
+    history.sweep([])
+    for number, job in enumerate(history.jobs[3:]):
+        history.world.move(SANDBOX, job, "SUCCEEDED" if number % 2 else "PROCESSING")
+    history.sweep([])
+    history.delete(3)
+    history.time_passes(45)
+    history.sweep_together(2, 7, [])
+    history.teardown()
+    return history
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_fault_at_every_call(kind: Kind) -> None:
+    """Exhaustively: each call of a crowded life, struck by each kind."""
+    calls = crowded_life(None).world.numbered
+    assert calls > 100
+    for number in range(calls):
+        history = crowded_life((number, kind))
+        assert history.world.struck or kind == "fails in part"

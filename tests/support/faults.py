@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -32,6 +33,9 @@ KINDS: tuple[Kind, ...] = (
 MAY_REPEAT: frozenset[Kind] = frozenset({"dies before", "dies after", "times out after"})
 """Only where nobody can know whether a publish arrived may an event be said again."""
 
+LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
+"""Whether the tests may take long."""
+
 BATCHES = {"put_events": "Entries", "publish_batch": "PublishBatchRequestEntries"}
 _HTTP_FAULTS: dict[Kind, dict[str, Any]] = {
     "times out before": {"kind": "reset_before"},
@@ -40,6 +44,19 @@ _HTTP_FAULTS: dict[Kind, dict[str, Any]] = {
     "answers 5xx": {"kind": "http", "status": 503},
     "fails in part": {"kind": "truncated"},
 }
+
+
+def is_a_case_of_its_own(kind: Kind, call: str, number: int) -> bool:
+    """Whether a fault at a call differs, for those who call, from every other kind of fault.
+
+    Dying before a call is dying after the one before it. And to a caller of AWS a call without an
+    effect is the same whatever the error says; what HTTP does is told apart by the client.
+    """
+    if kind == "dies before":
+        return number == 0
+    if kind == "fails in part":
+        return call in BATCHES or call.startswith("http")
+    return call.startswith("http") or kind not in {"times out before", "answers 5xx"}
 
 
 class ProcessDied(BaseException):

@@ -127,6 +127,8 @@ class World:
     dead_letters: list[tuple[Message, str, str]] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     strikes: dict[int | str, Kind] = field(default_factory=dict)
+    set_strike: tuple[int, Kind] | None = None
+    """One more, at a call by its number, which no plan takes back."""
     struck: list[tuple[str, Kind]] = field(default_factory=list)
     numbered: int = 0
     most_open: Counter[str] = field(default_factory=Counter)
@@ -149,6 +151,8 @@ class World:
         self.now += 1
         self.calls[name] += 1
         kind = self.strikes.pop(self.numbered, None) or self.strikes.pop(name, None)
+        if self.set_strike and self.set_strike[0] == self.numbered:
+            kind = self.set_strike[1]
         self.numbered += 1
         if kind:
             self.struck.append((name, kind))
@@ -420,7 +424,11 @@ class MemoryAnnouncer:
 
     def _send(self, batch: Sequence[Event], sink: Sink) -> set[str]:
         strikes, name = self._world.strikes, f"publish to {sink}"
-        in_part = "fails in part" in {strikes.get(self._world.numbered), strikes.get(name)}
+        planned = {strikes.get(self._world.numbered), strikes.get(name)}
+        in_part = "fails in part" in planned or self._world.set_strike == (
+            self._world.numbered,
+            "fails in part",
+        )
 
         def effect() -> set[str]:
             taken = batch[1::2] if in_part else batch
