@@ -295,7 +295,12 @@ class MemoryTable:
         return SandboxRecord(
             self._items.get(("state", sandbox)),
             {item.job_id: item for kind, item in mine if kind == "job" and item.is_open},
-            tuple(item for kind, item in mine if kind == "attempt"),
+            tuple(
+                sorted(
+                    (item for kind, item in mine if kind == "attempt"),
+                    key=lambda attempt: attempt.request_key,
+                )
+            ),
         )
 
     def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:

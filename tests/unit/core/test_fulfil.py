@@ -345,6 +345,40 @@ def test_the_cap_makes_requests_wait_their_turn() -> None:
     assert sorted(creator.ends()) == sorted((f"k{n}", "CREATED") for n in range(12))
 
 
+class Busy(MemoryApi):
+    """A service that takes ten create calls a minute and asks for a minute's peace after them."""
+
+    taken = 0
+    since = 0
+
+    def create_job(self, *args: Any, **options: Any) -> Any:
+        if self._world.now - self.since > 60 * SECOND_MS:
+            self.since, self.taken = self._world.now, 0
+        self.taken += 1
+        if self.taken > 10:
+            raise RetryLater("429", retry_after_s=60)
+        return super().create_job(*args, **options)
+
+
+def test_a_burst_of_a_thousand_requests_is_worked_off() -> None:
+    """Within the cap and the service's rate, and none is lost."""
+    creator = Creator(max_open=20)
+    creator.api = Busy(creator.world)
+    for number in range(1_000):
+        creator.send(key=f"k{number}", job={**CREATE["job"], "fields": f"f{number}"})
+    for _minute in range(500):
+        if not creator.world.queue:
+            break
+        creator.world.now += 60 * SECOND_MS
+        creator.work()
+        creator.finish()
+        creator.sweep()
+    assert sorted(creator.ends()) == sorted((f"k{n}", "CREATED") for n in range(1_000))
+    assert len(creator.jobs) == 1_000
+    assert creator.world.most_open["prod"] <= 20
+    assert creator.world.dead_letters == []
+
+
 def test_the_cap_holds_among_runs_at_the_same_moment() -> None:
     """What others are just creating counts, in every drawn order of their calls."""
     for order in range(40):
