@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 from export_jobs.core.records import ACCEPTED, REJECTED, STATE_CHANGE
 from export_jobs_local.aws.subscribers import Delivery
+from export_jobs_local.cli import sam
+from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
+from samtranslator.yaml_helper import yaml_parse
 from support.files import ROOT, event
 from support.packages import emulated, invoke, runtime_folder
 
@@ -127,3 +130,16 @@ def test_what_the_built_functions_log_is_readable(stage: Emulated) -> None:
     assert {"monitor", "creator"} <= {entry.get("service") for entry in entries}
     assert any("_aws" in entry for entry in entries)
     assert not any("Traceback" in line and "SweepFailed" not in line for line in lines)
+
+
+def test_sam_local_invoke_is_given_what_it_passes_on(stage: Emulated) -> None:
+    """SAM drops variables that the template does not declare, and `--env-vars` those without a name."""
+    declared = yaml_parse(sam.declaring_the_endpoint(TEMPLATE.read_text()))
+    common = declared["Globals"]["Function"]["Environment"]["Variables"].keys()
+    given = sam.variables(stage.system)
+    assert given.keys() == {"MonitorFunction", "CreatorFunction"}
+    for function, variables in given.items():
+        own = declared["Resources"][function]["Properties"]["Environment"]["Variables"]
+        assert variables.keys() == common | own.keys()
+        assert variables["AWS_ENDPOINT_URL"].startswith("http://")
+        assert variables["JOBS_TABLE"] == stage.system.stack.outputs["JobsTableName"]

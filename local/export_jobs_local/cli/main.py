@@ -69,6 +69,7 @@ def api(port: Port = 0, data: Data = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def local(
+    *,
     port: Port = 0,
     aws_port: Annotated[int, typer.Option(help="port of local AWS; 0 takes any free one")] = 0,
     data: Data = None,
@@ -76,12 +77,25 @@ def local(
         float | None,
         typer.Option(min=0.1, help="seconds between sweeps, instead of the template's schedule"),
     ] = None,
+    sam: Annotated[
+        bool,
+        typer.Option(
+            "--sam", help="write template.local.yaml and events/env.json, for sam local invoke"
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole system on this laptop, until Ctrl-C."""
     from export_jobs_local.cli import serve  # noqa: PLC0415  help must come quickly
 
-    serve.local(port=port, aws_port=aws_port, data=data, sweep_every_s=sweep_every, as_json=as_json)
+    serve.local(
+        port=port,
+        aws_port=aws_port,
+        data=data,
+        sweep_every_s=sweep_every,
+        sam=sam,
+        as_json=as_json,
+    )
 
 
 @app.command(short_help="Show it all at work, and reconcile what came of it.")

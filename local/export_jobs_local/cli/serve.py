@@ -16,6 +16,7 @@ from rich.console import Console
 from export_jobs_local.aws.triggers import ScheduleUnplayable
 from export_jobs_local.cli.errors import UserError
 from export_jobs_local.cli.running import described
+from export_jobs_local.cli.sam import write_sam_files
 from export_jobs_local.cli.signals import stopped_by_signals, wait_for
 from export_jobs_local.exporting.engine import DuckDbEngine
 from export_jobs_local.segmentation.config import ServiceConfig
@@ -36,7 +37,13 @@ def api(*, port: int, data: Path | None, as_json: bool) -> None:
 
 
 def local(
-    *, port: int, aws_port: int, data: Path | None, sweep_every_s: float | None, as_json: bool
+    *,
+    port: int,
+    aws_port: int,
+    data: Path | None,
+    sweep_every_s: float | None,
+    sam: bool,
+    as_json: bool,
 ) -> None:
     with (
         stopped_by_signals() as stopped,
@@ -55,8 +62,9 @@ def local(
                 description = system.description()
                 if data:
                     description["dataDirectory"] = str(data.resolve())
+                how_to_join = _how_to_join(system) + (write_sam_files(system) if sam else "")
                 with described(description):
-                    _announce(description, _how_to_join(system), as_json=as_json)
+                    _announce(description, how_to_join, as_json=as_json)
                     wait_for(stopped)
         except ScheduleUnplayable as error:
             raise UserError(str(error)) from None
@@ -116,7 +124,7 @@ The stack's outputs:
 
 {outputs}
 
-To join in with aws, boto3 or SAM:
+To join in with aws or boto3:
 
 {exports}
 

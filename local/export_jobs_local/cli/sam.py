@@ -1,0 +1,66 @@
+"""What `sam local invoke` needs to run the functions, in Docker, against the local system.
+
+SAM passes on only variables that the template declares, and AWS's endpoint is not one that a
+deployed function has. So a copy of the template that declares it is written beside the template.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+
+from export_jobs_local.project import ROOT, TEMPLATE
+from export_jobs_local.system import LocalSystem
+
+SAM_TEMPLATE = ROOT / "template.local.yaml"
+SAM_VARIABLES = ROOT / "events" / "env.json"
+ENDPOINT = "AWS_ENDPOINT_URL"
+_GLOBAL_VARIABLES = re.compile(r"(Globals:\n.*?\n      Variables:\n)", re.DOTALL)
+_SHARES_THE_NETWORK = sys.platform == "linux"
+"""Whether a container can be given this machine's own network: not with Docker Desktop."""
+
+
+def write_sam_files(system: LocalSystem) -> str:
+    """Writes template and variables. Returns how to use them, for a person."""
+    SAM_TEMPLATE.write_text(declaring_the_endpoint(TEMPLATE.read_text()))
+    SAM_VARIABLES.write_text(json.dumps(variables(system), indent=2) + "\n")
+    network = " --docker-network host" if _SHARES_THE_NETWORK else ""
+    return f"""
+
+To run a function in Docker with SAM, in a second terminal:
+
+  sam build -t {SAM_TEMPLATE.name}
+  sam local invoke MonitorFunction -e events/monitor.json{network}"""
+
+
+def declaring_the_endpoint(template: str) -> str:
+    """The template with one more variable for each function."""
+    declared, count = _GLOBAL_VARIABLES.subn(rf'\1        {ENDPOINT}: ""\n', template, count=1)
+    if not count:
+        raise ValueError("the template has no global variables any more")
+    return declared
+
+
+def variables(system: LocalSystem) -> dict[str, dict[str, str]]:
+    """Each function's variables on the local stack, by its logical id, as `--env-vars` wants them."""
+    return {
+        logical_id: {
+            name: _reachable(value)
+            for name, value in {**environment, ENDPOINT: system.aws.url}.items()
+        }
+        for logical_id, environment in _environments(system).items()
+    }
+
+
+def _environments(system: LocalSystem) -> Mapping[str, Mapping[str, str]]:
+    return {
+        f"{function.folder.name.title()}Function": function.environment
+        for function in system.stack.functions()
+    }
+
+
+def _reachable(value: str) -> str:
+    """An address on this machine as a container reaches it."""
+    return value if _SHARES_THE_NETWORK else value.replace("127.0.0.1", "host.docker.internal")
