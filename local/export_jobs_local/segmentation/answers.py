@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from export_jobs.contract import CreateExportJob
 from fastapi.responses import JSONResponse
 
 
@@ -133,6 +134,30 @@ CANCELLED: Described = {
     204: {"description": "marked for cancelling"},
     404: _answer("no such job", _SERVICE_ERROR),
 }
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A schema without references: OpenAPI keeps its definitions elsewhere than JSON Schema does."""
+    if isinstance(schema, list):
+        return [_inlined(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        named = definitions[schema["$ref"].rsplit("/", 1)[-1]]
+        return {**_inlined(named, definitions), **{k: v for k, v in schema.items() if k != "$ref"}}
+    return {k: _inlined(v, definitions) for k, v in schema.items() if k != "$defs"}
+
+
+def _body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
+
+
+_CREATE = CreateExportJob.model_json_schema(by_alias=True)
+CREATE_BODY = _body("application/json", _inlined(_CREATE, _CREATE.get("$defs", {})))
+TOKEN_BODY = _body(
+    "application/x-www-form-urlencoded",
+    _object({"grant_type": _TEXT, "client_id": _TEXT, "client_secret": _TEXT, "scope": _TEXT}),
+)
 TOKEN: Described = {
     200: _answer(
         "a token", _object({"access_token": _TEXT, "token_type": _TEXT, "expires_in": _NUMBER})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qsl
 
 from export_jobs.contract import RequestInvalid, parse_create_request
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from export_jobs_local.segmentation import answers
 from export_jobs_local.segmentation.answers import GatewayError, bad_request
@@ -20,34 +21,42 @@ from export_jobs_local.segmentation.store import StoredJob
 _STATUSES = frozenset(
     {"NEW", "QUEUED", "PROCESSING", "SUCCEEDED", "FAILED", "CANCELLING", "CANCELLED"}
 )
+_PAGE = Path(__file__).with_name("page.html")
 _CURSOR = re.compile(r"(\d{1,15})_(\d{1,15})")
 
 
 class Caller:
     """Who calls, after the gateway's checks: the organisation and the sandbox."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(
+        self,
+        request: Request,
+        authorization: Annotated[str | None, Header(description="Bearer and a token")] = None,
+        x_api_key: Annotated[str | None, Header(description="the client id")] = None,
+        x_gw_ims_org_id: Annotated[str | None, Header(description="the organisation")] = None,
+        x_sandbox_name: Annotated[str, Header(description="the AEP sandbox")] = "",
+        x_profile_instance_id: Annotated[str, Header()] = "ups",
+    ) -> None:
         state: ServiceState = request.app.state.service
-        headers = request.headers
         config = state.config
-        if "authorization" not in headers:
+        if authorization is None:
             raise GatewayError(403, "403010", "Oauth token is missing.")
-        if "x-api-key" not in headers:
+        if x_api_key is None:
             raise GatewayError(403, "403000", "Api Key is required")
-        if headers["x-api-key"] != config.client_id:
+        if x_api_key != config.client_id:
             raise GatewayError(403, "403003", "Api Key is invalid")
-        if "x-gw-ims-org-id" not in headers:
+        if x_gw_ims_org_id is None:
             raise GatewayError(400, "400003", "Missing header")
-        scheme, _, token = headers["authorization"].partition(" ")
+        scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not state.tokens.is_good(token.strip()):
             raise GatewayError(401, "401013", "Oauth token is not valid")
-        self.org = headers["x-gw-ims-org-id"]
-        if self.org != config.org_id:
+        if x_gw_ims_org_id != config.org_id:
             raise GatewayError(403, "403025", "Profile is not valid")
-        self.sandbox = headers.get("x-sandbox-name", "")
-        if self.sandbox not in config.sandboxes:
+        if x_sandbox_name not in config.sandboxes:
             raise bad_request(f"x-sandbox-name must name a sandbox: {', '.join(config.sandboxes)}")
-        self.instance = headers.get("x-profile-instance-id", "ups")
+        self.org = x_gw_ims_org_id
+        self.sandbox = x_sandbox_name
+        self.instance = x_profile_instance_id
 
 
 def service_state(request: Request) -> ServiceState:
@@ -101,7 +110,7 @@ def list_jobs(
     return JSONResponse(page)
 
 
-@router.post("/export/jobs", responses=answers.CREATED)
+@router.post("/export/jobs", responses=answers.CREATED, openapi_extra=answers.CREATE_BODY)
 @router.post("/export/jobs/", include_in_schema=False)
 async def create_job(request: Request, caller: Known, state: State) -> JSONResponse:
     """Creates a job; answers with it as it is then, NEW."""
@@ -148,7 +157,7 @@ def cancel_job(job_id: str, caller: Known, state: State) -> Response:
 ims = APIRouter(tags=["IMS"])
 
 
-@ims.post(IMS_PATH, responses=answers.TOKEN)
+@ims.post(IMS_PATH, responses=answers.TOKEN, openapi_extra=answers.TOKEN_BODY)
 async def token(request: Request, state: State) -> JSONResponse:
     """OAuth server-to-server: a token for the client's credentials, form-encoded."""
     config = state.config
@@ -181,6 +190,11 @@ def create_app(state: ServiceState) -> FastAPI:
     app.state.service = state
     app.include_router(ims)
     app.include_router(router)
+
+    @app.get("/docs", include_in_schema=False)
+    def page() -> HTMLResponse:
+        """The OpenAPI document to read and to try, without anything from the internet."""
+        return HTMLResponse(_PAGE.read_text())
 
     @app.exception_handler(GatewayError)
     async def refuse(_request: Request, error: GatewayError) -> JSONResponse:

@@ -80,9 +80,17 @@ def _checked_field_list(value: str) -> str:
     return value
 
 
-Rfc3339 = Annotated[str, AfterValidator(_checked_time)]
+Rfc3339 = Annotated[
+    str,
+    AfterValidator(_checked_time),
+    Field(description="RFC 3339, with a zone", examples=["2018-01-01T00:00:00Z"]),
+]
 """A time such as `2018-01-01T00:00:00Z`, kept as it was written."""
-FieldList = Annotated[str, AfterValidator(_checked_field_list)]
+FieldList = Annotated[
+    str,
+    AfterValidator(_checked_field_list),
+    Field(description="comma-separated field paths; empty means all fields"),
+]
 """Comma-separated field paths; empty means all fields."""
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 

@@ -479,9 +479,7 @@ class Fulfiller:
                 left.discard("dlq")
             except TableUnavailable as error:  # still owed; what the others heard is settled
                 logger.warning("rejected, and not yet among the dead letters: %s", error)
-        self._settle(
-            replace(record, owed=frozenset(left), leased_at=0, touched_at=self._clock())
-        )
+        self._settle(replace(record, owed=frozenset(left), leased_at=0, touched_at=self._clock()))
         if left:
             raise _Wait("its end has not reached every sink yet", retry_after_s=5)
         return record.status

@@ -1,0 +1,183 @@
+"""Faults on demand: each kind does what it says, and no more."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+import requests
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.segmentation.faults import Fault, FaultKind, FaultPlan
+from export_jobs_local.segmentation.server import SegmentationService
+
+from .conftest import BODY, Caller
+
+BROKEN = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
+
+
+def plan(caller: Caller, **fault: Any) -> requests.Response:
+    return requests.post(f"{caller.service.root_url}/_control/faults", json=fault, timeout=10)
+
+
+def created(caller: Caller) -> int:
+    return len(caller.service.control.jobs("prod"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "takes_effect"),
+    [
+        ("refuse", False),
+        ("reset_before", False),
+        ("timeout_before", False),
+        ("reset_after", True),
+        ("timeout_after", True),
+        ("truncated", True),
+    ],
+)
+def test_an_answer_is_lost_before_or_after_the_effect(
+    caller: Caller, kind: str, *, takes_effect: bool
+) -> None:
+    """The connection breaks; the job is there or it is not. The next call is answered."""
+    assert plan(caller, call="create", kind=kind, seconds=0.2).status_code == 201
+    with pytest.raises(BROKEN):
+        caller.call("POST", json=BODY)
+    assert created(caller) == int(takes_effect)
+    assert caller.call("POST", json=BODY).status_code == 200
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+def test_an_error_keeps_the_call_from_its_effect(caller: Caller, status: int) -> None:
+    """With `Retry-After` as it was planned."""
+    plan(caller, call="create", kind="http", status=status, retryAfter="17")
+    answer = caller.call("POST", json=BODY)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (status, "17")
+    assert created(caller) == 0
+
+
+def test_an_answer_that_is_not_json(caller: Caller) -> None:
+    """After the effect."""
+    plan(caller, call="create", kind="not_json")
+    answer = caller.call("POST", json=BODY)
+    assert answer.status_code == 200
+    assert answer.text.startswith("<html>")
+    assert created(caller) == 1
+
+
+def test_an_answer_that_drips(caller: Caller) -> None:
+    """It is whole in the end."""
+    job = caller.call("POST", json=BODY).json()
+    plan(caller, call="get", kind="slow_drip", seconds=0.3)
+    assert caller.call("GET", f"/{job['id']}").json() == job
+
+
+@pytest.mark.parametrize(("kind", "times"), [("duplicate_record", 2), ("omit_job", 0)])
+def test_a_listing_that_repeats_or_misses_a_job(caller: Caller, kind: str, times: int) -> None:
+    """Once; the next listing is right."""
+    job = caller.call("POST", json=BODY).json()["id"]
+    plan(caller, call="list", kind=kind, jobId=job)
+    for expected in (times, 1):
+        records = caller.call("GET", "?limit=5").json()["records"]
+        assert [record["id"] for record in records] == [job] * expected
+
+
+def test_a_listing_that_lags(caller: Caller) -> None:
+    """It shows the job as it was one change ago."""
+    job = caller.call("POST", json=BODY).json()["id"]
+    caller.service.control.set_status(job, "FAILED")
+    plan(caller, call="list", kind="stale_job", jobId=job)
+    shown = [caller.call("GET", "?limit=5").json()["records"][0]["status"] for _ in range(2)]
+    assert shown == ["NEW", "FAILED"]
+
+
+def test_a_new_job_that_appears_late(caller: Caller) -> None:
+    """By id it is there at once, in the listing only later."""
+    plan(caller, call="create", kind="late_job", seconds=3600)
+    job = caller.call("POST", json=BODY).json()["id"]
+    assert caller.call("GET", "?limit=5").json()["records"] == []
+    assert caller.call("GET", f"/{job}").status_code == 200
+
+
+def test_a_job_deleted_behind_one_s_back(caller: Caller) -> None:
+    """Gone from the listing, and 404 by id."""
+    job = caller.call("POST", json=BODY).json()["id"]
+    plan(caller, call="list", kind="delete_job", jobId=job)
+    assert caller.call("GET", "?limit=5").json()["records"] == []
+    assert caller.call("GET", f"/{job}").status_code == 404
+
+
+def test_every_kind_has_its_test() -> None:
+    """A new kind of fault needs one here."""
+    text = __file__ and open(__file__).read()  # noqa: PTH123, SIM115
+    assert [kind for kind in get_args(FaultKind) if f'"{kind}"' not in text] == []
+
+
+def test_faults_are_planned_by_call_and_count(caller: Caller) -> None:
+    """The second and third get calls, and no other call."""
+    job = caller.call("POST", json=BODY).json()["id"]
+    plan(caller, call="get", kind="http", status=500, after=1, times=2)
+    got = [caller.call("GET", f"/{job}").status_code for _ in range(5)]
+    assert got == [200, 500, 500, 200, 200]
+    assert caller.call("GET", "?limit=1").status_code == 200
+
+
+def test_chance_can_be_repeated() -> None:
+    """The same seed strikes the same calls; another does not."""
+
+    def struck(seed: int) -> list[bool]:
+        faults = FaultPlan(seed)
+        faults.plan(Fault(call="list", kind="http", times=0, probability=0.3))
+        return [faults.strike("list") is not None for _ in range(200)]
+
+    assert struck(1) == struck(1)
+    assert struck(1) != struck(2)
+    assert 30 < sum(struck(1)) < 90
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {},
+        {"call": "list", "kind": "explode"},
+        {"call": "lsit", "kind": "http"},
+        {"call": "list", "kind": "http", "status": 200},
+        {"call": "list", "kind": "http", "probability": 2},
+        {"call": "list", "kind": "http", "stauts": 500},
+    ],
+)
+def test_a_bad_plan_is_refused(caller: Caller, fault: dict[str, Any]) -> None:
+    """422, naming the field; nothing is planned."""
+    answer = plan(caller, **fault)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"][0] == "body"
+    assert caller.service.control.pending_faults() == []
+
+
+def test_the_control_is_no_part_of_the_api(caller: Caller) -> None:
+    """Its calls are under a path of their own, and need no token."""
+    root = caller.service.root_url
+    for path in ("journal", "calls", "faults"):
+        assert requests.get(f"{root}/_control/{path}", timeout=10).status_code == 200
+        assert caller.call("GET", f"/_control/{path}").status_code == 404
+    assert requests.delete(f"{root}/_control/faults", timeout=10).status_code == 204
+    assert (
+        requests.post(f"{root}/_control/settings", json={"echo": 1}, timeout=10).status_code == 422
+    )
+
+
+def test_the_journal_is_the_truth_about_every_job() -> None:
+    """Every status that a job ever had, in order, also of one that was deleted."""
+    with SegmentationService(ServiceConfig(manual=True)) as service:
+        caller = Caller(service)
+        root = f"{service.root_url}/_control"
+        job = requests.post(f"{root}/jobs?sandbox=dev", json={"status": "NEW"}, timeout=10).json()[
+            "id"
+        ]
+        requests.patch(f"{root}/jobs/{job}", json={"status": "FAILED"}, timeout=10)
+        requests.delete(f"{root}/jobs/{job}", timeout=10)
+        journal = requests.get(f"{root}/journal", timeout=10).json()
+        assert [entry["status"] for entry in journal] == ["NEW", "FAILED", "DELETED"]
+        assert requests.patch(f"{root}/jobs/{job}", json={}, timeout=10).status_code == 404
+        assert (
+            caller.call("GET", "?limit=1", headers={"x-sandbox-name": "dev"}).json()["records"]
+            == []
+        )

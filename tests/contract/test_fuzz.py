@@ -1,0 +1,184 @@
+"""Whatever comes back, the client gives typed results or typed errors, never anything else."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from export_jobs.client import Credentials, SegmentationClient
+from export_jobs.client.errors import SegmentationError
+from export_jobs.client.transport import Answer
+from export_jobs.contract import Job, JobPage, parse_create_request
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
+from support.files import seed
+from support.scripted import ScriptedServer, answer
+
+from .conftest import BODY
+from .test_client import client_to
+
+LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
+EXAMPLES = [seed("list-answer"), seed("create-answer"), seed("get-answer"), seed("delete-answer")]
+CREATE = parse_create_request(BODY)
+CALLS: list[Callable[[SegmentationClient], Any]] = [
+    lambda client: client.list_jobs("prod", limit=2),
+    lambda client: client.get_job("prod", "1"),
+    lambda client: client.create_job("prod", CREATE, request_id="r"),
+    lambda client: client.cancel_job("prod", "1"),
+]
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**80), 2**80)
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(
+        ["NEW", "1e999", "\x00", "x" * 5_000, "/export/jobs/?offset=1_1", "//h/?offset=1"]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a document, the document itself included."""
+    yield path
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, inner in items:
+        yield from places(inner, (*path, key))
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> Any:
+    """An answer of the seed with some of its places replaced, dropped or doubled."""
+    document = copy.deepcopy(draw(st.sampled_from(EXAMPLES)))
+    for _ in range(draw(st.integers(0, 4))):
+        path = draw(st.sampled_from(list(places(document))))
+        if not path:
+            if draw(st.integers(0, 9)) == 0:
+                document = draw(anything)
+            continue
+        parent = document
+        for key in path[:-1]:
+            parent = parent[key]
+        what = draw(st.sampled_from(["replace", "drop", "wrap"]))
+        if what == "replace":
+            parent[path[-1]] = draw(anything)
+        elif what == "wrap":
+            parent[path[-1]] = [parent[path[-1]]]
+        else:
+            del parent[path[-1]]
+    return document
+
+
+class Fed:
+    """A transport that gives what it was fed, instead of a socket's answer."""
+
+    def __init__(self, fed: Answer) -> None:
+        self._fed = fed
+
+    def send(self, _method: str, _url: str, **_: Any) -> Answer:
+        return self._fed
+
+
+class Token:
+    """Tokens that need no IMS."""
+
+    def get(self) -> str:
+        return "token"
+
+    def forget(self, _token: str) -> None:
+        pass
+
+    def secrets(self) -> list[str]:
+        return ["token"]
+
+
+def fed_client(fed: Answer) -> SegmentationClient:
+    credentials = Credentials("id", "secret", "org", "scope")
+    return SegmentationClient(
+        base_url="https://platform.adobe.io/data/core/ups",
+        credentials=lambda: credentials,
+        tokens=Token(),  # type: ignore[arg-type]
+        transport=Fed(fed),  # type: ignore[arg-type]
+    )
+
+
+statuses = st.sampled_from(
+    [200] * 8 + [201, 204, 206, 302, 400, 401, 403, 404, 418, 429, 500, 503, 999]
+)
+retry_after = st.sampled_from(["", "1", "-1", "1e9", "9" * 400, "²", "Wed, 99", "\x00"]) | st.text(
+    max_size=9
+)
+
+
+@settings(max_examples=20_000 if LONG else 2_000, deadline=None)
+@given(document=mutated(), status=statuses, wait=retry_after, call=st.sampled_from(CALLS))
+def test_mutated_answers_give_typed_results_or_errors(
+    document: Any, status: int, wait: str, call: Callable[[SegmentationClient], Any]
+) -> None:
+    """Thousands of answers that are almost right, at any status."""
+    text = json.dumps(document)[:2_000]
+    fed = Answer(
+        status, CaseInsensitiveDict({"Retry-After": wait}), json.loads(json.dumps(document)), text
+    )
+    try:
+        result = call(fed_client(fed))
+    except SegmentationError:
+        return
+    assert result is None or isinstance(result, Job | JobPage)
+    if isinstance(result, JobPage):
+        assert all(isinstance(job, Job) for job in result.records)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ScriptedServer]:
+    server = ScriptedServer(answer())
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("rounds", [3_000 if LONG else 400])
+def test_broken_bytes_give_typed_errors(server: ScriptedServer, rounds: int) -> None:
+    """Over a socket: answers cut off, overwritten, doubled and shuffled, head and body."""
+    chance = random.Random(1)
+    client = client_to(server.url, time_left_s=lambda: 4.0)
+    whole = [answer(body=document) for document in EXAMPLES]
+    for _ in range(rounds):
+        data = bytearray(chance.choice(whole))
+        for _ in range(chance.randint(1, 6)):
+            at = chance.randrange(len(data))
+            match chance.randrange(4):
+                case 0:
+                    data[at] = chance.randrange(256)
+                case 1:
+                    data[at:at] = bytes(chance.randrange(256) for _ in range(chance.randint(1, 9)))
+                case 2:
+                    del data[at : at + chance.randint(1, 40)]
+                case _:
+                    data[at:at] = data[max(0, at - 30) : at]
+
+        def send_and_close(connection: Any, data: bytes = bytes(data)) -> None:
+            connection.sendall(data)
+
+        server._replies[:] = [send_and_close]
+        try:
+            result = chance.choice(CALLS)(client)
+        except SegmentationError:
+            continue
+        assert result is None or isinstance(result, Job | JobPage)

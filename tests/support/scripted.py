@@ -1,0 +1,136 @@
+"""A server on a socket that answers with whatever bytes a test says, and counts what it was asked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+Reply = bytes | Callable[[socket.socket], None]
+"""The bytes of an answer; or what to do with the connection. `b""` closes it without an answer."""
+
+
+def answer(
+    status: int = 200, body: Any = None, *, headers: Mapping[str, str] | None = None
+) -> bytes:
+    """A whole answer. A body that is not bytes is sent as JSON; None is no body at all."""
+    content = (
+        body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    )
+    lines = {"Content-Length": str(len(content)), "Content-Type": "application/json"}
+    lines |= headers or {}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"HTTP/1.1 {status} Scripted\r\n{head}\r\n".encode() + content
+
+
+def cut(data: bytes) -> Callable[[socket.socket], None]:
+    """Sends the bytes and closes the connection."""
+    return lambda connection: connection.sendall(data)
+
+
+def dripping(data: bytes, pause_s: float) -> Callable[[socket.socket], None]:
+    """Sends the bytes one by one."""
+
+    def drip(connection: socket.socket) -> None:
+        for position in range(len(data)):
+            connection.sendall(data[position : position + 1])
+            time.sleep(pause_s)
+
+    return drip
+
+
+TOKEN = answer(body={"access_token": "planted.token", "token_type": "bearer", "expires_in": 86_399})
+
+
+class ScriptedServer:
+    """Answers token calls by itself and every other call with the next reply, the last for ever."""
+
+    def __init__(self, *replies: Reply) -> None:
+        self._replies = list(replies)
+        self.requests: list[tuple[str, str, bytes]] = []
+        """Method, path, and head with body, of every call that asked for no token."""
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._closing = threading.Event()
+        self._connections: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        self._closing.set()
+        with contextlib.suppress(OSError):
+            socket.create_connection(self._listener.getsockname(), timeout=1).close()
+        self._listener.close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            thread = threading.Thread(target=self._serve, args=[connection], daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(5)
+        with connection, contextlib.suppress(OSError):
+            while not self._closing.is_set():
+                received = _request(connection)
+                if received is None:
+                    return
+                method, path, whole = received
+                if path.endswith("/token/v3"):
+                    connection.sendall(TOKEN)
+                    continue
+                self.requests.append((method, path, whole))
+                reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+                if callable(reply):
+                    reply(connection)
+                    return
+                if not reply:
+                    return
+                connection.sendall(reply)
+
+
+def _request(connection: socket.socket) -> tuple[str, str, bytes] | None:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        more = connection.recv(65_536)
+        if not more:
+            return None
+        received += more
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = next(
+        (
+            int(line.split(b":")[1])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length:")
+        ),
+        0,
+    )
+    while len(body) < length:
+        body += connection.recv(65_536)
+    method, path, _ = head.split(b"\r\n")[0].decode().split(" ")
+    return method, path, head + b"\r\n\r\n" + body
+
+
+@contextlib.contextmanager
+def scripted(*replies: Reply) -> Iterator[ScriptedServer]:
+    server = ScriptedServer(*replies)
+    try:
+        yield server
+    finally:
+        server.close()
