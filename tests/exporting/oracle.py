@@ -1,0 +1,270 @@
+"""What a job must export, evaluated in plain Python: slow, obvious, and with nothing of the engine in it.
+
+Data are dictionaries as they would stand in the files; times are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+Row = dict[str, Any]
+
+PROFILE_FIELDS = [
+    "profileId",
+    "identityMap",
+    "person.name.firstName",
+    "person.name.lastName",
+    "person.birthYear",
+    "homeAddress.city",
+    "homeAddress.countryCode",
+]
+EVENT_FIELDS = ["eventId", "timestamp", "ingestedAt", "eventType", "commerce.order.priceTotal"]
+PREDICATES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
+    "germans": (
+        "homeAddress.countryCode = 'DE'",
+        lambda profile: profile["homeAddress.countryCode"] == "DE",
+    ),
+    "elders": (
+        "person.birthYear < 1980",
+        lambda profile: (
+            profile["person.birthYear"] is not None and profile["person.birthYear"] < 1980
+        ),
+    ),
+    "nameless": (
+        "person.name.firstName IS NULL",
+        lambda profile: profile["person.name.firstName"] is None,
+    ),
+}
+"""Predicates of segments, in SQL and in Python."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Segments are (namespace, id, predicate's name, merge policy); policies map ids to orders, None
+    for the newest.
+    """
+
+    fragments: Sequence[Row]
+    events: Sequence[Row]
+    memberships: Sequence[Row]
+    segments: Sequence[tuple[str, str, str, str]]
+    policies: Mapping[str, Sequence[str] | None]
+    default_policy: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What one batch holds."""
+
+    rows: list[Row]
+    profiles: int
+    namespaces: Counter[str]
+
+
+def ms(time: str) -> int:
+    return round(datetime.fromisoformat(time).timestamp() * 1000)
+
+
+def export(world: World, request: Row, now: int) -> list[Expected]:
+    """The batches that a request gives, in the order of its segments."""
+    asked = request.get("filter", {}).get("segments") or []
+    wanted = request.get("mergePolicy", {}).get("id")
+    if request["destination"].get("segmentPerBatch") and asked:
+        return [
+            batch(world, request, [segment], wanted or policy_of(world, segment), now)
+            for segment in asked
+        ]
+    first = policy_of(world, asked[0]) if asked else world.default_policy
+    return [batch(world, request, asked, wanted or first, now)]
+
+
+def policy_of(world: World, segment: Row) -> str:
+    return next(
+        policy
+        for namespace, name, _, policy in world.segments
+        if name == segment["segmentId"] and segment.get("segmentNs") in {None, namespace}
+    )
+
+
+def batch(world: World, request: Row, segments: list[Row], policy: str, now: int) -> Expected:
+    selection = request.get("filter", {})
+    updated: dict[str, int] = {}
+    for fragment in world.fragments:
+        profile = fragment["profileId"]
+        updated[profile] = max(updated.get(profile, 0), fragment["ingestedAt"])
+    with_fragments = set(updated)
+    if selection.get("emptyProfiles"):
+        for event in world.events:
+            profile = event["profileId"]
+            if profile not in with_fragments:
+                updated[profile] = max(updated.get(profile, 0), event["ingestedAt"])
+    chosen = set(updated)
+    if segments:
+        chosen &= {
+            profile
+            for segment in segments
+            for profile in members(world, request, segment, policy, now)
+        }
+    if "fromIngestTimestamp" in selection:
+        since = ms(selection["fromIngestTimestamp"])
+        chosen = {profile for profile in chosen if updated[profile] > since}
+    rows = [row_of(world, request, profile, policy) for profile in chosen]
+    namespaces: Counter[str] = Counter()
+    for profile in chosen:
+        namespaces.update(list(merged(world, profile, policy)["identityMap"] or {}))
+    return Expected(rows, len(chosen), namespaces)
+
+
+def members(world: World, request: Row, segment: Row, policy: str, now: int) -> set[str]:
+    statuses = {
+        "realized" if status == "existing" else status
+        for status in segment.get("status") or ["realized"]
+    }
+    window = request.get("filter", {}).get("segmentQualificationTime", {})
+    known = [
+        membership
+        for membership in world.memberships
+        if membership["segmentId"] == segment["segmentId"]
+        and segment.get("segmentNs") in {None, membership["segmentNs"]}
+    ]
+    if request.get("evaluationInfo", {}).get("segmentation"):
+        known = evaluated(world, segment, policy, now)
+    return {
+        membership["profileId"]
+        for membership in known
+        if membership["status"] in statuses
+        and ("startTime" not in window or membership["since"] >= ms(window["startTime"]))
+        and ("endTime" not in window or membership["since"] <= ms(window["endTime"]))
+    }
+
+
+def evaluated(world: World, segment: Row, policy: str, now: int) -> list[Row]:
+    """Who satisfies the predicate now, and who was a member and no longer does."""
+    found = []
+    for namespace, name, predicate, _ in world.segments:
+        if name != segment["segmentId"] or segment.get("segmentNs") not in {None, namespace}:
+            continue
+        for profile in {fragment["profileId"] for fragment in world.fragments}:
+            before = next(
+                (
+                    membership
+                    for membership in world.memberships
+                    if (membership["profileId"], membership["segmentNs"], membership["segmentId"])
+                    == (profile, namespace, name)
+                ),
+                None,
+            )
+            holds = PREDICATES[predicate][1](merged(world, profile, policy))
+            if not holds and before is None:
+                continue
+            status = "realized" if holds else "exited"
+            same = before is not None and before["status"] == status
+            since = before["since"] if before is not None and same else now
+            found.append({"profileId": profile, "status": status, "since": since})
+    return found
+
+
+def merged(world: World, profile: str, policy: str) -> dict[str, Any]:
+    """The merged profile: each path with the value that wins."""
+    order = world.policies[policy]
+
+    def precedence(fragment: Row) -> tuple[int, int]:
+        source = fragment["sourceDatasetId"]
+        rank = len(order) - order.index(source) if order and source in order else 0
+        return rank, fragment["ingestedAt"]
+
+    best_last = sorted(
+        (fragment for fragment in world.fragments if fragment["profileId"] == profile),
+        key=precedence,
+    )
+    result: dict[str, Any] = dict.fromkeys(PROFILE_FIELDS)
+    result["profileId"] = profile
+    identities: dict[str, set[str]] = defaultdict(set)
+    for fragment in best_last:
+        for path in PROFILE_FIELDS:
+            value = at(fragment, path)
+            if path not in {"profileId", "identityMap"} and value is not None:
+                result[path] = value
+        for namespace, ids in (fragment["identityMap"] or {}).items():
+            identities[namespace] |= set(ids)
+    if any(fragment["identityMap"] is not None for fragment in best_last):
+        result["identityMap"] = {name: sorted(ids) for name, ids in identities.items()}
+    return result
+
+
+def at(row: Row, path: str) -> Any:
+    value: Any = row
+    for name in path.split("."):
+        value = None if value is None else value.get(name)
+    return value
+
+
+def row_of(world: World, request: Row, profile: str, policy: str) -> Row:
+    values = merged(world, profile, policy)
+    names = [name.strip() for name in request.get("fields", "").split(",") if name.strip()]
+    shown = part(values, names or PROFILE_FIELDS)
+    parts = {
+        field
+        for name in names
+        if name.split(".")[0] == "identities"
+        for field in (name.split(".")[1:] or ["namespace", "id"])
+    }
+    if parts:
+        shown["identities"] = sorted(
+            (
+                {k: v for k, v in (("namespace", namespace), ("id", one)) if k in parts}
+                for namespace, ids in (values["identityMap"] or {}).items()
+                for one in ids
+            ),
+            key=str,
+        )
+    listed = request.get("additionalFields", {}).get("eventList")
+    if listed is not None:
+        shown["events"] = events_of(world, request, listed, profile)
+    return shown
+
+
+def part(values: Mapping[str, Any], names: Sequence[str]) -> Row:
+    """What the paths name, nested again."""
+    shown: Row = {}
+    for path, value in values.items():
+        if not any(path == name or path.startswith(f"{name}.") for name in names):
+            continue
+        inner = shown
+        *above, last = path.split(".")
+        for name in above:
+            inner = inner.setdefault(name, {})
+        inner[last] = value
+    return shown
+
+
+def events_of(world: World, request: Row, listed: Row, profile: str) -> list[Row]:
+    span = listed.get("filter", {})
+    since = [
+        ms(text)
+        for text in (
+            request.get("filter", {}).get("fromIngestTimestamp"),
+            span.get("fromIngestTimestamp"),
+        )
+        if text
+    ]
+    until = ms(span["toIngestTimestamp"]) if "toIngestTimestamp" in span else None
+    names = [name.strip() for name in listed.get("fields", "").split(",") if name.strip()]
+    happened = sorted(
+        (
+            event
+            for event in world.events
+            if event["profileId"] == profile
+            and all(event["ingestedAt"] > time for time in since)
+            and (until is None or event["ingestedAt"] < until)
+        ),
+        key=lambda event: (event["timestamp"], event["eventId"]),
+    )
+    return [
+        part({path: at(event, path) for path in EVENT_FIELDS}, names or EVENT_FIELDS)
+        for event in happened
+    ]
