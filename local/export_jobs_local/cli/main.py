@@ -123,6 +123,27 @@ def demo(
     raise typer.Exit(0 if result.reconciliation.good else 1)
 
 
+data_app = typer.Typer(no_args_is_help=True, help="Make profile data for the local service.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command()
+def generate(
+    *,
+    profiles: Annotated[int, typer.Option(metavar="N", min=1, help="how many")] = 2_000,
+    seed: Annotated[int, typer.Option(metavar="S", help="the same seed, the same data")] = 0,
+    data: Annotated[
+        Path, typer.Option(help="directory for them; api and local take the same --data")
+    ] = Path(".export-jobs/data"),
+    force: Annotated[bool, typer.Option("--force", help="replace data that are there")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make profiles, events and memberships, as docs/local-data.md describes them."""
+    from export_jobs_local.cli.data import make  # noqa: PLC0415  help must come quickly
+
+    make(data, profiles=profiles, seed=seed, force=force, as_json=as_json)
+
+
 @app.command()
 def jobs(
     *,

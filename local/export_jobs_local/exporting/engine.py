@@ -33,9 +33,10 @@ DEFAULT_PROFILES = 2_000
 DATA_BROKEN = "0500000422"
 WRITE_FAILED = "0090000009"
 OUT_OF_SPACE = "0090000028"
-EVENTS_PER_PART = 1_500_000
-PROFILES_PER_PART = 2_000_000
-"""What is worked on at once: lists of events are the one thing DuckDB can't spill to disk."""
+EVENTS_PER_MB = 1_500
+PROFILES_PER_MB = 2_000
+MAX_PARTS = 4_096
+"""What is worked on at once: the aggregates that hold values and lists can't be spilled to disk."""
 _INTERRUPT_EVERY_S = 0.05
 
 
@@ -124,15 +125,44 @@ class DuckDbEngine:
             f"CREATE OR REPLACE TEMP TABLE selected AS {selection.sql}", selection.parameters
         )
         profiles = _number(connection, "SELECT count(*) FROM selected")
-        parts = _parts(connection, profiles) if plan.events else 1 + profiles // PROFILES_PER_PART
-        for part in range(parts):
-            rows = queries.rows(plan, batch, part=part, parts=parts)
-            connection.execute(
-                f"COPY ({rows.sql}) TO ? (FORMAT parquet, COMPRESSION zstd)",
-                [*rows.parameters, str(folder / f"part-{part:05d}.parquet")],
-            )
+        parts = self._parts(connection, plan, profiles)
+        while not self._write_parts(connection, plan, batch, folder, parts):
+            parts *= 4
         namespaces = dict(connection.execute(queries.NAMESPACES).fetchall())
         return ExportResult(profiles, namespaces)
+
+    def _parts(self, connection: duckdb.DuckDBPyConnection, plan: ExportPlan, profiles: int) -> int:
+        """Into how many parts the profiles are divided, so that each fits into memory."""
+        memory_mb = self._settings.memory_mb
+        parts = profiles // (PROFILES_PER_MB * memory_mb)
+        if plan.events:
+            events = _number(connection, "SELECT count(*) FROM events")
+            parts = max(parts, events // (EVENTS_PER_MB * memory_mb))
+        return min(1 + parts, MAX_PARTS)
+
+    @staticmethod
+    def _write_parts(
+        connection: duckdb.DuckDBPyConnection,
+        plan: ExportPlan,
+        batch: BatchPlan,
+        folder: Path,
+        parts: int,
+    ) -> bool:
+        """Returns False, with nothing written, where the parts were too large for the memory."""
+        try:
+            for part in range(parts):
+                rows = queries.rows(plan, batch, part=part, parts=parts)
+                connection.execute(
+                    f"COPY ({rows.sql}) TO ? (FORMAT parquet, COMPRESSION zstd)",
+                    [*rows.parameters, str(folder / f"part-{part:05d}.parquet")],
+                )
+        except duckdb.OutOfMemoryException:
+            if parts >= MAX_PARTS:
+                raise
+            for written in folder.iterdir():
+                written.unlink()
+            return False
+        return True
 
     def _publish(
         self,
@@ -214,11 +244,6 @@ class DuckDbEngine:
 def _stop_if(cancelled: threading.Event) -> None:
     if cancelled.is_set():
         raise ExportCancelled
-
-
-def _parts(connection: duckdb.DuckDBPyConnection, profiles: int) -> int:
-    events = _number(connection, "SELECT count(*) FROM events")
-    return 1 + max(events // EVENTS_PER_PART, profiles // PROFILES_PER_PART)
 
 
 def _number(connection: duckdb.DuckDBPyConnection, sql: str) -> int:

@@ -31,6 +31,7 @@ class Caller:
     def __init__(
         self,
         request: Request,
+        *,
         authorization: Annotated[str | None, Header(description="Bearer and a token")] = None,
         x_api_key: Annotated[str | None, Header(description="the client id")] = None,
         x_gw_ims_org_id: Annotated[str | None, Header(description="the organisation")] = None,

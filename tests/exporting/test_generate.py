@@ -1,0 +1,87 @@
+"""Data made for the local service: repeatable, usable, never overwritten by mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+from export_jobs_local.exporting.generate import generate
+
+EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
+
+
+def content(folder: Path) -> list[object]:
+    return [
+        duckdb.sql(
+            f"SELECT count(*), bit_xor(hash(t)) FROM (SELECT COLUMNS(*)::VARCHAR FROM "
+            f"'{folder}/{name}/*.parquet') AS t"
+        ).fetchall()
+        for name in ("fragments", "events", "memberships")
+    ]
+
+
+def test_the_same_seed_makes_the_same_data(tmp_path: Path) -> None:
+    """Another seed makes other data."""
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        generate(tmp_path / name, profiles=500, seed=seed)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert content(tmp_path / "a") != content(tmp_path / "c")
+
+
+def run(*options: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [EXPORT_JOBS, "data", "generate", *options],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_command_makes_as_many_as_it_is_told(tmp_path: Path) -> None:
+    """And says for a program where they are."""
+    done = run("--profiles", "300", "--seed", "5", "--data", "mine", "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["directory"] == str(tmp_path / "mine" / "data")
+    found = duckdb.sql(f"SELECT count(DISTINCT profileId) FROM '{said['directory']}/events/*'")
+    assert 200 < found.fetchall()[0][0] <= 300
+
+
+def test_data_that_are_there_are_not_replaced_unless_told(tmp_path: Path) -> None:
+    """An error in a line, with what to do; `--force` does it."""
+    assert run("--profiles", "10", "--data", "d", folder=tmp_path).returncode == 0
+    before = content(tmp_path / "d" / "data")
+    refused = run("--profiles", "20", "--data", "d", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "replace them with --force" in refused.stderr
+    assert content(tmp_path / "d" / "data") == before
+    assert run("--profiles", "20", "--data", "d", "--force", folder=tmp_path).returncode == 0
+    assert content(tmp_path / "d" / "data") != before
+
+
+def test_a_directory_that_can_t_be_written_is_said_in_a_line(tmp_path: Path) -> None:
+    """No traceback."""
+    (tmp_path / "file").write_text("")
+    done = run("--profiles", "5", "--data", "file/below", folder=tmp_path)
+    assert done.returncode == 2
+    assert "can't be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_half_made_stays(tmp_path: Path) -> None:
+    """Complete or not at all."""
+
+    def stop(step: str) -> None:
+        if step == "events":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate(tmp_path / "data", profiles=50, seed=0, done=stop)
+    assert not (tmp_path / "data").exists()
+    generate(tmp_path / "data", profiles=50, seed=0)
+    assert (tmp_path / "data" / "segments.json").exists()
