@@ -48,7 +48,9 @@ def test_the_command_makes_as_many_as_it_is_told(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["directory"] == str(tmp_path / "mine" / "data")
-    found = duckdb.sql(f"SELECT count(DISTINCT profileId) FROM '{said['directory']}/events/*.parquet'")
+    found = duckdb.sql(
+        f"SELECT count(DISTINCT profileId) FROM '{said['directory']}/events/*.parquet'"
+    )
     assert 200 < found.fetchall()[0][0] <= 300
 
 

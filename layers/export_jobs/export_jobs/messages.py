@@ -69,16 +69,15 @@ def _headline(event: Event) -> str:
 def _job_facts(detail: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     yield "Sandbox", detail["sandboxName"]
     yield "Dataset", detail["datasetId"]
-    before = detail["previousStatus"]
-    yield "Status", f"{detail['status']}, before: {before}" if before else detail["status"]
-    yield "Created", detail["createdAt"]
+    yield "Status", _status(detail)
+    yield "Created", _moment(detail["createdAt"])
     yield "Took" if detail["final"] else "Running for", _compared_span(detail)
     yield "Limit", span(detail["delayLimitMs"])
     yield "Profiles exported", _compared_profiles(detail)
     for error in detail["errors"][:1]:
-        yield "First error", f"{error['message'] or 'no message'} (code {error['code']})"
-    if len(detail["errors"]) > 1:
-        yield "", f"and {len(detail['errors']) - 1} more"
+        more = len(detail["errors"]) - 1
+        others = f", and {more} more" if more else ""
+        yield "First error", f"{error['message'] or 'no message'} (code {error['code']}){others}"
     yield "Request", detail["requestKey"]
     yield "Correlation id", detail["correlationId"]
 
@@ -87,10 +86,23 @@ def _request_facts(detail: Mapping[str, Any]) -> Iterator[tuple[str, str | None]
     yield "Sandbox", detail["sandboxName"]
     yield "Dataset", detail["datasetId"]
     yield "Job", detail["jobId"]
-    yield "Reason", detail["reason"]
+    if not detail["problems"]:
+        yield "Reason", detail["reason"]
     for problem in detail["problems"]:
         yield "Wrong field", f"{problem['field']}: {problem['message']}"
     yield "Correlation id", detail["correlationId"]
+
+
+def _status(detail: Mapping[str, Any]) -> str:
+    status, before = str(detail["status"]), detail["previousStatus"]
+    if detail["outcome"] == "VANISHED":
+        status += " (the service no longer knows it)"
+    return f"{status}, before: {before}" if before and before != detail["status"] else status
+
+
+def _moment(time: str | None) -> str | None:
+    """`2026-01-31T00:00:00.000Z` as people read it."""
+    return f"{time[:10]} {time[11:16]} UTC" if time else None
 
 
 def _compared_span(detail: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,29 @@
+"""Whether an event or a request is as its published schema says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker
+
+from support.files import ROOT
+
+
+@cache
+def _validator(name: str) -> Draft202012Validator:
+    schema = json.loads((ROOT / "docs" / "schemas" / f"{name}.json").read_text())
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema, format_checker=FormatChecker())
+
+
+def validate_event(event_type: str, detail: Mapping[str, Any]) -> None:
+    """Raises jsonschema's ValidationError."""
+    _validator(event_type.lower().replace(" ", "-")).validate(detail)
+
+
+def validate_request(message: Mapping[str, Any]) -> None:
+    """Raises jsonschema's ValidationError."""
+    _validator("export-request").validate(message)

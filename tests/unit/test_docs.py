@@ -1,0 +1,87 @@
+"""The docs say what is: their links lead somewhere, their commands exist, no alarm is left out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from export_jobs_local.aws.template import read_template
+from export_jobs_local.cli.main import app
+from export_jobs_local.project import TEMPLATE
+from support.files import ROOT
+
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+_BLOCK = re.compile(r"```.*?```", re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", _BLOCK.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    """To a file that exists and, where it names one, to a heading in it."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists(), target
+        if anchor:
+            assert anchor in anchors(path), target
+
+
+def commands() -> dict[str, set[str]]:
+    """Every command of `export-jobs`, with its options."""
+    found: dict[str, set[str]] = {}
+
+    def walk(command: typer.core.TyperGroup, path: str) -> None:
+        for name, inner in command.commands.items():
+            options = {o for parameter in inner.params for o in parameter.opts}
+            found[f"{path}{name}"] = options | {"--help"}
+            if isinstance(inner, typer.core.TyperGroup):
+                walk(inner, f"{path}{name} ")
+
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    walk(group, "")
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_in_the_docs_exists(page: Path) -> None:
+    """With every option that is given to it."""
+    known = commands()
+    text = page.read_text().replace("\\\n", " ")
+    for line in re.findall(r"export-jobs ((?:[a-z][a-z-]*)(?: [^`\n|]*)?)", text):
+        words = line.split()
+        two, one = " ".join(words[:2]), words[0]
+        name = two if two in known else one
+        if name not in known:
+            assert not re.search(rf"(`|bin/)export-jobs {re.escape(one)}\b", text), line
+            continue
+        for option in re.findall(r"(?:^| )(--[a-z-]+)", line):
+            assert option in known[name], f"{line}: {option}"
+
+
+def test_every_alarm_has_its_line() -> None:
+    """In the page that whoever is on call opens."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    for resource in read_template(TEMPLATE)["Resources"].values():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            properties = resource["Properties"]
+            name = str(properties["AlarmName"]).split("}-")[1].rstrip("'}")
+            assert f"| `{name}` |" in page
+            assert len(properties["AlarmDescription"]) > 80
+
+
+def test_every_make_target_in_the_docs_exists() -> None:
+    """`make help` lists them."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        named = set(re.findall(r"`(?:[A-Z_]+=\d+ )?make ([a-z-]+)`", page.read_text()))
+        named |= set(re.findall(r"^make ([a-z-]+)$", page.read_text(), re.MULTILINE))
+        assert named <= targets, page.name

@@ -1,0 +1,199 @@
+"""What people read, snapshot by snapshot: run with EXPORT_JOBS_UPDATE_SNAPSHOTS=1 to make them anew."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from export_jobs.contract import FieldProblem, Job
+from export_jobs.core import events
+from export_jobs.core.decide import Policy, miss, observe
+from export_jobs.core.events import Past
+from export_jobs.core.records import ACCEPTED, REJECTED, Event, JobRecord
+from export_jobs.messages import MAX_SUBJECT, email, span, subject
+from support.files import ROOT
+
+SNAPSHOTS = ROOT / "tests" / "data" / "messages"
+CREATED = 1_700_000_000_000
+NOW = CREATED + 47 * 60_000
+PAST = {
+    "5bb4c46757920712f924a3eb": Past(
+        usual_duration_ms=12 * 60_000, previous_profiles_exported=61_230
+    )
+}
+BODY = {
+    "id": 4711,
+    "creationTime": CREATED,
+    "updateTime": NOW,
+    "imsOrgId": "1BD6382559DF0C130A49422D@AdobeOrg",
+    "destination": {
+        "datasetId": "5bb4c46757920712f924a3eb",
+        "batchId": "da5cfb4de32c4b93a09f7e37fa53ad52",
+    },
+}
+
+
+def of_job(*, was: str | None = "PROCESSING", past: bool = True, **fields: Any) -> Event:
+    """What is said of a job in this state; `was` is the status on record before."""
+    job = Job.model_validate({**BODY, **fields})
+    before = None
+    if was:
+        before = JobRecord(
+            "prod", job.id, CREATED, status=was, sequence=1, request_key="nightly-newsletter",
+            correlation_id="campaign-42", dataset_id="5bb4c46757920712f924a3eb",
+        )  # fmt: skip
+    record = observe(
+        before, job, sandbox="prod", policy=Policy(), past=PAST if past else {}, now=NOW
+    )
+    assert record
+    return record.owed[0].event
+
+
+def of_request(event_type: Any, outcome: str, **fields: Any) -> Event:
+    return events.request_event(
+        event_type,
+        outcome=outcome,
+        request_key="nightly-newsletter",
+        occasion=0,
+        action="create",
+        now=NOW,
+        sandbox="prod",
+        correlation_id="campaign-42",
+        **fields,
+    )
+
+
+def late() -> Event:
+    job = Job.model_validate({**BODY, "status": "PROCESSING"})
+    record = JobRecord(
+        "prod",
+        job.id,
+        CREATED,
+        status="PROCESSING",
+        sequence=2,
+        dataset_id="5bb4c46757920712f924a3eb",
+    )
+    return events.delayed(
+        record, job, limit_ms=30 * 60_000, past=Past(usual_duration_ms=12 * 60_000), now=NOW
+    )
+
+
+def vanished() -> Event:
+    record = JobRecord(
+        "prod",
+        "4711",
+        CREATED,
+        status="PROCESSING",
+        sequence=2,
+        dataset_id="5bb4c46757920712f924a3eb",
+    )
+    return miss(miss(record, policy=Policy(), now=NOW), policy=Policy(), now=NOW).owed[-1].event
+
+
+def every_kind() -> Iterator[tuple[str, Event]]:
+    metrics = {"totalExportedProfileCounter": 58_112}
+    error = {"code": "0100000003", "msg": "Error in Export Job", "callStack": "at com.adobe…"}
+    yield "first-seen", of_job(was=None, status="NEW")
+    yield "in-progress", of_job(was="NEW", status="PROCESSING")
+    yield "succeeded", of_job(status="SUCCEEDED", metrics=metrics)
+    yield "succeeded-with-errors", of_job(status="SUCCEEDED", metrics=metrics, errors=[error])
+    yield "succeeded-empty", of_job(status="SUCCEEDED", metrics={"totalExportedProfileCounter": 0})
+    yield "failed", of_job(status="FAILED", errors=[error, error, error])
+    yield "failed-first-time", of_job(status="FAILED", past=False, errors=[{"code": "7"}])
+    yield "cancelled", of_job(status="CANCELLED")
+    yield "vanished", vanished()
+    yield "late", late()
+    yield "bare", of_job(was=None, status="FAILED", destination=None, updateTime=None, errors=[])
+    yield (
+        "long-and-foreign",
+        of_job(
+            status="FAILED", errors=[{"code": "9", "msg": "プロファイルの書き込みに失敗 " * 200}]
+        ),
+    )
+    yield (
+        "accepted",
+        of_request(ACCEPTED, "CREATED", job_id="4711", dataset_id="5bb4c46757920712f924a3eb"),
+    )
+    yield "cancelling", of_request(ACCEPTED, "CANCELLING", job_id="4711")
+    yield (
+        "already-final",
+        of_request(
+            ACCEPTED, "ALREADY_FINAL", job_id="4711", reason="the job has ended already: SUCCEEDED"
+        ),
+    )
+    problems = [
+        FieldProblem(
+            "job.filter.segmnets", "is not a field of the request; did you mean 'segments'?"
+        ),
+        FieldProblem("job.destination.datasetId", "is required"),
+    ]
+    yield (
+        "invalid",
+        of_request(REJECTED, "INVALID", reason="; ".join(map(str, problems)), problems=problems),
+    )
+    yield (
+        "key-reused",
+        of_request(
+            REJECTED,
+            "KEY_REUSED",
+            reason="request key 'nightly-newsletter' was used before for another request",
+        ),
+    )
+    yield (
+        "refused",
+        of_request(REJECTED, "REFUSED", reason="the service refuses this (HTTP 400: no)"),
+    )
+    yield "expired", of_request(REJECTED, "EXPIRED", reason="it was still waiting at its expiresAt")
+    yield "not-found", of_request(REJECTED, "NOT_FOUND", reason="no request 'x' has arrived")
+    yield (
+        "cancelled-before",
+        of_request(REJECTED, "CANCELLED", reason="it was cancelled before its job was created"),
+    )
+
+
+KINDS = dict(every_kind())
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_message_reads_as_it_was_last_looked_at(name: str) -> None:
+    """Subject and text; whoever changes a word sees where it shows."""
+    event = KINDS[name]
+    said = f"Subject: {subject(event)}\n\n{email(event)}\n"
+    path = SNAPSHOTS / f"{name}.txt"
+    if os.environ.get("EXPORT_JOBS_UPDATE_SNAPSHOTS"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(said)
+    assert said == path.read_text()
+
+
+def test_no_snapshot_is_left_over() -> None:
+    """Each is of a kind that exists."""
+    assert {path.stem for path in SNAPSHOTS.glob("*")} == KINDS.keys()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_subject_is_short_and_plain(name: str) -> None:
+    """SNS takes fewer than 100 ASCII characters, and no line break."""
+    line = subject(KINDS[name])
+    assert len(line) <= MAX_SUBJECT
+    assert line.isascii()
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "said"),
+    [
+        (None, ""),
+        (0, "0 s"),
+        (89_400, "89 s"),
+        (90_000, "2 min"),
+        (119 * 60_000, "119 min"),
+        (200 * 60_000, "3 h 20 min"),
+        (72 * 3_600_000, "72 h 0 min"),
+    ],
+)
+def test_durations_are_said_as_people_say_them(milliseconds: int | None, said: str) -> None:
+    """No milliseconds, no decimals."""
+    assert span(milliseconds) == said

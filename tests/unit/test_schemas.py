@@ -1,0 +1,92 @@
+"""The published JSON Schemas are those of the code, and what the docs show is as they say."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from export_jobs.contract import Job
+from export_jobs.core import events
+from export_jobs.core.decide import Policy, miss, observe
+from export_jobs.core.events import Past
+from export_jobs.core.records import ACCEPTED, REJECTED
+from export_jobs_local.schemas import FOLDER, schemas, text_of
+from jsonschema import ValidationError
+from support.files import ROOT, seed
+from support.schemas import validate_event, validate_request
+
+NOW = 1_700_000_000_000
+
+
+def test_the_schemas_are_current() -> None:
+    """`python -m export_jobs_local.schemas` makes them anew after a change of a model."""
+    assert {path.name for path in FOLDER.glob("*.json")} == {path.name for path in schemas()}
+    for path, schema in schemas().items():
+        assert path.read_text() == text_of(schema), path.name
+
+
+@pytest.mark.parametrize("name", ["get-answer", "create-answer"])
+def test_events_of_jobs_are_as_published(name: str) -> None:
+    """First seen, late, vanished: of the seed's own jobs, which have every field."""
+    job = Job.model_validate(seed(name))
+    record = observe(None, job, sandbox="prod", policy=Policy(), now=NOW)
+    assert record
+    delayed = events.delayed(record, job, limit_ms=1, past=Past(usual_duration_ms=3), now=NOW)
+    gone = miss(miss(record, policy=Policy(), now=NOW), policy=Policy(), now=NOW)
+    for event in [*(owed.event for owed in record.owed), delayed, gone.owed[-1].event]:
+        validate_event(event.type, event.detail)
+
+
+def test_a_bare_job_gives_a_valid_event() -> None:
+    """Any field but `id` and `status` may be missing."""
+    job = Job.model_validate({"id": 1, "status": "PAUSED"})
+    record = observe(None, job, sandbox="prod", policy=Policy(), now=NOW)
+    assert record
+    validate_event(record.owed[0].event.type, record.owed[0].event.detail)
+
+
+@pytest.mark.parametrize("event_type", [ACCEPTED, REJECTED])
+def test_events_of_requests_are_as_published(event_type: str) -> None:
+    """With everything that may be there, and with nothing."""
+    for more in ({}, {"sandbox": "prod", "job_id": "1", "dataset_id": "d", "reason": "why"}):
+        event = events.request_event(
+            event_type,  # type: ignore[arg-type]
+            outcome="CREATED",
+            request_key="k",
+            occasion=0,
+            action=None,
+            now=NOW,
+            **more,  # type: ignore[arg-type]
+        )
+        validate_event(event.type, event.detail)
+
+
+def test_the_sample_requests_are_as_published() -> None:
+    """Those that the demo accepts; the misspelt one is not."""
+    for path in (ROOT / "events" / "requests").glob("*.json"):
+        if path.name == "invalid-not-json.json":
+            continue
+        message = json.loads(path.read_text())
+        if "destination" in message or "schema" in message:
+            message = {"job": message}
+        if path.name.startswith("invalid-"):
+            with pytest.raises(ValidationError):
+                validate_request(message)
+        else:
+            validate_request(message)
+
+
+def test_the_samples_in_the_docs_are_as_published() -> None:
+    """Events with a detail, and requests."""
+    seen = 0
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for block in re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL):
+            sample = json.loads(block)
+            if "detail-type" in sample and isinstance(sample["detail-type"], str):
+                validate_event(sample["detail-type"], sample["detail"])
+                seen += 1
+            elif "job" in sample or "cancelRequestKey" in sample:
+                validate_request(sample)
+                seen += 1
+    assert seen >= 5
