@@ -65,7 +65,8 @@ class LocalSystem:
         self.service = self._open.enter_context(SegmentationService(config.service))
         self.aws = self._open.enter_context(MotoServer(port=config.aws_port))
         self.stack = LocalStack(self.aws, config.stack_name)
-        self.stack.deploy(config.template, {**self._parameters(), **config.parameters})
+        parameters = {**local_parameters(self.aws, self.service), **config.parameters}
+        self.stack.deploy(config.template, parameters)
         layers = self.stack.layer_folders()
         self.pools = {
             function.arn: FunctionPool(
@@ -107,26 +108,6 @@ class LocalSystem:
             "outputs": dict(self.stack.outputs),
         }
 
-    def _parameters(self) -> dict[str, str]:
-        service = self.service
-        secret = self.aws.client("secretsmanager").create_secret(
-            Name="export-jobs/aep",
-            SecretString=json.dumps(
-                {
-                    "clientId": service.client_id,
-                    "clientSecret": service.client_secret,
-                    "orgId": service.org_id,
-                    "scopes": service.scopes,
-                }
-            ),
-        )
-        return {
-            "AepSecretArn": secret["ARN"],
-            "Sandboxes": ",".join(service.sandboxes),
-            "ApiBaseUrl": service.api_url,
-            "ImsTokenUrl": service.ims_url,
-        }
-
     def _start_triggers(self) -> None:
         for schedule in self.stack.schedules():
             pool = self.pools[schedule.function_arn]
@@ -138,6 +119,27 @@ class LocalSystem:
             self._triggers.append(QueueTrigger(mapping, pool, self.aws.client("sqs")))
         for trigger in self._triggers:
             trigger.start()
+
+
+def local_parameters(aws: MotoServer, service: SegmentationService) -> dict[str, str]:
+    """The template's parameters for a local service; its credential is put into Secrets Manager."""
+    secret = aws.client("secretsmanager").create_secret(
+        Name="export-jobs/aep",
+        SecretString=json.dumps(
+            {
+                "clientId": service.client_id,
+                "clientSecret": service.client_secret,
+                "orgId": service.org_id,
+                "scopes": service.scopes,
+            }
+        ),
+    )
+    return {
+        "AepSecretArn": secret["ARN"],
+        "Sandboxes": ",".join(service.sandboxes),
+        "ApiBaseUrl": service.api_url,
+        "ImsTokenUrl": service.ims_url,
+    }
 
 
 def describe_service(service: SegmentationService) -> dict[str, Any]:

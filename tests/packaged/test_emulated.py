@@ -61,7 +61,7 @@ def stage(built_for_host: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
                     environment=system.aws.environment,
                     log=logs[name],
                 )
-            )
+            ).url
             for name, artefact in ARTEFACTS.items()
         }
         yield Emulated(system, urls, logs)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from export_jobs_local.aws.stack import DeployedFunction
@@ -34,6 +34,13 @@ RUNTIME_S_OWN = [
 """What Lambda's Python runtime brings, and the runtime interface client needs."""
 START_TIMEOUT_S = 30.0
 INVOKE_TIMEOUT_S = 120.0
+
+
+class Emulation(NamedTuple):
+    """A function under the emulator: where to invoke it, and the emulator's process."""
+
+    url: str
+    emulator: int
 
 
 def sam_build(folder: Path, **variables: str) -> Path:
@@ -76,8 +83,8 @@ def emulated(
     runtime: Path,
     environment: Mapping[str, str],
     log: Path,
-) -> Iterator[str]:
-    """Runs a built function under AWS's runtime client and emulator; gives the URL to invoke it at.
+) -> Iterator[Emulation]:
+    """Runs a built function under AWS's runtime client and emulator.
 
     Its Python sees the function's artefact, the layer and what the runtime brings: nothing of this
     virtual environment (`-S`), so that what was not packed is not found.
@@ -125,7 +132,8 @@ def emulated(
         )
     try:
         _wait_for(port, process)
-        yield f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
+        url = f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"
+        yield Emulation(url, process.pid)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, 9)

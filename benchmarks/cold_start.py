@@ -1,0 +1,208 @@
+"""Cold start, warm calls and memory of the built packages, against a bare handler with the same tools.
+
+Under AWS's runtime interface emulator, as `sam build` packs them (no byte code in the layer, as in
+Lambda). `bare/app.py` imports what we import, makes the clients we make, and makes the calls that
+have to be made. A start counts from the first invocation's request to its answer: initialisation and
+first run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from export_jobs_local.aws.stack import DeployedFunction
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.system import LocalSystem, SystemConfig
+from support.packages import (
+    Emulation,
+    emulated,
+    host_platform,
+    invoke,
+    runtime_folder,
+    sam_build,
+)
+
+from benchmarks.measuring import Spread, interleaved
+from benchmarks.report import Section
+
+TURNS = 8
+BARE = Path(__file__).parent / "bare" / "app.py"
+CHANGES = 2
+"""With changes: one job is new, another has ended."""
+WARM_CALLS = 20
+SLOWEST_IMPORTS = 12
+
+
+@dataclass
+class Stage:
+    """The built packages, the bare one beside them, and the system that they run against."""
+
+    system: LocalSystem
+    built: Path
+    runtime: Path
+    folder: Path
+
+    @contextmanager
+    def started(self, artefact: str) -> Iterator[Emulation]:
+        with emulated(
+            self._function(artefact),
+            built=self.built,
+            artefact=artefact,
+            runtime=self.runtime,
+            environment=self.system.aws.environment,
+            log=self.folder / f"{artefact}.log",
+        ) as running:
+            yield running
+
+    def _function(self, artefact: str) -> DeployedFunction:
+        function = self.system.pool("monitor").function
+        only_prod = {**function.environment, "SANDBOXES": "prod"}
+        name = {"MonitorFunction": "monitor", "BareFunction": "bare"}[artefact]
+        return replace(function, environment={**only_prod, "POWERTOOLS_SERVICE_NAME": name})
+
+    def something_changes(self) -> None:
+        """One job is new and another has ended, so that both sinks are to be told."""
+        control = self.system.service.control
+        for job in control.jobs("prod"):
+            if job.status == "NEW":
+                control.set_status(job.id, "SUCCEEDED")
+        control.create_job("prod")
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
+        folder = Path(temporary)
+        built = sam_build(folder, **host_platform())
+        (built / "BareFunction").mkdir()
+        shutil.copy(BARE, built / "BareFunction")
+        (folder / "runtime").mkdir()
+        config = SystemConfig(
+            logs=folder / "logs", service=ServiceConfig(manual=True), triggers=False
+        )
+        with LocalSystem(config) as system:
+            found = Stage(system, built, runtime_folder(folder / "runtime"), folder)
+            with found.started("MonitorFunction") as running:
+                found.something_changes()
+                invoke(running.url, {})  # the first sweep of a sandbox has more to do
+            yield found
+
+
+def first_answer_s(stage: Stage, artefact: str, *, changes: bool) -> float:
+    if changes:
+        stage.something_changes()
+    with stage.started(artefact) as running:
+        began = time.perf_counter()
+        answer = invoke(running.url, {"changes": CHANGES if changes else 0})
+        took = time.perf_counter() - began
+    assert "errorType" not in answer, answer
+    return took
+
+
+def warm_s_and_mib(stage: Stage, artefact: str) -> tuple[float, float]:
+    """The median of warm, quiet invocations, and the most memory the process ever had, in MiB."""
+    with stage.started(artefact) as running:
+        stage.something_changes()
+        invoke(running.url, {"changes": CHANGES})
+        took = []
+        for _ in range(WARM_CALLS):
+            began = time.perf_counter()
+            invoke(running.url, {})
+            took.append(time.perf_counter() - began)
+        return Spread(tuple(took)).median, peak_mib(python_of(running))
+
+
+def python_of(running: Emulation) -> Path:
+    """The directory in /proc of the function's own process: the emulator's child."""
+    for found in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parent = (found / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == running.emulator:
+                return found
+    raise AssertionError("the emulator has no child")
+
+
+def peak_mib(process: Path) -> float:
+    """The most memory that a process ever had, in MiB."""
+    fields = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) / 1024
+
+
+def imports(stage: Stage) -> tuple[list[tuple[str, float]], float]:
+    """What the monitor imports, by top-level package in ms of its own, and all of it together."""
+    with stage.started("MonitorFunction") as running:
+        invoke(running.url, {})
+        process = python_of(running)
+        executable = (process / "exe").readlink()
+        pairs = (process / "environ").read_text().split("\0")
+    done = subprocess.run(
+        [executable, "-S", "-X", "importtime", "-c", "import app"],
+        env=dict(pair.split("=", 1) for pair in pairs if pair),
+        cwd=stage.built / "MonitorFunction",
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    spent: dict[str, float] = defaultdict(float)
+    for line in done.stderr.splitlines():
+        own, _, name = line.removeprefix("import time:").split("|")
+        if own.strip().isdigit():
+            spent[name.strip().partition(".")[0]] += int(own) / 1000
+    return sorted(spent.items(), key=lambda entry: -entry[1]), sum(spent.values())
+
+
+def run() -> Section:
+    with stage() as found:
+        starts = interleaved(
+            {
+                f"{artefact}, {case}": lambda a=artefact, c=case: first_answer_s(
+                    found, a, changes=c == "with changes"
+                )
+                for case in ("quiet", "with changes")
+                for artefact in ("BareFunction", "MonitorFunction")
+            },
+            turns=TURNS,
+        )
+        warm = {a: warm_s_and_mib(found, a) for a in ("BareFunction", "MonitorFunction")}
+        spent, total = imports(found)
+    rows = []
+    for case in ("quiet", "with changes"):
+        ours, bare = starts[f"MonitorFunction, {case}"], starts[f"BareFunction, {case}"]
+        rows.append(
+            (f"first answer, {case}", ours.over(bare).as_ratio(), ours.in_ms(), bare.in_ms())
+        )
+    (our_warm, our_mib), (bare_warm, bare_mib) = warm["MonitorFunction"], warm["BareFunction"]
+    rows += [
+        (
+            "warm answer, quiet",
+            f"**{our_warm / bare_warm:.2f}×**",
+            f"{our_warm * 1000:.1f} ms",
+            f"{bare_warm * 1000:.1f} ms",
+        ),
+        (
+            "most memory",
+            f"**{our_mib / bare_mib:.2f}×**",
+            f"{our_mib:.0f} MiB",
+            f"{bare_mib:.0f} MiB",
+        ),
+    ]
+    profile = ", ".join(f"`{name}` {ms:.0f}" for name, ms in spent[:SLOWEST_IMPORTS])
+    return Section(
+        "Cold start and memory",
+        "python -m benchmarks cold_start",
+        ("", "ratio", "the monitor", "the bare handler"),
+        rows,
+        remarks=(
+            f"{TURNS} starts each, interleaved; in brackets the lowest and highest ratio of a turn.",
+            f"Where the monitor's {total:.0f} ms of imports go (own time, in ms): {profile}.",
+        ),
+    )

@@ -1,0 +1,53 @@
+"""What people would use instead, run for real where it can be: Adobe's community client, `aepp`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import requests
+from export_jobs_local.segmentation.clock import now_ms
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.segmentation.server import SegmentationService
+
+
+def pages_that_aepp_reads(histories: Sequence[int]) -> dict[int, int]:
+    """The API calls of one `getExportJobs` against the local service, by the jobs there are."""
+    import aepp  # noqa: PLC0415  pandas and more; only here
+    from aepp import segmentation  # noqa: PLC0415
+
+    found = {}
+    with SegmentationService(ServiceConfig(manual=True)) as service:
+        aepp.configure(
+            org_id=service.org_id,
+            client_id=service.client_id,
+            scopes=service.scopes,
+            sandbox="prod",
+            environment="support",  # the one that takes another endpoint than Adobe's
+            endpoint=service.root_url,
+            accesstoken=_token(service),
+        )
+        client = segmentation.Segmentation()
+        there = 0
+        for jobs in histories:
+            service.control.add_history(jobs - there, newest=now_ms() - there * 1_000)
+            there = jobs
+            service.control.forget_calls()
+            listed = client.getExportJobs()
+            assert len(listed) == jobs, (len(listed), jobs)
+            found[jobs] = service.control.calls()["list"]
+    return found
+
+
+def _token(service: SegmentationService) -> str:
+    answer = requests.post(
+        service.ims_url,
+        data={
+            "grant_type": "client_credentials",
+            "client_id": service.client_id,
+            "client_secret": service.client_secret,
+            "scope": service.scopes,
+        },
+        timeout=10,
+    )
+    answer.raise_for_status()
+    return str(answer.json()["access_token"])

@@ -1,0 +1,185 @@
+"""One sandbox in memory, metered: the service's jobs, the jobs table and both sinks, as the core sees them.
+
+For what has to be played by the ten thousand sweeps. Calls are counted as they would go over the
+network, and DynamoDB's units by the size of the items as `store.jobs` writes them.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, cast
+
+from export_jobs.contract import Job, JobPage
+from export_jobs.core.decide import DelayPolicy, Policy
+from export_jobs.core.ports import RecordChanged
+from export_jobs.core.records import Event, JobRecord, SandboxRecord, SandboxState, Sink
+from export_jobs.core.sweep import Sweeper
+from export_jobs.store import jobs as store
+
+EPOCH = 1_800_000_000_000
+"""Before it lies the history, one job a minute."""
+MINUTE_MS = 60_000
+
+
+class Service:
+    """Jobs, newest first; those of the history have ended and are made when looked at."""
+
+    def __init__(self, history: int) -> None:
+        self.calls: Counter[str] = Counter()
+        self.now = EPOCH
+        self._history = history
+        self._jobs: dict[str, Job] = {}
+        self._created: list[tuple[int, str]] = []
+
+    def create(self) -> str:
+        self.now += 1
+        job_id = str(10**9 + len(self._created))
+        self._created.append((self.now, job_id))
+        self._jobs[job_id] = _job(job_id, self.now, "NEW", self.now)
+        return job_id
+
+    def move(self, job_id: str, status: str) -> None:
+        self.now += 1
+        created = self._jobs[job_id].creation_time or 0
+        self._jobs[job_id] = _job(job_id, created, status, self.now)
+
+    def list_jobs(self, sandbox: str, *, limit: int, cursor: str | None = None) -> JobPage:
+        self.calls["GET jobs"] += 1
+        before = int(cursor.partition("_")[0]) if cursor else self.now + 1
+        end = bisect.bisect_left(self._created, (before, ""))
+        shown = [self._jobs[job_id] for _, job_id in self._created[max(0, end - limit) : end][::-1]]
+        first = max(1, 1 + (EPOCH - before) // MINUTE_MS)
+        last = min(self._history, first + limit - len(shown) - 1)
+        shown += [_old_job(number) for number in range(first, last + 1)]
+        more = last < self._history or end > limit
+        oldest = shown[-1] if shown and more else None
+        return JobPage(
+            tuple(shown), next_cursor=f"{oldest.creation_time}_{oldest.id}" if oldest else None
+        )
+
+    def get_job(self, sandbox: str, job_id: str) -> Job:
+        self.calls["GET job"] += 1
+        return self._jobs[job_id]
+
+
+class Table:
+    """The jobs table, with the units that DynamoDB would charge."""
+
+    def __init__(self, calls: Counter[str]) -> None:
+        self._calls = calls
+        self._records: dict[str, JobRecord] = {}
+        self._sizes: dict[str, int] = {}
+        self._open: dict[str, JobRecord] = {}
+        self._finals: list[JobRecord] = []
+        self._state: SandboxState | None = None
+        self._state_size = 0
+        self._written = cast("Any", store.JobsTable(cast("Any", None), "jobs"))
+
+    def load(self, sandbox: str) -> SandboxRecord:
+        size = self._state_size + sum(self._sizes[job_id] for job_id in self._open)
+        self._calls["Query"] += 1 + size // 1_000_000
+        self._calls["read units"] += max(1, math.ceil(size / 4_096))
+        return SandboxRecord(self._state, dict(self._open))
+
+    def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
+        current = self._records.get(record.job_id)
+        if (current.version if current else 0) != record.version:
+            raise RecordChanged(current)
+        written = replace(record, version=record.version + 1)
+        before = self._sizes.get(record.job_id, 0) if record.job_id in self._open else 0
+        size = _size(self._written._item_of(written))
+        units = _write_units(size) + (
+            _write_units(max(size, before)) if record.is_open or before else 0
+        )
+        self._records[record.job_id], self._sizes[record.job_id] = written, size
+        if written.is_open:
+            self._open[record.job_id] = written
+        elif self._open.pop(record.job_id, None):
+            self._finals.insert(0, written)
+            del self._finals[50:]
+        self._calls["TransactWriteItems" if state else "PutItem"] += 1
+        self._calls["write units"] += 2 * (units + self._put_state(state)) if state else units
+        return written
+
+    def put_state(self, state: SandboxState) -> None:
+        self._calls["PutItem"] += 1
+        self._calls["write units"] += self._put_state(state)
+
+    def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
+        self._calls["Query"] += 1
+        sizes = [self._sizes[record.job_id] for record in self._finals]
+        self._calls["read units"] += max(1, math.ceil(sum(sizes) / 4_096)) / 2  # not consistent
+        return list(self._finals)
+
+    def _put_state(self, state: SandboxState) -> int:
+        self._state = state
+        self._state_size = _size(store._item_of_state(state))
+        return 2 * _write_units(self._state_size)  # the table's, and the index's
+
+
+class Sinks:
+    """The bus and the topic, ten events a call."""
+
+    def __init__(self, calls: Counter[str]) -> None:
+        self._calls = calls
+
+    def publish(self, events: Sequence[Event], sink: Sink) -> frozenset[str]:
+        self._calls["PutEvents" if sink == "bus" else "PublishBatch"] += math.ceil(len(events) / 10)
+        self._calls[f"events on the {sink}"] += len(events)
+        return frozenset(event.id for event in events)
+
+
+def sweeper_of(service: Service, *, page_size: int = 100) -> Sweeper:
+    """The deployed core, with the deployed policy (but no delays), on this sandbox."""
+    return Sweeper(
+        api=service,
+        table=Table(service.calls),
+        announcer=Sinks(service.calls),
+        policy=Policy(delays=DelayPolicy(limit_ms=10**12)),
+        clock=lambda: service.now,
+        time_left_s=lambda: 300.0,
+        page_size=page_size,
+        workers=1,
+    )
+
+
+def _job(job_id: str, created: int, status: str, updated: int) -> Job:
+    body: dict[str, Any] = {
+        "id": job_id,
+        "creationTime": created,
+        "updateTime": updated,
+        "status": status,
+        "imsOrgId": "1BD6382559DF0C130A49422D@AdobeOrg",
+        "destination": {"datasetId": "5b7c86968f7b6501e21ba9df", "batchId": "b" * 32},
+        "filter": {
+            "segments": [{"segmentId": "s" * 36, "segmentNs": "ups", "status": ["realized"]}]
+        },
+    }
+    if status == "SUCCEEDED":
+        body["metrics"] = {"totalExportedProfileCounter": 1_000_000}
+    return Job.model_validate(body)
+
+
+@lru_cache(maxsize=100_000)
+def _old_job(number: int) -> Job:
+    created = EPOCH - number * MINUTE_MS
+    return _job(str(10**9 - number), created, "SUCCEEDED", created + 1)
+
+
+def _size(item: Mapping[str, Mapping[str, Any]]) -> int:
+    """Bytes as DynamoDB counts them: names and values."""
+    return sum(
+        len(name) + sum(len(entry["S"].encode()) + 1 for entry in value["L"])
+        if "L" in value
+        else len(name) + len(str(next(iter(value.values()))).encode())
+        for name, value in item.items()
+    )
+
+
+def _write_units(size: int) -> int:
+    return max(1, math.ceil(size / 1_024))

@@ -1,0 +1,181 @@
+"""The time to know: from a job's end at the service to its event in a subscriber's queue.
+
+For real: the local service over sockets, moto, the functions of the template under Lambda's runtime
+client. One stack for each `POLL_SECONDS`, all watching the same jobs at the same time, each invoked
+once a minute; the jobs end at drawn moments.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from export_jobs.core.records import SOURCE
+from export_jobs_local.aws.runtime import FunctionPool
+from export_jobs_local.aws.server import MotoServer
+from export_jobs_local.aws.stack import LocalStack
+from export_jobs_local.aws.triggers import scheduled_event
+from export_jobs_local.project import TEMPLATE
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.segmentation.server import SegmentationService
+from export_jobs_local.system import local_parameters
+
+from benchmarks.report import Plot, Section
+
+POLL_SECONDS = (0, 30, 20, 10, 5)
+PERIOD_S = 60.0
+JOBS = 80
+MINUTES = 3
+"""Jobs end during all but the last of them."""
+
+HOW = (
+    f"{JOBS} jobs, all open at first, ended at drawn moments over {PERIOD_S * (MINUTES - 1):.0f} s. 0 "
+    "sweeps once a minute. Half the interval is the least that anybody who asks so often can wait for "
+    "an answer."
+)
+
+
+class Watcher:
+    """A stack with its own `POLL_SECONDS`, its monitor, and a subscriber's queue on its bus."""
+
+    def __init__(self, aws: MotoServer, parameters: dict[str, str], poll_s: int, logs: Path):
+        self.poll_s = poll_s
+        self._stack = LocalStack(aws, f"poll-{poll_s}")
+        self._stack.deploy(TEMPLATE, {**parameters, "PollSeconds": str(poll_s)})
+        function = next(f for f in self._stack.functions() if f.folder.name == "monitor")
+        self._pool = FunctionPool(
+            function,
+            layers=self._stack.layer_folders(),
+            environment=aws.environment,
+            logs=logs / str(poll_s),
+        )
+        (logs / str(poll_s)).mkdir()
+        self._sqs = aws.client("sqs")
+        self._queue = self._sqs.create_queue(QueueName=f"subscriber-{poll_s}")["QueueUrl"]
+        events, bus = aws.client("events"), self._stack.outputs["EventBusName"]
+        pattern = {"source": [SOURCE], "detail": {"final": [True]}}
+        events.put_rule(Name="ends", EventBusName=bus, EventPattern=json.dumps(pattern))
+        attributes = self._sqs.get_queue_attributes(
+            QueueUrl=self._queue, AttributeNames=["QueueArn"]
+        )["Attributes"]
+        events.put_targets(
+            Rule="ends", EventBusName=bus, Targets=[{"Id": "q", "Arn": attributes["QueueArn"]}]
+        )
+
+    def invoke(self) -> None:
+        invocation = self._pool.invoke(scheduled_event("arn:aws:events:us-east-1:1:rule/bench"))
+        assert invocation.error is None, invocation.error
+
+    def watch(self, stop: threading.Event) -> None:
+        """As the schedule would: once a minute, whether or not the last run has just ended."""
+        due = time.monotonic()
+        while not stop.is_set():
+            self.invoke()
+            due += PERIOD_S
+            stop.wait(max(0.0, due - time.monotonic()))
+
+    def arrivals(self) -> Iterator[tuple[str, int]]:
+        """Job ids and when SQS took their end's event in, in epoch milliseconds."""
+        while messages := self._sqs.receive_message(
+            QueueUrl=self._queue, MaxNumberOfMessages=10, AttributeNames=["SentTimestamp"]
+        ).get("Messages"):
+            for message in messages:
+                job: str = json.loads(message["Body"])["detail"]["jobId"]
+                yield job, int(message["Attributes"]["SentTimestamp"])
+                self._sqs.delete_message(
+                    QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"]
+                )
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+@contextmanager
+def watchers(service: SegmentationService, folder: Path) -> Iterator[list[Watcher]]:
+    with ExitStack() as running:
+        aws = running.enter_context(MotoServer())
+        parameters = {**local_parameters(aws, service), "Sandboxes": "prod"}
+        found = []
+        for poll_s in POLL_SECONDS:
+            found.append(Watcher(aws, parameters, poll_s, folder))
+            running.callback(found[-1].close)
+        yield found
+
+
+def end_jobs(service: SegmentationService, jobs: list[int]) -> dict[str, int]:
+    """Ends the jobs one after the other, at drawn moments; when each did, in epoch milliseconds."""
+    chance = random.Random(3)
+    began = time.monotonic()
+    moments = sorted(chance.uniform(10, PERIOD_S * (MINUTES - 1)) for _ in jobs)
+    ended = {}
+    for job, moment in zip(jobs, moments, strict=True):
+        time.sleep(max(0.0, began + moment - time.monotonic()))
+        ended[str(job)] = time.time_ns() // 1_000_000
+        service.control.set_status(job, "SUCCEEDED")
+    return ended
+
+
+def run() -> Section:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        SegmentationService(ServiceConfig(manual=True)) as service,
+        watchers(service, Path(folder)) as stacks,
+    ):
+        jobs = [service.control.create_job("prod", status="PROCESSING").id for _ in range(JOBS)]
+        stop = threading.Event()
+        threads = [threading.Thread(target=stack.watch, args=[stop]) for stack in stacks]
+        for thread in threads:
+            thread.start()
+        ended = end_jobs(service, jobs)
+        time.sleep(PERIOD_S)
+        stop.set()
+        for thread in threads:
+            thread.join(timeout=2 * PERIOD_S)
+        delays = {
+            stack.poll_s: [(at - ended[job]) / 1000 for job, at in stack.arrivals()]
+            for stack in stacks
+        }
+    rows = []
+    for poll_s, found in delays.items():
+        assert len(found) == JOBS, (poll_s, len(found))
+        cuts = statistics.quantiles(found, n=20)
+        least = (poll_s or PERIOD_S) / 2
+        rows.append(
+            (
+                str(poll_s),
+                f"{cuts[9] / least:.2f}×",
+                f"{cuts[9]:.1f} s",
+                f"{cuts[18]:.1f} s",
+                f"{max(found):.1f} s",
+            )
+        )
+    return Section(
+        "Time to know",
+        "python -m benchmarks time_to_know",
+        ("`POLL_SECONDS`", "median, to half the interval", "median", "95 %", "longest"),
+        rows,
+        remarks=(HOW,),
+        plots=(
+            Plot(
+                "time-to-know",
+                "From a job's end to its event in a subscriber's queue",
+                "seconds",
+                "share of the jobs",
+                {
+                    f"POLL_SECONDS={poll_s}": [
+                        (seconds, (place + 1) / JOBS)
+                        for place, seconds in enumerate(sorted(delays[poll_s]))
+                    ]
+                    for poll_s in POLL_SECONDS
+                },
+                steps=True,
+            ),
+        ),
+    )
