@@ -263,6 +263,7 @@ def _item_of_state(state: SandboxState) -> dict[str, Any]:
         "seenFrom": {"N": str(state.seen_from)},
         "seen": {"B": b"".join(sorted(state.seen))},
         "sweptAt": {"N": str(state.swept_at)},
+        "newSince": {"N": str(state.new_since)},
         "blindSince": {"N": str(state.blind_since)},
     }
 
@@ -275,6 +276,7 @@ def _state_of(item: Item) -> SandboxState:
         seen_from=int(item["seenFrom"]["N"]),
         seen=frozenset(seen[at : at + 8] for at in range(0, len(seen), 8)),
         swept_at=int(item["sweptAt"]["N"]),
+        new_since=int(item["newSince"]["N"]),
         blind_since=int(item["blindSince"]["N"]),
     )
 
