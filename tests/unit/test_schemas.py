@@ -12,7 +12,7 @@ from export_jobs.core.decide import Policy, observe
 from export_jobs.core.events import Past
 from export_jobs.core.records import ACCEPTED, REJECTED
 from export_jobs_local.schemas import FOLDER, schemas, text_of
-from jsonschema import ValidationError
+from jsonschema_rs import ValidationError
 from support.files import ROOT, seed
 from support.schemas import validate_event, validate_request
 
