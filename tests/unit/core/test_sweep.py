@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -14,16 +12,13 @@ import pytest
 from export_jobs.client.errors import RetryLater
 from export_jobs.core.decide import DelayPolicy, Policy
 from export_jobs.core.events import MAX_DETAIL_BYTES
-from export_jobs.core.records import DELAYED, STATE_CHANGE, Event
-from export_jobs.core.sweep import Sweeper, SweepReport
-from export_jobs.core.watch import Pace, watch
+from export_jobs.core.records import DELAYED, STATE_CHANGE
 from export_jobs.store.jobs import JobsTable
 from support.faults import ProcessDied
+from support.monitor import NO_DELAYS, Monitor
 from support.world import (
     EPOCH,
-    MemoryAnnouncer,
     MemoryApi,
-    MemoryTable,
     ServiceJob,
     World,
 )
@@ -38,52 +33,6 @@ BIG: dict[str, Any] = {
     },
     "errors": [{"code": "E", "msg": "誤" * 10**6, "callStack": "x" * 10**6} for _ in range(40)],
 }
-NO_DELAYS = Policy(delays=DelayPolicy(limit_ms=10**12))
-
-
-class Monitor:
-    """A monitor in a world: sweeps, and what came of them."""
-
-    def __init__(
-        self,
-        world: World,
-        policy: Policy = NO_DELAYS,
-        *,
-        api: MemoryApi | None = None,
-        time_left_s: Callable[[], float] = lambda: math.inf,
-        page_size: int = 100,
-    ) -> None:
-        self.world = world
-        self.sweeper = Sweeper(
-            api=api or MemoryApi(world),
-            table=MemoryTable(world),
-            announcer=MemoryAnnouncer(world),
-            policy=policy,
-            clock=world.clock,
-            time_left_s=time_left_s,
-            page_size=page_size,
-            workers=1,
-        )
-
-    def sweep(self, sandbox: str = "prod") -> SweepReport:
-        report = self.sweeper.sweep(sandbox)
-        assert report.problems == []
-        return report
-
-    def cost(self, sandbox: str = "prod") -> dict[str, int]:
-        """The calls of one sweep, by kind."""
-        self.world.calls = Counter()
-        self.sweep(sandbox)
-        return dict(self.world.calls)
-
-    def said(self, sink: str = "bus") -> list[tuple[str, str]]:
-        """What a sink has received since the last time: job and status."""
-        events, self.world.told[sink] = self.world.told[sink], []
-        return [(event.detail["jobId"], event.detail["status"]) for event in events]
-
-    def events(self, sink: str = "bus") -> list[Event]:
-        events, self.world.told[sink] = self.world.told[sink], []
-        return events
 
 
 @pytest.fixture
@@ -565,33 +514,6 @@ def test_blind_is_said_and_what_was_owed_is_published(world: World) -> None:
     assert monitor.cost() == {"list": 1, "query": 1}
 
 
-def test_one_sandbox_s_trouble_delays_no_other(world: World) -> None:
-    """Sandboxes are swept at once, each on its own; every trouble is reported in the end."""
-
-    class Troubled(MemoryApi):
-        def list_jobs(self, sandbox: str, **options: Any) -> Any:
-            if sandbox == "down":
-                raise RetryLater("out of reach")
-            if sandbox == "broken":
-                raise ZeroDivisionError
-            return super().list_jobs(sandbox, **options)
-
-    monitor = Monitor(world, api=Troubled(world))
-    job = world.create("prod").body["id"]
-    problems = watch(
-        monitor.sweeper,
-        ["down", "broken", "prod"],
-        pace=Pace(),
-        monotonic=lambda: 0.0,
-        sleep=lambda _: None,
-        reported=lambda _: None,
-    )
-    assert monitor.said() == [(job, "NEW")]
-    assert len(problems) == 2
-    assert problems[0].startswith("down: can't list jobs")
-    assert problems[1].startswith("broken: unexpected ZeroDivisionError")
-
-
 def test_a_table_out_of_reach_fails_the_sweep(world: World) -> None:
     """Neither state nor debts can be read: nothing is published on a guess, and its age is said."""
     monitor = Monitor(world)
@@ -705,51 +627,3 @@ def test_a_first_sweep_that_dies_halfway_leaves_the_rest_silent(world: World) ->
     monitor.sweep()
     monitor.sweep()
     assert monitor.said() == []
-
-
-class Time:
-    """A clock that only sleeping moves."""
-
-    def __init__(self, world: World) -> None:
-        self.now_s = 0.0
-        self._world = world
-
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-        self._world.now += int(seconds * 1000)
-
-
-def test_faster_than_the_clock_while_jobs_are_open(world: World) -> None:
-    """With `POLL_SECONDS` an alert comes within them of the end; when all is quiet, sweeps stop."""
-    monitor = Monitor(world)
-    time = Time(world)
-    job = world.create("prod").body["id"]
-    sweeps: list[float] = []
-
-    def reported(_: SweepReport) -> None:
-        sweeps.append(time.now_s)
-        if time.now_s == 20:
-            world.move("prod", job, "SUCCEEDED")
-
-    def run() -> None:
-        watch(
-            monitor.sweeper,
-            ["prod"],
-            pace=Pace(poll_s=10, period_s=60),
-            monotonic=lambda: time.now_s,
-            sleep=time.sleep,
-            reported=reported,
-        )
-
-    run()
-    assert sweeps == [0, 10, 20, 30]  # at 30 s the end is seen: nothing is open any more
-    assert monitor.said() == [(job, "NEW"), (job, "SUCCEEDED")]
-    sweeps.clear()
-    time.now_s = 100
-    run()
-    assert sweeps == [100]
-    world.create("prod")
-    sweeps.clear()
-    time.now_s = 200
-    run()
-    assert sweeps == [200, 210, 220, 230, 240, 250]  # and the next invocation goes on at 260
