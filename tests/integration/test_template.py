@@ -22,9 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate as validate_openapi
-from support.files import event
+from support.files import ROOT, event
 from support.one_of_each import one_of_each
 
+README = (ROOT / "README.md").read_text()
 STACK = "export-jobs"
 ACCOUNT = "123456789012"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
@@ -395,6 +396,19 @@ def test_lost_sweeps_come_from_the_schedule_s_rule_only() -> None:
     (target,) = properties["Targets"]
     assert target["Arn"] == "arn:aws:AWS::Lambda::Function:MonitorFunction"
     assert target["DeadLetterConfig"]["Arn"] == taken["Resource"]
+
+
+def test_the_readme_lists_every_parameter_with_its_default() -> None:
+    """`sam deploy --guided` asks for each by name, and shows no description."""
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| *(.*?) *\| (.+) \|$", README, re.MULTILINE)
+    listed = {name: default for names, default, _ in rows for name in re.findall(r"\w+", names)}
+    defaults = {
+        name: f"`{parameter['Default']}`" if parameter.get("Default") != "" else "none"
+        for name, parameter in translated()["Parameters"].items()
+        if "Default" in parameter
+    }
+    assert {name: listed.get(name) for name in defaults} == defaults
+    assert listed["AepSecretArn"] == ""
 
 
 def test_names_in_global_places_hold_the_region() -> None:
