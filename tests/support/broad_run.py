@@ -19,6 +19,8 @@ from support.files import event
 
 RECORDING = Path(__file__).parent / "recording"
 FUNCTIONS = ("monitor", "creator")
+SECRET_KEY = "arn:aws:kms:us-east-1:123456789012:key/66666666-7777-8888-9999-000000000000"
+"""What the template is told that the secret is encrypted with."""
 Emitted = frozenset[tuple[str, frozenset[Any]]]
 
 
@@ -42,7 +44,12 @@ def broad_run() -> BroadRun:
     """Runs both functions as Lambda does, once a process, through success, refusal, waiting and ends."""
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder)
-        config = SystemConfig(logs=logs, service=ServiceConfig(manual=True), triggers=False)
+        config = SystemConfig(
+            logs=logs,
+            service=ServiceConfig(manual=True),
+            parameters={"SecretKmsKeyArn": SECRET_KEY},
+            triggers=False,
+        )
         with LocalSystem(config) as system:
             pools = {name: _recording_pool(system, name) for name in FUNCTIONS}
             try:
