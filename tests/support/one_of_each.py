@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from export_jobs.contract import Job
 from export_jobs.core import events
-from export_jobs.core.decide import Policy, miss, observe
+from export_jobs.core.decide import Policy, observe
 from export_jobs.core.events import Past
-from export_jobs.core.records import ACCEPTED, REJECTED, Event, JobRecord
+from export_jobs.core.records import ACCEPTED, REJECTED, VANISHED, Event, JobRecord
 
 DATASET = "5bb4c46757920712f924a3eb"
 NOW = 1_700_000_000_000
@@ -27,7 +28,7 @@ def one_of_each() -> dict[str, Event]:
     """Events by a name that says what they are."""
     running = Job.model_validate({"id": 20, "status": "PROCESSING", "creationTime": 1})
     record = JobRecord("prod", "20", 1, status="PROCESSING", sequence=1)
-    gone = miss(miss(record, policy=Policy(), now=NOW), policy=Policy(), now=NOW)
+    gone = replace(record, status=VANISHED, final=True, sequence=2)
     return {
         "success": ended(1, status="SUCCEEDED", metrics={"totalExportedProfileCounter": 5}),
         "success elsewhere": ended(2, dataset="other", status="SUCCEEDED"),
@@ -37,7 +38,7 @@ def one_of_each() -> dict[str, Event]:
         "failed": ended(6, status="FAILED"),
         "failed in dev": ended(7, sandbox="dev", dataset="other", status="FAILED"),
         "running": ended(8, status="PROCESSING"),
-        "vanished": gone.owed[-1].event,
+        "vanished": events.vanished(gone, previous_status="PROCESSING", now=NOW),
         "late": events.delayed(record, running, limit_ms=1, past=Past(), now=NOW),
         "accepted": request(ACCEPTED, "CREATED"),
         "rejected": request(REJECTED, "INVALID"),
