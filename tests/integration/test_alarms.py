@@ -168,10 +168,10 @@ def test_every_alarm_rings_when_it_should_and_only_then(
 
 
 def test_alarms_are_ones_that_cloudwatch_takes(alarms: dict[str, dict[str, Any]]) -> None:
-    """Counts are summed and ages are not; periods are whole minutes and no longer than a sweep's alarm assumes.
+    """Counts are summed and ages are not; a period is 1 or 5 minutes, and all of them at most three hours.
 
-    Metrics Insights sees the last three hours only
-    (docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-metrics-insights-limits.html).
+    The last is the limit of a query of Metrics Insights in an alarm
+    (docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html).
     """
     for name, alarm in alarms.items():
         period, statistic = watched_by(alarm)
