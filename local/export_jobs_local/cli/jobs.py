@@ -113,10 +113,8 @@ def show_list(found: Sequence[Listed], *, watched: int) -> None:
     if watched == 1:
         for line in (columns, *rows):
             del line[2]
-    shrinking = ("dataset", "sandbox")
-    console.print(
-        output.table(columns, rows, right=("took", "profiles"), shrinking=shrinking), crop=False
-    )
+    right = ("took", "profiles")
+    console.print(output.table(columns, rows, right=right, shrinking=("dataset",)), crop=False)
     troubled = [listed for listed in found if listed.job.errors]
     if troubled:
         console.print("\nfirst errors", style="bold")

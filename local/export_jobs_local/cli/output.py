@@ -60,13 +60,17 @@ def table(
 ) -> Table:
     """A table without lines; cells are markup.
 
-    Where it is too wide, the columns in `shrinking` are cut, and no others: these stay whole, even
-    if a line gets longer than the console.
+    Where it is too wide, the columns get closer; then those in `shrinking` are cut, and no others:
+    these stay whole, even if a line gets longer than the console.
     """
-    made = Table(box=None, pad_edge=False, padding=(0, 1), title=title, title_justify="left")
-    for position, name in enumerate(columns):
-        cells = [Text.from_markup(row[position], emoji=False) for row in rows]
-        whole = max(cell.cell_len for cell in [Text(name), *cells])
+    wholes = [
+        max(Text.from_markup(cell, emoji=False).cell_len for cell in column)
+        for column in zip(columns, *rows, strict=True)
+    ]
+    too_wide = sum(wholes) + 2 * (len(wholes) - 1) > console().width
+    apart = (0, 1 if too_wide else 2, 0, 0)
+    made = Table(box=None, pad_edge=False, padding=apart, title=title, title_justify="left")
+    for name, whole in zip(columns, wholes, strict=True):
         made.add_column(
             name,
             justify="right" if name in right else "left",
