@@ -68,10 +68,11 @@ class Local:
 
 
 @contextmanager
-def running_local(folder: Path) -> Iterator[Local]:
+def running_local(folder: Path, *command: str) -> Iterator[Local]:
     """The whole system, as a user starts it in a terminal of its own."""
+    command = command or ("local", "--sweep-every", "0.5", "--data", "data")
     with subprocess.Popen(
-        [EXPORT_JOBS, "local", "--json", "--sweep-every", "0.5", "--data", "data"],
+        [EXPORT_JOBS, *command, "--json"],
         cwd=folder,
         stdout=subprocess.PIPE,
         text=True,
