@@ -64,7 +64,10 @@ def test_a_moving_line_leaves_texts_as_they_are(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_wide_list_keeps_all_but_the_dataset_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where 80 columns are few, time, id, status, duration and profiles can still be read."""
+    """Where 80 columns are few, all but the dataset can still be read, and how that begins.
+
+    A line that is too long all the same is not cut.
+    """
     wide = job(
         "123456789",
         errors=[{"code": "1", "msg": "one"}],
@@ -84,10 +87,13 @@ def test_a_wide_list_keeps_all_but_the_dataset_whole(capsys: pytest.CaptureFixtu
         "SUCCEEDED_WITH_ERRORS",
         "3 h 39 min",
         "12,345,678",
+        "5b7c8",
     ):
         assert whole in line, line
-    jobs.show_list([Listed("prod", job("a" * 60, errors=wide.errors))], watched=1)
-    assert "a" * 60 in capsys.readouterr().out
+    jobs.show_list([Listed("prod", job("a" * 60, metrics=wide.metrics))], watched=1)
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.split()[2:5] == ["a" * 60, "SUCCEEDED", "3"]
+    assert "12,345,678" in line
 
 
 @pytest.mark.parametrize("watched", [1, 2])
