@@ -133,7 +133,7 @@ def test_the_state_of_a_request_is_shown(local: Local) -> None:
 
     requests.post(
         local.control("faults"),
-        json={"call": "create", "kind": "http", "status": 503, "times": 0},
+        json={"call": "create", "kind": "http", "status": 429, "retryAfter": "2", "times": 0},
         timeout=10,
     ).raise_for_status()
     try:
@@ -146,6 +146,7 @@ def test_the_state_of_a_request_is_shown(local: Local) -> None:
         assert waiting["openExports"].keys() <= {"prod", "dev"}
     finally:
         requests.delete(local.control("faults"), timeout=10)
+    until(lambda: state_of(local, "waits")["status"] == "CREATED")
 
 
 def test_progress_has_the_seconds_since_it_began(local: Local) -> None:
@@ -174,6 +175,19 @@ def test_a_job_of_any_sandbox_is_cancelled_without_naming_it(local: Local) -> No
     job = requests.post(url, json={"status": "PROCESSING"}, timeout=10).json()["id"]
     ending = local.json("request", "cancel", "--job", str(job), "--wait", "--timeout", "10", code=3)
     assert (ending["outcome"], ending["sandbox"]) == ("CANCELLING", "dev")
+
+
+def test_what_a_key_stands_for_is_cancelled_in_its_own_sandbox(local: Local) -> None:
+    """Though a cancel request that names none is sent for the first of the stack's."""
+    in_dev = json.dumps({**json.loads(envelope("of-dev")), "sandboxName": "dev"})
+    set_pace(local, 60)
+    try:
+        assert create(local, in_dev).returncode == 0
+        until(lambda: state_of(local, "of-dev").get("jobId"))
+        ending = local.json("request", "cancel", "--request", "of-dev", "--wait")
+    finally:
+        set_pace(local, 1)
+    assert (ending["sandbox"], ending["status"]) == ("dev", "CANCELLED")
 
 
 def test_dead_letters_are_deleted_for_good(local: Local) -> None:

@@ -26,7 +26,7 @@ _COUNTS = (
 _IN_WORDS = {
     QUEUED: "not on record yet: it waits in the queue, if it was sent",
     "WAITING": "it waits its turn",
-    "CREATING": "its job is being created",
+    "CREATING": "its create call was sent, and whether a job came of it is not known yet",
     "CREATED": "its job exists",
     "DONE": "carried out",
     "CANCELLED": "cancelled before its job was created",
@@ -121,7 +121,7 @@ def show(state: RequestState) -> None:
             ("reason", escape(state.reason or "")),
             ("job", escape(state.job_id or "")),
             ("sandbox", escape(state.sandbox or "")),
-            ("queue", None if state.queued is None else f"{state.queued} requests in all"),
+            ("queue", None if state.queued is None else f"{state.queued} waiting in all"),
             *(
                 ("open exports", f"{count} of {state.max_open_exports} in {escape(name)}")
                 for name, count in (state.open_exports or {}).items()
@@ -140,5 +140,5 @@ def _of_record(record: RequestRecord) -> RequestState:
         outcome=detail.get("outcome"),
         reason=detail.get("reason"),
         job_id=record.job_id,
-        sandbox=detail.get("sandboxName"),
+        sandbox=record.sandbox or detail.get("sandboxName"),
     )

@@ -253,8 +253,10 @@ def wait(
         return ending
     detail = record.event.detail
     rejected = record.event.type == REJECTED
+    sandbox = detail["sandboxName"] or sent.sandbox  # what a key stands for may be in another
     ending = replace(
         ending,
+        sandbox=sandbox,
         rejected=rejected,
         outcome=detail["outcome"],
         reason=detail["reason"],
@@ -264,7 +266,7 @@ def wait(
     if rejected or ending.job_id is None or ending.outcome == "ALREADY_FINAL":
         return ending
     told(f"request {detail['outcome']}: job {ending.job_id}")
-    job = _ended_job(system, sent.sandbox, ending.job_id, until, told)
+    job = _ended_job(system, sandbox, ending.job_id, until, told)
     if job is None:
         return replace(ending, exit_code=BAD, status="VANISHED")
     metrics = job.metrics
