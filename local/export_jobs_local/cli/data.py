@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 
 from export_jobs_local.cli.errors import UserError
-from export_jobs_local.cli.output import print_json
+from export_jobs_local.cli.output import console, print_json
 from export_jobs_local.exporting.generate import EVENTS_PER_PROFILE, STEPS, generate
 
 
@@ -19,7 +18,7 @@ def make(root: Path, *, profiles: int, seed: int, force: bool, as_json: bool) ->
     if force:
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        with Progress(console=Console(stderr=True), disable=as_json, transient=True) as progress:
+        with Progress(console=console(stderr=True), disable=as_json, transient=True) as progress:
             bar = progress.add_task("making data", total=len(STEPS))
             generate(folder, profiles=profiles, seed=seed, done=lambda _: progress.advance(bar))
     except FileExistsError:
@@ -35,9 +34,9 @@ def make(root: Path, *, profiles: int, seed: int, force: bool, as_json: bool) ->
     if as_json:
         print_json(said)
     else:
-        Console().print(
+        console().print(
             f"{profiles:,} profiles with {said['events']:,} events are in {folder}\n"
             f"use them with: export-jobs local --data {root}",
-            highlight=False,
+            markup=False,
             soft_wrap=True,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Body, Depends, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
@@ -17,7 +17,22 @@ from export_jobs_local.segmentation.state import Control, ServiceState
 
 router = APIRouter(prefix="/_control", tags=["control"])
 
-Fields = Annotated[dict[str, Any], Body(description="fields of the job, as the service shows it")]
+_NO_SUCH_JOB: dict[int | str, dict[str, Any]] = {404: {"description": "no such job"}}
+
+
+def _fields(
+    fields: Annotated[
+        dict[str, Any], Body(description="fields of the job, as the service shows it")
+    ],
+) -> dict[str, Any]:
+    """Refuses an `id`: a job shown under one and found under another would be two jobs."""
+    unfit = fields.keys() & {"id", "job_id", "sandbox", "created", "visible_after"}
+    if unfit:
+        raise HTTPException(400, f"not to be given: {', '.join(sorted(unfit))}")
+    return fields
+
+
+Fields = Annotated[dict[str, Any], Depends(_fields)]
 
 
 class Switches(BaseModel):
@@ -55,7 +70,7 @@ def forget_calls(request: Request) -> None:
     _state(request).forget_calls()
 
 
-@router.post("/jobs")
+@router.post("/jobs", responses={400: {"description": "a field that can't be given"}})
 def create_job(request: Request, fields: Fields, sandbox: str = "prod") -> dict[str, Any]:
     """A job made by somebody else, with the fields given and sensible ones for the rest."""
     created = fields.pop("creationTime", None)
@@ -64,17 +79,27 @@ def create_job(request: Request, fields: Fields, sandbox: str = "prod") -> dict[
     return job.body
 
 
-@router.patch("/jobs/{job_id}", responses={404: {"description": "no such job"}})
+@router.patch(
+    "/jobs/{job_id}",
+    responses={400: {"description": "a field that can't be given"}, **_NO_SUCH_JOB},
+)
 def change_job(request: Request, job_id: int, fields: Fields) -> Any:
     """Changes fields of a job, e.g. its `status`."""
     job = Control(_state(request)).change_job(job_id, **fields)
-    return job.body if job else Response(status_code=404)
+    if job is None:
+        raise _no_such_job(job_id)
+    return job.body
 
 
-@router.delete("/jobs/{job_id}", responses={404: {"description": "no such job"}})
-def delete_job(request: Request, job_id: int) -> Response:
+@router.delete("/jobs/{job_id}", status_code=204, responses=_NO_SUCH_JOB, response_class=Response)
+def delete_job(request: Request, job_id: int) -> None:
     """Removes a job behind everybody's back."""
-    return Response(status_code=204 if Control(_state(request)).delete_job(job_id) else 404)
+    if not Control(_state(request)).delete_job(job_id):
+        raise _no_such_job(job_id)
+
+
+def _no_such_job(job_id: int) -> HTTPException:
+    return HTTPException(404, f"there is no job {job_id}")
 
 
 @router.post("/faults", status_code=201)
