@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from export_jobs.contract import CreateExportJob
-from export_jobs.contract.create import Segment, parse_rfc3339
+from export_jobs.contract.create import Segment
+from export_jobs.contract.times import parse_rfc3339
 
 from export_jobs_local.exporting.catalog import Catalog, MergePolicy, SegmentDefinition
 from export_jobs_local.exporting.columns import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 from pydantic import ValidationError
@@ -21,7 +21,10 @@ from export_jobs.client.errors import (
 )
 from export_jobs.client.tokens import ImsTokens
 from export_jobs.client.transport import TRY_LATER, Answer, Transport
-from export_jobs.contract import CreateExportJob, Job, JobPage
+from export_jobs.contract import Job, JobPage
+
+if TYPE_CHECKING:
+    from export_jobs.contract import CreateExportJob
 
 _SECRETS = re.compile(r"(?i)(bearer\s+)?[A-Za-z0-9_\-]{12,}\.[A-Za-z0-9_\-.]{12,}")
 """Anything that looks like a token (JWT), in a text that is going to be shown."""

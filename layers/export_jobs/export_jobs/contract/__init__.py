@@ -2,15 +2,12 @@
 
 Answers are read leniently (`Job`, `JobPage`): the service's own publications differ, and a monitor
 must not go blind over a field it does not need. Requests are checked strictly (`CreateExportJob`):
-a misspelt field would silently export the wrong people.
+a misspelt field would silently export the wrong people. Their models are loaded when they are first
+asked for: the monitor's cold start does without.
 """
 
-from export_jobs.contract.create import (
-    CreateExportJob,
-    FieldProblem,
-    RequestInvalid,
-    parse_create_request,
-)
+from typing import TYPE_CHECKING, Any
+
 from export_jobs.contract.job import (
     FINAL_STATUSES,
     Batch,
@@ -22,6 +19,14 @@ from export_jobs.contract.job import (
     Segment,
     Timing,
 )
+
+if TYPE_CHECKING:
+    from export_jobs.contract.create import (
+        CreateExportJob,
+        FieldProblem,
+        RequestInvalid,
+        parse_create_request,
+    )
 
 __all__ = [
     "FINAL_STATUSES",
@@ -38,3 +43,11 @@ __all__ = [
     "Timing",
     "parse_create_request",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from export_jobs.contract import create  # noqa: PLC0415  see above
+
+    return getattr(create, name)

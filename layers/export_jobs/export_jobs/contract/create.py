@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -24,7 +22,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-_RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})")
+from export_jobs.contract.times import parse_rfc3339
 
 
 class FieldProblem(NamedTuple):
@@ -43,16 +41,6 @@ class RequestInvalid(ValueError):
     def __init__(self, problems: Sequence[FieldProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(str(problem) for problem in problems))
-
-
-def parse_rfc3339(value: str) -> datetime:
-    """Reads an RFC 3339 time, which always has a zone. Raises ValueError with what is wrong."""
-    if not _RFC_3339.fullmatch(value):
-        raise ValueError("must be an RFC 3339 time with a zone, such as 2026-01-31T00:00:00Z")
-    try:
-        return datetime.fromisoformat(value.upper())
-    except ValueError as error:
-        raise ValueError(f"is no time that exists ({error})") from None
 
 
 def _checked_time(value: str) -> str:

@@ -10,12 +10,12 @@ import json
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from export_jobs.contract import FieldProblem, Job
+from export_jobs.contract import Job
 from export_jobs.core.records import (
     DELAYED,
     REJECTED,
@@ -25,6 +25,9 @@ from export_jobs.core.records import (
     JobRecord,
     Sink,
 )
+
+if TYPE_CHECKING:
+    from export_jobs.contract import FieldProblem
 
 SCHEMA_VERSION: Final = "1.0"
 
@@ -55,7 +58,12 @@ Time = Annotated[
 
 
 class _Detail(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        defer_build=True,  # a quiet sweep makes no event
+    )
 
 
 class SegmentDetail(_Detail):

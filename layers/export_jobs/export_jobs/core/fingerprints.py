@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from export_jobs.contract import CreateExportJob, Job
-from export_jobs.contract.create import parse_rfc3339
+from export_jobs.contract import Job
+from export_jobs.contract.times import parse_rfc3339
 from export_jobs.core.records import Attempt
+
+if TYPE_CHECKING:
+    from export_jobs.contract import CreateExportJob
 
 REQUEST_ID_PREFIX = "export-jobs-"
 """Begins every `x-request-id` that we send with a create call."""

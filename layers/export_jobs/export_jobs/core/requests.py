@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.alias_generators import to_camel
 
 from export_jobs.contract import CreateExportJob, FieldProblem, RequestInvalid
-from export_jobs.contract.create import Rfc3339, describe_problems, parse_rfc3339
+from export_jobs.contract.create import Rfc3339, describe_problems
 from export_jobs.contract.text import decode_json
+from export_jobs.contract.times import parse_rfc3339
 from export_jobs.core.records import Event, Sink
 
 Action = Literal["create", "cancel"]
