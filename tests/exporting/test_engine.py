@@ -19,6 +19,7 @@ from export_jobs.contract import RequestInvalid, parse_create_request
 from export_jobs_local.exporting.engine import DuckDbEngine, EngineSettings
 from export_jobs_local.exporting.generate import generate
 from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.segmentation.counting import CountingEngine
 from export_jobs_local.segmentation.engine import ExportCancelled, ExportFailed, PlannedBatch
 from export_jobs_local.segmentation.server import SegmentationService
 from support.local import client_of
@@ -285,7 +286,7 @@ def test_several_jobs_run_at_once_and_no_more_than_may() -> None:
     lock = threading.Lock()
     go_on = threading.Event()
 
-    class Slow:
+    class Slow(CountingEngine):
         def run(self, *_: Any) -> Any:
             nonlocal most
             with lock:
@@ -295,8 +296,6 @@ def test_several_jobs_run_at_once_and_no_more_than_may() -> None:
             with lock:
                 running.pop()
             raise ExportFailed([])
-
-        def discard(self, *_: Any) -> None: ...
 
     config = ServiceConfig(pace_s=0.01, run_s=0.01, max_running=2, engine=lambda _: Slow())
     with SegmentationService(config) as service:
