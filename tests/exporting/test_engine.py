@@ -17,7 +17,7 @@ import duckdb
 import pytest
 from export_jobs.contract import RequestInvalid, parse_create_request
 from export_jobs.core.fingerprints import job_fingerprint, request_fingerprint
-from export_jobs_local.exporting.engine import DuckDbEngine, EngineSettings
+from export_jobs_local.exporting.engine import PROFILES_PER_MB, DuckDbEngine, EngineSettings
 from export_jobs_local.exporting.generate import generate
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.counting import CountingEngine
@@ -473,6 +473,23 @@ def test_a_job_of_many_segments_is_cancelled_soon(
             engine.run(parse_create_request(asked), batches, cancelled)
         assert time.monotonic() - at[0] < 2
         assert left_behind(tmp_path) == []
+
+
+def test_what_does_not_fit_is_divided_further(place: Path) -> None:
+    """What was written stays, and every profile falls into one part, whatever its hash."""
+    full = {(1, 3), (2, 12), (5, 12), (41, 48)}
+    written: list[list[int]] = []
+
+    def write(number: int, part: int, parts: int) -> None:
+        if (part, parts) in full:
+            raise duckdb.OutOfMemoryException("full")
+        assert number == len(written)
+        written.append([hashed for hashed in range(10_000) if hashed % parts == part])
+
+    engine = DuckDbEngine(place, settings=EngineSettings(memory_mb=1))
+    engine._in_parts(write, profiles=2 * PROFILES_PER_MB)
+    assert sorted(hashed for part in written for hashed in part) == list(range(10_000))
+    assert len(written[0]) > 3_000
 
 
 def test_several_jobs_run_at_once_and_no_more_than_may() -> None:

@@ -48,8 +48,8 @@ WRITE_FAILED = "0090000009"
 OUT_OF_SPACE = "0090000028"
 EVENTS_PER_MB = 1_500
 PROFILES_PER_MB = 2_000
-MAX_PARTS = 4_096
 """What is worked on at once: the aggregates that hold values and lists can't be spilled to disk."""
+MAX_PARTS = 4_096
 _INTERRUPT_EVERY_S = 0.05
 
 
@@ -176,9 +176,9 @@ class DuckDbEngine:
     ) -> None:
         """Makes a table of all profiles, merged, for predicates to be evaluated over."""
 
-        def write(part: int, parts: int) -> None:
+        def write(number: int, part: int, parts: int) -> None:
             merged = queries.profiles(policy, profile, part=part, parts=parts)
-            if part == 0:
+            if number == 0:
                 _make(connection, table, merged)
             else:
                 connection.execute(f"INSERT INTO {table} {merged.sql}", merged.parameters)
@@ -192,14 +192,13 @@ class DuckDbEngine:
         folder = self._aside(plan.dataset_id, batch.batch_id)
         folder.mkdir(parents=True)
 
-        def write(part: int, parts: int) -> None:
-            if part == 0:
-                for written in folder.iterdir():
-                    written.unlink()
+        def write(number: int, part: int, parts: int) -> None:
+            file = folder / f"part-{number:05d}.parquet"
+            file.unlink(missing_ok=True)
             rows = queries.rows(plan, batch, part=part, parts=parts)
             connection.execute(
                 f"COPY ({rows.sql}) TO ? (FORMAT parquet, COMPRESSION zstd)",
-                [*rows.parameters, str(folder / f"part-{part:05d}.parquet")],
+                [*rows.parameters, str(file)],
             )
 
         profiles = _number(connection, "SELECT count(*) FROM selected")
@@ -208,25 +207,30 @@ class DuckDbEngine:
         return ExportResult(profiles, namespaces)
 
     def _in_parts(
-        self, write: Callable[[int, int], None], *, profiles: int, events: int = 0
+        self, write: Callable[[int, int, int], None], *, profiles: int, events: int = 0
     ) -> None:
-        """Divides profiles into parts that each fit into memory; `write` gets a part of how many.
+        """Divides profiles, by their hash, into parts that each fit into memory.
 
-        Where they did not fit, all is written anew in smaller parts, from part 0 on.
+        `write` gets the number of those written so far, and which part it is to write, of how many.
+        Where one did not fit, it and those after it are divided by four: what is written stays.
         """
         memory_mb = self._settings.memory_mb
         wanted = max(profiles // PROFILES_PER_MB, events // EVENTS_PER_MB) // memory_mb
         parts = min(1 + wanted, MAX_PARTS)
-        while True:
+        to_write = list(range(parts))
+        written = 0
+        while to_write:
             try:
-                for part in range(parts):
-                    write(part, parts)
+                write(written, to_write[0], parts)
             except duckdb.OutOfMemoryException:
                 if parts >= MAX_PARTS:
                     raise
+                # Of hashes that leave `part` over `parts`, a quarter leaves each of these over 4 `parts`.
+                to_write = [part + parts * quarter for part in to_write for quarter in range(4)]
                 parts *= 4
             else:
-                return
+                written += 1
+                del to_write[0]
 
     def _publish(
         self,
