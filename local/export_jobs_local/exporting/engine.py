@@ -148,9 +148,12 @@ class DuckDbEngine:
         cancelled: threading.Event,
         now: datetime,
     ) -> list[ExportResult]:
-        """Writes all batches aside. What they have in common is found out once."""
-        _make(connection, "everybody", queries.everybody(plan))
-        _make(connection, "identified", queries.Query(queries.IDENTIFIED))
+        """Writes all batches aside. What several of them have in common is found out once."""
+        everybody, counting = queries.everybody(plan), queries.COUNT_NAMESPACES
+        if len(plan.batches) > 1:
+            _make(connection, "everybody", everybody)
+            _make(connection, "identified", queries.Query(queries.IDENTIFIED))
+            everybody, counting = queries.Query(queries.EVERYBODY), queries.COUNT_IDENTIFIED
         events = _number(connection, "SELECT count(*) FROM events") if plan.events else 0
         evaluated: dict[tuple[str, int], str] = {}
         results = []
@@ -161,14 +164,16 @@ class DuckDbEngine:
                 evaluated[policy] = f"evaluated_{len(evaluated)}"
                 self._merge(connection, batch.policy, profile, evaluated[policy])
             table = evaluated.get(policy, "")
-            selection = queries.selection(plan, batch, evaluated=table, now=now)
+            selection = queries.selection(plan, batch, everybody, evaluated=table, now=now)
             try:
                 _make(connection, "selected", selection)
             except duckdb.Error as error:
                 if table and not cancelled.is_set():
                     _blame_a_predicate(connection, batch, table, error)
                 raise
-            results.append(self._write_batch(connection, plan, batch, events))
+            profiles = self._write_batch(connection, plan, batch, events)
+            namespaces = dict(connection.execute(counting).fetchall())
+            results.append(ExportResult(profiles, namespaces))
         return results
 
     def _merge(
@@ -183,12 +188,12 @@ class DuckDbEngine:
             else:
                 connection.execute(f"INSERT INTO {table} {merged.sql}", merged.parameters)
 
-        profiles = _number(connection, "SELECT count(*) FROM everybody")
-        self._in_parts(write, profiles=profiles)
+        self._in_parts(write, profiles=_number(connection, "SELECT count(*) FROM fragments"))
 
     def _write_batch(
         self, connection: duckdb.DuckDBPyConnection, plan: ExportPlan, batch: BatchPlan, events: int
-    ) -> ExportResult:
+    ) -> int:
+        """Returns how many profiles it has."""
         folder = self._aside(plan.dataset_id, batch.batch_id)
         folder.mkdir(parents=True)
 
@@ -203,8 +208,7 @@ class DuckDbEngine:
 
         profiles = _number(connection, "SELECT count(*) FROM selected")
         self._in_parts(write, profiles=profiles, events=events)
-        namespaces = dict(connection.execute(queries.NAMESPACES).fetchall())
-        return ExportResult(profiles, namespaces)
+        return profiles
 
     def _in_parts(
         self, write: Callable[[int, int, int], None], *, profiles: int, events: int = 0

@@ -40,11 +40,18 @@ def everybody(plan: ExportPlan) -> Query:
     return Query(f"SELECT profileId FROM ({sql}) WHERE updatedAt > ?", [plan.updated_after])
 
 
-def selection(plan: ExportPlan, batch: BatchPlan, *, evaluated: str, now: datetime) -> Query:
-    """Whom a batch exports, of `everybody`. `evaluated` is the table of profiles to evaluate."""
+EVERYBODY = "SELECT profileId FROM everybody"
+"""The same from a table, for when several batches choose from it."""
+
+
+def selection(
+    plan: ExportPlan, batch: BatchPlan, everybody: Query, *, evaluated: str, now: datetime
+) -> Query:
+    """Whom a batch exports. `evaluated` is the table of profiles that predicates are for."""
     if not batch.segments:
-        return Query("SELECT profileId FROM everybody")
+        return everybody
     members = _evaluated_members(batch, evaluated, now) if plan.evaluate else _known(batch)
+    parameters = [*everybody.parameters, *members.parameters]
     where = ["true"]
     for condition, value in (
         ("since >= ?", plan.qualified_from),
@@ -52,11 +59,11 @@ def selection(plan: ExportPlan, batch: BatchPlan, *, evaluated: str, now: dateti
     ):
         if value is not None:
             where.append(condition)
-            members.parameters.append(value)
+            parameters.append(value)
     return Query(
-        f"SELECT profileId FROM everybody SEMI JOIN"
+        f"SELECT profileId FROM ({everybody.sql}) SEMI JOIN"
         f" (SELECT profileId FROM ({members.sql}) WHERE {' AND '.join(where)}) USING (profileId)",
-        members.parameters,
+        parameters,
     )
 
 
@@ -109,15 +116,24 @@ def profiles(policy: MergePolicy, profile: Tree, *, part: int, parts: int) -> Qu
     )
 
 
-IDENTIFIED = """
-    SELECT DISTINCT profileId, unnest(map_keys(identityMap)) AS namespace
-    FROM fragments SEMI JOIN everybody USING (profileId)
-"""
+def _namespaces_of(profiles: str) -> str:
+    return (
+        "SELECT profileId, unnest(map_keys(identityMap)) AS namespace"
+        f" FROM fragments SEMI JOIN {profiles} USING (profileId)"
+    )
+
+
+IDENTIFIED = f"SELECT DISTINCT * FROM ({_namespaces_of('everybody')})"
 """The namespaces that each profile has identities in."""
-NAMESPACES = """
+COUNT_IDENTIFIED = """
     SELECT namespace, count(*) FROM identified SEMI JOIN selected USING (profileId)
     GROUP BY namespace ORDER BY namespace
 """
+COUNT_NAMESPACES = f"""
+    SELECT namespace, count(DISTINCT profileId) FROM ({_namespaces_of("selected")})
+    GROUP BY namespace ORDER BY namespace
+"""
+"""Profiles by namespace: from the table, or for the one batch there is."""
 
 
 def _flat_names(leaves: Sequence[Path]) -> dict[Path, str]:
