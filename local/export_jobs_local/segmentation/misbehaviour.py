@@ -50,6 +50,7 @@ class Misbehaviour:
         if call is None:
             await self._app(scope, receive, send)
             return
+        self._state.count(call)
         fault = self._state.faults.strike(call)
         self._state.refuse_if_due()  # this call is still answered
         status = await self._answer(call, fault, scope, receive, send)

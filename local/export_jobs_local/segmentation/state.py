@@ -60,10 +60,14 @@ class ServiceState:
         if fault := self.faults.due_refusal():
             self.refuse(fault.seconds)
 
+    def count(self, call: Call) -> None:
+        """Before it is answered, so that whoever has the answer finds it counted."""
+        with self._lock:
+            self._counts[call] += 1
+
     def log(self, call: Call, path: str, status: int) -> None:
         with self._lock:
             self._calls.append(LoggedCall(call, path[:_MAX_LOGGED_PATH], status))
-            self._counts[call] += 1
 
     def calls(self) -> tuple[Counter[str], list[LoggedCall]]:
         """How many of each kind, and the last `MAX_LOGGED_CALLS` one by one."""
