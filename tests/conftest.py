@@ -9,18 +9,35 @@ from typing import Any
 import pytest
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack
-from export_jobs_local.aws.subscribers import Subscribers
+from export_jobs_local.aws.subscribers import Delivery, Subscribers
 from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from hypothesis import HealthCheck, settings
 from support.local import Bench
+from support.schemas import validate_event
 
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.register_profile("long", parent=settings.get_profile("default"), max_examples=2_000)
 settings.load_profile("default")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_event_published_is_as_its_schema_says() -> Iterator[None]:
+    """Whatever a test's subscribers receive is checked, and so is what `support.world` publishes."""
+    drain = Subscribers.drain
+
+    def checked(subscribers: Subscribers) -> list[Delivery]:
+        new = drain(subscribers)
+        for delivery in new:
+            validate_event(delivery.type, delivery.detail)
+        return new
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Subscribers, "drain", checked)
+        yield
 
 
 @pytest.fixture(scope="session")

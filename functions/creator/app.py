@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from export_jobs import wiring
-from export_jobs.core.fulfil import Fulfiller, Rules
+from export_jobs.core.fulfil import UNAVAILABLE, Fulfiller, Rules
 from export_jobs.core.requests import Message
 from export_jobs.queues import RequestQueues
 from export_jobs.settings import creator_settings
@@ -53,11 +53,7 @@ fulfiller = Fulfiller(
     time_left_s=time_left,
 )
 copy_config_to_registered_loggers(logger, include={"export_jobs"})
-processor = BatchProcessor(
-    event_type=EventType.SQS,
-    raise_on_entire_batch_failure=False,
-    logger=cast("logging.Logger", logger),
-)
+processor = BatchProcessor(event_type=EventType.SQS, logger=cast("logging.Logger", logger))
 
 
 @logger.inject_lambda_context
@@ -73,7 +69,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
 
 def fulfil(record: SQSRecord) -> None:
     message = _message_of(record)
-    ended = fulfiller.fulfil(message)
+    ended = UNAVAILABLE
+    try:
+        ended = fulfiller.fulfil(message)
+    finally:
+        metrics.add_metric("RequestsFailed", MetricUnit.Count, 1 if ended == UNAVAILABLE else 0)
     logger.info("request", messageKey=message.key, ended=ended, waits=message.waits)
     metrics.add_metric(f"Requests{ended.title().replace('_', '')}", MetricUnit.Count, 1)
     age_ms = wiring.now_ms() - message.first_received_at
@@ -94,5 +94,7 @@ def _message_of(record: SQSRecord) -> Message:
         key=attribute("requestKey") or record.message_id,
         first_received_at=number("firstReceivedAt") or int(record.attributes.sent_timestamp or 0),
         waits=number("waits"),
-        redrives=number("redrives"),
+        # Only what was rejected carries a reason. SQS's own redrive brings it back as it was.
+        redrives=number("redrives") + (attribute("reason") is not None),
+        not_before=number("notBefore"),
     )

@@ -1,17 +1,22 @@
-"""JSON Schemas of the events and of a request, made from the models: `python -m export_jobs_local.schemas`."""
+"""Schemas of the events and of a request, made from the models: `python -m export_jobs_local.schemas`.
+
+JSON Schemas for docs/schemas, and OpenAPI 3 for EventBridge's registry, which template.yaml fills.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from export_jobs.core.events import JobEventDetail, RequestEventDetail
-from export_jobs.core.records import ACCEPTED, DELAYED, REJECTED, STATE_CHANGE
+from export_jobs.core.records import ACCEPTED, DELAYED, REJECTED, SOURCE, STATE_CHANGE
 from export_jobs.core.requests import Envelope
 from pydantic import BaseModel
 
-from export_jobs_local.project import ROOT
+from export_jobs_local.project import ROOT, TEMPLATE
 
 FOLDER = ROOT / "docs" / "schemas"
 DETAILS: dict[str, type[BaseModel]] = {
@@ -44,10 +49,105 @@ def text_of(schema: dict[str, Any]) -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
+def for_registry(detail_type: str) -> dict[str, Any]:
+    """The whole event in the form in which EventBridge's registry keeps schemas that it discovers."""
+    schema = DETAILS[detail_type].model_json_schema(by_alias=True, mode="serialization")
+    name = detail_type.replace(" ", "")
+    text = {"type": "string"}
+    return {
+        "openapi": "3.0.0",
+        "info": {"version": "1.0.0", "title": name},
+        "paths": {},
+        "components": {
+            "schemas": {
+                "AWSEvent": {
+                    "type": "object",
+                    "x-amazon-events-detail-type": detail_type,
+                    "x-amazon-events-source": SOURCE,
+                    "required": ["detail", *_ENVELOPE],
+                    "properties": {
+                        "detail": {"$ref": f"#/components/schemas/{name}"},
+                        **dict.fromkeys(_ENVELOPE, text),
+                        "time": {"type": "string", "format": "date-time"},
+                        "resources": {"type": "array", "items": text},
+                    },
+                },
+                name: _openapi(schema),
+                **{key: _openapi(inner) for key, inner in schema.get("$defs", {}).items()},
+            }
+        },
+    }
+
+
+_ENVELOPE = ("detail-type", "resources", "id", "source", "time", "region", "version", "account")
+
+
+def _openapi(schema: Any) -> Any:
+    """A model's schema in the words of OpenAPI 3.0, which has no null, no `const` and no `$defs`."""
+    if isinstance(schema, list):
+        return [_openapi(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {key: value for key, value in schema.items() if key not in _LEFT_OUT}
+    if "properties" in kept:  # whose keys are names, not keywords
+        properties = {name: _openapi(value) for name, value in kept.pop("properties").items()}
+        return {**{key: _openapi(value) for key, value in kept.items()}, "properties": properties}
+    if "const" in kept:
+        kept["enum"] = [kept.pop("const")]
+    if "$ref" in kept:
+        kept["$ref"] = kept["$ref"].replace("#/$defs/", "#/components/schemas/")
+    if "anyOf" in kept:
+        (inner,) = (choice for choice in kept.pop("anyOf") if choice != {"type": "null"})
+        kept = {**_openapi(inner), **kept, "nullable": True}
+        if "enum" in kept:
+            kept["enum"] = [*kept["enum"], None]
+    return {key: _openapi(value) for key, value in kept.items()}
+
+
+_LEFT_OUT = {"title", "default", "examples", "$defs", "description"}
+"""Whoever wants to read rather than generate code has docs/schemas."""
+
+
+def folded(value: Any, indent: int = 0) -> str:
+    """JSON in lines that are no longer than they have to be, to be read in the template."""
+    text = json.dumps(value)
+    if indent + len(text) <= _WIDTH or not isinstance(value, dict | list):
+        return text
+    inner = indent + 2
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(key)}: {folded(item, inner)}" for key, item in value.items()]
+    else:
+        parts = [folded(item, inner) for item in value]
+    lines = [""]
+    for part in (f"{part}, " for part in parts):
+        whole = "\n" not in part and "\n" not in lines[-1]
+        if not (whole and inner + len(lines[-1]) + len(part) <= _WIDTH):
+            lines.append("")
+        lines[-1] += part
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    body = "".join(f"\n{' ' * inner}{line.rstrip()}" for line in lines if line).rstrip(",")
+    return f"{opening}{body}\n{' ' * indent}{closing}"
+
+
+_WIDTH = 104
+
+
+def in_template(text: str) -> str:
+    """The template's text with the registry's schemas as the models are now."""
+    for detail_type in DETAILS:
+        name = f"SchemaName: {SOURCE}@{detail_type.replace(' ', '')}"
+        before, mark, rest = re.split(rf"({re.escape(name)}\n.*\n.*Content: \|\n)", text)
+        old = re.match(r"(?: {8}.*\n)+", rest)
+        new = textwrap.indent(folded(for_registry(detail_type)), " " * 8)
+        text = f"{before}{mark}{new}\n{rest[old.end() if old else 0 :]}"
+    return text
+
+
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     for path, schema in schemas().items():
         path.write_text(text_of(schema))
+    TEMPLATE.write_text(in_template(TEMPLATE.read_text()))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from export_jobs_local.aws.server import REGION, MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Subscribers
 from export_jobs_local.aws.triggers import QueueTrigger, ScheduleTrigger
-from export_jobs_local.project import TEMPLATE
+from export_jobs_local.project import LOCAL_STACK, TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 
@@ -30,7 +30,7 @@ class SystemConfig:
     logs: Path
     service: ServiceConfig = field(default_factory=ServiceConfig)
     aws_port: int = 0
-    stack_name: str = "export-jobs"
+    stack_name: str = LOCAL_STACK
     template: Path = TEMPLATE
     parameters: Mapping[str, str] = field(default_factory=dict)
     sweep_every_s: float | None = None

@@ -32,14 +32,19 @@ from .conftest import BODY
 JOB = {"id": 1, "status": "NEW", "creationTime": 1_700_000_000_000}
 PAGE = {"records": [JOB], "page": {}, "link": {}}
 CREATE = parse_create_request(BODY)
+CREDENTIALS = Credentials("id", "planted-secret", "org", "scope")
 
 
 def client_to(
-    url: str, *, tries: int = 1, time_left_s: Callable[[], float] = lambda: math.inf
+    url: str,
+    *,
+    tries: int = 1,
+    time_left_s: Callable[[], float] = lambda: math.inf,
+    tokens: Any = None,
 ) -> SegmentationClient:
-    credentials = Credentials("id", "planted-secret", "org", "scope")
+    credentials = CREDENTIALS
     transport = Transport(time_left_s=time_left_s, tries=tries)
-    tokens = ImsTokens(
+    tokens = tokens or ImsTokens(
         token_url=f"{url}/ims/token/v3", credentials=lambda: credentials, transport=transport
     )
     return SegmentationClient(
@@ -207,12 +212,12 @@ def test_each_status_says_what_to_do(status: int, error: type[SegmentationError]
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(429, RetryLater), (503, RetryLater), (500, OutcomeUnknown), (504, OutcomeUnknown)],
+    [(429, RetryLater), (503, OutcomeUnknown), (500, OutcomeUnknown), (504, OutcomeUnknown)],
 )
 def test_a_create_call_that_was_not_surely_turned_away_may_have_had_its_effect(
     status: int, error: type[SegmentationError]
 ) -> None:
-    """Only 429 and 503 say that no job was created."""
+    """Only 429 says that no job was created: a 503 may come from a gateway, after the effect."""
     with served(answer(status), tries=3) as (client, server), pytest.raises(error):
         client.create_job("prod", CREATE, request_id="r")
     assert len(server.requests) == 1
@@ -375,6 +380,31 @@ def test_secrets_in_a_body_are_removed_from_the_error() -> None:
     assert "planted.token" not in str(caught.value)
     assert other not in str(caught.value)
     assert "bad token" in str(caught.value)
+
+
+class OpaqueTokens(ImsTokens):
+    """Gives tokens that no pattern knows, a new one whenever the last was refused."""
+
+    def __init__(self) -> None:
+        super().__init__(token_url="", credentials=lambda: CREDENTIALS, transport=Transport())
+        self.given = 0
+
+    def _fetch(self) -> tuple[str, float]:
+        self.given += 1
+        return f"opaque{self.given}" * 100, 3_600.0
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_no_part_of_any_token_is_quoted(status: int) -> None:
+    """However long it is, wherever it stands, and also if it has been replaced since."""
+    said = {"message": "x" * 250 + " opaque1" + "opaque1" * 99 + " opaque2" + "opaque2" * 99}
+    with (
+        served(answer(status, said), tokens=OpaqueTokens()) as (client, _),
+        pytest.raises(SegmentationError) as caught,
+    ):
+        client.list_jobs("prod", limit=1)
+    assert "opaque1" not in str(caught.value)
+    assert status == 400 or "opaque2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("sandbox", ["with\nnewline", "ü", "", " prod"])

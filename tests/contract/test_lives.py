@@ -36,7 +36,7 @@ class Held(CountingEngine):
                 raise ExportCancelled
         return super().run(request, batches, threading.Event())
 
-    def discard(self, request: Any, batches: Any) -> None:  # noqa: ARG002  it is the batches that count
+    def discard(self, request: Any, batches: Any) -> None:
         self.discarded += [batch.batch_id for batch in batches]
 
 

@@ -1,4 +1,4 @@
-"""Alarms and dashboard watch metrics that the code really emits: a misspelt one would never alarm."""
+"""Alarms and dashboard watch metrics that exist, of this stack's own resources, and ring when they should."""
 
 from __future__ import annotations
 
@@ -12,19 +12,34 @@ from export_jobs.core.events import Outcome
 from export_jobs.core.records import STATE_CHANGE, Event
 from export_jobs.core.sweep import SweepReport
 from export_jobs.telemetry import report_sweep
-from export_jobs_local.aws.template import read_template
-from export_jobs_local.project import TEMPLATE
-from support.broad_run import BroadRun, broad_run, emitted_metrics
+from support.broad_run import BroadRun, Emitted, broad_run, emitted_metrics
+from support.cloudformation import NEEDED, STACK, Rendered, render
 
 pytestmark = pytest.mark.xdist_group("broad-run")
 
-OURS = "ExportJobs/${AWS::StackName}"
+OURS = f"ExportJobs/{STACK}"
 AWS_S = {
-    "AWS/Lambda": {"Errors", "Throttles", "Duration"},
-    "AWS/SQS": {"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"},
+    ("AWS/Lambda", "FunctionName"): {"Errors", "Throttles", "Duration"},
+    ("AWS/SQS", "QueueName"): {
+        "ApproximateNumberOfMessagesVisible",
+        "ApproximateAgeOfOldestMessage",
+    },
 }
-Watched = tuple[str, str, frozenset[str]]
-"""Namespace, metric and names of the dimensions."""
+"""Metrics by namespace and by the dimension that they have."""
+OF_RESOURCES = {
+    "MonitorErrorsAlarm": "MonitorFunction",
+    "MonitorThrottledAlarm": "MonitorFunction",
+    "CreatorErrorsAlarm": "CreatorFunction",
+    "CreatorThrottledAlarm": "CreatorFunction",
+    "DeadLettersAlarm": "RequestDeadLetterQueue.QueueName",
+    "QueueOldAlarm": "RequestQueue.QueueName",
+}
+"""Which alarm watches a metric of AWS's own, and of what."""
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+SUMMED = {"Errors", "Throttles", "RequestsFailed", "SweepSucceeded", "UnreadableJobs"}
+Watched = tuple[str, str, dict[str, str]]
+"""Namespace, metric and dimensions, or just their names where an alarm watches all values."""
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +48,19 @@ def run() -> BroadRun:
 
 
 @pytest.fixture(scope="module")
-def resources() -> dict[str, Any]:
-    found: dict[str, Any] = read_template(TEMPLATE)["Resources"]
-    return found
+def stack() -> Rendered:
+    return render(NEEDED)
+
+
+@pytest.fixture(scope="module")
+def alarms(stack: Rendered) -> dict[str, dict[str, Any]]:
+    return stack.of("AWS::CloudWatch::Alarm")
 
 
 @pytest.fixture
 def emitted(
     run: BroadRun, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> frozenset[tuple[str, frozenset[str]]]:
+) -> Emitted:
     """What both functions emitted in a broad run, and what a sweep with every outcome emits."""
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "test")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "monitor")
@@ -59,30 +78,43 @@ def emitted(
 
 
 def test_alarms_watch_what_is_emitted(
-    resources: dict[str, Any], emitted: frozenset[tuple[str, frozenset[str]]]
+    stack: Rendered,
+    alarms: dict[str, dict[str, Any]],
+    emitted: Emitted,
 ) -> None:
-    """Each metric of an alarm is emitted by our code with just these dimensions, or is AWS's own."""
-    alarms = {name: r for name, r in resources.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+    """Each metric is one that we emit, with just these dimensions, or AWS's own of a resource of ours."""
     for name, alarm in alarms.items():
-        watched = list(of_alarm(alarm["Properties"]))
+        watched = list(of_alarm(alarm))
         assert watched
-        assert missing(watched, emitted) == [], name
+        assert missing(watched, emitted, stack) == [], name
 
 
-def test_the_dashboard_shows_what_is_emitted(
-    resources: dict[str, Any], emitted: frozenset[tuple[str, frozenset[str]]]
-) -> None:
-    """Each metric of the dashboard is emitted by our code with just these dimensions, or is AWS's own."""
-    body = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
+def test_the_dashboard_shows_what_is_emitted(stack: Rendered, emitted: Emitted) -> None:
+    """Each metric is one that we emit, with just these dimensions, or AWS's own of a resource of ours."""
+    body = json.loads(stack.resources["Dashboard"]["Properties"]["DashboardBody"])
     for widget in body["widgets"]:
         watched = list(of_widget(widget["properties"]["metrics"]))
         assert watched
-        assert missing(watched, emitted) == [], widget["properties"]["title"]
+        assert missing(watched, emitted, stack) == [], widget["properties"]["title"]
 
 
-def test_every_outcome_of_a_job_is_on_the_dashboard(resources: dict[str, Any]) -> None:
+def test_alarms_of_aws_s_metrics_watch_the_right_resource(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    """An alarm on the wrong queue would be as good as none."""
+    of_resources = {
+        name: value
+        for name, alarm in alarms.items()
+        for namespace, _, dimensions in of_alarm(alarm)
+        if namespace != OURS
+        for value in dimensions.values()
+    }
+    assert of_resources == OF_RESOURCES
+
+
+def test_every_outcome_of_a_job_is_on_the_dashboard(stack: Rendered) -> None:
     """A new outcome must not go unseen."""
-    text = resources["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    text = stack.resources["Dashboard"]["Properties"]["DashboardBody"]
     for outcome in get_args(Outcome):
         if outcome != "IN_PROGRESS":
             assert f'MetricName=\\"Jobs{outcome.title().replace("_", "")}\\"' in text
@@ -93,16 +125,106 @@ def test_metrics_are_in_the_stack_s_own_namespace(run: BroadRun) -> None:
     assert run.namespaces == {run.outputs["MetricsNamespace"]} == {"ExportJobs/export-jobs"}
 
 
-def missing(
-    watched: list[Watched], emitted: frozenset[tuple[str, frozenset[str]]]
-) -> list[Watched]:
+NO_DATA = None
+RINGS: dict[str, list[list[float | None]]] = {
+    "SweepsStoppedAlarm": [[0] * 15, [NO_DATA] * 15],
+    "SandboxBlindAlarm": [[15 * MINUTE + 1]],
+    "OwedEventsAlarm": [[10 * MINUTE + 1]],
+    "UnreadableJobsAlarm": [[1, 1, 1]],
+    "MonitorErrorsAlarm": [[1, 1, 1]],
+    "CreatorErrorsAlarm": [[1, 1, 1]],
+    "RequestsFailingAlarm": [[1, 1, 0], [1, NO_DATA, 1]],
+    "DeadLettersAlarm": [[1]],
+    "RequestOldAlarm": [[6 * HOUR + 1, NO_DATA, NO_DATA, NO_DATA], [NO_DATA] * 3 + [7 * HOUR]],
+    "QueueOldAlarm": [[3601]],
+    "MonitorThrottledAlarm": [[1, 1, 1]],
+    "CreatorThrottledAlarm": [[1, 1, 1]],
+}
+"""Values of the last periods, the newest last, at which an alarm has to ring."""
+QUIET: dict[str, list[list[float | None]]] = {
+    "SweepsStoppedAlarm": [[0] * 14 + [1], [1] + [NO_DATA] * 14],
+    "SandboxBlindAlarm": [[15 * MINUTE], [NO_DATA]],
+    "OwedEventsAlarm": [[10 * MINUTE], [NO_DATA]],
+    "UnreadableJobsAlarm": [[1, 1, 0], [NO_DATA] * 3],
+    "MonitorErrorsAlarm": [[1, 0, 1], [NO_DATA] * 3],
+    "CreatorErrorsAlarm": [[1, 0, 1], [NO_DATA] * 3],
+    "RequestsFailingAlarm": [[1, 0, 0], [NO_DATA] * 3],
+    "DeadLettersAlarm": [[0], [NO_DATA]],
+    "RequestOldAlarm": [[6 * HOUR] * 4, [NO_DATA] * 4],
+    "QueueOldAlarm": [[3600], [NO_DATA]],
+    "MonitorThrottledAlarm": [[1, 0, 1], [1, 1, NO_DATA]],
+    "CreatorThrottledAlarm": [[1, 0, 1], [1, 1, NO_DATA]],
+}
+
+
+def test_every_alarm_rings_when_it_should_and_only_then(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    """By its own threshold, number of periods and treatment of missing data, with the default parameters."""
+    assert RINGS.keys() == QUIET.keys() == alarms.keys()
+    for name, alarm in alarms.items():
+        assert [rings(alarm, values) for values in RINGS[name]] == [True] * len(RINGS[name]), name
+        assert [rings(alarm, values) for values in QUIET[name]] == [False] * len(QUIET[name]), name
+
+
+def test_alarms_are_ones_that_cloudwatch_takes(alarms: dict[str, dict[str, Any]]) -> None:
+    """Counts are summed and ages are not; a period is 1 or 5 minutes, and all of them at most three hours.
+
+    The last is the limit of a query of Metrics Insights in an alarm
+    (docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html).
+    """
+    for name, alarm in alarms.items():
+        period, statistic = watched_by(alarm)
+        assert period in {60, 300}, name
+        assert period * int(alarm["EvaluationPeriods"]) <= 3 * 3600, name
+        metrics = {metric for _, metric, _ in of_alarm(alarm)}
+        assert statistic == ("Sum" if metrics <= SUMMED else "Maximum"), name
+        assert alarm["AlarmActions"] == alarm["OKActions"] == ["AlertTopic"], name
+
+
+def rings(alarm: dict[str, Any], values: list[float | None]) -> bool:
+    """What CloudWatch makes of these values, the newest last, if each period has one or is missing."""
+    periods = int(alarm["EvaluationPeriods"])
+    assert len(values) == periods
+    if any(metric.get("Expression") == "waited / 60000" for metric in alarm.get("Metrics", [])):
+        values = [value if value is None else value / 60_000 for value in values]
+    threshold = float(alarm["Threshold"])
+    compare = {
+        "GreaterThanThreshold": threshold.__lt__,
+        "GreaterThanOrEqualToThreshold": threshold.__le__,
+        "LessThanThreshold": threshold.__gt__,
+    }[alarm["ComparisonOperator"]]
+    breaching_if_missing = alarm["TreatMissingData"] == "breaching"
+    breaching = [breaching_if_missing if v is None else compare(v) for v in values]
+    return sum(breaching) >= int(alarm.get("DatapointsToAlarm", periods))
+
+
+def watched_by(alarm: dict[str, Any]) -> tuple[int, str]:
+    """Period in seconds, and statistic."""
+    if "MetricName" in alarm:
+        return alarm["Period"], alarm["Statistic"]
+    (query,) = (
+        metric.get("MetricStat", metric)
+        for metric in alarm["Metrics"]
+        if "MetricStat" in metric or "SELECT" in metric["Expression"]
+    )
+    words = {"SUM": "Sum", "MAX": "Maximum"}
+    return query["Period"], query.get("Stat") or words[query["Expression"].split("(")[0][7:]]
+
+
+def missing(watched: list[Watched], emitted: Emitted, stack: Rendered) -> list[Watched]:
+    functions = set(stack.of("AWS::Lambda::Function"))
+    queues = {f"{name}.QueueName" for name in stack.of("AWS::SQS::Queue")}
     return [
         (namespace, metric, dimensions)
         for namespace, metric, dimensions in watched
         if not (
-            (metric, dimensions) in emitted
+            (metric, frozenset(dimensions.items() if all(dimensions.values()) else dimensions))
+            in emitted
             if namespace == OURS
-            else metric in AWS_S.get(namespace, ())
+            else len(dimensions) == 1
+            and metric in AWS_S.get((namespace, *dimensions), ())
+            and set(dimensions.values()) <= functions | queues
         )
     ]
 
@@ -111,13 +233,13 @@ def of_alarm(properties: dict[str, Any]) -> Iterator[Watched]:
     for query in [properties, *properties.get("Metrics", [])]:
         metric = query.get("MetricStat", {}).get("Metric", query)
         if "MetricName" in metric:
-            names = frozenset(dimension["Name"] for dimension in metric["Dimensions"])
-            yield _plain(metric["Namespace"]), metric["MetricName"], names
-        expression = _plain(query.get("Expression", ""))
+            dimensions = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
+            yield metric["Namespace"], metric["MetricName"], dimensions
+        expression = query.get("Expression", "")
         if "SELECT" in expression:
             found = re.fullmatch(r'SELECT \w+\((\w+)\) FROM SCHEMA\("(.+)", (.+)\)', expression)
             assert found, expression
-            yield found[2], found[1], frozenset(found[3].split(", "))
+            yield found[2], found[1], dict.fromkeys(found[3].split(", "), "")
 
 
 def of_widget(metrics: list[list[Any]]) -> Iterator[Watched]:
@@ -128,11 +250,7 @@ def of_widget(metrics: list[list[Any]]) -> Iterator[Watched]:
                 metric[0]["expression"],
             )
             assert found, metric
-            yield found[1], found[3], frozenset(found[2].split(","))
+            yield found[1], found[3], dict.fromkeys(found[2].split(","), "")
         else:
-            names = [part for part in metric[2:] if isinstance(part, str)][::2]
-            yield metric[0], metric[1], frozenset(names)
-
-
-def _plain(value: Any) -> str:
-    return str(value.get("Fn::Sub", value)) if isinstance(value, dict) else str(value)
+            names = [part for part in metric[2:] if isinstance(part, str)]
+            yield metric[0], metric[1], dict(zip(names[::2], names[1::2], strict=True))

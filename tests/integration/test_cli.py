@@ -3,107 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
-import pytest
 import requests
+from support.command_line import EXPORT_JOBS, PLAIN, Local, envelope, until
 from support.files import ROOT
 
-EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
 REQUESTS = ROOT / "events" / "requests"
-PLAIN = {**os.environ, "COLUMNS": "80", "AWS_EC2_METADATA_DISABLED": "true"}
-
-
-@dataclass(frozen=True)
-class Local:
-    """A running `export-jobs local`, and the folder it was started in."""
-
-    folder: Path
-    said: dict[str, Any]
-    process: subprocess.Popen[str]
-
-    def run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [EXPORT_JOBS, *command],
-            cwd=self.folder,
-            env=PLAIN,
-            capture_output=True,
-            text=True,
-            input=stdin,
-            timeout=60,
-        )
-
-    def json(self, *command: str, code: int = 0) -> Any:
-        done = self.run(*command, "--json")
-        assert done.returncode == code, done.stdout + done.stderr
-        return json.loads(done.stdout)
-
-    def client(self, service: Any) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self.said["awsEndpointUrl"],
-            region_name=self.said["region"],
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-        )
-
-    def control(self, path: str) -> str:
-        root = self.said["apiUrl"].removesuffix("/data/core/ups")
-        return f"{root}/_control/{path}"
-
-    def send(self, body: str) -> None:
-        url = self.said["outputs"]["RequestQueueUrl"]
-        self.client("sqs").send_message(QueueUrl=url, MessageBody=body)
-
-    def dead(self, key: str) -> dict[str, Any] | None:
-        found = self.json("dlq", "list")
-        return next((letter for letter in found if letter["requestKey"] == key), None)
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    """The whole system, as a user starts it in a terminal of its own."""
-    folder = tmp_path_factory.mktemp("local")
-    with subprocess.Popen(
-        [EXPORT_JOBS, "local", "--json", "--sweep-every", "0.5", "--data", "data"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield Local(folder, json.loads(process.stdout.readline()), process)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(timeout=20)
-            finally:
-                process.kill()
-
-
-def until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.2)
-    pytest.fail("it did not come about in time")
-
-
-def envelope(key: str, **job: Any) -> str:
-    body = {"destination": {"datasetId": "5b7c86968f7b6501e21ba9df"}, **job}
-    body.setdefault("schema", {"name": "_xdm.context.profile"})
-    return json.dumps({"requestKey": key, "correlationId": f"for-{key}", "job": body})
 
 
 def test_a_request_is_followed_to_its_job_s_end(local: Local) -> None:
@@ -183,6 +92,9 @@ def test_jobs_are_listed_newest_first_and_filtered(local: Local) -> None:
     (newest,) = local.json("jobs", "--limit", "1")
     assert newest["jobId"] == every[0]["jobId"]
     assert local.json("jobs", "--dataset", "none-such") == []
+    mistyped = local.run("jobs", "--status", "FAILD")
+    assert mistyped.returncode == 2
+    assert "did you mean FAILED?" in mistyped.stderr
     done = local.run("jobs", "--sandbox", "nowhere")
     assert done.returncode == 2
     assert "watched: prod, dev" in done.stderr
@@ -221,7 +133,7 @@ def test_a_rejected_request_is_listed_mended_and_redriven_to_success(local: Loca
     mended = local.folder / "mended.json"
     mended.write_text(body.replace("filtre", "filter"))
     command = ["dlq", "redrive", "--key", "typo", "--body", str(mended), "--wait"]
-    ending = local.json(*command)
+    ending = local.json(*command)["ending"]
     assert (ending["requestKey"], ending["status"]) == ("typo", "SUCCEEDED")
     assert local.json("job", ending["jobId"])["correlationId"] == "for-typo"
     assert local.dead("typo") is None
@@ -236,7 +148,7 @@ def test_what_the_service_refused_can_be_mended_and_redriven(local: Local) -> No
     mended = local.folder / "mended.json"
     mended.write_text(envelope("refused", fields="identities.id"))
     command = ["dlq", "redrive", "--key", "refused", "--body", str(mended), "--wait"]
-    assert local.json(*command)["status"] == "SUCCEEDED"
+    assert local.json(*command)["ending"]["status"] == "SUCCEEDED"
 
 
 def refused(local: Local) -> Path:
@@ -307,7 +219,7 @@ def test_ctrl_c_ends_following_cleanly(local: Local) -> None:
 
 
 def test_ctrl_c_ends_waiting_without_a_traceback(local: Local) -> None:
-    """The request goes on; only the waiting ends."""
+    """The request goes on; only the waiting ends, and how to find the request again is said."""
     with subprocess.Popen(
         [EXPORT_JOBS, "request", "cancel", "--request", "never-comes", "--wait"],
         cwd=local.folder,
@@ -324,6 +236,7 @@ def test_ctrl_c_ends_waiting_without_a_traceback(local: Local) -> None:
             process.kill()
     assert process.returncode == 130
     assert "Traceback" not in said
+    assert "export-jobs request show " in said
 
 
 def states(local: Local, *, code: int) -> dict[str, dict[str, Any]]:
@@ -377,22 +290,55 @@ def test_a_stack_is_found_by_its_name_with_the_shell_s_own_aws_settings(
         **PLAIN,
         "AWS_ENDPOINT_URL": local.said["awsEndpointUrl"],
         "AWS_REGION": local.said["region"],
-        "AWS_DEFAULT_REGION": local.said["region"],
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
     }
 
-    def jobs_of(stack: str) -> subprocess.CompletedProcess[str]:
-        command = [EXPORT_JOBS, "jobs", "--stack", stack, "--json"]
+    def jobs_of(stack: str, *, by_variable: bool = False) -> subprocess.CompletedProcess[str]:
+        command = [EXPORT_JOBS, "jobs", "--json"]
+        named = {"EXPORT_JOBS_STACK": stack} if by_variable else {}
         return subprocess.run(
-            command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=60
+            command if by_variable else [*command, "--stack", stack],
+            cwd=tmp_path,
+            env={**settings, **named},
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
 
-    assert isinstance(json.loads(jobs_of("export-jobs").stdout), list)
-    wrong = jobs_of("none-such")
-    assert wrong.returncode == 2
-    assert "there is no stack 'none-such' in region us-east-1" in wrong.stderr
-    assert wrong.stderr.count("\n") == 1
+    assert isinstance(json.loads(jobs_of("export-jobs-local").stdout), list)
+    for by_variable in (False, True):
+        wrong = jobs_of("none-such", by_variable=by_variable)
+        assert wrong.returncode == 2
+        assert "there is no stack 'none-such' in region us-east-1" in wrong.stderr
+        assert wrong.stderr.count("\n") == 1
+
+
+def test_the_local_stack_is_found_by_its_name_too(local: Local) -> None:
+    """A command with `--stack` from an e-mail works against the local system as it stands."""
+    done = local.run("jobs", "--stack", "export-jobs-local", "--json")
+    assert done.returncode == 0, done.stderr
+    ids = [job["jobId"] for job in json.loads(done.stdout)]
+    assert ids == [job["jobId"] for job in local.json("jobs")]
+
+
+def test_without_a_region_both_ways_to_set_one_are_said(tmp_path: Path) -> None:
+    """And no traceback; the local system's file is not asked for a deployed stack."""
+    nowhere = {name: value for name, value in PLAIN.items() if not name.startswith("AWS_")} | {
+        "HOME": str(tmp_path),
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+    }
+    done = subprocess.run(
+        [EXPORT_JOBS, "jobs", "--stack", "deployed"],
+        cwd=tmp_path,
+        env=nowhere,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: no AWS region; set AWS_REGION, or a region for the profile\n"
 
 
 def test_without_a_system_the_error_says_how_to_get_one(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_the_service_is_tuned_by_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (lambda place: place.write_text(""), "can't be used as a directory"),
+        (lambda place: place.write_text(""), "can't be written"),
         (lambda place: touch(place / "data" / "mine.csv"), "no datasets.json"),
         (lambda place: touch(place / "jobs.sqlite3", "no database" * 100), "can't be used"),
     ],

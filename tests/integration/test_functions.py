@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from export_jobs.core.records import ACCEPTED, REJECTED, STATE_CHANGE
 from export_jobs_local.aws.subscribers import Delivery
+from export_jobs_local.aws.triggers import sqs_record
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 from support.files import event
@@ -88,6 +89,25 @@ def test_a_bad_message_fails_no_other_of_its_batch(system: LocalSystem) -> None:
     answer = system.pool("creator").invoke(event("creator-mixed")).answer
     assert answer == {"batchItemFailures": []}
     assert len(system.service.control.jobs("prod")) == before + 1
+
+
+def test_a_rejected_request_that_sqs_itself_redrives_is_tried_again(system: LocalSystem) -> None:
+    """The console's button moves a dead letter back as it is; it must not be dropped in silence."""
+    told(system)
+    sqs, outputs = system.aws.client("sqs"), system.stack.outputs
+    letters = sqs.receive_message(
+        QueueUrl=outputs["DeadLetterQueueUrl"],
+        MaxNumberOfMessages=10,
+        VisibilityTimeout=0,
+        AttributeNames=["All"],
+        MessageAttributeNames=["All"],
+    )["Messages"]
+    records = [sqs_record(letter, "arn:aws:sqs:us-east-1:123456789012:q") for letter in letters]
+    assert records
+    answer = system.pool("creator").invoke({"Records": records}).answer
+    assert answer == {"batchItemFailures": []}
+    again = [d for d in told(system) if d.sink == "bus"]
+    assert [d.type for d in again] == [REJECTED] * len(records)
 
 
 def test_a_request_can_be_cancelled_by_its_key(system: LocalSystem) -> None:

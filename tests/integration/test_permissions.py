@@ -1,4 +1,4 @@
-"""Least privilege: each function may make just the AWS calls that it makes, on just its resources."""
+"""Least privilege: each function may make just its AWS calls, on just its resources, in just its way."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from export_jobs_local.aws.server import REGION
-from support.broad_run import FUNCTIONS, BroadRun, broad_run
+from support.broad_run import FUNCTIONS, SECRET_KEY, BroadRun, broad_run
 
 pytestmark = pytest.mark.xdist_group("broad-run")
 
 ACCOUNT = "123456789012"
-Grant = tuple[str, str]
-"""An IAM action and the resource it is for."""
+Grant = tuple[str, str, str]
+"""An IAM action, the resource it is for, and the service through which it may be used; "" is any way."""
 
 LAMBDA_S_OWN = {
     "TakeRequests": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
@@ -61,12 +61,36 @@ def test_no_action_is_a_pattern(run: BroadRun, function: str) -> None:
         assert not any("*" in action for action in listed(statement["Action"]))
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_keys_are_used_through_their_service_only(run: BroadRun, function: str) -> None:
+    """No data key for the function itself: neither of the topic's key nor of the secret's."""
+    granted = {grant for grant in granted_by(run.policies[function]) if grant[0].startswith("kms:")}
+    assert {(resource, via) for _, resource, via in granted} == {
+        (run.topic_key, via("sns")),
+        (SECRET_KEY, via("secretsmanager")),
+    }
+
+
 def granted_by(statements: list[dict[str, Any]]) -> Iterator[Grant]:
     for statement in statements:
         if statement["Sid"] not in LAMBDA_S_OWN:
             for action in listed(statement["Action"]):
                 for resource in listed(statement["Resource"]):
-                    yield action, resource
+                    yield action, resource, condition_of(statement)
+
+
+def condition_of(statement: Mapping[str, Any]) -> str:
+    """Any other condition than a service would be one that the test does not know how to meet."""
+    condition = statement.get("Condition")
+    if condition is None:
+        return ""
+    assert condition.keys() == {"StringEquals"}
+    assert condition["StringEquals"].keys() == {"kms:ViaService"}
+    return str(condition["StringEquals"]["kms:ViaService"])
+
+
+def via(service: str) -> str:
+    return f"{service}.{REGION}.amazonaws.com"
 
 
 def needed_for(call: Mapping[str, Any], run: BroadRun) -> Iterator[Grant]:
@@ -74,7 +98,7 @@ def needed_for(call: Mapping[str, Any], run: BroadRun) -> Iterator[Grant]:
 
     Sources: the service authorization reference; a transaction needs what its parts would need
     (docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html), a batch of
-    messages `sns:Publish`, and an encrypted topic its key.
+    messages `sns:Publish`, and an encrypted topic or secret its key, used by that service.
     """
     service, operation, parameters = call["service"], call["operation"], call["parameters"]
     match service, operation:
@@ -82,24 +106,25 @@ def needed_for(call: Mapping[str, Any], run: BroadRun) -> Iterator[Grant]:
             for write in parameters["TransactItems"]:
                 ((kind, body),) = write.items()
                 action = "ConditionCheckItem" if kind == "ConditionCheck" else f"{kind}Item"
-                yield f"dynamodb:{action}", _table(body["TableName"])
+                yield f"dynamodb:{action}", _table(body["TableName"]), ""
         case "dynamodb", _:
             table = _table(parameters["TableName"])
             index = parameters.get("IndexName")
-            yield f"dynamodb:{operation}", f"{table}/index/{index}" if index else table
+            yield f"dynamodb:{operation}", f"{table}/index/{index}" if index else table, ""
         case "events", "PutEvents":
             for entry in parameters["Entries"]:
                 bus = entry["EventBusName"]
-                yield "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{bus}"
+                yield "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{bus}", ""
         case "sns", "Publish" | "PublishBatch":
-            yield "sns:Publish", parameters["TopicArn"]
-            yield "kms:GenerateDataKey", run.topic_key
-            yield "kms:Decrypt", run.topic_key
+            yield "sns:Publish", parameters["TopicArn"], ""
+            yield "kms:GenerateDataKey", run.topic_key, via("sns")
+            yield "kms:Decrypt", run.topic_key, via("sns")
         case "sqs", "SendMessage" | "SendMessageBatch":
             name = parameters["QueueUrl"].rsplit("/", 1)[-1]
-            yield "sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+            yield "sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}", ""
         case "secretsmanager", "GetSecretValue":
-            yield "secretsmanager:GetSecretValue", parameters["SecretId"]
+            yield "secretsmanager:GetSecretValue", parameters["SecretId"], ""
+            yield "kms:Decrypt", SECRET_KEY, via("secretsmanager")
         case _:
             pytest.fail(f"the test does not know what {service}:{operation} needs")
 

@@ -1,67 +1,39 @@
-"""The recipes of docs/recipes.md, tried on the local stack as they stand there."""
+"""The recipes of docs/recipes.md, and the commands of the pages, tried as they stand there."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
+import time
+from collections.abc import Iterator
 from typing import Any
 
+import botocore.session
 import pytest
-from export_jobs.contract import Job
-from export_jobs.core import events
-from export_jobs.core.decide import Policy, miss, observe
-from export_jobs.core.events import Past
-from export_jobs.core.records import Event, JobRecord
+from botocore import xform_name
+from export_jobs.core.records import ACCEPTED, REJECTED
 from export_jobs.core.requests import Message, read_message
+from export_jobs_local.aws.server import REGION
 from support.files import ROOT
 from support.local import Bench
+from support.one_of_each import DATASET, one_of_each
 
 PAGE = (ROOT / "docs" / "recipes.md").read_text()
-DATASET = "5bb4c46757920712f924a3eb"
-NOW = 1_700_000_000_000
+ACCOUNT = "123456789012"
+NIGHT = "2027-01-31T02:00:00Z"
+FAILURES = "rule: matches FAILED, SUCCEEDED_EMPTY, SUCCEEDED_WITH_ERRORS, VANISHED"
 
 
-def recipe(mark: str) -> Any:
-    """The JSON after a mark in the page."""
+def recipe(mark: str, **filled: str) -> Any:
+    """The JSON after a mark in the page, with the words in capitals filled in."""
     found = re.search(rf"<!-- {re.escape(mark)} -->\n```json\n(.*?)```", PAGE, re.DOTALL)
     assert found, mark
-    return json.loads(found[1])
-
-
-def ended(number: int, dataset: str = DATASET, sandbox: str = "prod", **fields: Any) -> Event:
-    job = Job.model_validate(
-        {"id": number, "creationTime": 1, "destination": {"datasetId": dataset}, **fields}
-    )
-    record = observe(None, job, sandbox=sandbox, policy=Policy(), now=NOW)
-    assert record
-    return record.owed[0].event
-
-
-def one_of_each() -> dict[str, Event]:
-    """Events by a name that says what they are."""
-    running = Job.model_validate({"id": 20, "status": "PROCESSING", "creationTime": 1})
-    record = JobRecord("prod", "20", 1, status="PROCESSING", sequence=1)
-    gone = miss(miss(record, policy=Policy(), now=NOW), policy=Policy(), now=NOW)
-    return {
-        "success": ended(1, status="SUCCEEDED", metrics={"totalExportedProfileCounter": 5}),
-        "success elsewhere": ended(2, dataset="other", status="SUCCEEDED"),
-        "success in dev": ended(3, sandbox="dev", status="SUCCEEDED"),
-        "empty": ended(4, status="SUCCEEDED", metrics={"totalExportedProfileCounter": 0}),
-        "with errors": ended(5, status="SUCCEEDED", errors=[{"code": "1"}]),
-        "failed": ended(6, status="FAILED"),
-        "failed in dev": ended(7, sandbox="dev", dataset="other", status="FAILED"),
-        "running": ended(8, status="PROCESSING"),
-        "vanished": gone.owed[-1].event,
-        "late": events.delayed(record, running, limit_ms=1, past=Past(), now=NOW),
-        "rejected": events.request_event(
-            "Export Request Rejected",
-            outcome="INVALID",
-            request_key="k",
-            occasion=0,
-            action=None,
-            now=NOW,
-        ),
-    }
+    text = found[1]
+    for word, value in filled.items():
+        assert re.search(rf"\b{word}\b", text), word
+        text = re.sub(rf"\b{word}\b", value, text)
+    return json.loads(text)
 
 
 def drained(bench: Bench, url: str) -> list[dict[str, Any]]:
@@ -74,41 +46,71 @@ def drained(bench: Bench, url: str) -> list[dict[str, Any]]:
     return found
 
 
-def queue(bench: Bench) -> tuple[str, str]:
+def queue(bench: Bench, name: str = "recipe") -> tuple[str, str]:
+    """URL and ARN."""
     sqs = bench.clients["sqs"]
-    url = sqs.create_queue(QueueName=f"{bench.stack.name}-recipe")["QueueUrl"]
+    url = sqs.create_queue(QueueName=f"{bench.stack.name}-{name}")["QueueUrl"]
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     return url, attributes["Attributes"]["QueueArn"]
 
 
+class Rule:
+    """A rule on the stack's bus."""
+
+    def __init__(self, bench: Bench, pattern: Any) -> None:
+        self._events = bench.clients["events"]
+        self._where = {"EventBusName": bench.stack.outputs["EventBusName"], "Rule": "recipe"}
+        bus = self._where["EventBusName"]
+        self.arn = self._events.put_rule(
+            Name="recipe", EventBusName=bus, EventPattern=json.dumps(pattern)
+        )["RuleArn"]
+
+    def targets(self, targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Puts them and reads them back."""
+        assert self._events.put_targets(**self._where, Targets=targets)["FailedEntryCount"] == 0
+        found: list[dict[str, Any]] = self._events.list_targets_by_rule(**self._where)["Targets"]
+        return found
+
+    def delete(self) -> None:
+        """A bus with rules can't be deleted."""
+        ids = [t["Id"] for t in self._events.list_targets_by_rule(**self._where)["Targets"]]
+        if ids:
+            self._events.remove_targets(**self._where, Ids=ids)
+        self._events.delete_rule(Name="recipe", EventBusName=self._where["EventBusName"])
+
+
+@pytest.fixture
+def rule(bench: Bench, request: pytest.FixtureRequest) -> Iterator[Rule]:
+    """With the pattern of a mark of the page: failures, if the test does not say."""
+    made = Rule(bench, recipe(getattr(request, "param", FAILURES)))
+    yield made
+    made.delete()
+
+
+def publish_one_of_each(bench: Bench, sink: str) -> dict[str, str]:
+    """Publishes them; returns their names by their ids."""
+    sent = one_of_each()
+    assert len(bench.announcer.publish(list(sent.values()), sink)) == len(sent)
+    return {event.id: name for name, event in sent.items()}
+
+
 @pytest.mark.parametrize(
-    ("mark", "matched"),
+    ("rule", "matched"),
     [
         (f"rule: matches SUCCEEDED into {DATASET}", {"success", "success in dev"}),
-        (
-            "rule: matches FAILED, SUCCEEDED_EMPTY, SUCCEEDED_WITH_ERRORS, VANISHED",
-            {"empty", "with errors", "failed", "failed in dev", "vanished"},
-        ),
+        (FAILURES, {"empty", "with errors", "failed", "failed in dev", "vanished"}),
         ("rule: matches delays", {"late"}),
     ],
+    indirect=["rule"],
 )
 def test_a_rule_matches_what_it_says_and_no_more(
-    bench: Bench, mark: str, matched: set[str]
+    bench: Bench, rule: Rule, matched: set[str]
 ) -> None:
     """Put on the stack's bus, with a queue as its target."""
     url, arn = queue(bench)
-    bus = bench.stack.outputs["EventBusName"]
-    rules = bench.clients["events"]
-    rules.put_rule(Name="recipe", EventBusName=bus, EventPattern=json.dumps(recipe(mark)))
-    rules.put_targets(Rule="recipe", EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
-    sent = one_of_each()
-    try:
-        assert len(bench.announcer.publish(list(sent.values()), "bus")) == len(sent)
-    finally:  # a bus with rules can't be deleted
-        rules.remove_targets(Rule="recipe", EventBusName=bus, Ids=["queue"])
-        rules.delete_rule(Name="recipe", EventBusName=bus)
-    ids = {event.id: name for name, event in sent.items()}
-    assert {ids[body["detail"]["eventId"]] for body in drained(bench, url)} == matched
+    rule.targets([{"Id": "queue", "Arn": arn}])
+    names = publish_one_of_each(bench, "bus")
+    assert {names[body["detail"]["eventId"]] for body in drained(bench, url)} == matched
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,15 @@ def test_a_rule_matches_what_it_says_and_no_more(
 def test_a_filter_policy_lets_through_what_it_says(
     bench: Bench, mark: str, matched: set[str]
 ) -> None:
-    """Given to a subscription of the stack's topic."""
+    """Given to a subscription of the stack's topic; an alarm, which has no attributes, is left out."""
+    url = subscribed(bench, mark)
+    names = publish_one_of_each(bench, "topic")
+    raise_alarm(bench)
+    told = {names[json.loads(body["Message"])["detail"]["eventId"]] for body in drained(bench, url)}
+    assert told == matched
+
+
+def subscribed(bench: Bench, mark: str) -> str:
     url, arn = queue(bench)
     bench.clients["sns"].subscribe(
         TopicArn=bench.stack.outputs["AlertTopicArn"],
@@ -132,36 +142,234 @@ def test_a_filter_policy_lets_through_what_it_says(
         Endpoint=arn,
         Attributes={"FilterPolicy": json.dumps(recipe(mark))},
     )
-    sent = one_of_each()
-    bench.announcer.publish(list(sent.values()), "topic")
-    ids = {event.id: name for name, event in sent.items()}
-    told = {ids[json.loads(body["Message"])["detail"]["eventId"]] for body in drained(bench, url)}
-    assert told == matched
+    return url
 
 
-def test_the_nightly_schedule_sends_a_request_that_is_taken() -> None:
-    """Each night's key is its own, and the same for a repeat."""
-    schedule = recipe("schedule")
-    assert re.fullmatch(r"cron\(.+\)", schedule["ScheduleExpression"])
-    night = "2027-01-31T02:00:00Z"
-    text = schedule["Target"]["Input"].replace("<aws.scheduler.scheduled-time>", night)
-    request = read_message(Message(text, "m", 0), sandboxes=["prod"])
-    assert request.key == f"nightly-{night}"
+def raise_alarm(bench: Bench) -> None:
+    """As CloudWatch does: JSON, and no attributes."""
+    topic = bench.stack.outputs["AlertTopicArn"]
+    bench.clients["sns"].publish(TopicArn=topic, Message=json.dumps({"AlarmName": "some"}))
+
+
+def test_the_workflow_is_a_target_and_runs_once_for_each_event(
+    bench: Bench, rule: Rule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state machine works for the first of two equal events, and for another; not for the repeat.
+
+    Moto's rules start no executions, so the test starts them with the event, as EventBridge would.
+    """
+    from moto.core.config import default_user_config  # noqa: PLC0415  costs a second
+
+    monkeypatch.setitem(default_user_config, "stepfunctions", {"execute_state_machine": True})
+    monkeypatch.setenv("MOTO_PORT", bench.aws.url.rsplit(":", 1)[-1])
+    machines, dynamodb = bench.aws.client("stepfunctions"), bench.clients["dynamodb"]
+    definition = recipe("state machine")
+    table = definition["States"]["Once"]["Parameters"]["TableName"]
+    dynamodb.create_table(
+        TableName=table,
+        AttributeDefinitions=[{"AttributeName": "eventId", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "eventId", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    machine = machines.create_state_machine(
+        name=bench.stack.name, definition=json.dumps(definition), roleArn=role()
+    )["stateMachineArn"]
+    _, undelivered = queue(bench, "undelivered")
+    filled = {"STATE_MACHINE_ARN": machine, "ROLE_ARN": role(), "UNDELIVERED_ARN": undelivered}
+    targets = recipe("targets: workflow", **filled)
+    assert rule.targets(targets) == targets
+
+    def states(number: int, event_id: str) -> list[str]:
+        execution = machines.start_execution(
+            stateMachineArn=machine,
+            name=f"by-eventbridge-{number}",
+            input=json.dumps({"detail": {"eventId": event_id}}),
+        )["executionArn"]
+        while machines.describe_execution(executionArn=execution)["status"] == "RUNNING":
+            time.sleep(0.05)
+        assert machines.describe_execution(executionArn=execution)["status"] == "SUCCEEDED"
+        history = machines.get_execution_history(executionArn=execution)["events"]
+        return [
+            e["stateEnteredEventDetails"]["name"]
+            for e in history
+            if "stateEnteredEventDetails" in e
+        ]
+
+    try:
+        assert states(1, "one") == ["Once", "Work"]
+        assert states(2, "one") == ["Once", "Repeated"]
+        assert states(3, "two") == ["Once", "Work"]
+    finally:
+        dynamodb.delete_table(TableName=table)
+
+
+def test_pagerduty_is_a_target_and_gets_its_event(bench: Bench, rule: Rule) -> None:
+    """Connection, destination and target are taken; the transformer, given a queue, makes its event.
+
+    The key comes from the connection: the rule, which more people may read, has none.
+    """
+    events = bench.clients["events"]
+    connection = events.create_connection(**recipe("connection", ROUTING_KEY="R0123456789"))
+    destination = events.create_api_destination(
+        **recipe("destination", CONNECTION_ARN=connection["ConnectionArn"])
+    )
+    kept = events.describe_connection(Name="pagerduty")
+    assert (
+        kept["AuthParameters"]["InvocationHttpParameters"]["BodyParameters"][0]["Key"]
+        == "routing_key"
+    )
+    _, undelivered = queue(bench, "undelivered")
+    targets = recipe(
+        "targets: pagerduty",
+        API_DESTINATION_ARN=destination["ApiDestinationArn"],
+        ROLE_ARN=role(),
+        UNDELIVERED_ARN=undelivered,
+    )
+    try:
+        assert rule.targets(targets) == targets
+    finally:
+        events.delete_api_destination(Name="pagerduty")
+        events.delete_connection(Name="pagerduty")
+    paged = {page["dedup_key"]: page for page in transformed(bench, rule, targets)}
+    failed = one_of_each()["failed"]
+    assert len(paged) == 5
+    page = paged[failed.id]
+    assert page["event_action"] == "trigger"
+    assert page["payload"] == {
+        "summary": "Export job 6 in prod: FAILED",
+        "source": "export-jobs",
+        "severity": "error",
+    }
+
+
+def test_a_second_topic_is_a_target_and_gets_chat_s_own_schema(bench: Bench, rule: Rule) -> None:
+    """The policy that lets EventBridge publish is taken; the transformer, given a queue, makes a message."""
+    sns = bench.clients["sns"]
+    topic = sns.create_topic(Name=f"{bench.stack.name}-chat")["TopicArn"]
+    bus = bench.stack.outputs["EventBusName"]
+    filled = {"REGION": REGION, "ACCOUNT": ACCOUNT, "EVENT_BUS_NAME": bus}
+    policy = recipe("topic policy", SECOND_TOPIC_ARN=topic, **filled)
+    sns.set_topic_attributes(
+        TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(policy)
+    )
+    assert json.loads(sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"]) == policy
+    assert lets_in(policy, rule)
+    _, undelivered = queue(bench, "undelivered")
+    targets = recipe("targets: chat", SECOND_TOPIC_ARN=topic, UNDELIVERED_ARN=undelivered)
+    assert rule.targets(targets) == targets
+    said = transformed(bench, rule, targets)
+    assert {(message["version"], message["source"]) for message in said} == {("1.0", "custom")}
+    by_title = {message["content"]["title"]: message for message in said}
+    assert (
+        by_title["Export job 6: FAILED"]["content"]["description"]
+        == f"Sandbox prod, dataset {DATASET}"
+    )
+    assert by_title["Export job 6: FAILED"]["metadata"] == {"threadId": "export-job-6"}
+
+
+def transformed(bench: Bench, rule: Rule, targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a target would get of one of each event: a queue stands in for it."""
+    url, arn = queue(bench)
+    rule.targets([{**target, "Arn": arn} for target in targets])
+    publish_one_of_each(bench, "bus")
+    return drained(bench, url)
+
+
+def test_the_queue_of_undelivered_events_lets_in_the_rules_of_the_bus(
+    bench: Bench, rule: Rule
+) -> None:
+    """Its policy is taken by SQS, and names the rules of this bus."""
+    url, arn = queue(bench, "undelivered")
+    bus = bench.stack.outputs["EventBusName"]
+    filled = {"REGION": REGION, "ACCOUNT": ACCOUNT, "EVENT_BUS_NAME": bus}
+    policy = recipe("undelivered", UNDELIVERED_ARN=arn, **filled)
+    bench.clients["sqs"].set_queue_attributes(
+        QueueUrl=url, Attributes={"Policy": json.dumps(policy)}
+    )
+    assert lets_in(policy, rule)
+
+
+def lets_in(policy: dict[str, Any], rule: Rule) -> bool:
+    """Whether EventBridge may act for this rule."""
+    (statement,) = policy["Statement"]
+    pattern = statement["Condition"]["ArnLike"]["aws:SourceArn"].replace("*", ".*")
+    return statement["Principal"] == {"Service": "events.amazonaws.com"} and bool(
+        re.fullmatch(pattern, rule.arn)
+    )
+
+
+def test_the_nightly_schedule_is_taken_and_its_request_too(bench: Bench) -> None:
+    """Scheduler keeps it as it stands; each night's key is its own, and the same for a repeat."""
+    url, undelivered = queue(bench, "undelivered")
+    filled = {
+        "REQUEST_QUEUE_ARN": bench.stack.outputs["RequestQueueArn"],
+        "ROLE_ARN": role(),
+        "UNDELIVERED_ARN": undelivered,
+    }
+    schedule = recipe("schedule", **filled)
+    scheduler = bench.aws.client("scheduler")
+    scheduler.create_schedule(**schedule)
+    try:
+        kept = scheduler.get_schedule(Name=schedule["Name"])
+    finally:
+        scheduler.delete_schedule(Name=schedule["Name"])
+    assert schedule["Target"].items() <= kept["Target"].items()
+    assert kept["ScheduleExpression"] == schedule["ScheduleExpression"]
+
+    text = kept["Target"]["Input"].replace("<aws.scheduler.scheduled-time>", NIGHT)
+    bench.clients["sqs"].send_message(QueueUrl=url, MessageBody=text)
+    (body,) = drained(bench, url)
+    request = read_message(Message(json.dumps(body), "m", 0), sandboxes=["prod"])
+    assert request.key == f"nightly-{NIGHT}"
     assert request.job
     assert request.job.destination.dataset_id == DATASET
 
 
-@pytest.mark.parametrize("mark", ["transformer", "chat"])
-def test_an_input_transformer_makes_valid_json_of_an_event(mark: str) -> None:
-    """Its paths are fields of the event, its template names just these, and JSON comes of it."""
-    transformer = recipe(mark)
-    detail = one_of_each()["failed"].detail
-    text = transformer["InputTemplate"]
-    assert set(re.findall(r"<([a-z]+)>", text)) == transformer["InputPathsMap"].keys()
-    for name, path in transformer["InputPathsMap"].items():
-        value = detail[path.removeprefix("$.detail.")]
-        text = text.replace(f"<{name}>", str(value))
-    made = json.loads(text)
-    if mark == "chat":
-        assert (made["version"], made["source"]) == ("1.0", "custom")
-        assert made["content"]["title"] == "Export job 6: FAILED"
+def test_events_are_of_every_kind() -> None:
+    """Else a pattern that lets too much through might pass for one that does not."""
+    assert {ACCEPTED, REJECTED} < {event.type for event in one_of_each().values()}
+
+
+def role() -> str:
+    return f"arn:aws:iam::{ACCOUNT}:role/recipes"
+
+
+RENAMED = {("sns", "subscribe"): {"notification-endpoint": "endpoint"}}
+"""Where the AWS CLI's option is not the API's name."""
+
+
+def commands(page: str) -> list[list[str]]:
+    """Each command of the AWS CLI in a page's blocks of shell."""
+    found = []
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
+        words = shlex.split(block.replace("\\\n", " ").replace("\n", " ; "))
+        command: list[str] = []
+        for word in [*words, ";"]:
+            if word != ";":
+                command.append(word)
+                continue
+            if command[:1] == ["aws"]:
+                found.append(command[1:])
+            command = []
+    return found
+
+
+@pytest.mark.parametrize("page", ["docs/recipes.md", "docs/operations.md", "README.md"])
+def test_every_aws_command_is_one(page: str) -> None:
+    """The operation exists, with every option; and none that it demands is missing."""
+    session = botocore.session.get_session()
+    tried = commands(page)
+    assert tried
+    for service, operation, *words in tried:
+        model = session.get_service_model(service)
+        names = {xform_name(name, "-"): name for name in model.operation_names}
+        shape = model.operation_model(names[operation]).input_shape
+        members = {xform_name(name, "-"): name for name in (shape.members if shape else {})}
+        renamed = RENAMED.get((service, operation), {})
+        given = {word[2:] for word in words if word.startswith("--")} - {"query", "output"}
+        given = {renamed.get(option, option) for option in given}
+        if "cli-input-json" in given:
+            continue
+        assert given <= members.keys(), f"aws {service} {operation}"
+        required = {xform_name(name, "-") for name in (shape.required_members if shape else [])}
+        assert required <= given, f"aws {service} {operation}"

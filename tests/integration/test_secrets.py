@@ -5,16 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from export_jobs_local.aws.runtime import Invocation
+from export_jobs_local.aws.runtime import XRAY_DAEMON, FunctionPool, Invocation
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 from support.files import event
@@ -38,7 +40,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     logs, state = folder / "logs", folder / "state"
     service = ServiceConfig(manual=True, client_secret=PLANTED, data_dir=state)
     found = Told()
-    with LocalSystem(SystemConfig(logs=logs, service=service, triggers=False)) as system:
+    config = SystemConfig(logs=logs, service=service, triggers=False)
+    with LocalSystem(config) as system, _tracing(system) as segments:
         issuer = system.service._state.tokens
         issue = issuer.issue
 
@@ -50,6 +53,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
         answers = [*_succeed(system), *_fail(system), *_crash(system)]
         errors = [answer.error for answer in answers if answer.error]
         found.places["answers"] = repr(answers)
+        found.places["traces"] = segments()
         found.places["events"] = repr(system.subscribers.drain())
         found.places["items"] = _items(system)
         found.places["messages"] = _messages(system)
@@ -65,13 +69,22 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 def test_the_run_used_the_secrets_it_looks_for(told: Told) -> None:
     """Otherwise not finding them would say nothing; and every kind of place is among those searched."""
     assert len(told.tokens) >= 3
-    assert {"answers", "events", "items", "messages", "the stack"} <= told.places.keys()
+    assert {"answers", "events", "items", "messages", "the stack", "traces"} <= told.places.keys()
     assert {"logs/monitor.log", "logs/creator.log"} <= told.places.keys()
     assert any(name.startswith("state/") for name in told.places)
-    for name in ("events", "items", "messages", "logs/monitor.log", "logs/creator.log"):
+    for name in ("events", "items", "messages", "traces", "logs/monitor.log", "logs/creator.log"):
         assert len(told.places[name]) > 500, name
     assert '"CloudWatchMetrics"' in told.places["logs/monitor.log"]
     assert "Traceback" in told.places["logs/monitor.log"] or "SweepFailed" in told.places["answers"]
+
+
+def test_the_run_was_traced(told: Told) -> None:
+    """Both functions, their calls, and their exceptions: what X-Ray would have been sent."""
+    sent = told.places["traces"]
+    for name in ("monitor", "creator"):
+        assert f'"Service": "{name}"' in sent
+    for name in ("## handler", "GetSecretValue", "dynamodb", "sns", "SweepFailed"):
+        assert name in sent, name
 
 
 def test_no_client_secret_is_anywhere(told: Told) -> None:
@@ -103,6 +116,36 @@ def test_the_signing_key_is_the_owner_s_alone(tmp_path: Path) -> None:
 
     TokenIssuer(tmp_path, lifetime_s=60)
     assert (tmp_path / "token.key").stat().st_mode & 0o077 == 0
+
+
+@contextmanager
+def _tracing(system: LocalSystem) -> Iterator[Callable[[], str]]:
+    """Lets the functions trace what they do, to a daemon of ours; yields what tells all that it was sent."""
+    received: list[bytes] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon, ExitStack() as pools:
+        daemon.bind(("127.0.0.1", 0))
+        daemon.settimeout(0.5)
+        stopping = threading.Event()
+
+        def receive() -> None:
+            while not stopping.is_set():
+                with suppress(TimeoutError):
+                    received.append(daemon.recv(65_536))
+
+        receiving = threading.Thread(target=receive)
+        receiving.start()
+        pools.callback(receiving.join)
+        pools.callback(stopping.set)
+        address = f"127.0.0.1:{daemon.getsockname()[1]}"
+        for arn, pool in system.pools.items():
+            system.pools[arn] = FunctionPool(
+                pool.function,
+                layers=system.stack.layer_folders(),
+                environment={**system.aws.environment, XRAY_DAEMON: address},
+                logs=system.config.logs,
+            )
+            pools.callback(system.pools[arn].close)
+        yield lambda: b"\n".join(received).decode()
 
 
 def _succeed(system: LocalSystem) -> Iterator[Invocation]:

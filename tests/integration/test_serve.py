@@ -23,10 +23,10 @@ EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
 
 
 @contextmanager
-def running(*command: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+def running(*command: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     """The command with what it says on its first line."""
     with subprocess.Popen(
-        [EXPORT_JOBS, *command, "--json"], stdout=subprocess.PIPE, text=True
+        [EXPORT_JOBS, *command, "--json"], cwd=cwd, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
             assert process.stdout is not None
@@ -47,9 +47,9 @@ def children_of(pid: int) -> list[int]:
     return [int(line) for line in found.stdout.split()]
 
 
-def test_api_answers_once_it_says_so() -> None:
+def test_api_answers_once_it_says_so(tmp_path: Path) -> None:
     """The first line is all that a client needs to get a token and a page of jobs."""
-    with running("api") as (_, said):
+    with running("api", cwd=tmp_path) as (_, said):
         token = requests.post(
             said["imsUrl"],
             data={
@@ -74,9 +74,9 @@ def test_api_answers_once_it_says_so() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_local_works_and_leaves_nothing_behind(number: signal.Signals) -> None:
+def test_local_works_and_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     """A message on the stack's queue becomes a job; after Ctrl-C no process and no port is left."""
-    with running("local", "--sweep-every", "0.5") as (process, said):
+    with running("local", "--sweep-every", "0.5", cwd=tmp_path) as (process, said):
         sqs = boto3.client(
             "sqs",
             endpoint_url=said["awsEndpointUrl"],
@@ -117,3 +117,72 @@ def test_a_taken_port_is_said_in_a_line() -> None:
     assert done.returncode == 2
     assert f"port {port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["api --port 99999", "local --port 70000", "local --aws-port -5"]
+)
+def test_a_port_that_is_none_is_refused(command: str, tmp_path: Path) -> None:
+    """Before anything starts, and with the range that there is."""
+    done = typed(command.split(), tmp_path)
+    assert done.returncode == 2
+    assert "65535" in done.stderr or "equal to 0" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["api", "local", "demo"])
+@pytest.mark.parametrize("directory", ["/proc/none", "a-file", "a-file/below"])
+def test_a_directory_that_can_t_be_written_is_said_in_a_line(
+    command: str, directory: str, tmp_path: Path
+) -> None:
+    """Whether it can't be made, is a file, or would be in one."""
+    (tmp_path / "a-file").touch()
+    done = typed([command, "--data", directory], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {directory} can't be written: ")
+    assert done.stderr.count("\n") == 1
+
+
+def typed(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [EXPORT_JOBS, *command], cwd=folder, capture_output=True, text=True, timeout=30
+    )
+
+
+def test_a_second_local_in_a_folder_is_refused(tmp_path: Path) -> None:
+    """The first stays the one that commands find, until it ends; then there can be another."""
+    with running("local", cwd=tmp_path) as (first, said):
+        done = typed(["local"], tmp_path)
+        assert done.returncode == 2
+        assert f"runs in this folder already (process {first.pid})" in done.stderr
+        assert json.loads((tmp_path / ".export-jobs" / "local.json").read_text()) == {
+            **said,
+            "pid": first.pid,
+        }
+        first.kill()
+        first.wait(timeout=10)
+    with running("local", cwd=tmp_path) as (_, said):
+        folder = Path(said["dataDirectory"])
+        assert folder.is_dir()  # also without --data: `job` says where the exports are
+
+
+def test_ctrl_c_in_the_demo_reports_no_failure(tmp_path: Path) -> None:
+    """A function that is stopped while it runs has not failed."""
+    with subprocess.Popen(
+        [EXPORT_JOBS, "demo"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if "sent" in line:
+                    break
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert said == ""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from botocore.exceptions import ClientError
 from export_jobs.contract import Job
 from export_jobs.core.ports import RecordChanged, TableUnavailable
 from export_jobs.core.records import Attempt, Event, JobRecord, Owed, SandboxState
@@ -64,11 +65,13 @@ def steps(chance: random.Random) -> tuple[str, Callable[[Any], Any]]:
         seen_from=3,
         seen=frozenset({b"12345678", b"abcdefgh"}),
         swept_at=chance.randint(1, 9),
+        new_since=chance.randint(0, 9),
         blind_since=chance.choice([0, 4]),
     )
     request = RequestRecord(
         key,
         chance.choice(["WAITING", "CREATING", "CREATED"]),
+        sandbox=chance.choice([None, "prod"]),
         body_hash="hash",
         version=version,
         request_id=chance.choice([None, "id"]),
@@ -146,6 +149,41 @@ def test_ended_records_expire_and_open_ones_never_do(bench: Bench) -> None:
 def item(bench: Bench, table: str) -> Any:
     (found,) = bench.clients["dynamodb"].scan(TableName=table)["Items"]
     return found
+
+
+class Conflicting:
+    """A client of DynamoDB where the first calls meet somebody else's transaction."""
+
+    def __init__(self, client: Any, times: int) -> None:
+        self._client, self.times = client, times
+
+    def __getattr__(self, name: str) -> Any:
+        if not self.times or name not in {"put_item", "transact_write_items"}:
+            return getattr(self._client, name)
+        self.times -= 1
+        one = {"Error": {"Code": "TransactionConflictException", "Message": "ongoing"}}
+        many = {
+            "Error": {"Code": "TransactionCanceledException", "Message": "cancelled"},
+            "CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "None"}],
+        }
+        error = ClientError(one if name == "put_item" else many, name)
+
+        def refused(**_: Any) -> None:
+            raise error
+
+        return refused
+
+
+@pytest.mark.parametrize("with_state", [False, True])
+def test_a_write_that_meets_a_transaction_is_tried_again(bench: Bench, with_state: bool) -> None:
+    """DynamoDB refuses it for a moment: nobody has written, and nothing is wrong."""
+    client = Conflicting(bench.clients["dynamodb"], times=2)
+    table = JobsTable(cast("Any", client), bench.stack.outputs["JobsTableName"])
+    state = SandboxState("prod", 100, swept_at=5) if with_state else None
+    table.put(JobRecord("prod", "j", 100, status="NEW"), state)
+    assert client.times == 0
+    assert table.load("prod").open_jobs.keys() == {"j"}
+    assert table.load("prod").state == state
 
 
 def test_an_item_too_large_is_trouble_and_not_a_crash(bench: Bench) -> None:

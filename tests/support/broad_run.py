@@ -19,15 +19,21 @@ from support.files import event
 
 RECORDING = Path(__file__).parent / "recording"
 FUNCTIONS = ("monitor", "creator")
+SECRET_KEY = "arn:aws:kms:us-east-1:123456789012:key/66666666-7777-8888-9999-000000000000"
+"""What the template is told that the secret is encrypted with."""
+Emitted = frozenset[tuple[str, frozenset[Any]]]
 
 
 @dataclass(frozen=True)
 class BroadRun:
-    """`calls` and `policies` by function; `emitted` holds (metric, dimensions) pairs, `outputs` the stack's."""
+    """`calls` and `policies` by function; `outputs` are the stack's.
+
+    `emitted` holds each metric with the names of its dimensions, and with their names and values.
+    """
 
     calls: Mapping[str, list[dict[str, Any]]]
     policies: Mapping[str, list[dict[str, Any]]]
-    emitted: frozenset[tuple[str, frozenset[str]]]
+    emitted: Emitted
     namespaces: frozenset[str]
     outputs: Mapping[str, str]
     topic_key: str
@@ -38,7 +44,12 @@ def broad_run() -> BroadRun:
     """Runs both functions as Lambda does, once a process, through success, refusal, waiting and ends."""
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder)
-        config = SystemConfig(logs=logs, service=ServiceConfig(manual=True), triggers=False)
+        config = SystemConfig(
+            logs=logs,
+            service=ServiceConfig(manual=True),
+            parameters={"SecretKmsKeyArn": SECRET_KEY},
+            triggers=False,
+        )
         with LocalSystem(config) as system:
             pools = {name: _recording_pool(system, name) for name in FUNCTIONS}
             try:
@@ -65,17 +76,20 @@ def broad_run() -> BroadRun:
 
 def emitted_metrics(
     lines: list[str],
-) -> tuple[frozenset[tuple[str, frozenset[str]]], frozenset[str]]:
+) -> tuple[Emitted, frozenset[str]]:
     """Metrics and namespaces that CloudWatch would read from log lines in the embedded format."""
-    found: set[tuple[str, frozenset[str]]] = set()
+    found: set[tuple[str, frozenset[Any]]] = set()
     namespaces: set[str] = set()
     for line in lines:
         if '"CloudWatchMetrics"' not in line:
             continue
-        for directive in json.loads(line)["_aws"]["CloudWatchMetrics"]:
+        written = json.loads(line)
+        for directive in written["_aws"]["CloudWatchMetrics"]:
             namespaces.add(directive["Namespace"])
             for metric in directive["Metrics"]:
-                found |= {(metric["Name"], frozenset(names)) for names in directive["Dimensions"]}
+                for names in directive["Dimensions"]:
+                    values = frozenset((name, written[name]) for name in names)
+                    found |= {(metric["Name"], frozenset(names)), (metric["Name"], values)}
     return frozenset(found), frozenset(namespaces)
 
 
@@ -103,6 +117,7 @@ def _go_through_everything(system: LocalSystem, pools: Mapping[str, FunctionPool
     monitor()  # announces the new job
     control.set_status(job.id, "SUCCEEDED")
     monitor()  # announces its end to machines and people
+    pools["creator"].invoke({"Records": [{"messageId": "m", "body": None}]})  # fails unexpectedly
     cancel = event("creator-cancel")
     cancel["Records"][0]["body"] = json.dumps(
         {"action": "cancel", "requestKey": "late", "jobId": str(job.id)}

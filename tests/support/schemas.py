@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema_rs import Draft202012Validator, meta
 
 from support.files import ROOT
 
@@ -15,15 +15,15 @@ from support.files import ROOT
 @cache
 def _validator(name: str) -> Draft202012Validator:
     schema = json.loads((ROOT / "docs" / "schemas" / f"{name}.json").read_text())
-    Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema, format_checker=FormatChecker())
+    meta.validate(schema)
+    return Draft202012Validator(schema, validate_formats=True)
 
 
 def validate_event(event_type: str, detail: Mapping[str, Any]) -> None:
-    """Raises jsonschema's ValidationError."""
+    """Raises jsonschema_rs' ValidationError."""
     _validator(event_type.lower().replace(" ", "-")).validate(detail)
 
 
 def validate_request(message: Mapping[str, Any]) -> None:
-    """Raises jsonschema's ValidationError."""
+    """Raises jsonschema_rs' ValidationError."""
     _validator("export-request").validate(message)

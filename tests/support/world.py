@@ -34,6 +34,7 @@ from export_jobs.core.records import (
 from export_jobs.core.requests import Message, RequestRecord
 
 from support.faults import Kind, ProcessDied
+from support.schemas import validate_event
 
 _T = TypeVar("_T")
 EPOCH = 1_700_000_000_000
@@ -434,6 +435,9 @@ class MemoryAnnouncer:
             self._world.numbered,
             "fails in part",
         )
+
+        for event in batch:
+            validate_event(event.type, event.detail)
 
         def effect() -> set[str]:
             taken = batch[1::2] if in_part else batch

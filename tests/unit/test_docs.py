@@ -14,6 +14,8 @@ from support.files import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 _BLOCK = re.compile(r"```.*?```", re.DOTALL)
+_TYPED = re.compile(r"(?:^ *|[`\"]|bin/)export-jobs ([a-z][a-z-]*(?: [^`\"\n|]*)?)", re.MULTILINE)
+"""A command as somebody would type it: in a block, between backticks or in a text to paste."""
 
 
 def anchors(page: Path) -> set[str]:
@@ -35,7 +37,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 
 def commands() -> dict[str, set[str]]:
-    """Every command of `export-jobs`, with its options."""
+    """Every command of `export-jobs`, with its options; a group of commands is one, too."""
     found: dict[str, set[str]] = {}
 
     def walk(command: typer.core.TyperGroup, path: str) -> None:
@@ -54,17 +56,29 @@ def commands() -> dict[str, set[str]]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_in_the_docs_exists(page: Path) -> None:
     """With every option that is given to it."""
-    known = commands()
     text = page.read_text().replace("\\\n", " ")
-    for line in re.findall(r"export-jobs ((?:[a-z][a-z-]*)(?: [^`\n|]*)?)", text):
-        words = line.split()
-        two, one = " ".join(words[:2]), words[0]
-        name = two if two in known else one
-        if name not in known:
-            assert not re.search(rf"(`|bin/)export-jobs {re.escape(one)}\b", text), line
-            continue
-        for option in re.findall(r"(?:^| )(--[a-z-]+)", line):
-            assert option in known[name], f"{line}: {option}"
+    for line in _TYPED.findall(text):
+        assert wrong_in(line) is None
+
+
+def wrong_in(line: str) -> str | None:
+    """What of a command line, without its `export-jobs`, does not exist."""
+    known = commands()
+    name, *more = line.split()
+    is_group = any(other.startswith(f"{name} ") for other in known)
+    if is_group and more and not more[0].startswith("-"):
+        name = f"{name} {more[0]}"
+    if name not in known:
+        return f"{line}: there is no command {name}"
+    options = re.findall(r"(?:^| )(--[a-z-]+)", line)
+    return next((f"{line}: {option}" for option in options if option not in known[name]), None)
+
+
+@pytest.mark.parametrize("line", ["dlq frob", "frob", "dlq list --frob", "jobs --frob"])
+def test_a_command_that_does_not_exist_is_found(line: str) -> None:
+    """Also below a group that exists; else the test above would let the docs say anything."""
+    assert wrong_in(line)
+    assert _TYPED.findall(f"Try `export-jobs {line}`.\n\n  export-jobs {line}") == [line, line]
 
 
 def test_every_alarm_has_its_line() -> None:
@@ -85,3 +99,25 @@ def test_every_make_target_in_the_docs_exists() -> None:
         named = set(re.findall(r"`(?:[A-Z_]+=\d+ )?make ([a-z-]+)`", page.read_text()))
         named |= set(re.findall(r"^make ([a-z-]+)$", page.read_text(), re.MULTILINE))
         assert named <= targets, page.name
+
+
+def test_every_module_and_every_test_is_in_the_table() -> None:
+    """So that whoever changes a module finds its tests by its name."""
+    page = (ROOT / "docs" / "architecture.md").read_text().partition("## Where a test is")[2]
+    lines = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line] for line in lines[1:]]
+    rooms: dict[str, set[str]] = {}
+    for room, modules, _ in rows:
+        place = room.split("`")[1].rstrip("/") if "`" in room else room
+        rooms.setdefault(place, set()).update(re.findall(r"`([\w/]+)`", modules))
+    packages = [ROOT / "layers" / "export_jobs", ROOT / "local"]
+    found: dict[str, set[str]] = {"functions": {"monitor/app", "creator/app"}}
+    for package in packages:
+        for module in package.rglob("*.py"):
+            if module.stem != "__init__":
+                room = str(module.parent.relative_to(package))
+                found.setdefault(room, set()).add(module.stem)
+    assert {room: modules for room, modules in rooms.items() if modules} == found
+    tests = ROOT / "tests"
+    named = {test for *_, cell in rows for test in re.findall(r"`(.+?)`", cell)}
+    assert named == {str(path.relative_to(tests)) for path in tests.rglob("test_*.py")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import pytest
 from export_jobs.contract import FieldProblem, Job
 from export_jobs.core import events
-from export_jobs.core.decide import Policy, miss, observe
+from export_jobs.core.decide import Policy, observe
 from export_jobs.core.events import Past
 from export_jobs.core.records import ACCEPTED, REJECTED, Event, JobRecord
-from export_jobs.messages import MAX_SUBJECT, email, span, subject
+from export_jobs.messages import MAX_SUBJECT, chat, email, span, subject
 from support.files import ROOT
 
 SNAPSHOTS = ROOT / "tests" / "data" / "messages"
@@ -23,6 +24,7 @@ PAST = {
         usual_duration_ms=12 * 60_000, previous_profiles_exported=61_230
     )
 }
+CANCELS = {"CANCELLING", "ALREADY_FINAL", "NOT_FOUND"}
 BODY = {
     "id": 4711,
     "creationTime": CREATED,
@@ -57,7 +59,7 @@ def of_request(event_type: Any, outcome: str, **fields: Any) -> Event:
         outcome=outcome,
         request_key="nightly-newsletter",
         occasion=0,
-        action="create",
+        action="cancel" if outcome in CANCELS else "create",
         now=NOW,
         sandbox="prod",
         correlation_id="campaign-42",
@@ -89,7 +91,7 @@ def vanished() -> Event:
         sequence=2,
         dataset_id="5bb4c46757920712f924a3eb",
     )
-    return miss(miss(record, policy=Policy(), now=NOW), policy=Policy(), now=NOW).owed[-1].event
+    return events.vanished(record, previous_status="PROCESSING", now=NOW)
 
 
 def every_kind() -> Iterator[tuple[str, Event]]:
@@ -158,9 +160,12 @@ KINDS = dict(every_kind())
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_message_reads_as_it_was_last_looked_at(name: str) -> None:
-    """Subject and text; whoever changes a word sees where it shows."""
+    """Subject, text and chat; whoever changes a word sees where it shows."""
     event = KINDS[name]
-    said = f"Subject: {subject(event)}\n\n{email(event)}\n"
+    in_chat = json.dumps(chat(event, stack="export-jobs"), indent=2, ensure_ascii=False)
+    said = (
+        f"Subject: {subject(event)}\n\n{email(event, stack='export-jobs')}\n\n--- chat\n{in_chat}\n"
+    )
     path = SNAPSHOTS / f"{name}.txt"
     if os.environ.get("EXPORT_JOBS_UPDATE_SNAPSHOTS"):
         path.parent.mkdir(exist_ok=True)

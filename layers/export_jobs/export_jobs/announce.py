@@ -36,17 +36,20 @@ class Announcer:
         sns: Callable[[], SNSClient],
         bus_name: str,
         topic_arn: str,
+        stack_name: str | None = None,
     ) -> None:
+        """`stack_name` is for the commands that messages to people tell."""
         self._events = events
         self._sns = sns
         self._bus_name = bus_name
         self._topic_arn = topic_arn
+        self._stack_name = stack_name
 
     def publish(self, events: Sequence[Event], sink: Sink) -> frozenset[str]:
         """The ids of the events that surely arrived; the others may be published again."""
         send = self._to_bus if sink == "bus" else self._to_topic
         arrived: set[str] = set()
-        for batch in _batches(events, _bus_entry if sink == "bus" else _topic_entry):
+        for batch in _batches(events, _bus_entry if sink == "bus" else self._topic_entry):
             try:
                 arrived |= send(batch)
             except (ClientError, BotoCoreError) as error:
@@ -74,36 +77,42 @@ class Announcer:
             logger.warning("the topic refused an event: %s", refused)
         return {batch[int(done["Id"])][0].id for done in answer.get("Successful", [])}
 
+    def _topic_entry(self, event: Event) -> dict[str, Any]:
+        """JSON for machines, a text for e-mail; HTTPS is Amazon Q's, which shows it in chat channels."""
+        from export_jobs import messages  # noqa: PLC0415  only when people are told
+
+        detail = event.detail
+        attributes = {
+            "eventType": event.type,
+            "status": detail.get("status"),
+            "outcome": detail.get("outcome"),
+            "sandboxName": detail.get("sandboxName"),
+            "datasetId": detail.get("datasetId"),
+        }
+        as_json = json.dumps({"detail-type": event.type, "detail": detail}, ensure_ascii=False)
+        chat = messages.chat(event, stack=self._stack_name)
+        renditions = {
+            "default": as_json,
+            "email": messages.email(event, stack=self._stack_name),
+            "https": json.dumps(chat, ensure_ascii=False),
+        }
+        return {
+            "Subject": messages.subject(event),
+            "MessageStructure": "json",
+            "Message": json.dumps(renditions, ensure_ascii=False),
+            "MessageAttributes": {
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in attributes.items()
+                if value
+            },
+        }
+
 
 def _bus_entry(event: Event) -> dict[str, Any]:
     return {
         "Source": SOURCE,
         "DetailType": event.type,
         "Detail": json.dumps(event.detail, ensure_ascii=False),
-    }
-
-
-def _topic_entry(event: Event) -> dict[str, Any]:
-    from export_jobs.messages import email, subject  # noqa: PLC0415  only when people are told
-
-    detail = event.detail
-    attributes = {
-        "eventType": event.type,
-        "status": detail.get("status"),
-        "outcome": detail.get("outcome"),
-        "sandboxName": detail.get("sandboxName"),
-        "datasetId": detail.get("datasetId"),
-    }
-    as_json = json.dumps({"detail-type": event.type, "detail": detail}, ensure_ascii=False)
-    return {
-        "Subject": subject(event),
-        "MessageStructure": "json",
-        "Message": json.dumps({"default": as_json, "email": email(event)}, ensure_ascii=False),
-        "MessageAttributes": {
-            name: {"DataType": "String", "StringValue": value}
-            for name, value in attributes.items()
-            if value
-        },
     }
 
 

@@ -1,14 +1,16 @@
-"""What people read: the subject and the text of an e-mail about an event."""
+"""What people read about an event: the subject and text of an e-mail, and a message for chat."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from export_jobs.contract.text import printable
 from export_jobs.core.records import ACCEPTED, DELAYED, REJECTED, Event
 
 MAX_SUBJECT = 99
 """SNS takes fewer than 100 plain characters."""
+MAX_CHAT_TEXT = 1_500
 
 _HAPPENED = {
     "IN_PROGRESS": "is {status}",
@@ -19,6 +21,7 @@ _HAPPENED = {
     "CANCELLED": "was cancelled",
     "VANISHED": "VANISHED",
 }
+_SAD = frozenset({"SUCCEEDED_WITH_ERRORS", "SUCCEEDED_EMPTY", "FAILED", "VANISHED"})
 
 
 def subject(event: Event) -> str:
@@ -26,18 +29,47 @@ def subject(event: Event) -> str:
     detail = event.detail
     sandbox = detail.get("sandboxName")
     line = f"[{sandbox}] {_headline(event)}" if sandbox else _headline(event)
-    plain = line.encode("ascii", "replace").decode()
+    plain = printable(line).encode("ascii", "replace").decode()
     plain = " ".join(plain.split())
     return plain if len(plain) <= MAX_SUBJECT else plain[: MAX_SUBJECT - 3] + "..."
 
 
-def email(event: Event) -> str:
-    """A text that a tired person understands: what, where, since when, how it compares, what next."""
+def email(event: Event, *, stack: str | None = None) -> str:
+    """A text that a tired person understands: what, where, since when, how it compares, what next.
+
+    `stack` is the name of the stack to look further in.
+    """
     lines = [f"{_headline(event)}.", ""]
-    facts = _request_facts if event.type in {ACCEPTED, REJECTED} else _job_facts
-    lines += [f"{name + ':':<20}{value}" for name, value in facts(event.detail) if value]
-    lines += ["", f"Look further:  {_command(event)}", "", f"Event {event.id}"]
+    lines += [f"{name + ':':<20}{value}" for name, value in _facts(event)]
+    lines += ["", f"Look further:  {_command(event, stack)}", "", f"Event {event.id}"]
     return "\n".join(lines)
+
+
+def chat(event: Event, *, stack: str | None = None) -> dict[str, Any]:
+    """The same for a chat channel: Amazon Q Developer's schema of custom notifications.
+
+    https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html
+    """
+    detail = event.detail
+    mark = ":warning: " if _is_bad_news(event) else ""
+    text = "\n".join(f"*{name}*: {value}" for name, value in _facts(event))
+    about = f"job-{detail['jobId']}" if detail.get("jobId") else f"request-{detail['requestKey']}"
+    return {
+        "version": "1.0",
+        "source": "custom",
+        "id": event.id,
+        "content": {
+            "textType": "client-markdown",
+            "title": mark + subject(event),
+            "description": text[:MAX_CHAT_TEXT],
+            "nextSteps": [f"`{_command(event, stack)}`"],
+        },
+        "metadata": {
+            "threadId": f"export-{detail.get('sandboxName')}-{about}",
+            "summary": subject(event),
+            "eventType": event.type,
+        },
+    }
 
 
 def span(milliseconds: int | None) -> str:
@@ -55,15 +87,34 @@ def span(milliseconds: int | None) -> str:
 
 def _headline(event: Event) -> str:
     detail = event.detail
-    if event.type == REJECTED:
-        return f"Export request {detail['requestKey']} was REJECTED ({detail['outcome']})"
-    if event.type == ACCEPTED:
-        made = f" as job {detail['jobId']}" if detail.get("jobId") else ""
-        return f"Export request {detail['requestKey']} was accepted{made} ({detail['outcome']})"
-    if event.type == DELAYED:
-        return f"Export job {detail['jobId']} is LATE: running for {span(detail['durationMs'])}"
-    happened = _HAPPENED[detail["outcome"]].format(status=detail["status"])
-    return f"Export job {detail['jobId']} {happened}"
+    key, job = detail.get("requestKey"), detail.get("jobId")
+    match event.type, detail["outcome"]:
+        case "Export Request Rejected", outcome:
+            return f"Export request {key} was REJECTED ({outcome})"
+        case "Export Request Accepted", "CREATED":
+            return f"Export request {key} was accepted: it is job {job}"
+        case "Export Request Accepted", "CANCELLING":
+            return f"Export job {job} is being cancelled, as request {key} asked"
+        case "Export Request Accepted", "CANCELLED":
+            return f"An export was cancelled before it began, as request {key} asked"
+        case "Export Request Accepted", _:
+            what = f"export job {job} had ended" if job else "the export had ended"
+            return f"Request {key} had nothing to cancel: {what}"
+        case "Export Job Delayed", _:
+            return f"Export job {job} is LATE: running for {span(detail['durationMs'])}"
+        case _, outcome:
+            return f"Export job {job} {_HAPPENED[outcome].format(status=detail['status'])}"
+
+
+def _is_bad_news(event: Event) -> bool:
+    return event.type in {DELAYED, REJECTED} or event.detail["outcome"] in _SAD
+
+
+def _facts(event: Event) -> Iterator[tuple[str, str]]:
+    facts = _request_facts if event.type in {ACCEPTED, REJECTED} else _job_facts
+    for name, value in facts(event.detail):
+        if value:
+            yield name, value
 
 
 def _job_facts(detail: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
@@ -71,6 +122,8 @@ def _job_facts(detail: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     yield "Dataset", detail["datasetId"]
     yield "Status", _status(detail)
     yield "Created", _moment(detail["createdAt"])
+    changed = "Ended" if detail["final"] and detail["outcome"] != "VANISHED" else "Last change"
+    yield changed, _moment(detail["updatedAt"])
     yield "Took" if detail["final"] else "Running for", _compared_span(detail)
     yield "Limit", span(detail["delayLimitMs"])
     yield "Profiles exported", _compared_profiles(detail)
@@ -117,10 +170,12 @@ def _compared_profiles(detail: Mapping[str, Any]) -> str | None:
     return f"{count:,} (last time {previous:,})" if previous is not None else f"{count:,}"
 
 
-def _command(event: Event) -> str:
+def _command(event: Event, stack: str | None) -> str:
     detail = event.detail
-    if event.type == REJECTED:
-        return "export-jobs dlq list"
-    if detail.get("jobId"):
-        return f"export-jobs job {detail['jobId']} --sandbox {detail['sandboxName']}"
-    return "export-jobs jobs"
+    if event.type == REJECTED and detail["outcome"] != "CANCELLED":
+        command = f"export-jobs dlq show {detail['requestKey']}"
+    elif detail.get("jobId"):
+        command = f"export-jobs job {detail['jobId']} --sandbox {detail['sandboxName']}"
+    else:
+        command = "export-jobs jobs"
+    return f"{command} --stack {stack}" if stack else command

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from export_jobs.contract.text import printable
 from export_jobs.core.ports import TableUnavailable
 from export_jobs.core.requests import Message
 
@@ -33,13 +34,14 @@ class RequestQueues:
             "firstReceivedAt": str(message.first_received_at),
             "waits": str(message.waits + 1),
             "redrives": str(message.redrives),
+            **({"notBefore": str(message.not_before)} if message.not_before else {}),
         }
         self._send(self._queue_url, message.body, attributes, DelaySeconds=delay_s)
 
     def send_to_dead_letters(self, message: Message, *, request_key: str, reason: str) -> None:
         attributes = {
             "requestKey": request_key,
-            "reason": reason[:MAX_REASON],
+            "reason": printable(reason[:MAX_REASON]),
             "redrives": str(message.redrives),
         }
         self._send(self._dead_letter_queue_url, message.body, attributes)

@@ -61,6 +61,7 @@ class Settings(BaseModel):
     event_bus_name: Required
     topic_arn: Required
     topic_events: Literal["notable", "all"] = "notable"
+    stack_name: str | None = None
     retention_days: Annotated[int, Field(ge=1)] = 90
     page_size: Annotated[int, Field(ge=1, le=1000)] = 100
 

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -17,6 +18,9 @@ from export_jobs.core.records import STATE_CHANGE
 from export_jobs.core.sweep import SweepReport
 
 logger = Logger(child=True)
+
+MAX_VALUES = 90
+"""Of one metric in a line. With the hundredth, Powertools would write the line itself."""
 
 
 def report_sweep(report: SweepReport) -> None:
@@ -35,14 +39,9 @@ def report_sweep(report: SweepReport) -> None:
         for event in report.events
         if event.type == STATE_CHANGE and event.detail["final"]
     ]
-    for outcome, count in Counter(detail["outcome"] for detail in ended).items():
-        metrics.add_metric(f"Jobs{outcome.title().replace('_', '')}", MetricUnit.Count, count)
-    for detail in ended:
-        if detail["durationMs"] is not None:
-            metrics.add_metric("JobDuration", MetricUnit.Milliseconds, detail["durationMs"])
-        if detail["profilesExported"] is not None:
-            metrics.add_metric("ProfilesExported", MetricUnit.Count, detail["profilesExported"])
     _emit(metrics)
+    for start in range(0, len(ended), MAX_VALUES):
+        _emit(_of_ended(report.sandbox, ended[start : start + MAX_VALUES]))
     (logger.info if good else logger.error)(
         "swept" if good else "sweep in trouble",
         sandbox=report.sandbox,
@@ -54,6 +53,19 @@ def report_sweep(report: SweepReport) -> None:
         unfinished=report.unfinished,
         problems=report.problems[:20],
     )
+
+
+def _of_ended(sandbox: str, details: Sequence[Mapping[str, Any]]) -> EphemeralMetrics:
+    metrics = EphemeralMetrics()
+    metrics.add_dimension("sandbox", sandbox)
+    for outcome, count in Counter(detail["outcome"] for detail in details).items():
+        metrics.add_metric(f"Jobs{outcome.title().replace('_', '')}", MetricUnit.Count, count)
+    for detail in details:
+        if detail["durationMs"] is not None:
+            metrics.add_metric("JobDuration", MetricUnit.Milliseconds, detail["durationMs"])
+        if detail["profilesExported"] is not None:
+            metrics.add_metric("ProfilesExported", MetricUnit.Count, detail["profilesExported"])
+    return metrics
 
 
 class MeasuredTransport(Transport):

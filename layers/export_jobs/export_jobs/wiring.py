@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 SECRET_MAX_AGE_S = 60
+AFTER_A_CALL_S = 12.0
+"""What is left of a run after the longest call to the service: to note what came of it."""
 
 
 @cache
@@ -31,9 +33,9 @@ def _config() -> Any:
     from botocore.config import Config  # noqa: PLC0415  with boto3, once a client is made
 
     return Config(
-        connect_timeout=3,
-        read_timeout=10,
-        retries={"mode": "standard", "total_max_attempts": 4},
+        connect_timeout=2,
+        read_timeout=5,
+        retries={"mode": "standard", "total_max_attempts": 3},
         max_pool_connections=16,
     )
 
@@ -90,7 +92,7 @@ def credentials_from(secret_id: str) -> Callable[[], Credentials]:
 
 def segmentation_client(settings: Settings, time_left_s: Callable[[], float]) -> SegmentationClient:
     credentials = credentials_from(settings.aep_secret_id)
-    transport = MeasuredTransport(time_left_s=time_left_s)
+    transport = MeasuredTransport(time_left_s=lambda: time_left_s() - AFTER_A_CALL_S)
     return SegmentationClient(
         base_url=settings.aep_base_url,
         credentials=credentials,
@@ -103,5 +105,9 @@ def segmentation_client(settings: Settings, time_left_s: Callable[[], float]) ->
 
 def announcer(settings: Settings) -> Announcer:
     return Announcer(
-        events=events, sns=sns, bus_name=settings.event_bus_name, topic_arn=settings.topic_arn
+        events=events,
+        sns=sns,
+        bus_name=settings.event_bus_name,
+        topic_arn=settings.topic_arn,
+        stack_name=settings.stack_name,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import secrets
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from typing import Any
 from export_jobs_local.aws.stack import DeployedFunction
 
 _API = "/2018-06-01/runtime"
+XRAY_DAEMON = "AWS_XRAY_DAEMON_ADDRESS"
 _GRACE_S = 3.0
 
 
@@ -54,8 +56,12 @@ class ExecutionEnvironment:
         environment: Mapping[str, str],
         log: Path,
     ) -> None:
-        """`environment` is what Lambda's own machine adds: credentials, region, endpoint."""
+        """`environment` is what Lambda's own machine adds: credentials, region, endpoint.
+
+        With the address of an X-Ray daemon in it, every run is traced; else none is.
+        """
         self._function = function
+        self._traced = XRAY_DAEMON in environment
         self._inbox: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._current: _Pending | None = None
         self._init_error: Mapping[str, Any] | None = None
@@ -126,12 +132,16 @@ class ExecutionEnvironment:
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": "local",
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_SAM_LOCAL": "true",  # there is no X-Ray daemon here
+            **({} if self._traced else {"AWS_SAM_LOCAL": "true"}),  # which turns the tracer off
             "LAMBDA_TASK_ROOT": str(self._function.folder),
             "_HANDLER": self._function.handler,
             "PYTHONPATH": os.pathsep.join(str(layer) for layer in layers),
             "PYTHONUNBUFFERED": "1",
         }
+
+    def _trace_id(self) -> str:
+        root = f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
+        return f"Root={root};Parent={secrets.token_hex(8)};Sampled={int(self._traced)}"
 
     def _next(self) -> _Pending | None:
         self._current = self._inbox.get()
@@ -159,7 +169,7 @@ class ExecutionEnvironment:
                         "Lambda-Runtime-Aws-Request-Id": pending.id,
                         "Lambda-Runtime-Deadline-Ms": str(pending.deadline_ms),
                         "Lambda-Runtime-Invoked-Function-Arn": environment._function.arn,
-                        "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000;Sampled=0",
+                        "Lambda-Runtime-Trace-Id": environment._trace_id(),
                         "Content-Type": "application/json",
                     },
                     pending.payload,

@@ -65,6 +65,14 @@ class _Trigger:
     def _loop(self) -> None:
         raise NotImplementedError
 
+    def _invoke(self, pool: FunctionPool, payload: Any) -> Invocation:
+        """Says what failed, unless the function is being stopped: then it fails by that."""
+        invocation = pool.invoke(payload)
+        if invocation.error and not self._stopping.is_set():
+            said = f"{invocation.error.get('errorType')}: {invocation.error.get('errorMessage')}"
+            logger.warning("%s failed: %s (log: %s)", pool.function.folder.name, said, pool.log)
+        return invocation
+
 
 class ScheduleTrigger(_Trigger):
     """Invokes a function every so often, one run after the other."""
@@ -79,7 +87,7 @@ class ScheduleTrigger(_Trigger):
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
-            _note_failure(self._pool, self._pool.invoke(scheduled_event(self._schedule.rule_arn)))
+            self._invoke(self._pool, scheduled_event(self._schedule.rule_arn))
             self._stopping.wait(self._every_s)
 
 
@@ -121,8 +129,7 @@ class QueueTrigger(_Trigger):
 
     def _hand_over(self, messages: Sequence[Mapping[str, Any]]) -> None:
         records = [sqs_record(message, self._trigger.queue_arn) for message in messages]
-        invocation = self._pool.invoke({"Records": records})
-        _note_failure(self._pool, invocation)
+        invocation = self._invoke(self._pool, {"Records": records})
         if invocation.error:
             return
         failed: set[str] = set()
@@ -173,9 +180,3 @@ def sqs_record(message: Mapping[str, Any], queue_arn: str) -> dict[str, Any]:
         "eventSourceARN": queue_arn,
         "awsRegion": REGION,
     }
-
-
-def _note_failure(pool: FunctionPool, invocation: Invocation) -> None:
-    if invocation.error:
-        said = f"{invocation.error.get('errorType')}: {invocation.error.get('errorMessage')}"
-        logger.warning("%s failed: %s (log: %s)", pool.function.folder.name, said, pool.log)

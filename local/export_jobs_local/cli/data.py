@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
-from rich.console import Console
 from rich.progress import Progress
 
 from export_jobs_local.cli.errors import UserError
-from export_jobs_local.cli.output import print_json
+from export_jobs_local.cli.output import console, print_json
 from export_jobs_local.exporting.generate import EVENTS_PER_PROFILE, STEPS, generate
 
 
@@ -17,7 +16,7 @@ def make(root: Path, *, profiles: int, seed: int, force: bool, as_json: bool) ->
     """Makes `root/data`. Raises UserError if there are data already, unless told to replace them."""
     folder = root / "data"
     try:
-        with Progress(console=Console(stderr=True), disable=as_json, transient=True) as progress:
+        with Progress(console=console(stderr=True), disable=as_json, transient=True) as progress:
             bar = progress.add_task("making data", total=len(STEPS))
             generate(
                 folder,
@@ -41,9 +40,9 @@ def make(root: Path, *, profiles: int, seed: int, force: bool, as_json: bool) ->
     if as_json:
         print_json(said)
     else:
-        Console().print(
+        console().print(
             f"{profiles:,} profiles with {said['events']:,} events are in {folder}\n"
             f"use them with: export-jobs local --data {root}",
-            highlight=False,
+            markup=False,
             soft_wrap=True,
         )

@@ -1,4 +1,4 @@
-"""`dlq list|show|redrive`: why requests were rejected, and sending back what was mended."""
+"""`dlq`: why requests were rejected, sending back what was mended, and deleting the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.padding import Padding
 from export_jobs_local.cli import output
 from export_jobs_local.cli.deployed import DeployedSystem
 from export_jobs_local.cli.errors import UserError
-from export_jobs_local.cli.requests import Sent, checked
+from export_jobs_local.cli.requests import Ending, Sent, checked
 
 HIDDEN_S = 30
 """Letters are hidden for so long while they are read, so that every receive brings others."""
@@ -116,19 +116,20 @@ def show_list(letters: Sequence[DeadLetter]) -> None:
         console.print(f"  rejected {output.moment(letter.sent_at)} UTC{again}", style="dim")
         console.print(Padding(escape(letter.reason), (0, 0, 0, 2)))
     console.print(
-        f"\n{len(letters)} in all. Mend and send back:\n"
+        f"\n{len(letters)} in all. Mend and send back, or delete:\n"
         "  export-jobs dlq show KEY > mended.json\n"
-        "  export-jobs dlq redrive --key KEY --body mended.json",
+        "  export-jobs dlq redrive --key KEY --body mended.json\n"
+        "  export-jobs dlq delete --key KEY",
         style="dim",
     )
 
 
-def one(letters: Sequence[DeadLetter], key: str) -> DeadLetter:
-    """The newest dead letter of a request. Raises UserError if there is none."""
+def of(letters: Sequence[DeadLetter], key: str) -> list[DeadLetter]:
+    """The dead letters of a request, oldest first. Raises UserError if there is none."""
     found = [letter for letter in letters if letter.request_key == key]
     if not found:
         raise UserError(f"no dead letter has the request key {key!r}; see `export-jobs dlq list`")
-    return found[-1]
+    return found
 
 
 def redrive(
@@ -172,10 +173,21 @@ def redrive(
     return sent, left
 
 
-def as_json(sent: Sequence[Sent], left: Sequence[tuple[DeadLetter, str]]) -> dict[str, Any]:
+def delete(system: DeployedSystem, letters: Sequence[DeadLetter]) -> None:
+    """Deletes letters that were received a moment ago."""
+    sqs, url = system.client("sqs"), system.outputs["DeadLetterQueueUrl"]
+    for letter in letters:
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=letter.receipt)
+
+
+def redriven_as_json(
+    sent: Sequence[Sent], left: Sequence[tuple[DeadLetter, str]], ending: Ending | None
+) -> dict[str, Any]:
+    """`ending` is what came of the only one sent, where it was waited for."""
     return {
-        "sent": [{"requestKey": s.request_key, "messageId": s.message_id} for s in sent],
+        "sent": [one.as_json() for one in sent],
         "left": [{"requestKey": letter.request_key, "reason": why} for letter, why in left],
+        "ending": ending.as_json() if ending else None,
     }
 
 
@@ -187,4 +199,12 @@ def show_redriven(sent: Sequence[Sent], left: Sequence[tuple[DeadLetter, str]]) 
         console.print(f"[yellow]left[/] {escape(letter.request_key)}: still invalid")
         console.print(Padding(escape(why), (0, 0, 0, 2)))
     if not sent and not left:
+        console.print("no dead letters")
+
+
+def show_deleted(letters: Sequence[DeadLetter]) -> None:
+    console = output.console()
+    for letter in letters:
+        console.print(f"deleted {escape(letter.request_key)}", soft_wrap=True)
+    if not letters:
         console.print("no dead letters")

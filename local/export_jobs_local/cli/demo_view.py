@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.cli import output
+from export_jobs_local.cli.directories import writable
 from export_jobs_local.cli.errors import UserError
 from export_jobs_local.cli.events import summary
 from export_jobs_local.demo.directory import DEFAULT, NotTheDemos, begin_anew
@@ -39,15 +40,13 @@ def run(*, requests: Path | None, data: Path | None, live: bool) -> DemoResult:
     directory = data or DEFAULT
     try:
         wanted = read_requests(requests or REQUESTS)
-        begin_anew(directory)
+        begin_anew(writable(directory))
     except RequestsUnusable as error:
         raise UserError(str(error)) from None
     except NotTheDemos as error:
         raise UserError(
             f"{error}, which the demo would remove; give it a --data of its own"
         ) from None
-    except OSError as error:
-        raise UserError(f"{directory} can't be used: {error.strerror}") from None
     try:
         return _run(wanted, directory, live=live)
     except DataBroken as error:
@@ -93,24 +92,22 @@ def show(result: DemoResult) -> None:
     console = output.console()
     found = result.reconciliation
     table = output.table(
-        "request",
-        "end",
-        "job",
-        "status",
-        "profiles",
+        ("request", "end", "job", "status", "profiles", ""),
+        [
+            (
+                escape(row.name),
+                row.end or "-",
+                row.job_id or "",
+                output.styled(row.job_status),
+                "" if row.profiles is None else f"{row.profiles:,}",
+                "ok" if row.as_expected else "[bold red]!![/]",
+            )
+            for row in found.requests
+        ],
         right=("profiles",),
+        shrinking=("request",),
         title="What came of each request",
     )
-    table.add_column("", width=2)
-    for row in found.requests:
-        table.add_row(
-            row.name,
-            row.end or "-",
-            row.job_id or "",
-            output.styled(row.job_status),
-            "" if row.profiles is None else f"{row.profiles:,}",
-            "ok" if row.as_expected else "[bold red]!![/]",
-        )
     console.print()
     console.print(table)
     console.print()
@@ -124,8 +121,10 @@ def show(result: DemoResult) -> None:
         console.print(f"  {name:<12} {len(lines)}", style="bold red" if lines else "green")
         for line in lines:
             console.print(f"    {escape(line)}")
-    console.print(f"\nExports: {result.directory / 'exports'}/<datasetId>/<batchId>/*.parquet")
-    console.print(f"Logs:    {result.directory / 'logs'}   ({result.seconds:.0f} s)")
+    exports = escape(str(result.directory / "exports"))
+    logs = escape(str(result.directory / "logs"))
+    console.print(f"\nExports: {exports}/<datasetId>/<batchId>/*.parquet", soft_wrap=True)
+    console.print(f"Logs:    {logs}   ({result.seconds:.0f} s)", soft_wrap=True)
 
 
 class _LiveView:

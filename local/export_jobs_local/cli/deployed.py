@@ -6,6 +6,7 @@ kinds differ in nothing but where AWS is.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -36,7 +37,8 @@ from export_jobs.store.requests import RequestLedger
 
 from export_jobs_local.aws.server import REGION
 from export_jobs_local.cli.errors import UserError
-from export_jobs_local.cli.running import running_description
+from export_jobs_local.cli.running import NoneRuns, running_description
+from export_jobs_local.project import LOCAL_STACK
 
 _LOCAL_KEY = "local"
 _CONFIG = Config(
@@ -180,14 +182,10 @@ def opened(stack: str | None) -> Iterator[DeployedSystem]:
     """The stack named, or the local one; what AWS or the service refuse meanwhile is a UserError."""
     try:
         yield _named(stack) if stack else _local(running_description())
-    except NoCredentialsError:
-        raise UserError("no AWS credentials; set AWS_PROFILE, or run `aws configure`") from None
-    except NoRegionError:
-        raise UserError("no AWS region; set AWS_REGION") from None
     except ClientError as error:
         raise UserError(refusal(error)) from None
     except BotoCoreError as error:
-        raise UserError(f"AWS can't be asked: {error}") from None
+        raise UserError("; ".join(unasked(error))) from None
     except SettingsInvalid as error:
         raise UserError(f"the functions of the stack are configured wrongly: {error}") from None
     except SegmentationError as error:
@@ -203,9 +201,29 @@ def refusal(error: ClientError) -> str:
     return f"AWS refuses {error.operation_name} ({said.get('Code')}): {message}"
 
 
+def unasked(error: BotoCoreError) -> tuple[str, str]:
+    """Why AWS could not be asked at all, and what to do."""
+    match error:
+        case NoCredentialsError():
+            return "no AWS credentials", "set AWS_PROFILE, or run `aws configure`"
+        case NoRegionError():
+            return "no AWS region", "set AWS_REGION, or a region for the profile"
+        case _:
+            return f"AWS can't be asked: {error}", "check AWS_PROFILE, AWS_REGION and the network"
+
+
 def _named(stack: str) -> DeployedSystem:
+    """A local stack is one that runs here, or else in the AWS that this shell is set to."""
+    if stack == LOCAL_STACK:
+        try:
+            return _local(running_description())
+        except NoneRuns:
+            if "AWS_ENDPOINT_URL" not in os.environ:
+                raise
+    # boto3 itself reads only the second; the CLI and other SDKs read the first before it.
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     try:
-        return DeployedSystem(stack, session=boto3.Session())
+        return DeployedSystem(stack, session=boto3.Session(region_name=region))
     except ProfileNotFound as error:
         raise UserError(str(error)) from None
 

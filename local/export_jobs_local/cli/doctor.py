@@ -8,34 +8,45 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 from export_jobs.client import BadCredentials, Forbidden, RetryLater, SegmentationError
 from export_jobs.core.fulfil import CLOCK_SKEW_MS
 from export_jobs.core.ports import TableUnavailable
-from export_jobs.settings import SettingsInvalid
+from export_jobs.settings import MonitorSettings, SettingsInvalid
 from export_jobs.store.jobs import OPEN_INDEX
 from rich.markup import escape
 
 from export_jobs_local.cli import output
-from export_jobs_local.cli.deployed import DeployedSystem, refusal
+from export_jobs_local.cli.deployed import DeployedSystem, refusal, unasked
 from export_jobs_local.cli.errors import UserError
 
 MAX_SKEW_S = CLOCK_SKEW_MS / 1000
 """A create call whose answer was lost is looked for among the jobs since, less this."""
 SWEEP_WINDOW_MINUTES = 15
 _PERMISSIONS = "your own AWS permissions may not reach so far; ask for read access to the stack"
+_LOST = "the stack has lost it: deploy the stack again"
+_OTHERWISE = "if it says so again, look at it in AWS's console, and deploy the stack again"
+_DENIED = ("AccessDenied", "AuthorizationError", "UnauthorizedOperation", "KMSAccessDenied")
+_STALE = ("ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient", "RequestExpired")
+_GONE = ("NotFound", "NoSuchEntity", "NonExistentQueue", "QueueDoesNotExist")
+"""What the services' codes have in common where they mean the same."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `look` is worth a look and no failure; `cure` says what to do."""
+    """One thing looked at. `look` is worth a look and no failure; `cure` says what to do.
+
+    `sandbox` is the one that was looked at, where each has a finding of its own.
+    """
 
     name: str
     state: Literal["ok", "look", "bad"]
     detail: str
     cure: str | None = None
+    sandbox: str | None = None
 
 
 class _Wrong(Exception):
@@ -51,19 +62,25 @@ class _WorthALook(_Wrong):
 
 
 def examine(system: DeployedSystem) -> Iterator[Finding]:
-    """Every check in turn; those that need a stack are left out where there is none."""
+    """Every check in turn.
+
+    What can't be looked at because something before it is broken is left out: only the cause is to
+    be mended.
+    """
+    identity = _finding("AWS credentials", lambda: _identity(system))
+    yield identity
+    if identity.state == "bad":
+        return
     stack = _finding("stack", lambda: _stack(system))
-    yield _finding("AWS credentials", lambda: _identity(system))
     yield stack
     if stack.state == "bad":
         return
+    yield _finding("monitor function", lambda: _function(system, "MonitorFunctionName"))
+    yield _finding("creator function", lambda: _function(system, "CreatorFunctionName"))
+    settings = _settings(system)
+    if settings:
+        yield from _adobe(system, settings)
     checks: list[tuple[str, Callable[[], str]]] = [
-        ("monitor function", lambda: _function(system, "MonitorFunctionName")),
-        ("creator function", lambda: _function(system, "CreatorFunctionName")),
-        ("Adobe secret", lambda: _secret(system)),
-        ("access token", lambda: _token(system)),
-        ("Segmentation API", lambda: _api(system)),
-        ("clock", lambda: _clock(system)),
         ("jobs table", lambda: _table(system, "JobsTableName", index=OPEN_INDEX)),
         ("requests table", lambda: _table(system, "RequestsTableName")),
         ("event bus", lambda: _bus(system)),
@@ -72,10 +89,33 @@ def examine(system: DeployedSystem) -> Iterator[Finding]:
         ("queue trigger", lambda: _trigger(system)),
         ("dead letters", lambda: _dead_letters(system)),
         ("schedule", lambda: _schedule(system)),
-        ("last sweeps", lambda: _sweeps(system)),
     ]
     for name, check in checks:
         yield _finding(name, check)
+    for sandbox in settings.sandboxes if settings else ():
+        yield _finding("last sweeps", partial(_sweeps, system, sandbox), sandbox=sandbox)
+
+
+def _settings(system: DeployedSystem) -> MonitorSettings | None:
+    """None where they can't be read: then the monitor's own finding says why."""
+    try:
+        return system.monitor
+    except (ClientError, BotoCoreError, SettingsInvalid):
+        return None
+
+
+def _adobe(system: DeployedSystem, settings: MonitorSettings) -> Iterator[Finding]:
+    secret = _finding("Adobe secret", lambda: _secret(system))
+    yield secret
+    yield _finding("clock", lambda: _clock(system))
+    if secret.state == "bad":
+        return
+    token = _finding("access token", lambda: _token(system))
+    yield token
+    if token.state == "bad":
+        return
+    for sandbox in settings.sandboxes:
+        yield _finding("Segmentation API", partial(_api, system, sandbox), sandbox=sandbox)
 
 
 def show(finding: Finding) -> None:
@@ -83,8 +123,10 @@ def show(finding: Finding) -> None:
     mark, style = {"ok": ("ok", "green"), "look": ("look", "yellow"), "bad": ("BAD", "bold red")}[
         finding.state
     ]
+    where = f"{escape(finding.sandbox)}: " if finding.sandbox else ""
     console.print(
-        f"[{style}]{mark:<5}[/]{escape(finding.name):<18}{escape(finding.detail)}", soft_wrap=True
+        f"[{style}]{mark:<5}[/]{escape(finding.name):<18}{where}{escape(finding.detail)}",
+        soft_wrap=True,
     )
     if finding.cure:
         console.print(f"     -> {escape(finding.cure)}", style="yellow", soft_wrap=True)
@@ -95,23 +137,33 @@ def as_json(findings: list[Finding]) -> dict[str, Any]:
     return {"good": good, "checks": [asdict(finding) for finding in findings]}
 
 
-def _finding(name: str, check: Callable[[], str]) -> Finding:
+def _finding(name: str, check: Callable[[], str], *, sandbox: str | None = None) -> Finding:
     try:
-        return Finding(name, "ok", check())
+        return Finding(name, "ok", check(), sandbox=sandbox)
     except _WorthALook as look:
-        return Finding(name, "look", str(look), look.cure)
+        return Finding(name, "look", str(look), look.cure, sandbox)
     except _Wrong as wrong:
-        return Finding(name, "bad", str(wrong), wrong.cure)
-    except UserError as error:
-        return Finding(name, "bad", str(error), "see `export-jobs doctor --help`")
+        return Finding(name, "bad", str(wrong), wrong.cure, sandbox)
     except SettingsInvalid as error:
-        return Finding(name, "bad", str(error), "deploy the stack again with right parameters")
+        cure = "deploy the stack again with right parameters"
+        return Finding(name, "bad", str(error), cure, sandbox)
     except ClientError as error:
-        return Finding(name, "bad", refusal(error), _PERMISSIONS)
+        return Finding(name, "bad", refusal(error), _cure(error), sandbox)
     except BotoCoreError as error:
-        return Finding(name, "bad", str(error), "check AWS_PROFILE, AWS_REGION and the network")
+        return Finding(name, "bad", *unasked(error), sandbox)
     except TableUnavailable as error:
-        return Finding(name, "bad", str(error), _PERMISSIONS)
+        cause = error.__cause__
+        cure = _cure(cause) if isinstance(cause, ClientError) else "try again"
+        return Finding(name, "bad", str(error), cure, sandbox)
+
+
+def _cure(error: ClientError) -> str:
+    code = _code(error)
+    if any(denied in code for denied in _DENIED):
+        return _PERMISSIONS
+    if any(stale in code for stale in _STALE):
+        return "your own AWS credentials are no longer good: log in again, or set AWS_PROFILE"
+    return _LOST if any(gone in code for gone in _GONE) else _OTHERWISE
 
 
 def _identity(system: DeployedSystem) -> str:
@@ -119,7 +171,15 @@ def _identity(system: DeployedSystem) -> str:
 
 
 def _stack(system: DeployedSystem) -> str:
-    return f"{system.name}, {len(system.outputs)} outputs"
+    try:
+        return f"{system.name}, {len(system.outputs)} outputs"
+    except UserError as error:
+        raise _Wrong(
+            str(error).partition(";")[0],
+            "check the name (--stack, EXPORT_JOBS_STACK), the account (AWS_PROFILE; the line above "
+            "says whose) and the region (AWS_REGION): `aws cloudformation list-stacks` lists what "
+            "is there",
+        ) from None
 
 
 def _function(system: DeployedSystem, output_name: str) -> str:
@@ -127,7 +187,7 @@ def _function(system: DeployedSystem, output_name: str) -> str:
         found = system.function(output_name)
     except ClientError as error:
         if _code(error) == "ResourceNotFoundException":
-            raise _Wrong("it is gone", "deploy the stack again") from None
+            raise _Wrong("it is gone", _LOST) from None
         raise
     settings = system.monitor if output_name == "MonitorFunctionName" else system.creator
     if found.get("State", "Active") not in {"Active", "Inactive"}:
@@ -166,33 +226,26 @@ def _token(system: DeployedSystem) -> str:
         raise _Wrong(str(error), f"check the network and {system.monitor.ims_token_url}") from None
     except SegmentationError as error:
         raise _Wrong(str(error), "check ImsTokenUrl") from None
-    except ClientError as error:
-        raise _Wrong(f"no secret, no token ({_code(error)})", "mend the secret first") from None
     return "given by IMS"
 
 
-def _api(system: DeployedSystem) -> str:
-    for sandbox in system.monitor.sandboxes:
-        try:
-            system.api.list_jobs(sandbox, limit=1)
-        except Forbidden as error:
-            raise _Wrong(
-                f"sandbox {sandbox}: {error}",
-                "give the credential's product profile access to the sandbox, and segments rights",
-            ) from None
-        except BadCredentials as error:
-            raise _Wrong(f"sandbox {sandbox}: {error}", "mend the secret first") from None
-        except RetryLater as error:
-            raise _Wrong(
-                f"sandbox {sandbox}: {error}", "try again; requests and sweeps wait meanwhile"
-            ) from None
-        except SegmentationError as error:
-            raise _Wrong(
-                f"sandbox {sandbox}: {error}", "check ApiBaseUrl and the sandbox"
-            ) from None
-        except ClientError as error:
-            raise _Wrong(f"not asked ({_code(error)})", "mend the secret first") from None
-    return f"lists jobs in {', '.join(system.monitor.sandboxes)}"
+def _api(system: DeployedSystem, sandbox: str) -> str:
+    try:
+        system.api.list_jobs(sandbox, limit=1)
+    except Forbidden as error:
+        raise _Wrong(
+            str(error),
+            "give the credential's product profile access to the sandbox, and segments rights",
+        ) from None
+    except BadCredentials as error:
+        raise _Wrong(
+            str(error), "compare the secret with the project in Adobe Developer Console"
+        ) from None
+    except RetryLater as error:
+        raise _Wrong(str(error), "try again; requests and sweeps wait meanwhile") from None
+    except SegmentationError as error:
+        raise _Wrong(str(error), "check ApiBaseUrl and the sandbox") from None
+    return "lists its jobs"
 
 
 def _clock(system: DeployedSystem) -> str:
@@ -346,28 +399,22 @@ def _schedule(system: DeployedSystem) -> str:
     return str(enabled[0]["ScheduleExpression"])
 
 
-def _sweeps(system: DeployedSystem) -> str:
+def _sweeps(system: DeployedSystem, sandbox: str) -> str:
     """The tables say if sweeps fail; that they stopped altogether only CloudWatch can say."""
-    said = []
-    for sandbox in system.monitor.sandboxes:
-        state = system.jobs.load(sandbox).state
-        if state is None:
-            raise _Wrong(
-                f"sandbox {sandbox} was never swept",
-                "wait for the schedule's next run; then read the monitor's log",
-            )
-        if state.blind_since:
-            raise _Wrong(
-                f"sandbox {sandbox}: sweeps fail since {output.moment(state.blind_since)} UTC",
-                "the monitor's log says why; the checks above may, too",
-            )
-        if not system.is_on_this_machine and not _swept_lately(system, sandbox):
-            raise _Wrong(
-                f"sandbox {sandbox}: no good sweep in {SWEEP_WINDOW_MINUTES} minutes",
-                "look at the schedule, the monitor's log and its throttles",
-            )
-        said.append(f"{sandbox} sees, last news {output.moment(state.swept_at)[5:16]}")
-    return "; ".join(said)
+    state = system.jobs.load(sandbox).state
+    if state is None:
+        raise _Wrong("never swept", "wait for the schedule's next run; then read the monitor's log")
+    if state.blind_since:
+        raise _Wrong(
+            f"sweeps fail since {output.moment(state.blind_since)} UTC",
+            "the monitor's log says why; the checks above may, too",
+        )
+    if not system.is_on_this_machine and not _swept_lately(system, sandbox):
+        raise _Wrong(
+            f"no good sweep in {SWEEP_WINDOW_MINUTES} minutes",
+            "look at the schedule, the monitor's log and its throttles",
+        )
+    return f"they see, last news {output.moment(state.swept_at)[5:16]} UTC"
 
 
 def _swept_lately(system: DeployedSystem, sandbox: str) -> bool:

@@ -6,13 +6,14 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from export_jobs.client import NotFound
-from export_jobs.contract import Job
+from export_jobs.contract import FINAL_STATUSES, Job
 from export_jobs.core.events import duration_ms, outcome_of, rfc3339
 from export_jobs.core.records import JobRecord
 from export_jobs.core.requests import RequestRecord
@@ -26,6 +27,10 @@ from export_jobs_local.cli.errors import UserError
 
 MAX_LISTED = 2_000
 """So many jobs of a sandbox are looked at: what the filters leave out costs calls, too."""
+_STATUSES = ("NEW", "QUEUED", "PROCESSING", "CANCELLING", *sorted(FINAL_STATUSES))
+_OUTCOMES = ("IN_PROGRESS", "SUCCEEDED_WITH_ERRORS", "SUCCEEDED_EMPTY")
+"""Those that are no statuses as well."""
+_WITHOUT_DATA = FINAL_STATUSES - {"SUCCEEDED"}
 _SERVER_FILTERS = frozenset({"NEW", "SUCCEEDED", "FAILED"})
 """Values that the service's own `status` filter is known to take."""
 
@@ -61,8 +66,8 @@ def find(
     dataset: str | None,
     limit: int,
 ) -> list[Listed]:
-    """The newest jobs that match, newest first over all sandboxes."""
-    wanted = status.upper() if status else None
+    """The newest jobs that match, newest first over all sandboxes. Raises UserError."""
+    wanted = _known(status) if status else None
 
     def matches(listed: Listed) -> bool:
         job = listed.job
@@ -85,38 +90,52 @@ def find(
     return list(islice(merged, limit))
 
 
-def show_list(found: Sequence[Listed]) -> None:
+def _known(status: str) -> str:
+    """Raises UserError, with the nearest one, for what is no status and no outcome."""
+    wanted, known = status.upper(), (*_STATUSES, *_OUTCOMES)
+    if wanted in known:
+        return wanted
+    nearest = get_close_matches(wanted, known, n=1, cutoff=0)
+    raise UserError(
+        f"{status!r} is no status and no outcome; did you mean {nearest[0]}? "
+        f"There are {', '.join(known)}"
+    )
+
+
+def show_list(found: Sequence[Listed], *, watched: int) -> None:
+    """`watched`: of how many sandboxes the system has jobs; with one, it need not be said which."""
     console = output.console()
     if not found:
         console.print("no such jobs")
         return
-    several = len({listed.sandbox for listed in found}) > 1
-    columns = ["created (UTC)", "job", "status", "took", "profiles", "dataset"]
-    if several:
-        columns.insert(2, "sandbox")
-    table = output.table(*columns, right=("took", "profiles"))
-    for listed in found:
-        shown = listed.as_json()
-        profiles = shown["profilesExported"]
-        cells = [
-            output.moment(listed.job.creation_time)[5:16],
-            escape(listed.job.id),
-            output.styled(_status_of(listed.job)),
-            span(shown["durationMs"]),
-            "" if profiles is None else f"{profiles:,}",
-            escape(shown["datasetId"] or ""),
-        ]
-        if several:
-            cells.insert(2, escape(listed.sandbox))
-        table.add_row(*cells)
-    console.print(table)
+    columns = ["created UTC", "job", "sandbox", "status", "took", "profiles", "dataset"]
+    rows = [_row(listed) for listed in found]
+    if watched == 1:
+        for line in (columns, *rows):
+            del line[2]
+    right = ("took", "profiles")
+    console.print(output.table(columns, rows, right=right, shrinking=("dataset",)), crop=False)
     troubled = [listed for listed in found if listed.job.errors]
     if troubled:
         console.print("\nfirst errors", style="bold")
         output.facts(
             console,
-            [(f"{t.job.id}", escape(_first_error(t.job))) for t in troubled],
+            [(escape(t.job.id), escape(_first_error(t.job))) for t in troubled],
         )
+
+
+def _row(listed: Listed) -> list[str]:
+    shown = listed.as_json()
+    profiles = shown["profilesExported"]
+    return [
+        output.moment(listed.job.creation_time)[5:16],
+        escape(listed.job.id),
+        escape(listed.sandbox),
+        output.styled(_status_of(listed.job)),
+        span(shown["durationMs"]),
+        "" if profiles is None else f"{profiles:,}",
+        escape(shown["datasetId"] or ""),
+    ]
 
 
 @dataclass(frozen=True)
@@ -146,9 +165,12 @@ class Life:
         if job.is_final:
             ended = (job.creation_time or 0) + (duration_ms(job, now_ms()) or 0)
             found.append((ended, job.status))
-        if self.record and self.record.status:
-            found.append((self.record.touched_at, "our record last changed"))
         return sorted(((at, what) for at, what in found if at), key=lambda moment: moment[0])
+
+    @property
+    def announced(self) -> int:
+        """How many events of this job have reached every sink."""
+        return self.record.sequence - len(self.record.owed) if self.record else 0
 
     def events(self) -> list[dict[str, Any]]:
         """The events our tables still hold: those owed to a sink, and the request's own."""
@@ -178,7 +200,7 @@ class Life:
             **self.listed.as_json(),
             "requestKey": self.record.request_key if self.record else None,
             "correlationId": self.record.correlation_id if self.record else None,
-            "eventsAnnounced": self.record.sequence if self.record else 0,
+            "eventsAnnounced": self.announced,
             "events": self.events(),
             "timeline": [{"at": rfc3339(at), "what": what} for at, what in self.timeline()],
             "data": where_data_is(self.listed.job, system),
@@ -186,24 +208,32 @@ class Life:
         }
 
 
-def look_up(system: DeployedSystem, job_id: str, *, sandbox: str | None) -> Life:
-    """Raises UserError if no sandbox has the job."""
+def locate(system: DeployedSystem, job_id: str, *, sandbox: str | None) -> Listed:
+    """The job, and which sandbox has it. Raises UserError if none has."""
     tried = system.sandboxes(sandbox)
     for name in tried:
         try:
-            job = system.api.get_job(name, job_id)
+            return Listed(name, system.api.get_job(name, job_id))
         except NotFound:
             continue
-        record = system.jobs.get(name, job.id, job.creation_time or 0)
-        key = record.request_key if record else None
-        return Life(Listed(name, job), record, system.requests.request(key) if key else None)
     raise UserError(f"the service knows no job {job_id!r} in {' or '.join(tried)}")
 
 
+def look_up(system: DeployedSystem, job_id: str, *, sandbox: str | None) -> Life:
+    """Raises UserError if no sandbox has the job."""
+    listed = locate(system, job_id, sandbox=sandbox)
+    record = system.jobs.get(listed.sandbox, listed.job.id, listed.job.creation_time or 0)
+    key = record.request_key if record else None
+    return Life(listed, record, system.requests.request(key) if key else None)
+
+
 def where_data_is(job: Job, system: DeployedSystem) -> list[str]:
-    """For each batch where to fetch it: a folder on this machine, or a call of Data Access."""
+    """For each batch where to fetch it: a folder on this machine, or a call of Data Access.
+
+    Nowhere for a job that has ended without success: nothing of it was kept.
+    """
     destination = job.destination
-    if not destination or not destination.dataset_id:
+    if not destination or not destination.dataset_id or job.status in _WITHOUT_DATA:
         return []
     if system.data_directory:
         exports = Path(system.data_directory) / "exports" / destination.dataset_id
@@ -248,17 +278,24 @@ def show(life: Life, system: DeployedSystem) -> None:
     if record is None:
         console.print("no sweep has seen this job yet, or its record has expired")
     else:
-        console.print(f"{record.sequence} of this job announced so far")
+        console.print(_announced(life, record))
     for event in life.events():
         owed = f", still owed to: {', '.join(event['owedTo'])}" if event["owedTo"] else ""
         console.print(escape(f"{event['detectedAt']} {event['type']}{owed}"), soft_wrap=True)
     data = where_data_is(job, system)
     if data:
         console.print(
-            "\ndata" if job.status == "SUCCEEDED" else "\ndata, once it is there", style="bold"
+            "\ndata" if job.is_final else "\ndata, once the job has succeeded", style="bold"
         )
         for place in data:
             console.print(escape(place), soft_wrap=True)
+
+
+def _announced(life: Life, record: JobRecord) -> str:
+    if not record.sequence and record.final:
+        return "none: it had ended before the first sweep"
+    count = life.announced
+    return f"{count} {'event' if count == 1 else 'events'} of this job announced"
 
 
 def _status_of(job: Job) -> str:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 _STYLES = {
     "SUCCEEDED": "green",
@@ -26,10 +27,16 @@ _STYLES = {
 
 
 def console(*, stderr: bool = False) -> Console:
-    made = Console(highlight=False, stderr=stderr)
+    """Without emoji: Rich would show the `:secret:` of an ARN as a sign of its own."""
+    made = Console(highlight=False, emoji=False, stderr=stderr)
     if not made.is_terminal:
-        made = Console(highlight=False, stderr=stderr, width=80)
+        made = Console(highlight=False, emoji=False, stderr=stderr, width=80)
     return made
+
+
+def error(text: str) -> None:
+    """What a user has to mend, on standard error, as it is."""
+    console(stderr=True).print(f"error: {text}", style="red", markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -43,16 +50,36 @@ def styled(status: str | None) -> str:
     return f"[{style}]{text}[/]" if style else text
 
 
-def table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
-    """A table without lines. What does not fit a line is cut with an ellipsis; `--json` has it all."""
-    made = Table(box=None, pad_edge=False, title=title, title_justify="left")
-    for name in columns:
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    shrinking: Sequence[str] = (),
+    title: str | None = None,
+) -> Table:
+    """A table without lines; cells are markup.
+
+    Where it is too wide, the columns get closer; then those in `shrinking` are cut, and no others:
+    these stay whole, even if a line gets longer than the console.
+    """
+    wholes = [
+        max(Text.from_markup(cell, emoji=False).cell_len for cell in column)
+        for column in zip(columns, *rows, strict=True)
+    ]
+    too_wide = sum(wholes) + 2 * (len(wholes) - 1) > console().width
+    apart = (0, 1 if too_wide else 2, 0, 0)
+    made = Table(box=None, pad_edge=False, padding=apart, title=title, title_justify="left")
+    for name, whole in zip(columns, wholes, strict=True):
         made.add_column(
             name,
             justify="right" if name in right else "left",
             overflow="ellipsis",
-            no_wrap=True,
+            no_wrap=name not in shrinking,
+            min_width=None if name in shrinking else whole,
         )
+    for row in rows:
+        made.add_row(*row)
     return made
 
 

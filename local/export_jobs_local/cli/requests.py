@@ -1,8 +1,9 @@
-"""`request create|cancel`: check, send, and with `--wait` follow the request and its job to their ends."""
+"""`request create|cancel`: check, send, and with `--wait` follow request and job to their ends."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 from export_jobs.client import NotFound, RetryLater
 from export_jobs.contract import Job, RequestInvalid
-from export_jobs.core.events import duration_ms, outcome_of
+from export_jobs.core.events import duration_ms, outcome_of, rfc3339
 from export_jobs.core.records import REJECTED
 from export_jobs.core.requests import (
     Message,
@@ -25,39 +26,57 @@ from export_jobs.core.requests import (
 from export_jobs.messages import span
 from export_jobs.wiring import now_ms
 from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from export_jobs_local.cli import output
 from export_jobs_local.cli.deployed import DeployedSystem
 from export_jobs_local.cli.errors import UserError
+from export_jobs_local.cli.jobs import locate
 
 POLL_S = 1.0
 POLL_JOB_S = 2.0
 MISSES = 3
 """A job that was asked for so often in vain has vanished."""
-_ENDED = frozenset({"CREATED", "DONE", "REJECTED", "CANCELLED"})
-GOOD, BAD, NOT_ENDED = 0, 1, 3
+ENDED = frozenset({"CREATED", "DONE", "REJECTED", "CANCELLED"})
+GOOD, BAD, NOT_ENDED, GOOD_ONLY_BY_NAME = 0, 1, 3, 4
+"""Exit codes. The last is for jobs that say SUCCEEDED, with errors or without a profile."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A message on the queue. `redrives` counts how often it came back from the dead letters."""
+    """A message on the queue. `redrives` counts how often it came back from the dead letters.
+
+    `known` is the record of a request whose job exists already: then nothing was sent.
+    """
 
     request_key: str
-    message_id: str
+    message_id: str | None
     action: str
     sandbox: str
     body: str
     body_hash: str
     redrives: int = 0
+    known: RequestRecord | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "requestKey": self.request_key,
+            "messageId": self.message_id,
+            "action": self.action,
+            "alreadyUsedAt": rfc3339(self.known.touched_at) if self.known else None,
+            "jobId": self.known.job_id if self.known else None,
+        }
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a request ended, and the job it made. `exit_code`: 0 good, 1 bad, 3 not ended in time."""
+    """How a request ended, and the job it made."""
 
     exit_code: int
     request_key: str
-    message_id: str
+    message_id: str | None
+    action: str
+    already_used_at: str | None = None
     rejected: bool = False
     outcome: str | None = None
     reason: str | None = None
@@ -80,8 +99,10 @@ def read_body(file: str) -> str:
         return sys.stdin.read()
     try:
         return Path(file).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"can't read {file}: {error}") from None
+    except OSError as error:
+        raise UserError(f"can't read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"can't read {file}: it is no text in UTF-8") from None
 
 
 def checked(body: str, system: DeployedSystem, *, key: str | None = None) -> Request:
@@ -98,11 +119,17 @@ def checked(body: str, system: DeployedSystem, *, key: str | None = None) -> Req
 
 
 def create(system: DeployedSystem, body: str) -> Sent:
-    """Sends a create request that is valid. Raises UserError."""
+    """Sends a create request that is valid, unless its job exists already. Raises UserError."""
     request = checked(body, system)
     if request.action != "create":
         raise UserError("this is a cancel request: send it with `export-jobs request cancel`")
     return _send(system, body, request)
+
+
+def refuse_lone_timeout(*, wait: bool, timeout_s: float | None) -> None:
+    """Raises UserError: without waiting there is no time to be up."""
+    if timeout_s is not None and not wait:
+        raise UserError("--timeout is for --wait: nothing is waited for without")
 
 
 def cancel(
@@ -112,7 +139,14 @@ def cancel(
     request_key: str | None,
     sandbox: str | None,
 ) -> Sent:
-    """Sends a request to cancel a job, or what a request created or would create."""
+    """Sends a request to cancel a job, or what a request created or would create.
+
+    Raises UserError if there is no such job.
+    """
+    if job_id is not None:
+        sandbox = locate(system, job_id, sandbox=sandbox).sandbox
+    elif sandbox is not None:
+        system.sandboxes(sandbox)
     asked = {
         "action": "cancel",
         "sandboxName": sandbox,
@@ -125,15 +159,76 @@ def cancel(
 
 def _send(system: DeployedSystem, body: str, request: Request) -> Sent:
     own_key = json.loads(body).get("requestKey")
-    message_id = system.send(body)
+    known = _with_its_job(system, request) if own_key else None
+    message_id = None if known else system.send(body)
     return Sent(
-        request_key=own_key or message_id,
+        request_key=own_key or str(message_id),
         message_id=message_id,
         action=request.action,
         sandbox=request.sandbox,
         body=body,
         body_hash=request.body_hash,
+        known=known,
     )
+
+
+def _with_its_job(system: DeployedSystem, request: Request) -> RequestRecord | None:
+    """The record of a request whose job exists already.
+
+    Raises UserError for a key under which nothing can come of sending the request.
+    """
+    record = system.requests.request(request.key)
+    if record is None:
+        return None
+    key, when = request.key, f"{output.moment(record.touched_at)} UTC"
+    if record.status == "REJECTED":
+        detail = record.event.detail if record.event else {}
+        raise UserError(
+            f"request key {key!r} was rejected on {when} ({detail.get('outcome')}: "
+            f"{detail.get('reason')}); sent again, nothing would be tried.\n"
+            f"Mend it and send it back: export-jobs dlq redrive --key {shlex.quote(key)} "
+            "--body FILE\nOr give it a new requestKey."
+        )
+    if record.status == "CANCELLED":
+        raise UserError(
+            f"request key {key!r} was cancelled on {when}, before its job was created; "
+            "give the request a new requestKey"
+        )
+    if record.body_hash not in {None, request.body_hash}:
+        raise UserError(
+            f"request key {key!r} was used on {when} for another request; "
+            "give this one a requestKey of its own"
+        )
+    return record if record.status == "CREATED" else None
+
+
+def already(sent: Sent, known: RequestRecord) -> str:
+    """Why nothing was sent."""
+    return (
+        f"request key {sent.request_key!r} was used before, on "
+        f"{output.moment(known.touched_at)} UTC: job {known.job_id}; no new export is made"
+    )
+
+
+def followed(system: DeployedSystem, sent: Sent, *, timeout_s: float | None, quiet: bool) -> Ending:
+    """What came of a request, waited for with a display of how far it is, on standard error."""
+    console = output.console(stderr=True)
+    if sent.known and not quiet:
+        console.print(escape(already(sent, sent.known)), soft_wrap=True)
+    try:
+        with progress(quiet=quiet) as told:
+            return wait(system, sent, timeout_s=timeout_s, told=told)
+    except BaseException:  # Ctrl-C as well: who stops waiting has to find the request again
+        console.print(
+            "the request goes on by itself; to see how far it is:\n"
+            f"  {escape(command_to_show(sent.request_key))}",
+            soft_wrap=True,
+        )
+        raise
+
+
+def command_to_show(request_key: str) -> str:
+    return f"export-jobs request show {shlex.quote(request_key)}"
 
 
 def wait(
@@ -145,14 +240,23 @@ def wait(
 ) -> Ending:
     """Follows the request's record, then its job; `told` of every step, in words."""
     until = time.monotonic() + timeout_s if timeout_s else None
-    ending = Ending(NOT_ENDED, sent.request_key, sent.message_id, sandbox=sent.sandbox)
+    ending = Ending(
+        NOT_ENDED,
+        sent.request_key,
+        sent.message_id,
+        sent.action,
+        already_used_at=rfc3339(sent.known.touched_at) if sent.known else None,
+        sandbox=sent.sandbox,
+    )
     record = _ended_record(system, sent, until, told)
     if record is None or record.event is None:
         return ending
     detail = record.event.detail
     rejected = record.event.type == REJECTED
+    sandbox = detail["sandboxName"] or sent.sandbox  # what a key stands for may be in another
     ending = replace(
         ending,
+        sandbox=sandbox,
         rejected=rejected,
         outcome=detail["outcome"],
         reason=detail["reason"],
@@ -162,14 +266,13 @@ def wait(
     if rejected or ending.job_id is None or ending.outcome == "ALREADY_FINAL":
         return ending
     told(f"request {detail['outcome']}: job {ending.job_id}")
-    wanted = "CANCELLED" if sent.action == "cancel" else "SUCCEEDED"
-    job = _ended_job(system, sent.sandbox, ending.job_id, until, told)
+    job = _ended_job(system, sandbox, ending.job_id, until, told)
     if job is None:
         return replace(ending, exit_code=BAD, status="VANISHED")
     metrics = job.metrics
     return replace(
         ending,
-        exit_code=NOT_ENDED if not job.is_final else GOOD if job.status == wanted else BAD,
+        exit_code=_exit_code(job, action=sent.action),
         status=job.status,
         job_outcome=outcome_of(job),
         duration_ms=duration_ms(job, now_ms()),
@@ -178,11 +281,21 @@ def wait(
     )
 
 
+def _exit_code(job: Job, *, action: str) -> int:
+    if not job.is_final:
+        return NOT_ENDED
+    if action == "cancel":
+        return GOOD if job.status == "CANCELLED" else BAD
+    if job.status != "SUCCEEDED":
+        return BAD
+    return GOOD if outcome_of(job) == "SUCCEEDED" else GOOD_ONLY_BY_NAME
+
+
 def _ended_record(
     system: DeployedSystem, sent: Sent, until: float | None, told: Callable[[str], None]
 ) -> RequestRecord | None:
     """The request's record once it has ended; None when time is up."""
-    message = Message(sent.body, sent.message_id, 0)
+    message = Message(sent.body, sent.message_id or sent.request_key, 0)
     if sent.redrives:
         message = replace(message, key=sent.request_key)
     said = ""
@@ -191,7 +304,7 @@ def _ended_record(
         if record and record.body_hash != sent.body_hash:
             record = None  # another request has this key: ours will be rejected
         record = record or system.requests.request(key_of_unreadable(message))
-        if record and record.status in _ENDED and _is_of_this_try(record, sent):
+        if record and record.status in ENDED and _is_of_this_try(record, sent):
             return record
         now = {
             "CREATING": "its job is being created",
@@ -249,20 +362,37 @@ def _time_left(until: float | None, pause_s: float) -> bool:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A way to say how far things are: a moving line on a terminal, else a line each."""
+    """A way to say how far things are: a moving line on a terminal, else a line each.
+
+    Both with the seconds since it began.
+    """
     console = output.console(stderr=True)
     if quiet:
         yield lambda _: None
     elif console.is_terminal:
-        with console.status("sent") as status:
-            yield lambda text: status.update(escape(text))
+        line = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+        )
+        with Progress(*line, console=console, transient=True) as moving:
+            task = moving.add_task("sent", total=None)
+            yield lambda text: moving.update(task, description=text)
     else:
-        yield lambda text: console.print(escape(text), soft_wrap=True)
+        began = time.monotonic()
+        yield lambda text: console.print(
+            f"{time.monotonic() - began:4.0f} s  {escape(text)}", soft_wrap=True
+        )
 
 
 def show_sent(sent: Sent) -> None:
     console = output.console()
-    console.print(f"sent {sent.action} request {escape(sent.request_key)} to the queue")
+    if sent.known:
+        console.print(escape(already(sent, sent.known)), soft_wrap=True)
+        return
+    console.print(
+        f"sent {sent.action} request {escape(sent.request_key)} to the queue", soft_wrap=True
+    )
 
 
 def show_ending(ending: Ending) -> None:
@@ -294,10 +424,12 @@ def _styled_outcome(ending: Ending) -> str:
     return f"[bold red]{ending.outcome}[/]" if ending.rejected else ending.outcome or ""
 
 
-def _command(ending: Ending) -> str | None:
-    if ending.rejected:
-        return "export-jobs dlq list"
-    return f"export-jobs job {escape(ending.job_id)}" if ending.job_id else None
+def _command(ending: Ending) -> str:
+    if ending.job_id:
+        return f"export-jobs job {escape(ending.job_id)}"
+    if ending.rejected and ending.outcome != "CANCELLED":  # of which there is no dead letter
+        return f"export-jobs dlq show {escape(shlex.quote(ending.request_key))}"
+    return escape(command_to_show(ending.request_key))
 
 
 def _camel(name: str) -> str:

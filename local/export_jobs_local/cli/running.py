@@ -11,17 +11,31 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from export_jobs_local.cli.directories import writable
 from export_jobs_local.cli.errors import UserError
 
 FILE = Path(".export-jobs") / "local.json"
 """In the folder that `local` was started in; commands look there and in the folders above them."""
 
 
+def refuse_a_second() -> None:
+    """Raises UserError if a local system that was started in this folder still runs.
+
+    A second one would take its place in the file, and no command would find the first any more.
+    """
+    description = _read(FILE)
+    if description and _runs(description):
+        raise UserError(
+            f"a local system runs in this folder already (process {description['pid']}): "
+            "stop it first, or start this one in another folder"
+        )
+
+
 @contextmanager
 def described(description: Mapping[str, Any]) -> Iterator[None]:
     """Keeps the description in the file, for as long as the block runs."""
     path = FILE.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    writable(path.parent)
     own = {**description, "pid": os.getpid()}
     fresh = path.with_suffix(f".{os.getpid()}")
     fresh.touch(mode=0o600)  # it holds the local client's secret
@@ -35,8 +49,12 @@ def described(description: Mapping[str, Any]) -> Iterator[None]:
                 path.unlink()
 
 
+class NoneRuns(UserError):
+    """There is no local system that runs in this folder or in one above it."""
+
+
 def running_description() -> dict[str, Any]:
-    """What the running local system says of itself. Raises UserError if none runs."""
+    """What the running local system says of itself. Raises NoneRuns."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         path = folder / FILE
@@ -45,11 +63,11 @@ def running_description() -> dict[str, Any]:
             continue
         if _runs(description):
             return description
-        raise UserError(
+        raise NoneRuns(
             f"the local system of {path} no longer runs: start `export-jobs local`, "
             "or name a deployed stack with --stack"
         )
-    raise UserError(
+    raise NoneRuns(
         "no local system runs here: start `export-jobs local` in another terminal, "
         "or name a deployed stack with --stack"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shlex
 import sqlite3
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 
 from export_jobs_local.aws.triggers import ScheduleUnplayable
+from export_jobs_local.cli import output
+from export_jobs_local.cli.directories import writable
 from export_jobs_local.cli.errors import UserError
-from export_jobs_local.cli.running import described
+from export_jobs_local.cli.running import described, refuse_a_second
 from export_jobs_local.cli.sam import write_sam_files
 from export_jobs_local.cli.signals import stopped_by_signals, wait_for
 from export_jobs_local.demo.directory import keep
@@ -59,24 +61,27 @@ def local(
     tuning: Tuning,
     as_json: bool,
 ) -> None:
+    refuse_a_second()
     with (
         _data_errors(data),
         stopped_by_signals() as stopped,
-        _port_errors(port or aws_port),
+        _port_errors(port, aws_port),
         tempfile.TemporaryDirectory(prefix="export-jobs-") as temporary,
     ):
+        directory = writable(data or Path(temporary))
         config = SystemConfig(
-            logs=(data or Path(temporary)) / "logs",
-            service=_service(port, data, tuning),
+            logs=directory / "logs",
+            service=_service(port, directory, tuning),
             aws_port=aws_port,
             sweep_every_s=sweep_every_s,
         )
         try:
             with LocalSystem(config) as system:
                 system.subscribers.follow()
-                description = system.description()
-                if data:
-                    description["dataDirectory"] = str(data.resolve())
+                description = {
+                    **system.description(),
+                    "dataDirectory": str(directory.resolve()),
+                }
                 how_to_join = _how_to_join(system) + (write_sam_files(system) if sam else "")
                 with described(description):
                     _announce(description, how_to_join, as_json=as_json)
@@ -101,11 +106,7 @@ def _service(port: int, data: Path | None, tuning: Tuning) -> ServiceConfig:
 @contextmanager
 def _data_errors(data: Path | None) -> Iterator[None]:
     if data:
-        try:
-            data.mkdir(parents=True, exist_ok=True)
-            keep(data)
-        except OSError as error:
-            raise UserError(f"{data} can't be used as a directory: {error.strerror}") from None
+        keep(writable(data))
     try:
         yield
     except DataBroken as error:
@@ -115,13 +116,17 @@ def _data_errors(data: Path | None) -> Iterator[None]:
 
 
 @contextmanager
-def _port_errors(port: int) -> Iterator[None]:
+def _port_errors(*ports: int) -> Iterator[None]:
+    """Names the ports asked for: the error of a port that can't be had does not say which."""
     try:
         yield
     except OSError as error:
-        if "in use" in str(error) or "Permission" in str(error):
-            raise UserError(f"port {port} can't be had ({error.strerror}); try --port 0") from None
-        raise
+        asked = " or ".join(str(port) for port in ports if port)
+        if not asked or error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+            raise
+        raise UserError(
+            f"port {asked} can't be had ({error.strerror}); try another, or 0 for any free one"
+        ) from None
 
 
 def _announce(description: Mapping[str, Any], text: str, *, as_json: bool) -> None:
@@ -129,7 +134,7 @@ def _announce(description: Mapping[str, Any], text: str, *, as_json: bool) -> No
     if as_json:
         typer.echo(json.dumps(description))
     else:
-        Console(highlight=False).print(text, soft_wrap=True)
+        output.console().print(text, markup=False, soft_wrap=True)
 
 
 def _how_to_call(service: SegmentationService) -> str:
@@ -156,13 +161,17 @@ def _how_to_join(system: LocalSystem) -> str:
         for name, value in system.aws.environment.items()
         if name != "AWS_REGION"
     )
-    outputs = "\n".join(f"  {name:<22} {value}" for name, value in system.stack.outputs.items())
+    width = max(len(name) for name in system.stack.outputs)
+    outputs = "\n".join(
+        f"  {name:<{width}}  {value}" for name, value in system.stack.outputs.items()
+    )
     return f"""\
 The whole system is up. Ctrl-C stops it.
 
   Segmentation service   {system.service.api_url}
   AWS                    {system.aws.url}
   logs of the functions  {system.config.logs}
+  name for --stack       {system.stack.name}
 
 The stack's outputs:
 

@@ -10,13 +10,14 @@ from functools import partial
 from typing import Any
 
 import pytest
-from export_jobs.client.errors import BadCredentials, Forbidden, RetryLater
+from export_jobs.client.errors import BadCredentials, Forbidden, Refused, RetryLater
 from export_jobs.core.decide import Policy
-from export_jobs.core.fulfil import Fulfiller, Rules
+from export_jobs.core.fulfil import UNAVAILABLE, Fulfiller, Rules
 from export_jobs.core.requests import Message
 from export_jobs.core.sweep import Sweeper
+from export_jobs.messages import subject
 from support.faults import ProcessDied
-from support.world import MemoryAnnouncer, MemoryApi, MemoryQueues, MemoryTable, World
+from support.world import MemoryAnnouncer, MemoryApi, MemoryQueues, MemoryTable, ServiceJob, World
 
 SECOND_MS = 1_000
 HOUR_MS = 3_600_000
@@ -204,6 +205,104 @@ def test_equal_requests_are_never_taken_for_one_another() -> None:
         assert len(named) == len(creator.jobs) == 2
 
 
+@pytest.mark.parametrize("found", [True, False])
+def test_an_attempt_whose_message_is_gone_holds_up_nobody(found: bool) -> None:
+    """It is settled by whoever meets it: linked to its job, or dropped where there is none."""
+    creator = Creator(max_open=2 if found else 1)
+    creator.send("gone", correlationId="campaign-42", **CREATE)
+    creator.world.plan([("create", "times out after" if found else "times out before")])
+    creator.work()
+    creator.world.queue.clear()
+    creator.world.now += 2 * HOUR_MS
+    creator.finish()
+    creator.send("next", **CREATE)
+    creator.work_until_done()
+    expected = [("gone", "CREATED")] if found else []
+    assert creator.ends() == [*expected, ("next", "CREATED")]
+    if found:
+        told = creator.world.told["bus"][0].detail
+        assert (told["correlationId"], told["jobId"]) == ("campaign-42", creator.jobs[0])
+        assert told["datasetId"] == "d"
+
+
+def test_a_cancel_of_a_request_whose_message_is_gone_is_carried_out(creator: Creator) -> None:
+    """It does not wait for ever for a creation that nobody is at."""
+    creator.send("gone", **CREATE)
+    creator.world.plan([("create", "times out after")])
+    creator.work()
+    creator.world.queue.clear()
+    creator.world.now += 2 * HOUR_MS
+    creator.send("stop", action="cancel", cancelRequestKey="gone")
+    creator.work_until_done()
+    assert creator.ends() == [("gone", "CREATED"), ("stop", "CANCELLING")]
+
+
+@pytest.mark.parametrize("shown", ["2024-01-01T00:00:00.000Z", "2024-01-01T01:00:00+01:00"])
+def test_a_lost_answer_is_found_however_the_service_writes_times(
+    creator: Creator, shown: str
+) -> None:
+    """The same moment is the same request."""
+    asked = {**CREATE["job"], "filter": {"fromIngestTimestamp": "2024-01-01T00:00:00Z"}}
+    creator.send(job=asked)
+    creator.world.plan([("create", "times out after")])
+    creator.work()
+    job = creator.world.jobs["prod"][creator.jobs[0]]
+    job.body = {**job.body, "filter": {"fromIngestTimestamp": shown}}
+    creator.work_until_done()
+    assert creator.ends() == [("key", "CREATED")]
+    assert len(creator.jobs) == 1
+
+
+def test_an_export_that_somebody_else_made_just_before_is_not_taken_for_ours(
+    creator: Creator,
+) -> None:
+    """Without a shown request id, a job created since the attempt is the likelier one."""
+    theirs = creator.world.create("prod", **CREATE["job"]).body["id"]
+    creator.world.now += 30 * SECOND_MS
+    creator.send(**CREATE)
+    creator.world.plan([("create", "times out after")])
+    creator.work_until_done()
+    ours = next(job for job in creator.jobs if job != theirs)
+    assert creator.last()["jobId"] == ours
+
+
+def test_a_job_whose_creation_answer_has_no_time_is_linked_to_its_one_record(
+    creator: Creator,
+) -> None:
+    """The table's key holds the creation time; the monitor may have made the record before."""
+
+    class Timeless(MemoryApi):
+        def create_job(self, *asked: Any, **options: Any) -> Any:
+            job = super().create_job(*asked, **options)
+            creator.sweep()
+            return job.model_copy(update={"creation_time": None})
+
+    creator.sweep()
+    creator.api = Timeless(creator.world)
+    creator.send(**CREATE)
+    creator.work()
+    creator.finish()
+    creator.sweep()
+    statuses = [
+        (event.detail["sequence"], event.detail["status"])
+        for event in creator.world.told["bus"]
+        if event.detail.get("sequence")
+    ]
+    assert statuses == [(1, "NEW"), (2, "SUCCEEDED")]
+
+
+def test_an_outage_of_the_table_is_waited_out(creator: Creator) -> None:
+    """However long: it costs no receives, so it never leads to the dead letters."""
+    creator.send(**CREATE)
+    for _ in range(30):
+        creator.world.now = max(creator.world.now, *(at for at, _ in creator.world.queue))
+        creator.world.strikes = {"get item": "is throttled"}
+        assert creator.work() == [UNAVAILABLE]
+    creator.work_until_done()
+    assert creator.ends() == [("key", "CREATED")]
+    assert creator.world.dead_letters == []
+
+
 def test_an_attempt_without_a_job_is_given_up_after_a_while(creator: Creator) -> None:
     """The create call never arrived: the job is created once it had every chance to show up."""
     creator.send(**CREATE)
@@ -290,15 +389,21 @@ def test_six_hours_of_outage_are_waited_out(creator: Creator, failure: Exception
 
 
 def test_retry_after_is_honoured(creator: Creator) -> None:
-    """What the service asked for, up to the longest that SQS can delay a message."""
+    """To the second; where it is longer than SQS can delay a message, by not calling before."""
     down = Down(creator.world)
     creator.api = down
-    for asked_s, waited_s in ((7.2, 8), (600.0, 601), (86_400.0, 900)):
+    for asked_s, waited_s in ((7.2, 8), (600.0, 600), (86_400.0, 900)):
         creator.world.queue.clear()
         down.failure = RetryLater("429", retry_after_s=asked_s)
         creator.send(key=f"after-{asked_s}", **CREATE)
         creator.work()
         assert delays_s(creator) == [waited_s]
+    creator.api = MemoryApi(creator.world)
+    asked_at = creator.world.now
+    creator.work_until_done(rounds=200)
+    assert creator.ends() == [("after-86400.0", "CREATED")]
+    assert creator.world.now - asked_at >= 86_400 * SECOND_MS - SECOND_MS
+    assert creator.world.calls["create"] == 1
 
 
 def test_backoff_doubles_up_to_five_minutes(creator: Creator) -> None:
@@ -438,6 +543,41 @@ def test_cancel_by_request_while_its_job_runs(creator: Creator) -> None:
     assert creator.ends()[-1] == ("stop", "CANCELLING")
 
 
+def test_cancel_by_request_goes_to_the_sandbox_of_its_job(creator: Creator) -> None:
+    """Which is not the one that a cancel without a sandbox is for; ids may be the same in both."""
+    creator.send(sandboxName="dev", **CREATE)
+    creator.work()
+    (job,) = creator.jobs
+    creator.world.jobs["prod"][job] = ServiceJob(dict(creator.world.jobs["dev"][job].body))
+    creator.send("stop", action="cancel", cancelRequestKey="key")
+    creator.work()
+    assert creator.ends()[-1] == ("stop", "CANCELLING")
+    assert creator.last()["sandboxName"] == "dev"
+    assert creator.world.jobs["dev"][job].body["status"] == "CANCELLING"
+    assert creator.world.jobs["prod"][job].body["status"] == "NEW"
+
+
+def test_cancel_that_was_carried_out_before_a_crash_is_accepted(creator: Creator) -> None:
+    """Also by a service that refuses to cancel a job that is being cancelled."""
+
+    class Strict(MemoryApi):
+        def cancel_job(self, sandbox: str, job_id: str) -> None:
+            if creator.world.jobs[sandbox][job_id].body["status"] == "CANCELLING":
+                raise Refused("it is being cancelled")
+            super().cancel_job(sandbox, job_id)
+
+    creator.api = Strict(creator.world)
+    creator.send(**CREATE)
+    creator.work()
+    message = creator.send("stop", action="cancel", jobId=creator.jobs[0])
+    creator.world.plan([("delete", "dies after")])
+    with pytest.raises(ProcessDied):
+        creator.work()
+    creator.world.queue = [(creator.world.now, message)]
+    creator.work_until_done()
+    assert creator.ends()[-1] == ("stop", "CANCELLING")
+
+
 def test_cancel_before_the_request_has_arrived(creator: Creator) -> None:
     """SQS keeps no order: a request that comes after its cancellation is never carried out."""
     creator.send(key="stop", action="cancel", cancelRequestKey="key")
@@ -562,3 +702,27 @@ def test_a_dead_letter_that_can_t_be_sent_is_sent_later(creator: Creator) -> Non
     creator.work_until_done()
     assert creator.ends() == [("key", "REFUSED")]
     assert len(creator.world.dead_letters) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"requestKey": "\\ud800", "job": {}}',
+        '{"requestKey": "a\\u0001b", "job": {}}',
+        '{"requestKey": "k", "correlationId": "\\ud800\\u0007", "job": {}}',
+        '{"requestKey": "k", "job": {}, "x\\u0000\\ud800": 1}',
+        '{"requestKey": "k", "sandboxName": "\\u001b", "job": {}}',
+    ],
+)
+def test_text_that_can_t_be_passed_on_is_rejected_like_any_other(
+    creator: Creator, body: str
+) -> None:
+    """Half a surrogate pair can't be encoded, and SNS and SQS refuse control characters."""
+    message = Message(body, "m", creator.world.now)
+    assert creator.fulfiller().fulfil(message) == "REJECTED"
+    for event in creator.world.told["topic"]:
+        json.dumps(event.detail, ensure_ascii=False).encode()
+        assert subject(event).isprintable()
+    ((_, key, reason),) = creator.world.dead_letters
+    assert key.isprintable()
+    assert reason.encode()

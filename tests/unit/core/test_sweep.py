@@ -2,75 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
+import random
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from export_jobs.client.errors import RetryLater
 from export_jobs.core.decide import DelayPolicy, Policy
 from export_jobs.core.events import MAX_DETAIL_BYTES
-from export_jobs.core.ports import TableUnavailable
-from export_jobs.core.records import DELAYED, STATE_CHANGE, Event
-from export_jobs.core.sweep import Sweeper, SweepReport
-from export_jobs.core.watch import Pace, watch
+from export_jobs.core.records import DELAYED, STATE_CHANGE
+from export_jobs.store.jobs import JobsTable
+from support.faults import ProcessDied
+from support.monitor import NO_DELAYS, Monitor
 from support.world import (
     EPOCH,
-    MemoryAnnouncer,
     MemoryApi,
-    MemoryTable,
     ServiceJob,
     World,
 )
 
 MINUTE_MS = 60_000
-NO_DELAYS = Policy(delays=DelayPolicy(limit_ms=10**12))
-
-
-class Monitor:
-    """A monitor in a world: sweeps, and what came of them."""
-
-    def __init__(
-        self,
-        world: World,
-        policy: Policy = NO_DELAYS,
-        *,
-        api: MemoryApi | None = None,
-        time_left_s: Callable[[], float] = lambda: math.inf,
-        page_size: int = 100,
-    ) -> None:
-        self.world = world
-        self.sweeper = Sweeper(
-            api=api or MemoryApi(world),
-            table=MemoryTable(world),
-            announcer=MemoryAnnouncer(world),
-            policy=policy,
-            clock=world.clock,
-            time_left_s=time_left_s,
-            page_size=page_size,
-            workers=1,
-        )
-
-    def sweep(self, sandbox: str = "prod") -> SweepReport:
-        report = self.sweeper.sweep(sandbox)
-        assert report.problems == []
-        return report
-
-    def cost(self, sandbox: str = "prod") -> dict[str, int]:
-        """The calls of one sweep, by kind."""
-        self.world.calls = Counter()
-        self.sweep(sandbox)
-        return dict(self.world.calls)
-
-    def said(self, sink: str = "bus") -> list[tuple[str, str]]:
-        """What a sink has received since the last time: job and status."""
-        events, self.world.told[sink] = self.world.told[sink], []
-        return [(event.detail["jobId"], event.detail["status"]) for event in events]
-
-    def events(self, sink: str = "bus") -> list[Event]:
-        events, self.world.told[sink] = self.world.told[sink], []
-        return events
+BIG: dict[str, Any] = {
+    "filter": {
+        "segments": [
+            {"segmentId": f"{n:036}", "segmentNs": "名" * 2_000, "status": ["realized"]}
+            for n in range(1_500)
+        ]
+    },
+    "errors": [{"code": "E", "msg": "誤" * 10**6, "callStack": "x" * 10**6} for _ in range(40)],
+}
 
 
 @pytest.fixture
@@ -165,6 +127,7 @@ def test_an_old_open_job_is_looked_up_where_paging_would_cost_more(world: World)
     for _ in range(5_000):
         world.now += 10_000
         world.create("prod", status="SUCCEEDED")
+    monitor.sweep()
     monitor.sweep()
     world.now += 30 * MINUTE_MS
     assert monitor.cost() == {"list": 1, "query": 1, "get": 1}
@@ -265,13 +228,11 @@ def test_a_dataset_has_a_limit_of_its_own(world: World) -> None:
 
 def test_an_open_job_that_is_gone_twice_has_vanished(world: World) -> None:
     """404 by id, twice in a row, closes it; nothing is said at the first."""
-    monitor = Monitor(world)
-    job = world.create("prod", status="PROCESSING").body["id"]
-    monitor.sweep()
-    monitor.said()
+    monitor, job = open_for_ten_minutes(world)
     world.delete("prod", job)
     monitor.sweep()
     assert monitor.said() == []
+    world.now += MINUTE_MS
     monitor.sweep()
     assert monitor.said("bus") == [(job, "VANISHED")]
     assert monitor.said("topic") == [(job, "VANISHED")]
@@ -279,19 +240,69 @@ def test_an_open_job_that_is_gone_twice_has_vanished(world: World) -> None:
     assert monitor.cost() == {"list": 1, "query": 1}
 
 
-def test_a_job_that_was_gone_once_has_not_vanished(world: World) -> None:
-    """A single 404 is forgotten when the job is seen again."""
+def open_for_ten_minutes(world: World) -> tuple[Monitor, str]:
+    """A monitor, and an open job that it has told of ten minutes ago."""
     monitor = Monitor(world)
     job = world.create("prod", status="PROCESSING").body["id"]
     monitor.sweep()
     monitor.said()
+    world.now += 10 * MINUTE_MS
+    return monitor, job
+
+
+def test_a_job_that_was_gone_once_has_not_vanished(world: World) -> None:
+    """A single 404 is forgotten when the job is seen again."""
+    monitor, job = open_for_ten_minutes(world)
     kept = world.jobs["prod"].pop(job)
     monitor.sweep()
     world.jobs["prod"][job] = kept
     monitor.sweep()
     del world.jobs["prod"][job]
+    world.now += MINUTE_MS
     monitor.sweep()
     assert monitor.said() == []
+
+
+def test_overlapping_sweeps_that_meet_one_404_have_missed_a_job_once(world: World) -> None:
+    """Twice in a row means at two moments, not by two sweeps at the same one."""
+    first, job = open_for_ten_minutes(world)
+    kept = world.jobs["prod"].pop(job)
+    second = Monitor(world)
+    world.turns.run(random.Random(1), [first.sweep, second.sweep])
+    assert first.said() == []
+    world.jobs["prod"][job] = kept
+    world.now += MINUTE_MS
+    first.sweep()
+    assert first.said() == []
+
+
+def test_a_job_is_given_time_to_be_found_by_its_id(world: World) -> None:
+    """One that was created a moment ago has not vanished because the service does not know it yet."""
+    monitor = Monitor(world)
+    job = world.create("prod").body["id"]
+    monitor.sweep()
+    monitor.said()
+    kept = world.jobs["prod"].pop(job)
+    for _ in range(3):
+        world.now += MINUTE_MS
+        monitor.sweep()
+    world.jobs["prod"][job] = kept
+    world.move("prod", job, "SUCCEEDED")
+    monitor.sweep()
+    assert monitor.said() == [(job, "SUCCEEDED")]
+
+
+def test_a_job_that_is_back_after_it_vanished_is_announced(world: World) -> None:
+    """Also where the service gives no time of its last change to compare by."""
+    monitor, job = open_for_ten_minutes(world)
+    kept = world.jobs["prod"].pop(job)
+    for _ in range(2):
+        monitor.sweep()
+        world.now += MINUTE_MS
+    kept.body = {**kept.body, "status": "SUCCEEDED", "updateTime": None}
+    world.jobs["prod"][job] = kept
+    monitor.sweep()
+    assert monitor.said() == [(job, "VANISHED"), (job, "SUCCEEDED")]
 
 
 def test_a_final_job_that_changes_again_is_announced_again(world: World) -> None:
@@ -332,6 +343,47 @@ def test_a_listing_that_lies_says_nothing_false(world: World, quirk: str) -> Non
     world.quirks = set()
     monitor.sweep()
     assert sorted(monitor.said()) == sorted((job, "SUCCEEDED") for job in jobs)
+
+
+def test_a_listing_that_misses_a_job_after_a_long_gap_loses_nothing(world: World) -> None:
+    """What came while no sweep ran is listed twice, however many newer jobs lie above it."""
+    monitor = Monitor(world)
+    monitor.sweep()
+    missed = world.create("prod").body["id"]
+    for _ in range(120):
+        world.create("prod", status="SUCCEEDED")
+    world.now += 30 * MINUTE_MS
+    world.jobs["prod"][missed].visible_at = world.now + MINUTE_MS // 2
+    monitor.sweep()
+    world.now += MINUTE_MS
+    monitor.sweep()
+    world.move("prod", missed, "FAILED")
+    monitor.sweep()
+    said = [status for job, status in monitor.said() if job == missed]
+    assert said == ["NEW", "FAILED"]
+
+
+def test_a_final_job_without_a_creation_time_is_announced_once(world: World) -> None:
+    """Any field but id and status may be missing."""
+
+    class Timeless(LongHistory):
+        def _page(self, *asked: Any) -> Any:
+            page = super()._page(*asked)
+            return replace(
+                page,
+                records=tuple(
+                    job.model_copy(update={"creation_time": None}) if job.id == "1" else job
+                    for job in page.records
+                ),
+            )
+
+    monitor = Monitor(world, api=Timeless(world, 10_000))
+    monitor.sweep()
+    job = world.create("prod", status="FAILED").body["id"]
+    for _ in range(3):
+        world.now += MINUTE_MS
+        monitor.sweep()
+    assert monitor.said() == [(job, "FAILED")]
 
 
 def test_a_job_that_appears_late_is_not_missed(world: World) -> None:
@@ -376,20 +428,36 @@ def test_a_silent_failure_has_an_outcome_of_its_own(
 # -- size, time, trouble -------------------------------------------------------------------------
 
 
+def test_an_item_stays_below_its_limit_while_a_sink_is_down(world: World) -> None:
+    """A big job that goes to and fro owes so many events as fit; the last word is told in the end."""
+    monitor = Monitor(world, replace(NO_DELAYS, topic_events="all"))
+    monitor.sweep()
+    job = world.create("prod", **BIG).body["id"]
+    written = JobsTable(cast("Any", None), "t")
+    for number in range(14):
+        world.plan([("publish to topic", "is throttled")])
+        monitor.sweeper.sweep("prod")
+        (record,) = (item for key, item in world.items.items() if key[0] == "job")
+        assert len(json.dumps(written._item_of(record), ensure_ascii=False).encode()) < 400_000
+        world.now += MINUTE_MS
+        world.move("prod", job, ("PROCESSING", "QUEUED")[number % 2])
+    world.move("prod", job, "FAILED")
+    world.strikes = {}
+    for _ in range(3):
+        monitor.sweep()
+        world.now += 7 * MINUTE_MS
+    assert monitor.said("topic")[-1] == (job, "FAILED")
+    sequences = [event.detail["sequence"] for event in world.told["bus"]]
+    assert sequences == list(range(1, len(sequences) + 1))
+
+
 def test_big_jobs_fit_and_what_was_cut_is_marked(world: World) -> None:
     """1,500 segments, megabytes of call stack, and text of many-byte characters stay within bounds."""
     monitor = Monitor(world)
     monitor.sweep()
-    segments = [
-        {"segmentId": f"{n:036}", "segmentNs": "名" * 2_000, "status": ["realized"]}
-        for n in range(1_500)
-    ]
-    errors = [{"code": "E", "msg": "誤" * 10**6, "callStack": "x" * 10**6} for _ in range(40)]
-    world.create("prod", status="FAILED", filter={"segments": segments}, errors=errors)
+    world.create("prod", status="FAILED", **BIG)
     monitor.sweep()
     (event,) = monitor.events()
-    import json  # noqa: PLC0415
-
     assert len(json.dumps(event.detail, ensure_ascii=False).encode()) <= MAX_DETAIL_BYTES
     assert {"segments", "errors"} <= set(event.detail["truncated"])
     assert "callStack" not in json.dumps(event.detail)
@@ -446,86 +514,116 @@ def test_blind_is_said_and_what_was_owed_is_published(world: World) -> None:
     assert monitor.cost() == {"list": 1, "query": 1}
 
 
-def test_one_sandbox_s_trouble_delays_no_other(world: World) -> None:
-    """Sandboxes are swept at once, each on its own; every trouble is reported in the end."""
-
-    class Troubled(MemoryApi):
-        def list_jobs(self, sandbox: str, **options: Any) -> Any:
-            if sandbox == "down":
-                raise RetryLater("out of reach")
-            if sandbox == "broken":
-                raise ZeroDivisionError
-            return super().list_jobs(sandbox, **options)
-
-    monitor = Monitor(world, api=Troubled(world))
-    job = world.create("prod").body["id"]
-    problems = watch(
-        monitor.sweeper,
-        ["down", "broken", "prod"],
-        pace=Pace(),
-        monotonic=lambda: 0.0,
-        sleep=lambda _: None,
-        reported=lambda _: None,
-    )
-    assert monitor.said() == [(job, "NEW")]
-    assert len(problems) == 2
-    assert problems[0].startswith("down: can't list jobs")
-    assert problems[1].startswith("broken: unexpected ZeroDivisionError")
-
-
 def test_a_table_out_of_reach_fails_the_sweep(world: World) -> None:
-    """Neither state nor debts can be read: nothing is published on a guess."""
+    """Neither state nor debts can be read: nothing is published on a guess, and its age is said."""
     monitor = Monitor(world)
+    monitor.sweep()
     world.create("prod")
-    world.strikes = {1: "times out before"}
-    with pytest.raises(TableUnavailable):
-        monitor.sweeper.sweep("prod")
+    world.now += 20 * MINUTE_MS
+    world.strikes = {"query": "times out before"}
+    report = monitor.sweeper.sweep("prod")
+    assert len(report.problems) == 1
+    assert report.blind_ms >= 20 * MINUTE_MS
     assert monitor.said() == []
 
 
-class Time:
-    """A clock that only sleeping moves."""
+def test_what_can_only_be_listed_in_part_is_blindness_too(world: World) -> None:
+    """The age of the last good sweep counts from the first that failed, whatever failed it."""
 
-    def __init__(self, world: World) -> None:
-        self.now_s = 0.0
-        self._world = world
+    class OnePage(LongHistory):
+        def list_jobs(self, sandbox: str, *, limit: int, cursor: str | None = None) -> Any:
+            if cursor and self.broken:
+                raise RetryLater("503")
+            return super().list_jobs(sandbox, limit=limit, cursor=cursor)
 
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-        self._world.now += int(seconds * 1000)
+        broken = False
+
+    api = OnePage(world, 1_000)
+    Monitor(world, api=api).sweep()
+    for _ in range(150):
+        world.create("prod")
+    api.broken = True
+    ages = []
+    for _ in range(3):
+        world.now += 10 * MINUTE_MS
+        ages.append(Monitor(world, api=api).sweeper.sweep("prod").blind_ms // MINUTE_MS)
+    assert ages == [0, 10, 20]
+    api.broken = False
+    assert Monitor(world, api=api).sweep().blind_ms == 0
+    assert Monitor(world, api=api).sweep().blind_ms == 0
 
 
-def test_faster_than_the_clock_while_jobs_are_open(world: World) -> None:
-    """With `POLL_SECONDS` an alert comes within them of the end; when all is quiet, sweeps stop."""
+def test_without_a_past_to_compare_with_events_are_announced_all_the_same(world: World) -> None:
+    """What is usual for a dataset is a kindness; a throttled read of it delays nothing."""
     monitor = Monitor(world)
-    time = Time(world)
-    job = world.create("prod").body["id"]
-    sweeps: list[float] = []
+    monitor.sweep()
+    job = world.create("prod", status="FAILED").body["id"]
+    world.strikes = {world.numbered + 2: "is throttled"}
+    assert monitor.sweep().changes == 1
+    assert world.struck == [("query", "is throttled")]
+    assert monitor.said() == [(job, "FAILED")]
 
-    def reported(_: SweepReport) -> None:
-        sweeps.append(time.now_s)
-        if time.now_s == 20:
-            world.move("prod", job, "SUCCEEDED")
 
-    def run() -> None:
-        watch(
-            monitor.sweeper,
-            ["prod"],
-            pace=Pace(poll_s=10, period_s=60),
-            monotonic=lambda: time.now_s,
-            sleep=time.sleep,
-            reported=reported,
-        )
+def test_looking_leaves_time_for_what_was_seen(world: World) -> None:
+    """Look-ups that hang use half of a run; the other half announces what the listing showed."""
+    left = {"s": 300.0}
 
-    run()
-    assert sweeps == [0, 10, 20, 30]  # at 30 s the end is seen: nothing is open any more
-    assert monitor.said() == [(job, "NEW"), (job, "SUCCEEDED")]
-    sweeps.clear()
-    time.now_s = 100
-    run()
-    assert sweeps == [100]
-    world.create("prod")
-    sweeps.clear()
-    time.now_s = 200
-    run()
-    assert sweeps == [200, 210, 220, 230, 240, 250]  # and the next invocation goes on at 260
+    class Hanging(MemoryApi):
+        def get_job(self, sandbox: str, job_id: str) -> Any:
+            left["s"] -= 60
+            raise RetryLater("no answer")
+
+    monitor = Monitor(world, api=Hanging(world), time_left_s=lambda: left["s"])
+    for _ in range(20):
+        world.create("prod")
+    monitor.sweep()
+    for _ in range(2_000):
+        world.now += 10_000
+        world.create("prod", status="SUCCEEDED")
+    for _ in range(2):
+        left["s"] = 1e9
+        monitor.sweeper.sweep("prod")
+    monitor.said()
+    job = world.create("prod", status="FAILED").body["id"]
+    left["s"] = 300.0
+    assert monitor.sweeper.sweep("prod").problems
+    assert monitor.said() == [(job, "FAILED")]
+
+
+def test_a_first_sweep_without_end_starts_with_what_it_has_seen(world: World) -> None:
+    """A listing too slow to be read back a week at once must not keep the monitor from starting."""
+    left = {"s": 300.0}
+
+    class Slow(LongHistory):
+        def list_jobs(self, *asked: Any, **options: Any) -> Any:
+            left["s"] -= 10
+            return super().list_jobs(*asked, **options)
+
+    monitor = Monitor(world, api=Slow(world, 100_000), time_left_s=lambda: left["s"])
+    running = world.create("prod").body["id"]
+    monitor.sweep()
+    assert monitor.said() == [(running, "NEW")]
+    left["s"] = 300.0
+    ended = world.create("prod", status="FAILED").body["id"]
+    world.now += MINUTE_MS
+    monitor.sweep()
+    assert monitor.said() == [(ended, "FAILED")]
+
+
+def test_a_first_sweep_that_dies_halfway_leaves_the_rest_silent(world: World) -> None:
+    """What it has not come to is still final before the first sweep, and is not announced later."""
+    for _ in range(250):
+        world.create("prod", status="SUCCEEDED")
+    world.plan([("put", "dies after")])
+    with pytest.raises(ProcessDied):
+        Monitor(world).sweeper.sweep("prod")
+    begun = world.calls["put"]
+
+    def time_left_s() -> float:
+        return 1.0 if world.calls["put"] > begun + 50 else 300.0
+
+    assert Monitor(world, time_left_s=time_left_s).sweep().unfinished
+    monitor = Monitor(world)
+    monitor.sweep()
+    monitor.sweep()
+    assert monitor.said() == []

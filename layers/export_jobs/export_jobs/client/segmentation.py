@@ -25,8 +25,6 @@ from export_jobs.contract import CreateExportJob, Job, JobPage
 
 _SECRETS = re.compile(r"(?i)(bearer\s+)?[A-Za-z0-9_\-]{12,}\.[A-Za-z0-9_\-.]{12,}")
 """Anything that looks like a token (JWT), in a text that is going to be shown."""
-_SURELY_NOT_DONE = frozenset({429, 503})
-"""Answers to a create call that say it was turned away; other 5xx may come after the effect."""
 
 
 class SegmentationClient:
@@ -149,7 +147,7 @@ class SegmentationClient:
 
     def _failure(self, method: str, answer: Answer) -> Exception:
         said = f"HTTP {answer.status}: {self._excerpt(answer)}"
-        if method == "POST" and answer.status >= 500 and answer.status not in _SURELY_NOT_DONE:
+        if method == "POST" and answer.status >= 500:  # 503, too, may come after the effect
             return OutcomeUnknown(f"the service failed while creating ({said})")
         if answer.status in TRY_LATER or answer.status in {408, 425} or answer.status >= 500:
             return RetryLater(f"try later ({said})", retry_after_s=answer.retry_after_s)
@@ -175,10 +173,10 @@ class SegmentationClient:
 
     def _excerpt(self, answer: Answer) -> str:
         """The start of the body, without anything that is, or looks like, a secret."""
-        text = " ".join(answer.text.split())[:500]
+        text = answer.text
         for secret in self._tokens.secrets():
             text = text.replace(secret, "[removed]")
-        return _SECRETS.sub("[removed]", text)[:300] or "(no body)"
+        return _SECRETS.sub("[removed]", " ".join(text.split()))[:300] or "(no body)"
 
     def _next_cursor(self, link: str | None) -> str | None:
         """The cursor that `link.next` holds. Links that lead to another host are refused."""

@@ -32,6 +32,7 @@ class ImsTokens:
         self._clock = clock
         self._lock = threading.Lock()
         self._token: str | None = None
+        self._forgotten: str | None = None
         self._until = 0.0
 
     def get(self) -> str:
@@ -49,11 +50,11 @@ class ImsTokens:
         """Drops a token that was refused, unless another thread has replaced it already."""
         with self._lock:
             if self._token == token:
-                self._token = None
+                self._token, self._forgotten = None, token
 
     def secrets(self) -> list[str]:
         """What must not appear in any text that leaves us."""
-        return [self._token] if self._token else []
+        return [token for token in (self._token, self._forgotten) if token]
 
     def _fetch(self) -> tuple[str, float]:
         credentials = self._credentials()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import email.utils
 import http.cookiejar
-import json
 import math
 import re
 import time
@@ -37,8 +36,11 @@ from export_jobs.client.errors import (
     RetryLater,
     SegmentationError,
 )
+from export_jobs.contract.text import decode_json
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_TEXT_BYTES = 16 * 1024
+"""Longer than any token that an error may quote: cut, it could not be found and removed."""
 TRY_LATER = frozenset({429, 500, 502, 503, 504})
 TRIES = 3
 CONNECT_TIMEOUT_S = 5.0
@@ -220,7 +222,7 @@ class Transport:
                 if request.json is not None:
                     raise OutcomeUnknown(f"the answer (HTTP {status}) is {large}") from None
                 raise NotUnderstood(f"the answer (HTTP {status}) is {large}") from None
-        text = content[:2_000].decode("utf-8", "replace")
+        text = content[:MAX_TEXT_BYTES].decode("utf-8", "replace")
         return Answer(status, response.headers, _decoded(content), text)
 
 
@@ -259,11 +261,8 @@ def _read(response: requests.Response) -> bytes:
 
 
 def _decoded(content: bytes) -> Any:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
     try:
-        return json.loads(content, parse_constant=refuse)
+        return decode_json(content)
     except (ValueError, RecursionError):
         return None
 

@@ -14,9 +14,16 @@ from export_jobs.core.fingerprints import made_by, status_fingerprint
 from export_jobs.core.records import VANISHED, Attempt, Event, JobRecord, Owed, SandboxState, Sink
 
 MISSES_TO_VANISH = 2
+MISSES_APART_MS = 30_000
+"""Two overlapping sweeps that meet the same moment of a 404 have missed a job once."""
+YOUNG_MS = 5 * 60_000
+"""A job may take so long from its creation until it is found by its id."""
 MAX_SEEN = 10_000
 """Fingerprints kept in a sandbox's state: 80 KB of its item at the most, 1 KB as a rule."""
-MAX_OWED = 6
+MAX_OWED = 9
+"""Events of a job that may be undelivered at once. Each is of 40 KB at the most, and an item holds
+400 KB: with so many owed, the job's next change is recorded when some have been delivered."""
+MAX_OWED_TO_COME_LATE = 6
 """With so many events of a job undelivered, its delays are not announced on top."""
 
 _ORDER_OF_LIFE = {"NEW": 0, "QUEUED": 1, "PROCESSING": 2, "CANCELLING": 3}
@@ -65,8 +72,16 @@ def observe(
     return replace(seen, touched_at=now) if seen else None
 
 
-def miss(record: JobRecord, *, policy: Policy, now: int) -> JobRecord:
-    """The record after the service answered 404 for an open job; at the second time it vanished."""
+def miss(record: JobRecord, *, policy: Policy, now: int) -> JobRecord | None:
+    """The record after the service answered 404 for an open job; at the second time it vanished.
+
+    None where a 404 says nothing: the job is too young to be found by its id, or this one is the
+    same as the last.
+    """
+    too_young = now - record.creation_time < YOUNG_MS
+    same_as_the_last = record.misses and now - record.touched_at < MISSES_APART_MS
+    if too_young or same_as_the_last:
+        return None
     missed = replace(record, misses=record.misses + 1, touched_at=now)
     if missed.misses < MISSES_TO_VANISH:
         return missed
@@ -84,9 +99,9 @@ def is_stale(record: JobRecord, job: Job) -> bool:
     """Whether the listing shows an older state of the job than the one on record.
 
     A later `updateTime` is always news. Without one, only a step forward in a job's life is: a
-    listing that lags must not reopen a job.
+    listing that lags must not reopen a job. A job that is shown after it vanished is back.
     """
-    if record.status is None:
+    if record.status in {None, VANISHED}:
         return False
     times = (record.update_time, job.update_time)
     if None not in times and times[0] != times[1]:
@@ -101,9 +116,16 @@ def listing_reaches_back_to(state: SandboxState, *, complete_at: int, overlap_ms
     """The creation time down to which a listing has to be read, whatever jobs are open.
 
     That is the watermark; and further back, jobs that may have appeared late since the last sweep
-    that saw everything (at `complete_at`, or when the state was written).
+    that saw everything (at `complete_at`, or when the state was written). What was new to the sweep
+    that wrote the state is listed once more, however long ago it is: a listing may leave a job out.
     """
-    return min(state.watermark, max(state.swept_at, complete_at) - overlap_ms)
+    reach = min(state.watermark, max(state.swept_at, complete_at) - overlap_ms)
+    return reach if complete_at > state.swept_at else min(reach, state.new_since)
+
+
+def new_since(state: SandboxState, *, complete_at: int) -> int:
+    """The creation time from which on everything is new to a sweep."""
+    return min(state.watermark, max(state.swept_at, complete_at))
 
 
 def needs_record(job: Job, state: SandboxState, *, back_to: int) -> bool:
@@ -114,9 +136,9 @@ def needs_record(job: Job, state: SandboxState, *, back_to: int) -> bool:
     """
     if not job.is_final:
         return True
-    created = job.creation_time or 0
     covered_from = min(state.seen_from, back_to)
-    return created >= covered_from and status_fingerprint(job.id, job.status) not in state.seen
+    covered = job.creation_time is None or job.creation_time >= covered_from
+    return covered and status_fingerprint(job.id, job.status) not in state.seen
 
 
 def pages_worth_reading(unmet: Sequence[int], *, reach: int, span_per_page: float) -> int:
@@ -143,11 +165,16 @@ def advance(
     sandbox: str,
     watermark: int,
     oldest: int,
+    new_since: int,
     now: int,
 ) -> SandboxState:
-    """The state after everything in `listed`, down to creation time `oldest`, was recorded."""
+    """The state after everything in `listed`, down to creation time `oldest`, was recorded.
+
+    Everything from `new_since` on was new to this sweep. Fingerprints are kept from `oldest` on.
+    """
     finals = sorted(
-        (job for job in listed if job.is_final), key=lambda job: -(job.creation_time or 0)
+        (job for job in listed if job.is_final and (job.creation_time or oldest) >= oldest),
+        key=lambda job: -(job.creation_time or 0),
     )
     kept = finals[:MAX_SEEN]
     seen_from = oldest if len(kept) == len(finals) else (kept[-1].creation_time or 0)
@@ -156,6 +183,7 @@ def advance(
         watermark=max(watermark, state.watermark if state else 0),
         seen_from=seen_from,
         swept_at=now,
+        new_since=new_since,
         blind_since=0,
         seen=frozenset(status_fingerprint(job.id, job.status) for job in kept),
     )
@@ -190,7 +218,7 @@ def _first_record(job: Job, sandbox: str, attempts: Sequence[Attempt]) -> JobRec
 def _with_status(
     known: JobRecord, job: Job, policy: Policy, past: Mapping[str, Past], now: int
 ) -> JobRecord | None:
-    if known.status == job.status or is_stale(known, job):
+    if known.status == job.status or is_stale(known, job) or len(known.owed) >= MAX_OWED:
         return None
     changed = replace(_described(known, job, now), sequence=known.sequence + 1)
     event = events.state_change(
@@ -221,7 +249,7 @@ def _described(known: JobRecord, job: Job, now: int) -> JobRecord:
 def _with_delay(
     known: JobRecord, job: Job, policy: Policy, past: Mapping[str, Past], now: int
 ) -> JobRecord | None:
-    if known.final or not known.creation_time or len(known.owed) >= MAX_OWED:
+    if known.final or not known.creation_time or len(known.owed) >= MAX_OWED_TO_COME_LATE:
         return None
     if known.status != job.status:  # a listing that lags is no ground for a delay
         return None

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from export_jobs.contract import CreateExportJob, Job
+from export_jobs.contract.create import parse_rfc3339
 from export_jobs.core.records import Attempt
 
 REQUEST_ID_PREFIX = "export-jobs-"
@@ -63,15 +64,13 @@ def _fingerprint(body: Mapping[str, Any]) -> str:
         "schema": _mapping(body.get("schema")).get("name"),
         "fields": _names(body.get("fields")),
         "segments": sorted(_segment(_mapping(s)) for s in selection.get("segments") or []),
-        "qualified": [window.get("startTime"), window.get("endTime")],
-        "ingestedSince": selection.get("fromIngestTimestamp"),
+        "qualified": [_moment(window.get("startTime")), _moment(window.get("endTime"))],
+        "ingestedSince": _moment(selection.get("fromIngestTimestamp")),
         "emptyProfiles": bool(selection.get("emptyProfiles")),
-        "events": None
-        if not events
-        else [
+        "events": [
             _names(events.get("fields")),
-            span.get("fromIngestTimestamp"),
-            span.get("toIngestTimestamp"),
+            _moment(span.get("fromIngestTimestamp")),
+            _moment(span.get("toIngestTimestamp")),
         ],
     }
     text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
@@ -80,6 +79,14 @@ def _fingerprint(body: Mapping[str, Any]) -> str:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _moment(value: Any) -> Any:
+    """The same for the same time, however it is written."""
+    try:
+        return int(parse_rfc3339(str(value)).timestamp() * 1000)
+    except ValueError:
+        return value
 
 
 def _names(value: Any) -> list[str]:

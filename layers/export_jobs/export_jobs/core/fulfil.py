@@ -10,6 +10,7 @@ done now goes back to the queue as a new message, so no receive count runs out.
 from __future__ import annotations
 
 import logging
+import math
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from export_jobs.core.records import (
     SandboxRecord,
 )
 from export_jobs.core.requests import (
+    MAX_DELAY_S,
     Message,
     Request,
     RequestRecord,
@@ -49,6 +51,8 @@ from export_jobs.core.requests import (
 logger = logging.getLogger(__name__)
 
 TRIES = 5
+UNAVAILABLE = "UNAVAILABLE"
+"""What `fulfil` returns for a message that waits because AWS could not do what was asked."""
 MAX_PAGES = 100
 CLOCK_SKEW_MS = 120_000
 
@@ -85,7 +89,9 @@ class Queues(Protocol):
 class Rules:
     """`settle_ms`: how long a job may take to show in the listing after its create call was sent.
 
-    `lease_ms`: longer than any run; `unknown_ms`: how long a cancel waits for the request it names.
+    `lease_ms`: longer than any run; `unknown_ms`: how long a cancel waits for the request it names;
+    `abandoned_ms`: longer than any request waits between two looks at it, so that an attempt that
+    is older has lost its message.
     """
 
     sandboxes: tuple[str, ...]
@@ -94,6 +100,7 @@ class Rules:
     settle_ms: int = 180_000
     lease_ms: int = 150_000
     unknown_ms: int = 15 * 60_000
+    abandoned_ms: int = 60 * 60_000
     page_size: int = 100
 
 
@@ -113,6 +120,8 @@ class _End:
     outcome: str
     reason: str | None = None
     job_id: str | None = None
+    sandbox: str | None = None
+    """Where the job is, if that is not where the request was sent."""
 
 
 class Fulfiller:
@@ -148,9 +157,12 @@ class Fulfiller:
     def fulfil(self, message: Message) -> str:
         """Fulfils, rejects, or sends the message back to wait; returns in a word what happened.
 
-        Returning means that the message may be deleted. Raises TableUnavailable and whatever is
-        unforeseen: then the queue delivers it again.
+        Returning means that the message may be deleted. Raises TableUnavailable where it can't even
+        be sent back, and whatever is unforeseen: then the queue delivers it again.
         """
+        too_early_s = (message.not_before - self._clock()) / 1000
+        if too_early_s > 0:
+            return self._send_back(message, "it was asked to wait so long", too_early_s)
         if self._out_of_time():
             return self._send_back(message, "this run has no time left", 0)
         try:
@@ -177,6 +189,10 @@ class Fulfiller:
                 return self._send_back(message, str(later), later.retry_after_s)
             except SegmentationError as error:
                 return self._send_back(message, str(error), None)
+            except TableUnavailable as error:
+                logger.warning("request %s: %s", message.key, error)
+                self._send_back(message, str(error), None)
+                return UNAVAILABLE
         return self._send_back(message, "other runs are at it", None)
 
     def _fulfil(self, message: Message, request: Request) -> str:
@@ -188,11 +204,16 @@ class Fulfiller:
         if record is None or again:
             version = record.version if record else 0
             record = RequestRecord(request.key, "WAITING", version=version)
-        record = replace(record, body_hash=request.body_hash, redrives=message.redrives)
+        record = replace(
+            record,
+            sandbox=request.sandbox,
+            body_hash=request.body_hash,
+            redrives=message.redrives,
+        )
         if record.event:
             return self._announce(message, self._taken_over(record))
-        if record.status == "CREATING":
-            found = self._find(request, record)
+        if record.status == "CREATING" and request.job:
+            found = self._find(_attempt_of(request, request.job, record))
             if found:
                 return self._announce(message, self._link(request, record, found))
             record = self._give_up_attempt(request, record)
@@ -200,7 +221,7 @@ class Fulfiller:
             why = "it was cancelled before its job was created"
             return self._end(message, request, record, _End(REJECTED, "CANCELLED", why))
         if request.expires_at is not None and self._clock() >= request.expires_at:
-            why = "it was still waiting at its expiresAt"
+            why = f"it was still waiting at its expiresAt, {events.rfc3339(request.expires_at)}"
             return self._end(message, request, record, _End(REJECTED, "EXPIRED", why))
         if request.job is None:
             return self._end(message, request, record, self._cancel(request))
@@ -227,6 +248,10 @@ class Fulfiller:
         """Passes the sandbox's gate: writes down that a job is about to be created, if one may be."""
         known, gate = self._ledger.sandbox(request.sandbox)
         others = [a for a in known.attempts if a.request_key != request.key]
+        abandoned = [a for a in others if self._is_abandoned(a.attempted_at)]
+        if abandoned:
+            self._take_up(abandoned[0])
+            raise RecordChanged(None)
         fingerprint = request_fingerprint(job)
         if any(other.fingerprint == fingerprint for other in others):
             raise _Wait("the job of another request that asks for the same is being created")
@@ -238,23 +263,36 @@ class Fulfiller:
                 f"{open_now} exports are open in sandbox {request.sandbox}, as many as may be"
             )
         now = self._clock()
-        attempt = Attempt(
-            sandbox=request.sandbox,
-            request_key=request.key,
-            request_id=REQUEST_ID_PREFIX + self._new_id(),
-            fingerprint=fingerprint,
-            attempted_at=now,
-            merge_policy_id=job.merge_policy.id if job.merge_policy else None,
-            correlation_id=request.correlation_id,
-        )
         noted = replace(
             record,
             status="CREATING",
-            request_id=attempt.request_id,
+            request_id=REQUEST_ID_PREFIX + self._new_id(),
             attempted_at=now,
             touched_at=now,
         )
-        return self._ledger.note_attempt(noted, attempt, gate)
+        return self._ledger.note_attempt(noted, _attempt_of(request, job, noted), gate)
+
+    def _is_abandoned(self, attempted_at: int) -> bool:
+        return self._clock() - attempted_at > self._rules.abandoned_ms
+
+    def _take_up(self, attempt: Attempt) -> None:
+        """Settles a creation whose message is gone: else it would count as open for ever."""
+        key = attempt.request_key
+        record = self._ledger.request(key) or RequestRecord(key, "CREATING")
+        found = self._find(attempt)
+        if found is None:
+            dropped = replace(record, status="WAITING", request_id=None, touched_at=self._clock())
+            self._ledger.drop_attempt(dropped, attempt.sandbox)
+            return
+        request = Request(
+            key=key,
+            action="create",
+            sandbox=attempt.sandbox,
+            body_hash=str(record.body_hash),
+            correlation_id=attempt.correlation_id,
+            dataset_id=found.destination.dataset_id if found.destination else None,
+        )
+        self._announce(None, self._link(request, record, found))
 
     def _drop_attempt(self, request: Request, record: RequestRecord) -> RequestRecord:
         dropped = replace(record, status="WAITING", request_id=None, touched_at=self._clock())
@@ -270,24 +308,21 @@ class Fulfiller:
             )
         return self._drop_attempt(request, record)
 
-    def _find(self, request: Request, record: RequestRecord) -> Job | None:
+    def _find(self, attempt: Attempt) -> Job | None:
         """The job that an earlier create call made, among those created since and not another's."""
-        if request.job is None:  # only create requests make attempts
-            return None
-        attempt = Attempt(
-            sandbox=request.sandbox,
-            request_key=request.key,
-            request_id=str(record.request_id),
-            fingerprint=request_fingerprint(request.job),
-            attempted_at=record.attempted_at,
-            merge_policy_id=request.job.merge_policy.id if request.job.merge_policy else None,
-        )
-        for job in self._jobs_since(request.sandbox, record.attempted_at - CLOCK_SKEW_MS):
-            if made_by(attempt, job):
-                known = self._ledger.job(request.sandbox, job)
-                if known is None or known.request_key in {None, request.key}:
-                    return job
-        return None
+        since = attempt.attempted_at - CLOCK_SKEW_MS
+        mine = [
+            job
+            for job in self._jobs_since(attempt.sandbox, since)
+            if made_by(attempt, job) and not self._is_another_s(attempt, job)
+        ]
+        # By content, a job made since is likelier ours than one that only differing clocks allow.
+        likely = [job for job in mine if (job.creation_time or 0) >= attempt.attempted_at]
+        return next(iter(likely or mine), None)
+
+    def _is_another_s(self, attempt: Attempt, job: Job) -> bool:
+        known = self._ledger.job(attempt.sandbox, job)
+        return known is not None and known.request_key not in {None, attempt.request_key}
 
     def _jobs_since(self, sandbox: str, since: int) -> list[Job]:
         """Jobs created since a time, oldest first. Raises SegmentationError."""
@@ -304,6 +339,8 @@ class Fulfiller:
 
     def _link(self, request: Request, record: RequestRecord, job: Job) -> RequestRecord:
         """Settles a creation: the job is this request's, the attempt is over, the end is owed."""
+        if job.creation_time is None:  # the table's key holds it
+            job = self._api.get_job(request.sandbox, job.id)
         event = self._event(request, record, _End(ACCEPTED, "CREATED", job_id=job.id))
         for _ in range(TRIES):
             known = self._ledger.job(request.sandbox, job)
@@ -344,6 +381,7 @@ class Fulfiller:
             wanted = RequestRecord(key, "CANCEL_WANTED", version=version, touched_at=now)
             self._ledger.put_request(wanted)
             raise _Wait(f"request {key!r} has not arrived, or waits; it will be cancelled")
+        sandbox = target.sandbox or request.sandbox
         match target.status:
             case "CANCEL_WANTED":
                 if now - target.touched_at < self._rules.unknown_ms:
@@ -352,30 +390,53 @@ class Fulfiller:
                 return _End(REJECTED, "NOT_FOUND", f"no request {key!r} has arrived")
             case "WAITING":
                 self._ledger.put_request(replace(target, status="CANCELLED", touched_at=now))
-                return _End(ACCEPTED, "CANCELLED", "it was cancelled before its job was created")
+                why = "it was cancelled before its job was created"
+                return _End(ACCEPTED, "CANCELLED", why, sandbox=sandbox)
             case "CREATING":
+                self._take_up_if_abandoned(target, sandbox)
                 raise _Wait(f"the job of request {key!r} is being created")
             case "CREATED":
-                return self._cancel_job(request.sandbox, str(target.job_id))
+                return self._cancel_job(sandbox, str(target.job_id))
             case "CANCELLED":
-                return _End(ACCEPTED, "CANCELLED", "it was cancelled before its job was created")
+                why = "it was cancelled before its job was created"
+                return _End(ACCEPTED, "CANCELLED", why, sandbox=sandbox)
             case status:
-                return _End(ACCEPTED, "ALREADY_FINAL", f"request {key!r} has ended: {status}")
+                return _End(
+                    ACCEPTED,
+                    "ALREADY_FINAL",
+                    f"request {key!r} has ended: {status}",
+                    sandbox=sandbox,
+                )
+
+    def _take_up_if_abandoned(self, target: RequestRecord, sandbox: str) -> None:
+        if not self._is_abandoned(target.attempted_at):
+            return
+        known, _ = self._ledger.sandbox(sandbox)
+        for attempt in known.attempts:
+            if attempt.request_key == target.request_key:
+                self._take_up(attempt)
+                raise RecordChanged(None)
 
     def _cancel_job(self, sandbox: str, job_id: str) -> _End:
+        marked = _End(ACCEPTED, "CANCELLING", job_id=job_id, sandbox=sandbox)
         try:
             job = self._api.get_job(sandbox, job_id)
+            if job.status == "CANCELLING":
+                return marked
             if not job.is_final:
                 self._api.cancel_job(sandbox, job_id)
-                return _End(ACCEPTED, "CANCELLING", job_id=job_id)
+                return marked
         except NotFound:
             why = f"the service knows no job {job_id!r} in sandbox {sandbox!r}"
-            return _End(REJECTED, "NOT_FOUND", why)
-        except Refused as refused:
+            return _End(REJECTED, "NOT_FOUND", why, sandbox=sandbox)
+        except Refused as refused:  # it may have ended, or been marked, since we looked
             job = self._api.get_job(sandbox, job_id)
+            if job.status == "CANCELLING":
+                return marked
             if not job.is_final:
-                return _End(REJECTED, "REFUSED", str(refused), job_id)
-        return _End(ACCEPTED, "ALREADY_FINAL", f"the job has ended already: {job.status}", job_id)
+                return _End(REJECTED, "REFUSED", str(refused), job_id, sandbox)
+        why = f"the job has ended already: {job.status}"
+        return _End(ACCEPTED, "ALREADY_FINAL", why, job_id, sandbox)
 
     # -- the end of a request --------------------------------------------------------------------
 
@@ -413,10 +474,10 @@ class Fulfiller:
             occasion=record.redrives,
             action=request.action,
             now=self._clock(),
-            sandbox=request.sandbox,
+            sandbox=end.sandbox or request.sandbox,
             correlation_id=request.correlation_id,
             job_id=end.job_id or request.job_id,
-            dataset_id=request.job.destination.dataset_id if request.job else None,
+            dataset_id=request.dataset_id,
             reason=end.reason,
         )
 
@@ -461,8 +522,11 @@ class Fulfiller:
             raise _Wait("its end is being announced by another run", retry_after_s=5)
         return self._ledger.put_request(replace(record, leased_at=now, touched_at=now))
 
-    def _announce(self, message: Message, record: RequestRecord) -> str:
-        """Says how the request ended, to every sink that has not heard it; then settles that."""
+    def _announce(self, message: Message | None, record: RequestRecord) -> str:
+        """Says how the request ended, to every sink that has not heard it; then settles that.
+
+        `message` is what goes to the dead letters; only a creation taken up has none.
+        """
         event = record.event
         if event is None or not record.owed:
             return record.status
@@ -470,7 +534,7 @@ class Fulfiller:
         for sink in ("bus", "topic"):
             if sink in left and event.id in self._announcer.publish([event], sink):
                 left.discard(sink)
-        if "dlq" in left:
+        if "dlq" in left and message:
             reason = f"{event.detail['outcome']}: {event.detail['reason']}"
             try:
                 self._queues.send_to_dead_letters(
@@ -498,8 +562,23 @@ class Fulfiller:
     def _send_back(self, message: Message, why: str, retry_after_s: float | None) -> str:
         delay_s = wait_s(message, retry_after_s)
         logger.info("request %s waits %d s: %s", message.key, delay_s, why)
-        self._queues.send_back(message, delay_s=delay_s)
+        not_before = int(self._clock() + delay_s * 1000) if delay_s > MAX_DELAY_S else 0
+        self._queues.send_back(
+            replace(message, not_before=not_before), delay_s=min(MAX_DELAY_S, math.ceil(delay_s))
+        )
         return "WAITS"
+
+
+def _attempt_of(request: Request, job: CreateExportJob, record: RequestRecord) -> Attempt:
+    return Attempt(
+        sandbox=request.sandbox,
+        request_key=request.key,
+        request_id=str(record.request_id),
+        fingerprint=request_fingerprint(job),
+        attempted_at=record.attempted_at,
+        merge_policy_id=job.merge_policy.id if job.merge_policy else None,
+        correlation_id=request.correlation_id,
+    )
 
 
 def _is_to_be_tried_again(record: RequestRecord, message: Message) -> bool:

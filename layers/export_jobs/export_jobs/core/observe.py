@@ -23,6 +23,8 @@ class Observation:
     newest: int = 0
     reach: int = 0
     """Creation time of the oldest job listed; 0 when the listing was read to its end."""
+    first_page_reach: int = 0
+    """Creation time of the oldest job on the first page, which every sweep reads."""
     complete: bool = False
     """The listing was read as far back as it had to be."""
     pages: int = 0
@@ -43,69 +45,77 @@ class Observation:
         if times:
             self.newest = max(self.newest, *times)
             self.reach = min(self.reach or times[0], *times)
+            self.first_page_reach = self.first_page_reach or self.reach
         return len(self.jobs) > known
 
 
 class Observer:
-    """Observes sandboxes through the API, within the time left."""
+    """Observes sandboxes through the API, for as long as there is time for it."""
 
-    def __init__(
-        self, api: JobApi, *, page_size: int, workers: int, out_of_time: Callable[[], bool]
-    ) -> None:
+    def __init__(self, api: JobApi, *, page_size: int, workers: int) -> None:
         self._api = api
         self._page_size = page_size
         self._workers = workers
-        self._out_of_time = out_of_time
 
     def first_page(self, sandbox: str) -> JobPage:
         """The newest jobs. Raises SegmentationError."""
         return self._api.list_jobs(sandbox, limit=self._page_size)
 
     def observe(
-        self, sandbox: str, first_page: JobPage, open_jobs: Iterable[JobRecord], *, back_to: int
+        self,
+        sandbox: str,
+        first_page: JobPage,
+        open_jobs: Iterable[JobRecord],
+        *,
+        back_to: int,
+        for_the_first_time: bool,
+        out_of_time: Callable[[], bool],
     ) -> Observation:
         """Reads on from the first page until `back_to` and until every open job has been met.
 
         The open jobs that further pages would not show more cheaply are looked up by id, and so
         are those that the listing left out. Trouble ends in `problems`, with what was seen kept.
+        For the first time, there is nothing to go on from: then as far as time allows will do.
         """
         seen = Observation()
         watched = [record for record in open_jobs if not record.final]
-        self._list(sandbox, first_page, watched, back_to, seen)
-        unmet = [record for record in watched if record.job_id not in seen.jobs]
-        each(lambda record: self._look_up(record, seen), unmet, workers=self._workers)
-        return seen
-
-    def _list(
-        self,
-        sandbox: str,
-        page: JobPage,
-        watched: list[JobRecord],
-        back_to: int,
-        seen: Observation,
-    ) -> None:
-        seen.add_page(page)
-        while page.next_cursor:
+        seen.add_page(first_page)
+        cursor = first_page.next_cursor
+        while cursor:
             if 0 < seen.reach < back_to:
                 seen.complete = True
                 if not _another_page_pays(watched, seen):
-                    return
-            if self._out_of_time():
-                seen.problems.append("no time left to list back to where the last sweep was")
-                return
-            try:
-                page = self._api.list_jobs(sandbox, limit=self._page_size, cursor=page.next_cursor)
-            except SegmentationError as error:
-                seen.problems.append(f"can't list further: {error}")
-                return
-            if not seen.add_page(page):
-                seen.problems.append("the listing goes in circles: a page brought no new job")
-                return
-        seen.complete = True
-        seen.reach = 0
+                    break
+            if out_of_time():
+                seen.complete |= for_the_first_time
+                if not seen.complete:
+                    seen.problems.append("no time left to list back to where the last sweep was")
+                break
+            cursor = self._list_further(sandbox, cursor, seen)
+        else:
+            if not seen.problems:
+                seen.complete, seen.reach = True, 0
+        unmet = [record for record in watched if record.job_id not in seen.jobs]
+        each(lambda record: self._look_up(record, seen, out_of_time), unmet, workers=self._workers)
+        return seen
 
-    def _look_up(self, record: JobRecord, seen: Observation) -> None:
-        if self._out_of_time():
+    def _list_further(self, sandbox: str, cursor: str, seen: Observation) -> str | None:
+        """Takes in the page at `cursor`. Returns the next one's; None at the end, or in trouble."""
+        try:
+            page = self._api.list_jobs(sandbox, limit=self._page_size, cursor=cursor)
+        except SegmentationError as error:
+            seen.problems.append(f"can't list further: {error}")
+            return None
+        fresh = seen.add_page(page)
+        if page.next_cursor and not fresh:
+            seen.problems.append("the listing goes in circles: a page brought no new job")
+            return None
+        return page.next_cursor
+
+    def _look_up(
+        self, record: JobRecord, seen: Observation, out_of_time: Callable[[], bool]
+    ) -> None:
+        if out_of_time():
             seen.problems.append(f"no time left to look up job {record.job_id}")
             return
         seen.lookups += 1

@@ -85,7 +85,8 @@ class SandboxState:
     `watermark` is the creation time of the newest job recorded: every older one has been, too.
     `seen` holds a fingerprint of each final job in the part of the listing that a sweep reads
     (from `seen_from` on), so that the next sweep finds what is new there without asking the table.
-    `swept_at` is when the sweep that wrote this began.
+    `swept_at` is when the sweep that wrote this began; jobs created from `new_since` on were new to
+    it.
     `blind_since` is when sweeps began to fail, 0 while they succeed.
     """
 
@@ -94,6 +95,7 @@ class SandboxState:
     seen_from: int = 0
     seen: frozenset[bytes] = frozenset()
     swept_at: int = 0
+    new_since: int = 0
     blind_since: int = 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC
@@ -14,11 +15,17 @@ from pydantic.alias_generators import to_camel
 
 from export_jobs.contract import CreateExportJob, FieldProblem, RequestInvalid
 from export_jobs.contract.create import Rfc3339, describe_problems, parse_rfc3339
+from export_jobs.contract.text import decode_json
 from export_jobs.core.records import Event, Sink
 
 Action = Literal["create", "cancel"]
 MAX_KEY = 128
-Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY, pattern=r"^[!-~]+$")]
+MAX_CORRELATION_ID = 256
+MAX_DELAY_S = 900
+"""SQS delays a message for 15 minutes at the most."""
+_KEY = r"[!-~]{1,128}"
+Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY, pattern=f"^{_KEY}$")]
+CorrelationId = Annotated[str, Field(max_length=MAX_CORRELATION_ID, pattern=r"^[^\x00-\x1f\x7f]*$")]
 _ENVELOPE_MARKS = frozenset({"action", "job", "jobId", "cancelRequestKey", "requestKey"})
 
 
@@ -35,7 +42,7 @@ class Envelope(BaseModel):
         Key | None, Field(description="messages with the same key are the same request")
     ] = None
     correlation_id: Annotated[
-        str | None, Field(max_length=256, description="comes back in every event of the job")
+        CorrelationId | None, Field(description="comes back in every event of the job")
     ] = None
     expires_at: Annotated[
         Rfc3339 | None, Field(description="a request still waiting then is rejected")
@@ -65,7 +72,8 @@ class Message:
     """A message as the queue delivered it. `key` is the message id of its first delivery.
 
     `waits` counts how often it was sent back to wait, `redrives` how often it came back from the
-    dead-letter queue.
+    dead-letter queue. The service has asked not to be called for it before `not_before`.
+    Times are epoch milliseconds.
     """
 
     body: str
@@ -73,6 +81,7 @@ class Message:
     first_received_at: int
     waits: int = 0
     redrives: int = 0
+    not_before: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,7 @@ class Request:
     correlation_id: str | None = None
     expires_at: int | None = None
     job: CreateExportJob | None = None
+    dataset_id: str | None = None
     job_id: str | None = None
     cancel_request_key: str | None = None
 
@@ -103,11 +113,12 @@ class RequestRecord:
     CREATING means that a create call was, or is about to be, sent (`request_id`, `attempted_at`)
     and its outcome is not known yet. CANCEL_WANTED stands for a request that has not arrived and
     is to be cancelled when it does. The last event is kept until no sink is owed it; while
-    `leased_at` is fresh, some run is at it.
+    `leased_at` is fresh, some run is at it. `sandbox` is where its job is, or will be.
     """
 
     request_key: str
     status: RequestStatus
+    sandbox: str | None = None
     body_hash: str | None = None
     version: int = 0
     request_id: str | None = None
@@ -123,7 +134,7 @@ class RequestRecord:
 def read_message(message: Message, *, sandboxes: Collection[str]) -> Request:
     """Reads and checks a message. Raises RequestInvalid with every problem found."""
     try:
-        decoded = json.loads(message.body)
+        decoded = decode_json(message.body)
     except (ValueError, RecursionError) as error:
         raise RequestInvalid([FieldProblem("(body)", f"is not JSON: {error}")]) from None
     if not isinstance(decoded, dict):
@@ -148,6 +159,7 @@ def read_message(message: Message, *, sandboxes: Collection[str]) -> Request:
         correlation_id=envelope.correlation_id,
         expires_at=_epoch_ms(envelope.expires_at),
         job=envelope.job,
+        dataset_id=envelope.job.destination.dataset_id if envelope.job else None,
         job_id=envelope.job_id,
         cancel_request_key=envelope.cancel_request_key,
     )
@@ -163,14 +175,18 @@ class Hints:
 
 def hints_in(message: Message) -> Hints:
     try:
-        decoded = json.loads(message.body)
+        decoded = decode_json(message.body)
     except (ValueError, RecursionError):
         decoded = None
     said = decoded if isinstance(decoded, dict) else {}
     key, correlation_id = said.get("requestKey"), said.get("correlationId")
     return Hints(
-        key if isinstance(key, str) and 0 < len(key) <= MAX_KEY else message.key,
-        correlation_id if isinstance(correlation_id, str) and len(correlation_id) <= 256 else None,
+        key if isinstance(key, str) and re.fullmatch(_KEY, key) else message.key,
+        correlation_id
+        if isinstance(correlation_id, str)
+        and len(correlation_id) <= MAX_CORRELATION_ID
+        and correlation_id.isprintable()
+        else None,
     )
 
 
@@ -180,14 +196,11 @@ def key_of_unreadable(message: Message) -> str:
     return f"{message.key}!{digest}"
 
 
-def wait_s(message: Message, retry_after_s: float | None) -> int:
-    """Seconds to wait before the next try: what the service asked, else 5 s doubled up to 5 min.
-
-    SQS delays a message for 15 minutes at the most.
-    """
+def wait_s(message: Message, retry_after_s: float | None) -> float:
+    """Seconds to wait before the next try: what the service asked, else 5 s doubled up to 5 min."""
     if retry_after_s is not None:
-        return max(1, min(900, int(retry_after_s) + 1))
-    return int(min(300, 5 * 2 ** min(message.waits, 6)))
+        return max(1.0, retry_after_s)
+    return min(300.0, 5.0 * 2.0 ** min(message.waits, 6))
 
 
 def _hash_of(envelope: Envelope, sandbox: str) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from export_jobs.client.errors import SegmentationError
-from export_jobs.contract import Job
+from export_jobs.contract import Job, JobPage
 from export_jobs.core import decide
 from export_jobs.core.concurrently import each
 from export_jobs.core.decide import Policy
@@ -34,6 +34,8 @@ CHUNK = 100
 """Jobs taken from recording to settlement before the time left is looked at again."""
 RECORD_TRIES = 4
 MAX_RECORDED_SILENTLY = 1_000
+FINALS_KEPT_MS = 10 * 60_000
+MAX_FINALS = 50
 SINKS: tuple[Sink, ...] = ("bus", "topic")
 
 
@@ -81,6 +83,38 @@ class _Case:
         return (self.job.creation_time if self.job else None) or 0
 
 
+@dataclass
+class _Finals:
+    """Jobs of a sandbox that have ended, newest first: as read, and as announced since."""
+
+    read_at: int
+    newest: list[JobRecord]
+
+    def note(self, record: JobRecord) -> None:
+        others = [known for known in self.newest if known.job_id != record.job_id]
+        self.newest = sorted([*others, record], key=lambda final: -final.creation_time)[:MAX_FINALS]
+
+
+@dataclass
+class _Pass:
+    """One sweep on its way: what was known and seen, and what has come of it."""
+
+    sandbox: str
+    began: int
+    known: SandboxRecord
+    seen: Observation
+    back_to: int
+    report: SweepReport
+    past: Mapping[str, Past] = field(default_factory=dict)
+    state: SandboxState | None = None
+    """The newest that this sweep has written, or else found."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no sweep of the sandbox has succeeded yet (failed ones may have left a note)."""
+        return self.known.state is None or not self.known.state.swept_at
+
+
 class Sweeper:
     """Sweeps sandboxes. One instance may sweep several at once, each in a thread of its own."""
 
@@ -95,9 +129,12 @@ class Sweeper:
         time_left_s: Callable[[], float],
         page_size: int = 100,
         workers: int = 8,
-        reserve_s: float = 20.0,
+        reserve_s: float = 30.0,
     ) -> None:
-        """`clock` gives epoch milliseconds; a sweep stops with `reserve_s` of `time_left_s` to go."""
+        """`clock` gives epoch milliseconds; a sweep stops with `reserve_s` of `time_left_s` to go.
+
+        That is longer than any one call with all its retries.
+        """
         self._table = table
         self._announcer = announcer
         self._policy = policy
@@ -105,74 +142,87 @@ class Sweeper:
         self._time_left_s = time_left_s
         self._reserve_s = reserve_s
         self._workers = workers
-        self._observer = Observer(
-            api, page_size=page_size, workers=workers, out_of_time=self._out_of_time
-        )
+        self._observer = Observer(api, page_size=page_size, workers=workers)
         self._complete_at: dict[str, int] = {}
+        self._good_at: dict[str, int] = {}
+        self._finals: dict[str, _Finals] = {}
 
     def _out_of_time(self) -> bool:
         return self._time_left_s() < self._reserve_s
 
     def sweep(self, sandbox: str) -> SweepReport:
-        """One pass over one sandbox; what went wrong is in the report's `problems`.
-
-        Raises TableUnavailable if not even the table's view of the sandbox can be read.
-        """
+        """One pass over one sandbox; what went wrong is in the report's `problems`."""
         began = self._clock()
         report = SweepReport(sandbox)
+        try:
+            self._sweep(sandbox, began, report)
+        except TableUnavailable as error:
+            report.problems.append(str(error))
+        if report.problems:
+            report.blind_ms = max(report.blind_ms, began - self._good_at.get(sandbox, began))
+        else:
+            self._good_at[sandbox] = began
+        return report
+
+    def _sweep(self, sandbox: str, began: int, report: SweepReport) -> None:
+        half_of_the_time_s = self._time_left_s() / 2
+        first_page: JobPage | None = None
         try:
             first_page = self._observer.first_page(sandbox)
         except SegmentationError as error:
             report.problems.append(f"can't list jobs: {error}")
-            known = self._table.load(sandbox)
-            self._note_blindness(sandbox, known, began, report)
-            self._work_off(
-                self._cases(Observation(), known, 0), Observation(), known, began, report
-            )
-            return report
         known = self._table.load(sandbox)
-        back_to = self._back_to(sandbox, known, began)
-        seen = self._observer.observe(
-            sandbox, first_page, known.open_jobs.values(), back_to=back_to
-        )
-        report.pages, report.lookups = seen.pages, seen.lookups
-        report.unreadable, report.problems = seen.unreadable, list(seen.problems)
-        recorded = self._work_off(self._cases(seen, known, back_to), seen, known, began, report)
-        if seen.complete and recorded:
+        now = _Pass(sandbox, began, known, Observation(), 0, report, state=known.state)
+        if first_page:
+            now.back_to = self._back_to(now)
+            now.seen = self._observer.observe(
+                sandbox,
+                first_page,
+                known.open_jobs.values(),
+                back_to=now.back_to,
+                for_the_first_time=now.is_first,
+                # The rest of the time is for what was seen by then.
+                out_of_time=lambda: self._out_of_time() or self._time_left_s() < half_of_the_time_s,
+            )
+        report.pages, report.lookups = now.seen.pages, now.seen.lookups
+        report.unreadable = now.seen.unreadable
+        report.problems += now.seen.problems
+        recorded = self._work_off(now)
+        if now.seen.complete and recorded:
             self._complete_at[sandbox] = began
-        return report
+        if report.problems:
+            self._note_blindness(now)
 
-    def _back_to(self, sandbox: str, known: SandboxRecord, now: int) -> int:
-        if known.state is None or _is_first_sweep(known):
-            return now - self._policy.first_lookback_ms
+    def _back_to(self, now: _Pass) -> int:
+        if now.is_first or now.known.state is None:
+            return now.began - self._policy.first_lookback_ms
         return decide.listing_reaches_back_to(
-            known.state,
-            complete_at=self._complete_at.get(sandbox, 0),
+            now.known.state,
+            complete_at=self._complete_at.get(now.sandbox, 0),
             overlap_ms=self._policy.overlap_ms,
         )
 
-    def _note_blindness(
-        self, sandbox: str, known: SandboxRecord, now: int, report: SweepReport
-    ) -> None:
+    def _note_blindness(self, now: _Pass) -> None:
         """Writes down, once, since when sweeps fail: a quiet sweep leaves no trace to measure by."""
-        state = known.state or SandboxState(sandbox=sandbox, watermark=0)
+        state = now.state or SandboxState(sandbox=now.sandbox, watermark=0)
         if not state.blind_since:
-            state = replace(state, blind_since=now)
-            self._table.put_state(state)
-        report.blind_ms = now - state.blind_since
+            state = replace(state, blind_since=now.began)
+            self._put_state(state, now)
+        now.report.blind_ms = now.began - state.blind_since
 
     # -- decide ----------------------------------------------------------------------------------
 
-    def _cases(self, seen: Observation, known: SandboxRecord, back_to: int) -> list[_Case]:
+    def _cases(self, now: _Pass) -> list[_Case]:
         """Every job that may have something to record or publish, oldest first."""
         cases = []
+        known, seen = now.known, now.seen
         for job in seen.jobs.values():
             record = known.open_jobs.get(job.id)
             if record or not job.is_final:
                 cases.append(_Case(record, job))
-            elif known.state is None or _is_first_sweep(known):
+            elif known.state is None or now.is_first:
                 cases.append(_Case(None, job, silent=True))
-            elif decide.needs_record(job, known.state, back_to=back_to):
+            elif decide.needs_record(job, known.state, back_to=now.back_to):
                 cases.append(_Case(None, job))
         cases += [
             _Case(record, missing=record.job_id in seen.missing)
@@ -181,143 +231,141 @@ class Sweeper:
         ]
         return sorted(cases, key=lambda case: case.creation_time)
 
-    def _next(
-        self,
-        case: _Case,
-        record: JobRecord | None,
-        known: SandboxRecord,
-        sandbox: str,
-        past: Mapping[str, Past],
-    ) -> JobRecord | None:
+    def _next(self, case: _Case, record: JobRecord | None, now: _Pass) -> JobRecord | None:
         """What is to replace `record`, leased to us if we may publish what it owes; None if nothing."""
-        now = self._clock()
+        at = self._clock()
         after = record
         if case.silent and case.job:
-            return None if record else decide.record_silently(case.job, sandbox=sandbox, now=now)
+            return None if record else decide.record_silently(case.job, sandbox=now.sandbox, now=at)
         if case.missing and record and not record.final:
-            after = decide.miss(record, policy=self._policy, now=now)
+            after = decide.miss(record, policy=self._policy, now=at) or record
         elif case.job:
             after = (
                 decide.observe(
                     record,
                     case.job,
-                    sandbox=sandbox,
+                    sandbox=now.sandbox,
                     policy=self._policy,
-                    attempts=known.attempts,
-                    past=past,
-                    now=now,
+                    attempts=now.known.attempts,
+                    past=now.past,
+                    now=at,
                 )
                 or record
             )
-        if after and decide.can_publish(after, policy=self._policy, now=now):
-            after = replace(after, leased_at=now)
+        if after and decide.can_publish(after, policy=self._policy, now=at):
+            after = replace(after, leased_at=at)
         return None if after is record else after
 
-    def _past(self, sandbox: str) -> dict[str, Past]:
-        """What the datasets' exports usually are, asked for only when one has ended or is late."""
-        finals: dict[str, list[JobRecord]] = defaultdict(list)
-        for record in self._table.recent_finals(sandbox):
+    def _past(self, now: _Pass) -> Mapping[str, Past]:
+        """What the datasets' exports usually are, asked for only when one has ended or is late.
+
+        What this process has announced itself it remembers, and so asks the table now and then.
+        To compare with is a kindness: if it can't be had, the events go without.
+        """
+        finals = self._finals.get(now.sandbox)
+        if finals is None or now.began - finals.read_at > FINALS_KEPT_MS:
+            try:
+                newest = self._table.recent_finals(now.sandbox)
+            except TableUnavailable as error:
+                logger.warning("nothing to compare with: %s", error)
+                return {}
+            finals = self._finals[now.sandbox] = _Finals(now.began, list(newest))
+        by_dataset: dict[str, list[JobRecord]] = defaultdict(list)
+        for record in finals.newest:
             if record.dataset_id and record.status == "SUCCEEDED":
-                finals[record.dataset_id].append(record)
-        return {dataset: _past_of(records) for dataset, records in finals.items()}
+                by_dataset[record.dataset_id].append(record)
+        return {dataset: _past_of(records) for dataset, records in by_dataset.items()}
 
     # -- record, publish, settle -----------------------------------------------------------------
 
-    def _work_off(
-        self,
-        cases: Sequence[_Case],
-        seen: Observation,
-        known: SandboxRecord,
-        began: int,
-        report: SweepReport,
-    ) -> bool:
+    def _work_off(self, now: _Pass) -> bool:
         """Takes the cases to their end, oldest first, as far as time allows.
 
         Returns whether everything that was seen is on record.
         """
-        sandbox = report.sandbox
-        due, past = self._due(cases, known, report)
+        due = self._due(self._cases(now), now)
         recorded = True
         for start in range(0, len(due), CHUNK):
             if self._out_of_time():
-                report.unfinished = True
+                now.report.unfinished = True
                 return False
             outcomes = each(
-                lambda case: self._record(case, known, past, report),
+                lambda case: self._record(case, now),
                 due[start : start + CHUNK],
                 workers=self._workers,
             )
             recorded = recorded and all(done for done, _ in outcomes)
             ours = [record for _, record in outcomes if record]
-            reached = self._publish(ours, report)
+            reached = self._publish(ours, now.report)
             state = None
-            if recorded and seen.complete:
-                state = self._state_after(seen, known, sandbox, due[start + CHUNK :], began)
-            self._settle(ours, reached, state, report)
-        if not due and seen.complete and _has_news_without_a_change(known):
-            self._put_state(self._state_after(seen, known, sandbox, [], began), report)
+            if recorded and now.seen.complete:
+                state = self._state_after(now, due[start + CHUNK :])
+            self._settle(ours, reached, state, now)
+        if not due and now.seen.complete and _has_news_without_a_change(now):
+            self._put_state(self._state_after(now, []), now)
         return recorded
 
-    def _due(
-        self, cases: Sequence[_Case], known: SandboxRecord, report: SweepReport
-    ) -> tuple[list[_Case], Mapping[str, Past]]:
-        """The cases that something is to be done about, and the past to compare their jobs with."""
+    def _due(self, cases: Sequence[_Case], now: _Pass) -> list[_Case]:
+        """The cases that something is to be done about; asks for the past where they are compared."""
         silent = [case for case in cases if case.silent]
-        due = silent[-MAX_RECORDED_SILENTLY:]
-        open_ids = {record.job_id for record in known.open_jobs.values() if not record.final}
+        due = []
+        open_ids = {record.job_id for record in now.known.open_jobs.values() if not record.final}
         compares = False
         for case in cases:
-            after = (
-                None if case.silent else self._next(case, case.record, known, report.sandbox, {})
-            )
+            after = None if case.silent else self._next(case, case.record, now)
             if after is None:
                 continue
             due.append(case)
             (open_ids.discard if after.final else open_ids.add)(after.job_id)
             compares |= after.final or after.delays > (case.record.delays if case.record else 0)
-        report.open_jobs = len(open_ids)
-        return due, self._past(report.sandbox) if compares else {}
+        now.report.open_jobs = len(open_ids)
+        if compares:
+            now.past = self._past(now)
+        return due + silent[-MAX_RECORDED_SILENTLY:]
 
-    def _state_after(
-        self,
-        seen: Observation,
-        known: SandboxRecord,
-        sandbox: str,
-        rest: Sequence[_Case],
-        began: int,
-    ) -> SandboxState | None:
+    def _state_after(self, now: _Pass, rest: Sequence[_Case]) -> SandboxState | None:
         """How far the sandbox is covered once all but `rest` is on record.
 
         A first sweep that is not finished leaves no state: what it has not come to would no longer
         count as final before the first sweep.
         """
-        if rest and _is_first_sweep(known):
+        if rest and now.is_first:
             return None
+        known, seen, overlap_ms = now.known, now.seen, self._policy.overlap_ms
         until = rest[0].creation_time if rest else None
         covered = [
             job for job in seen.jobs.values() if until is None or (job.creation_time or 0) < until
         ]
+        watermark = seen.newest if until is None else until - 1
+        new_since = watermark
+        if known.state and not now.is_first:
+            watermark = max(watermark, known.state.watermark)
+            new_since = decide.new_since(
+                known.state, complete_at=self._complete_at.get(now.sandbox, 0)
+            )
         state = decide.advance(
             known.state,
             covered,
-            sandbox=sandbox,
-            watermark=seen.newest if until is None else until - 1,
-            oldest=seen.reach,
-            now=began,
+            sandbox=now.sandbox,
+            watermark=watermark,
+            # What later sweeps may read again: the first page, and what they have to reach back to.
+            oldest=max(
+                seen.reach,
+                min(seen.first_page_reach, new_since, watermark, now.began - overlap_ms),
+            ),
+            new_since=new_since,
+            now=now.began,
         )
+        if now.report.problems:
+            since = known.state.blind_since if known.state else 0
+            state = replace(state, blind_since=since or now.began)
         return None if known.state and _covers_the_same(known.state, state) else state
 
-    def _record(
-        self,
-        case: _Case,
-        known: SandboxRecord,
-        past: Mapping[str, Past],
-        report: SweepReport,
-    ) -> tuple[bool, JobRecord | None]:
+    def _record(self, case: _Case, now: _Pass) -> tuple[bool, JobRecord | None]:
         """Puts a case on record. Returns whether it is there, and the record if it is ours to publish."""
-        record = case.record
+        record, report = case.record, now.report
         for _ in range(RECORD_TRIES):
-            after = self._next(case, record, known, report.sandbox, past)
+            after = self._next(case, record, now)
             if after is None:
                 return True, None
             leased = after.leased_at != (record.leased_at if record else 0)
@@ -349,7 +397,7 @@ class Sweeper:
             ]
             queues = [queue for queue in queues if queue]
             failed = 0
-            while queues:
+            while queues and not self._out_of_time():
                 arrived = self._announcer.publish([queue[0] for queue in queues], sink)
                 failed += len(queues) - len(arrived)
                 for event_id in arrived:
@@ -358,6 +406,7 @@ class Sweeper:
                     report.events += [queue[0] for queue in queues if queue[0].id in arrived]
                 report.published[sink] += len(arrived)
                 queues = [queue[1:] for queue in queues if queue[0].id in arrived and queue[1:]]
+            report.unfinished |= bool(queues)
             if failed:
                 report.problems.append(f"{failed} events did not reach the {sink}")
         return reached
@@ -367,26 +416,27 @@ class Sweeper:
         records: Sequence[JobRecord],
         reached: Mapping[str, frozenset[Sink]],
         state: SandboxState | None,
-        report: SweepReport,
+        now: _Pass,
     ) -> None:
         """Takes off the records what was delivered; the state goes with the last of them."""
 
         def settle(record: JobRecord) -> None:
-            self._settle_one(record, reached, None, report)
+            self._settle_one(record, reached, None, now)
 
         if not records:
-            self._put_state(state, report)
+            self._put_state(state, now)
             return
         each(settle, records[:-1], workers=self._workers)
-        self._settle_one(records[-1], reached, state, report)
+        self._settle_one(records[-1], reached, state, now)
 
     def _settle_one(
         self,
         record: JobRecord,
         reached: Mapping[str, frozenset[Sink]],
         state: SandboxState | None,
-        report: SweepReport,
+        now: _Pass,
     ) -> None:
+        report = now.report
         current: JobRecord | None = record
         trouble = "it changes faster than it is settled"
         for _ in range(RECORD_TRIES):
@@ -406,30 +456,38 @@ class Sweeper:
             except TableUnavailable as error:  # not settled means said again: worth another try
                 trouble = str(error)
             else:
+                now.state = state or now.state
+                if settled.final and (finals := self._finals.get(now.sandbox)):
+                    finals.note(settled)
                 return
         report.problems.append(f"can't settle job {record.job_id}: {trouble}")
 
-    def _put_state(self, state: SandboxState | None, report: SweepReport) -> None:
+    def _put_state(self, state: SandboxState | None, now: _Pass) -> None:
         if state is None:
             return
         try:
             self._table.put_state(state)
         except TableUnavailable as error:
-            report.problems.append(f"can't write the sandbox's state: {error}")
+            now.report.problems.append(f"can't write the sandbox's state: {error}")
+        else:
+            now.state = state
 
 
-def _is_first_sweep(known: SandboxRecord) -> bool:
-    """Whether no sweep of the sandbox has succeeded yet (failed ones may have left a note)."""
-    return known.state is None or not known.state.swept_at
-
-
-def _has_news_without_a_change(known: SandboxRecord) -> bool:
+def _has_news_without_a_change(now: _Pass) -> bool:
     """Whether a sweep without a change has to write the state: it is the first, or sees again."""
-    return _is_first_sweep(known) or bool(known.state and known.state.blind_since)
+    sees_again = now.known.state and now.known.state.blind_since and not now.report.problems
+    return now.is_first or bool(sees_again)
 
 
 def _covers_the_same(before: SandboxState, after: SandboxState) -> bool:
-    return replace(after, swept_at=before.swept_at, seen_from=before.seen_from) == before
+    """Whether nothing has changed but how far the sweeps have read."""
+    as_before = replace(
+        after,
+        swept_at=before.swept_at,
+        seen_from=before.seen_from,
+        new_since=before.new_since,
+    )
+    return as_before == before
 
 
 def _past_of(records: Sequence[JobRecord]) -> Past:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from export_jobs.core.concurrently import each
-from export_jobs.core.ports import TableUnavailable
 from export_jobs.core.sweep import Sweeper, SweepReport
 
 logger = logging.getLogger(__name__)
@@ -17,7 +16,7 @@ logger = logging.getLogger(__name__)
 class Pace:
     """How often an invocation sweeps: once if `poll_s` is 0, else every `poll_s` while jobs are open.
 
-    `period_s` is the time from one scheduled invocation to the next; polling ends before it is over.
+    After `period_s` the next invocation takes over.
     """
 
     poll_s: float = 0.0
@@ -44,9 +43,9 @@ def watch(
         while True:
             report = _swept(sweeper, sandbox)
             reported(report)
-            again_at = monotonic() + pace.poll_s
             quiet = not report.open_jobs and not report.unfinished
-            if pace.poll_s <= 0 or report.problems or quiet or again_at + pace.poll_s > ends:
+            over = monotonic() + pace.poll_s >= ends
+            if pace.poll_s <= 0 or report.problems or quiet or over:
                 return [f"{sandbox}: {problem}" for problem in report.problems]
             sleep(pace.poll_s)
 
@@ -56,8 +55,6 @@ def watch(
 def _swept(sweeper: Sweeper, sandbox: str) -> SweepReport:
     try:
         return sweeper.sweep(sandbox)
-    except TableUnavailable as error:
-        return SweepReport(sandbox, problems=[str(error)])
     except Exception as error:
         logger.exception("sweep of %s failed unexpectedly", sandbox)
         return SweepReport(sandbox, problems=[f"unexpected {type(error).__name__}; see the log"])

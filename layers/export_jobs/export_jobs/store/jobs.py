@@ -8,7 +8,8 @@ open jobs and the attempts: one strongly consistent query brings all that a swee
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ _STATE = "!state"
 _JOB = "job#"
 _ATTEMPT = "attempt#"
 _DAY_MS = 24 * 3_600_000
+CONFLICT_PAUSES_S = (0.02, 0.1, 0.4)
 
 Item = Mapping[str, Any]
 """An item in DynamoDB's own notation, e.g. `{"status": {"S": "NEW"}}`."""
@@ -90,7 +92,7 @@ class JobsTable:
     def put_state(self, state: SandboxState) -> None:
         try:
             with decided("write the sandbox's state"):
-                self._client.put_item(**self._replacing_state(state))
+                persisting(lambda: self._client.put_item(**self._replacing_state(state)))
         except RecordChanged:
             return
 
@@ -127,14 +129,13 @@ class JobsTable:
 
     def _put(self, put: Any) -> None:
         with decided("write a job"):
-            self._client.put_item(**put)
+            persisting(lambda: self._client.put_item(**put))
 
     def _put_with_state(self, put: Any, state: SandboxState) -> None:
         try:
+            writes: Any = [{"Put": put}, {"Put": self._replacing_state(state)}]
             with decided("write a job and its sandbox's state"):
-                self._client.transact_write_items(
-                    TransactItems=[{"Put": put}, {"Put": self._replacing_state(state)}]
-                )
+                persisting(lambda: self._client.transact_write_items(TransactItems=writes))
         except TransactionCancelled as cancelled:
             if cancelled.changed(0):
                 raise RecordChanged(cancelled.current(0)) from None
@@ -263,6 +264,7 @@ def _item_of_state(state: SandboxState) -> dict[str, Any]:
         "seenFrom": {"N": str(state.seen_from)},
         "seen": {"B": b"".join(sorted(state.seen))},
         "sweptAt": {"N": str(state.swept_at)},
+        "newSince": {"N": str(state.new_since)},
         "blindSince": {"N": str(state.blind_since)},
     }
 
@@ -275,6 +277,7 @@ def _state_of(item: Item) -> SandboxState:
         seen_from=int(item["seenFrom"]["N"]),
         seen=frozenset(seen[at : at + 8] for at in range(0, len(seen), 8)),
         swept_at=int(item["sweptAt"]["N"]),
+        new_since=int(item["newSince"]["N"]),
         blind_since=int(item["blindSince"]["N"]),
     )
 
@@ -317,6 +320,30 @@ class TransactionCancelled(Exception):
     def current(self, position: int) -> JobRecord | None:
         item = self._reasons[position].get("Item")
         return record_of(item) if item else None
+
+
+def persisting(write: Callable[[], object]) -> None:
+    """Writes, again and again where another transaction is at one of the items at the moment.
+
+    botocore does not try that again, though nobody has written yet and nothing is wrong.
+    """
+    for pause_s in CONFLICT_PAUSES_S:
+        try:
+            write()
+        except ClientError as error:
+            if not _meets_a_transaction(error):
+                raise
+            time.sleep(pause_s)
+        else:
+            return
+    write()
+
+
+def _meets_a_transaction(error: ClientError) -> bool:
+    reasons: Any = error.response.get("CancellationReasons", [])
+    codes = {reason.get("Code") for reason in reasons} - {"None"}
+    single = error.response.get("Error", {}).get("Code") == "TransactionConflictException"
+    return single or codes == {"TransactionConflict"}
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from export_jobs.store.jobs import (
     attempt_key,
     decided,
     item_of_attempt,
+    persisting,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class RequestLedger:
 
     def put_request(self, record: RequestRecord) -> RequestRecord:
         with decided(f"write request {record.request_key}"):
-            self._client.put_item(**self._replacing(record))
+            persisting(lambda: self._client.put_item(**self._replacing(record)))
         return _next_version(record)
 
     def note_attempt(self, record: RequestRecord, attempt: Attempt, gate: int) -> RequestRecord:
@@ -123,7 +124,7 @@ class RequestLedger:
     def _transact(self, *writes: Any) -> None:
         try:
             with decided("write a request"):
-                self._client.transact_write_items(TransactItems=list(writes))
+                persisting(lambda: self._client.transact_write_items(TransactItems=list(writes)))
         except TransactionCancelled:
             raise RecordChanged(None) from None
 
@@ -158,6 +159,7 @@ class RequestLedger:
             "expiresAt": {"N": str(record.touched_at // 1000 + self._retention_s)},
         }
         for name, text in (
+            ("sandbox", record.sandbox),
             ("bodyHash", record.body_hash),
             ("requestId", record.request_id),
             ("jobId", record.job_id),
@@ -195,6 +197,7 @@ def _record_of(item: Item) -> RequestRecord:
     return RequestRecord(
         request_key=item["requestKey"]["S"],
         status=item["status"]["S"],
+        sandbox=item["sandbox"]["S"] if "sandbox" in item else None,
         body_hash=item["bodyHash"]["S"] if "bodyHash" in item else None,
         version=number("version"),
         request_id=item["requestId"]["S"] if "requestId" in item else None,

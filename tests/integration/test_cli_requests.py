@@ -1,0 +1,239 @@
+"""Requests typed at the command line: their keys, their state, how they end, and their dead letters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import requests
+from support.command_line import EXPORT_JOBS, PLAIN, Local, envelope, until
+
+
+def create(local: Local, body: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return local.run("request", "create", "-", *options, stdin=body)
+
+
+def set_pace(local: Local, seconds: float) -> None:
+    """How long each job stays NEW."""
+    said = requests.post(local.control("settings"), json={"paceS": seconds}, timeout=10)
+    said.raise_for_status()
+
+
+def service_refuses_the_next(local: Local) -> None:
+    fault = {"call": "create", "kind": "http", "status": 400}
+    requests.post(local.control("faults"), json=fault, timeout=10).raise_for_status()
+
+
+def rejected(local: Local, key: str) -> None:
+    """A request that the service has refused, and that lies among the dead letters."""
+    service_refuses_the_next(local)
+    assert create(local, envelope(key), "--wait").returncode == 1
+    until(lambda: local.dead(key))
+
+
+def jobs_of(local: Local) -> list[str]:
+    return [job["jobId"] for job in local.json("jobs")]
+
+
+def test_a_key_whose_job_exists_makes_no_other(local: Local) -> None:
+    """The second time it is said which job it was, nothing is sent, and --wait follows that job."""
+    assert create(local, envelope("used"), "--wait").returncode == 0
+    before = jobs_of(local)
+    again = create(local, envelope("used"))
+    assert again.returncode == 0
+    assert "request key 'used' was used before, on " in again.stdout
+    assert f"job {before[0]}; no new export is made" in again.stdout
+    waited = create(local, envelope("used"), "--wait", "--json")
+    ending = json.loads(waited.stdout)
+    assert (ending["jobId"], ending["messageId"]) == (before[0], None)
+    assert ending["alreadyUsedAt"]
+    assert jobs_of(local) == before
+
+
+def test_a_key_of_another_request_is_refused_before_sending(local: Local) -> None:
+    """It would only be rejected as KEY_REUSED."""
+    assert create(local, envelope("taken"), "--wait").returncode == 0
+    other = create(local, envelope("taken", fields="identities.id"))
+    assert other.returncode == 2
+    assert "used on" in other.stderr
+    assert local.dead("taken") is None
+
+
+def test_a_rejected_key_is_not_sent_again_in_vain(local: Local) -> None:
+    """The old rejection is not shown as a new one: how to retry is said instead."""
+    rejected(local, "refused-once")
+    again = create(local, envelope("refused-once"), "--wait")
+    assert again.returncode == 2
+    assert again.stdout == ""
+    assert "was rejected on" in again.stderr
+    assert "export-jobs dlq redrive --key refused-once --body FILE" in again.stderr
+    back = local.json("dlq", "redrive", "--key", "refused-once", "--wait")
+    assert back["ending"]["status"] == "SUCCEEDED"
+
+
+def test_a_mended_body_s_own_key_wins(local: Local) -> None:
+    """A request rejected for a key used before is mended by giving it another."""
+    assert create(local, envelope("twice"), "--wait").returncode == 0
+    local.send(envelope("twice", fields="identities.id"))
+    letter = until(lambda: local.dead("twice"))
+    assert letter["reason"].startswith("KEY_REUSED")
+    shown = local.json("dlq", "show", "twice")
+    assert shown == letter
+    mended = local.folder / "mended.json"
+    mended.write_text(shown["body"].replace('"twice"', '"thrice"'))
+    command = ["dlq", "redrive", "--key", "twice", "--body", str(mended), "--wait"]
+    ending = local.json(*command)["ending"]
+    assert (ending["requestKey"], ending["status"]) == ("thrice", "SUCCEEDED")
+
+
+def test_a_success_that_is_none_has_an_exit_code_of_its_own(local: Local) -> None:
+    """No profile, or errors beside SUCCEEDED: a script must not go on as if all were well."""
+    nobody = {"filter": {"fromIngestTimestamp": "2099-01-01T00:00:00Z"}}
+    empty = create(local, envelope("nobody", **nobody), "--wait", "--json")
+    assert json.loads(empty.stdout)["jobOutcome"] == "SUCCEEDED_EMPTY"
+    assert empty.returncode == 4
+
+    set_pace(local, 5)
+    try:
+        create(local, envelope("with-errors"))
+        record = until(lambda: state_of(local, "with-errors").get("jobId"))
+        errors = {"errors": [{"code": "1", "msg": "half of it"}]}
+        requests.patch(local.control(f"jobs/{record}"), json=errors, timeout=10).raise_for_status()
+        done = create(local, envelope("with-errors"), "--wait", "--json")
+    finally:
+        set_pace(local, 1)
+    assert json.loads(done.stdout)["jobOutcome"] == "SUCCEEDED_WITH_ERRORS"
+    assert done.returncode == 4
+
+
+def state_of(local: Local, key: str) -> dict[str, Any]:
+    said = local.run("request", "show", key, "--json").stdout
+    return dict(json.loads(said)) if said else {}
+
+
+def test_the_state_of_a_request_is_shown(local: Local) -> None:
+    """Ended, rejected, still in the queue or never heard of: each is said, with its exit code."""
+    assert create(local, envelope("ended"), "--wait").returncode == 0
+    ended = local.json("request", "show", "ended")
+    assert (ended["status"], ended["outcome"]) == ("CREATED", "CREATED")
+    assert ended["jobId"] == jobs_of(local)[0]
+    assert ended["since"]
+
+    local.send(envelope("misspelt", filtre={}))
+    until(lambda: local.dead("misspelt"))
+    invalid = local.json("request", "show", "misspelt")
+    assert invalid["status"] == "REJECTED"
+    assert "did you mean 'filter'?" in invalid["reason"]
+
+    unknown = local.run("request", "show", "none-such")
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("error: nothing is known of a request 'none-such'")
+
+    requests.post(
+        local.control("faults"),
+        json={"call": "create", "kind": "http", "status": 429, "retryAfter": "2", "times": 0},
+        timeout=10,
+    ).raise_for_status()
+    try:
+        done = create(local, envelope("waits"), "--wait", "--timeout", "4")
+        assert done.returncode == 3
+        assert "export-jobs request show waits" in done.stdout
+        waiting = local.json("request", "show", "waits", code=3)
+        assert waiting["status"] in {"QUEUED", "WAITING", "CREATING"}
+        assert waiting["messagesQueued"] == 1
+        assert waiting["openExports"].keys() <= {"prod", "dev"}
+    finally:
+        requests.delete(local.control("faults"), timeout=10)
+    until(lambda: state_of(local, "waits")["status"] == "CREATED")
+
+
+def test_progress_has_the_seconds_since_it_began(local: Local) -> None:
+    """Without a terminal each step is a line, which says when it was."""
+    done = create(local, envelope("in-steps"), "--wait")
+    steps = done.stderr.splitlines()
+    assert steps
+    for line in steps:
+        seconds, unit, *_ = line.split()
+        assert seconds.isdecimal()
+        assert unit == "s"
+
+
+def test_a_job_that_is_not_there_is_not_asked_to_be_cancelled(local: Local) -> None:
+    """Looked up first, in the sandbox named or in all; nothing is sent."""
+    for where in ([], ["--sandbox", "dev"]):
+        done = local.run("request", "cancel", "--job", "987654", *where)
+        assert done.returncode == 2
+        assert "the service knows no job '987654'" in done.stderr
+    assert local.run("request", "cancel", "--request", "x", "--sandbox", "no").returncode == 2
+
+
+def test_a_job_of_any_sandbox_is_cancelled_without_naming_it(local: Local) -> None:
+    """Its sandbox is found, as `job` finds it."""
+    url = local.control("jobs?sandbox=dev")
+    job = requests.post(url, json={"status": "PROCESSING"}, timeout=10).json()["id"]
+    ending = local.json("request", "cancel", "--job", str(job), "--wait", "--timeout", "10", code=3)
+    assert (ending["outcome"], ending["sandbox"]) == ("CANCELLING", "dev")
+
+
+def test_what_a_key_stands_for_is_cancelled_in_its_own_sandbox(local: Local) -> None:
+    """Though a cancel request that names none is sent for the first of the stack's."""
+    in_dev = json.dumps({**json.loads(envelope("of-dev")), "sandboxName": "dev"})
+    set_pace(local, 60)
+    try:
+        assert create(local, in_dev).returncode == 0
+        until(lambda: state_of(local, "of-dev").get("jobId"))
+        ending = local.json("request", "cancel", "--request", "of-dev", "--wait")
+    finally:
+        set_pace(local, 1)
+    assert (ending["sandbox"], ending["status"]) == ("dev", "CANCELLED")
+
+
+def test_dead_letters_are_deleted_for_good(local: Local) -> None:
+    """Those of one key, or all of them if it is confirmed; what was deleted is said whole."""
+    for key in ("away", "stays", "goes-too"):
+        local.send(envelope(key, filtre={}))
+        until(lambda key=key: local.dead(key))  # type: ignore[misc]
+    deleted = local.json("dlq", "delete", "--key", "away")["deleted"]
+    assert [letter["requestKey"] for letter in deleted] == ["away"]
+    assert "filtre" in deleted[0]["body"]
+    assert local.dead("away") is None
+    assert local.dead("stays")
+
+    unsure = local.run("dlq", "delete", "--all", stdin="")
+    assert unsure.returncode == 2
+    assert "--yes" in unsure.stderr
+    assert local.run("dlq", "delete").returncode == 2
+    assert local.dead("stays")
+    assert local.run("dlq", "delete", "--all", "--yes").returncode == 0
+    assert local.json("dlq", "list") == []
+    assert local.run("dlq", "delete", "--key", "stays").returncode == 2
+
+
+def test_a_timeout_needs_something_to_wait_for(tmp_path: Path) -> None:
+    """Said at once, before anything is looked for or sent."""
+    for command in (
+        ["request", "create", "-"],
+        ["request", "cancel", "--job", "1"],
+        ["dlq", "redrive", "--key", "k"],
+    ):
+        done = subprocess.run(
+            [EXPORT_JOBS, *command, "--timeout", "5"],
+            cwd=tmp_path,
+            env=PLAIN,
+            capture_output=True,
+            text=True,
+            input="{}",
+            timeout=60,
+        )
+        assert done.returncode == 2
+        assert "--timeout is for --wait" in done.stderr
+
+
+def test_an_error_leaves_standard_output_to_programs(local: Local) -> None:
+    """With --json, too: nothing on it, the error on standard error, exit code 2."""
+    for command in (["job", "987654"], ["request", "show", "no"], ["dlq", "show", "no"]):
+        done = local.run(*command, "--json")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: ")

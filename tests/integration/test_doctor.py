@@ -1,0 +1,136 @@
+"""What doctor finds in a stack that somebody has broken: the cause, its cure, and no false ones."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
+from export_jobs_local.aws.server import REGION, MotoServer
+from export_jobs_local.aws.stack import LocalStack
+from export_jobs_local.cli import doctor
+from export_jobs_local.cli.deployed import DeployedSystem
+from export_jobs_local.cli.doctor import Finding, examine
+from export_jobs_local.project import TEMPLATE
+from export_jobs_local.segmentation.server import SegmentationService
+
+
+@pytest.fixture
+def stack(aws: MotoServer, service: SegmentationService) -> Iterator[LocalStack]:
+    """A stack of its own, whose functions would call the local service."""
+    name = f"doctor-{uuid.uuid4().hex[:8]}"
+    credential = {
+        "clientId": service.client_id,
+        "clientSecret": service.client_secret,
+        "orgId": service.org_id,
+        "scopes": service.scopes,
+    }
+    secret = aws.client("secretsmanager").create_secret(
+        Name=name, SecretString=json.dumps(credential)
+    )
+    stack = LocalStack(aws, name)
+    stack.deploy(
+        TEMPLATE,
+        {
+            "AepSecretArn": secret["ARN"],
+            "Sandboxes": "prod,dev",
+            "ApiBaseUrl": service.api_url,
+            "ImsTokenUrl": service.ims_url,
+        },
+    )
+    yield stack
+    stack.delete()
+
+
+@pytest.fixture
+def system(aws: MotoServer, stack: LocalStack) -> DeployedSystem:
+    return system_of(aws, stack.name)
+
+
+def system_of(aws: MotoServer, name: str) -> DeployedSystem:
+    session = boto3.Session(
+        aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION
+    )
+    return DeployedSystem(name, session=session, endpoint_url=aws.url)
+
+
+def findings(system: DeployedSystem) -> dict[tuple[str, str | None], Finding]:
+    return {(found.name, found.sandbox): found for found in examine(system)}
+
+
+def test_a_secret_that_is_no_json_is_the_only_thing_to_mend(
+    aws: MotoServer, stack: LocalStack, system: DeployedSystem
+) -> None:
+    """Neither token nor API is blamed for what they can't be asked without."""
+    aws.client("secretsmanager").put_secret_value(SecretId=stack.name, SecretString="{oops")
+    found = findings(system)
+    assert "JSON object of clientId" in str(found["Adobe secret", None].cure)
+    assert {"access token", "Segmentation API"}.isdisjoint(name for name, _ in found)
+    assert found["clock", None].state == "ok"
+
+
+def test_a_lost_function_is_said_to_be_deployed_again(system: DeployedSystem) -> None:
+    """And nowhere is the reader's own permission blamed for it."""
+    # Not deleted: moto can't delete a stack that lacks something.
+    vars(system)["outputs"] = {**system.outputs, "MonitorFunctionName": "gone"}
+    found = findings(system)
+    assert found["monitor function", None].state == "bad"
+    for finding in found.values():
+        assert "permission" not in str(finding.cure), finding
+    assert "deploy the stack again" in str(found["schedule", None].cure)
+    assert found["jobs table", None].state == "ok"
+
+
+def test_a_sandbox_that_fails_hides_no_other(
+    service: SegmentationService, system: DeployedSystem
+) -> None:
+    """Each has a finding of its own, for the API and for its sweeps."""
+    service.control.plan_fault("list", "http", status=400, times=1)
+    found = findings(system)
+    assert found["Segmentation API", "prod"].state == "bad"
+    assert found["Segmentation API", "dev"].state == "ok"
+    assert found["last sweeps", "prod"].detail == "never swept"
+    assert found["last sweeps", "dev"].detail == "never swept"
+
+
+def test_an_unknown_stack_gets_a_list_of_what_to_check(aws: MotoServer) -> None:
+    """Name, account and region; nothing else is looked at."""
+    found = findings(system_of(aws, "none-such"))
+    assert [name for name, _ in found] == ["AWS credentials", "stack"]
+    cure = str(found["stack", None].cure)
+    for place in ("--stack", "AWS_PROFILE", "AWS_REGION"):
+        assert place in cure
+
+
+def refused(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, "DescribeTable")
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (refused("AccessDeniedException"), "permissions"),
+        (refused("AuthorizationError"), "permissions"),
+        (refused("ExpiredToken"), "log in again"),
+        (refused("ResourceNotFoundException"), "the stack has lost it"),
+        (refused("AWS.SimpleQueueService.NonExistentQueue"), "the stack has lost it"),
+        (refused("InternalError"), "if it says so again"),
+        (NoCredentialsError(), "aws configure"),
+        (NoRegionError(), "AWS_REGION"),
+    ],
+    ids=str,
+)
+def test_a_cure_fits_what_aws_has_said(error: Exception, cure: str) -> None:
+    """Permissions are blamed only where AWS denies something."""
+
+    def check() -> Any:
+        raise error
+
+    found = doctor._finding("any", check)
+    assert found.state == "bad"
+    assert cure in str(found.cure)
+    assert ("permissions" in str(found.cure)) is (cure == "permissions")

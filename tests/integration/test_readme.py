@@ -1,0 +1,148 @@
+"""The README's commands, run as they stand there, from a folder laid out as a clone's.
+
+A command that is new there has to be run here, or named among those that can't be.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.command_line import PLAIN, running_local
+from support.files import ROOT
+
+README = (ROOT / "README.md").read_text()
+NOT_HERE = {
+    "aws": "needs an AWS account",
+    "sam": "needs an AWS account; tests/packaged builds what it would deploy",
+    "make demo": "installs into the clone; then it is the demo, which runs here",
+    "make test": "is what runs this",
+    ".venv/bin/export-jobs local --sam": "writes into the clone; tests/packaged reads what it writes",
+}
+DEMO = ".venv/bin/export-jobs demo"
+LOCAL = ".venv/bin/export-jobs local --sweep-every 2"
+AFTER_THE_DEMO = (".venv/bin/python -c ",)
+AFTER_LOCAL = (
+    ".venv/bin/export-jobs request create events/requests/one-segment.json --wait",
+    ".venv/bin/export-jobs jobs",
+    ".venv/bin/export-jobs job 1",
+    ".venv/bin/export-jobs doctor",
+)
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", README, re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
+
+
+def commands() -> list[str]:
+    """Every command of every block, lines that belong together put together."""
+    found: list[str] = []
+    for block in blocks("sh"):
+        open_quote = False
+        for line in block.replace("\\\n", " ").splitlines():
+            if open_quote:
+                found[-1] += f"\n{line}"
+            elif line.strip():
+                found.append(line)
+            open_quote = _ends_within_quotes(found[-1])
+    return found
+
+
+def _ends_within_quotes(command: str) -> bool:
+    try:
+        shlex.split(command)
+    except ValueError:
+        return True
+    return False
+
+
+def reason_not_to_run(command: str) -> str | None:
+    return next((why for start, why in NOT_HERE.items() if command.startswith(start)), None)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with what the commands name, so that nothing is written into the real one."""
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "events").symlink_to(ROOT / "events")
+    return tmp_path
+
+
+def run(command: str, folder: Path, *, seconds: float = 120) -> str:
+    """What a command typed into a shell says; it has to end well."""
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=folder,
+        env=PLAIN,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def shown_after(command: str) -> list[str]:
+    """The lines of the first block of output that the README shows after a command."""
+    after = README[README.index(command) :]
+    found = re.search(r"```text\n(.*?)```", after, re.DOTALL)
+    assert found
+    return found[1].splitlines()
+
+
+def test_every_command_is_run_or_has_a_reason_not_to_be() -> None:
+    """A command that is new in the README is tried, or it is said why it can't be."""
+    tried = {LOCAL, *AFTER_LOCAL}
+    for command in commands():
+        known = command in tried or command.startswith(AFTER_THE_DEMO)
+        assert known or reason_not_to_run(command), command
+    assert tried <= set(commands())
+    for start in NOT_HERE:
+        assert any(command.startswith(start) for command in commands()), start
+
+
+def test_the_demo_shows_what_the_readme_shows(clone: Path) -> None:
+    """Its sections, columns and ends of requests; then the query of its exports finds rows."""
+    said = run(DEMO, clone)
+    for row in _ends(shown_after("make demo")):
+        assert row in _ends(said.splitlines())
+    for word in ("What came of each request", "lost", "said twice", "unexplained", "REJECTED"):
+        assert word in said
+    for command in commands():
+        if command.startswith(AFTER_THE_DEMO):
+            assert "5 rows" in run(command, clone)
+
+
+def _ends(lines: list[str]) -> list[tuple[str, ...]]:
+    """Request, end, status and verdict of each row; job numbers and profile counts may differ."""
+    rows = (line.split() for line in lines if line.endswith("ok"))
+    return [tuple(word for word in row if not word.replace(",", "").isdecimal()) for row in rows]
+
+
+@pytest.fixture
+def local(clone: Path) -> Iterator[Path]:
+    with running_local(clone, *shlex.split(LOCAL)[1:]):
+        yield clone
+
+
+def test_the_second_terminal_s_commands_say_what_the_readme_says(local: Path) -> None:
+    """Each ends well, and the rows that the README shows appear, with nothing left out or new."""
+    first, *others = AFTER_LOCAL
+    said = run(first, local).splitlines()
+    shown = shown_after(first)
+    assert [_name(line) for line in said] == [_name(line) for line in shown]
+    for line in shown:
+        if _name(line) != "took":  # which depends on the machine
+            assert line.split() in [one.split() for one in said]
+    for command in others:
+        assert "prod" in run(command, local)
+
+
+def _name(line: str) -> str:
+    return line.split("  ", maxsplit=1)[0]

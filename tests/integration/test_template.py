@@ -1,0 +1,395 @@
+"""The template with other parameters than the defaults: rendered as CloudFormation would, and deployed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from export_jobs.settings import CreatorSettings, MonitorSettings
+from export_jobs_local.aws.server import REGION
+from export_jobs_local.schemas import DETAILS, for_registry
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.system import LocalSystem, SystemConfig
+from hypothesis import given
+from hypothesis import strategies as st
+from openapi_schema_validator import OAS30Validator
+from openapi_spec_validator import validate as validate_openapi
+from support.cloudformation import ACCOUNT, NEEDED, STACK, Rendered, render, translated
+from support.files import ROOT, event
+from support.one_of_each import one_of_each
+
+README = (ROOT / "README.md").read_text()
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+SECRET_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/66666666-7777-8888-9999-000000000000"
+SLACK = {"SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"}
+EVERYTHING = {
+    **NEEDED,
+    **SLACK,
+    "SecretKmsKeyArn": SECRET_KEY,
+    "Sandboxes": "dev,prod",
+    "ApiBaseUrl": "https://platform-stage.example/data/core/ups",
+    "ImsTokenUrl": "https://ims-stage.example/ims/token/v3",
+    "SweepSchedule": "rate(2 minutes)",
+    "SweepAlarmMinutes": "30",
+    "MonitorReservedConcurrency": "2",
+    "PollSeconds": "60",
+    "DelayLimitMinutes": "90",
+    "DelayRepeatMinutes": "30",
+    "DatasetDelayLimits": "5bb4c46757920712f924a3eb=240,other=1",
+    "MaxOpenExports": "5",
+    "RequestAlarmMinutes": "60",
+    "TopicEvents": "all",
+    "RetentionDays": "30",
+    "AlertEmail": "oncall@example.com",
+    "KmsKeyArn": KEY,
+    "ArchiveDays": "7",
+    "DiscoverSchemas": "false",
+    "LogLevel": "DEBUG",
+    "LogRetentionDays": "90",
+}
+SETS = {
+    "defaults": NEEDED,
+    "everything changed": EVERYTHING,
+    "own key, and the secret's": {**NEEDED, "KmsKeyArn": KEY, "SecretKmsKeyArn": SECRET_KEY},
+    "Slack": {**NEEDED, **SLACK},
+    "half of Slack": {**NEEDED, "SlackWorkspaceId": SLACK["SlackWorkspaceId"]},
+    "a reservation": {**NEEDED, "MonitorReservedConcurrency": "2"},
+    "an e-mail address": {**NEEDED, "AlertEmail": "oncall@example.com"},
+    "no schemas": {**NEEDED, "DiscoverSchemas": "false"},
+}
+NOT_SETTABLE = {"PAGE_SIZE", "OVERLAP_SECONDS"}
+"""Settings that tests change, and nobody who deploys."""
+
+
+def policies_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Every policy document, wherever it stands."""
+    if isinstance(value, dict):
+        if "Statement" in value:
+            yield value
+        for item in value.values():
+            yield from policies_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from policies_in(item)
+
+
+def holes_in(value: Any, path: str = "") -> Iterator[str]:
+    """Where nothing is, and something has to be."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from holes_in(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            yield from holes_in(item, f"{path}[{position}]")
+    elif value is None:
+        yield path
+
+
+@pytest.fixture(params=SETS)
+def chosen(request: pytest.FixtureRequest) -> Mapping[str, str]:
+    """The parameters of one set."""
+    return SETS[request.param]
+
+
+def test_everything_changed_means_everything() -> None:
+    """A new parameter has to be put to the test too."""
+    parameters = translated()["Parameters"]
+    assert EVERYTHING.keys() == parameters.keys()
+    same = [n for n, value in EVERYTHING.items() if str(parameters[n].get("Default")) == value]
+    assert same == []
+
+
+def test_all_it_refers_to_exists_and_nothing_is_null(chosen: Mapping[str, str]) -> None:
+    """Whatever is left out by a condition: nothing else of the stack, no output needs it."""
+    rendered = render(chosen)
+    assert list(holes_in(dict(rendered.resources))) == []
+    assert list(holes_in(dict(rendered.outputs))) == []
+
+
+def test_every_policy_is_well_formed(chosen: Mapping[str, str]) -> None:
+    """IAM refuses an empty statement, one without an action, and a resource that is no text."""
+    found = list(policies_in(dict(render(chosen).resources)))
+    assert len(found) >= 7
+    for policy in found:
+        assert policy["Version"] == "2012-10-17"
+        for statement in policy["Statement"]:
+            assert statement["Effect"] in {"Allow", "Deny"}
+            actions = statement["Action"]
+            assert actions
+            assert all(":" in a for a in ([actions] if isinstance(actions, str) else actions))
+            assert statement.get("Principal") or statement["Sid"]
+            resources = statement.get("Resource", [])
+            assert resources or statement["Action"] == "sts:AssumeRole"
+            assert all(isinstance(text, str) for text in resources)
+
+
+def test_each_function_starts_with_its_environment(chosen: Mapping[str, str]) -> None:
+    """Its settings accept every variable, and none that it could be told is missing."""
+    rendered = render(chosen)
+    for function, model in (
+        ("MonitorFunction", MonitorSettings),
+        ("CreatorFunction", CreatorSettings),
+    ):
+        environment = rendered.environment(function)
+        model.from_environment(environment)
+        known = {name.upper() for name in model.model_fields}
+        assert known - environment.keys() == NOT_SETTABLE & known
+        assert all("POWERTOOLS" in name for name in environment.keys() - known), "read by nobody"
+
+
+def test_what_is_set_reaches_the_functions() -> None:
+    """Each setting is what its parameter says, in its unit."""
+    rendered = render(EVERYTHING)
+    monitor = MonitorSettings.from_environment(rendered.environment("MonitorFunction"))
+    creator = CreatorSettings.from_environment(rendered.environment("CreatorFunction"))
+    assert monitor.sandboxes == creator.sandboxes == ("dev", "prod")
+    assert monitor.aep_base_url == creator.aep_base_url == EVERYTHING["ApiBaseUrl"]
+    assert monitor.ims_token_url == creator.ims_token_url == EVERYTHING["ImsTokenUrl"]
+    assert monitor.aep_secret_id == creator.aep_secret_id == EVERYTHING["AepSecretArn"]
+    assert monitor.topic_events == creator.topic_events == "all"
+    assert monitor.retention_days == creator.retention_days == 30
+    assert monitor.poll_seconds == 60
+    assert (monitor.delay_limit_minutes, monitor.delay_repeat_minutes) == (90, 30)
+    assert monitor.dataset_delay_limits == {"5bb4c46757920712f924a3eb": 240, "other": 1}
+    assert creator.max_open_exports == 5
+    for function in ("MonitorFunction", "CreatorFunction"):
+        environment = rendered.environment(function)
+        assert environment["POWERTOOLS_LOG_LEVEL"] == "DEBUG"
+        assert environment["STACK_NAME"] == STACK
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_no_parameter_is_without_effect(name: str) -> None:
+    """The stack is another one, if just this parameter is."""
+    parameter = translated()["Parameters"][name]
+    default = parameter.get("Default", f"{NEEDED['AepSecretArn']}-other")
+    assert render(EVERYTHING) != render({**EVERYTHING, name: str(default)})
+
+
+@pytest.mark.parametrize("given", [NEEDED, EVERYTHING])
+def test_the_topic_has_one_key_that_the_functions_may_use(given: Mapping[str, str]) -> None:
+    """The stack's own, which it makes, or the given one, and then it makes none."""
+    rendered = render(given)
+    key = given.get("KmsKeyArn") or "arn:aws:AWS::KMS::Key:TopicKey"
+    assert rendered.resources["AlertTopic"]["Properties"]["KmsMasterKeyId"] == key
+    assert ("TopicKey" in rendered.resources) == ("KmsKeyArn" not in given)
+    for role in ("MonitorRole", "CreatorRole"):
+        assert statement(rendered, role, "EncryptForPeople")["Resource"] == key
+
+
+@pytest.mark.parametrize("given", [NEEDED, EVERYTHING])
+def test_the_secret_s_key_is_granted_where_it_has_one(given: Mapping[str, str]) -> None:
+    """Through Secrets Manager only; without a key of its own there is no such statement."""
+    rendered = render(given)
+    for role in ("MonitorRole", "CreatorRole"):
+        found = statement(rendered, role, "DecryptTheCredential")
+        if "SecretKmsKeyArn" not in given:
+            assert found is None
+            continue
+        assert found["Resource"] == SECRET_KEY
+        assert found["Action"] == "kms:Decrypt"
+        via = {"kms:ViaService": f"secretsmanager.{REGION}.amazonaws.com"}
+        assert found["Condition"] == {"StringEquals": via}
+
+
+def statement(rendered: Rendered, role: str, sid: str) -> Any:
+    (policy,) = rendered.resources[role]["Properties"]["Policies"]
+    found = [s for s in policy["PolicyDocument"]["Statement"] if s["Sid"] == sid]
+    return found[0] if found else None
+
+
+def test_concurrency_is_reserved_only_when_asked_for() -> None:
+    """An account with a small quota refuses any reservation, and with it the whole deployment."""
+    monitor = render(NEEDED).of("AWS::Lambda::Function")["MonitorFunction"]
+    assert "ReservedConcurrentExecutions" not in monitor
+    monitor = render(SETS["a reservation"]).of("AWS::Lambda::Function")["MonitorFunction"]
+    assert monitor["ReservedConcurrentExecutions"] == "2"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_channel_is_made_for_slack_only(name: str) -> None:
+    """Both ids are needed; the channel is told by the topic."""
+    rendered = render(SETS[name])
+    channels = rendered.of("AWS::Chatbot::SlackChannelConfiguration")
+    assert (len(channels) == 1) == ("ChatRole" in rendered.resources)
+    assert (len(channels) == 1) == (name in {"Slack", "everything changed"})
+    for channel in channels.values():
+        assert channel["SnsTopicArns"] == ["AlertTopic"]
+        assert channel["SlackChannelId"] == SLACK["SlackChannelId"]
+        assert channel["GuardrailPolicies"], "the default would be AdministratorAccess"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_e_mail_is_subscribed_only_with_an_address(name: str) -> None:
+    """To the topic, by e-mail."""
+    subscriptions = list(render(SETS[name]).of("AWS::SNS::Subscription").values())
+    address = SETS[name].get("AlertEmail")
+    told = {"TopicArn": "AlertTopic", "Protocol": "email", "Endpoint": address}
+    assert subscriptions == ([told] if address else [])
+
+
+def test_alarms_and_logs_follow_their_parameters() -> None:
+    """Minutes of the alarms, days of logs and archive."""
+    rendered = render(EVERYTHING)
+    alarms = rendered.of("AWS::CloudWatch::Alarm")
+    assert alarms["RequestOldAlarm"]["Threshold"] == EVERYTHING["RequestAlarmMinutes"]
+    assert alarms["SweepsStoppedAlarm"]["EvaluationPeriods"] == EVERYTHING["SweepAlarmMinutes"]
+    assert {log["RetentionInDays"] for log in rendered.of("AWS::Logs::LogGroup").values()} == {"90"}
+    assert rendered.of("AWS::Events::Archive")["EventArchive"]["RetentionDays"] == "7"
+
+
+def test_lost_sweeps_come_from_the_schedule_s_rule_only() -> None:
+    """The queue's policy names the rule that SAM makes, and that rule invokes the monitor."""
+    rendered = render(NEEDED)
+    policy = rendered.of("AWS::SQS::QueuePolicy")["SweepDeadLetterQueuePolicy"]["PolicyDocument"]
+    (taken,) = [s for s in policy["Statement"] if s["Sid"] == "TakeLostTicks"]
+    ((rule, properties),) = rendered.of("AWS::Events::Rule").items()
+    assert taken["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": f"arn:aws:AWS::Events::Rule:{rule}"}
+    }
+    (target,) = properties["Targets"]
+    assert target["Arn"] == "arn:aws:AWS::Lambda::Function:MonitorFunction"
+    assert target["DeadLetterConfig"]["Arn"] == taken["Resource"]
+
+
+def test_the_readme_lists_every_parameter_with_its_default() -> None:
+    """`sam deploy --guided` asks for each by name, and shows no description."""
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| *(.*?) *\| (.+) \|$", README, re.MULTILINE)
+    listed = {name: default for names, default, _ in rows for name in re.findall(r"\w+", names)}
+    defaults = {
+        name: f"`{parameter['Default']}`" if parameter.get("Default") != "" else "none"
+        for name, parameter in translated()["Parameters"].items()
+        if "Default" in parameter
+    }
+    assert {name: listed.get(name) for name in defaults} == defaults
+    assert listed["AepSecretArn"] == ""
+
+
+def test_names_in_global_places_hold_the_region() -> None:
+    """The same stack in a second region must not find its dashboard or its channel taken."""
+    rendered = render(EVERYTHING)
+    (channel,) = rendered.of("AWS::Chatbot::SlackChannelConfiguration").values()
+    (dashboard,) = rendered.of("AWS::CloudWatch::Dashboard").values()
+    assert channel["ConfigurationName"] == dashboard["DashboardName"] == f"{STACK}-{REGION}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SweepSchedule", "cron(0 * * * ? *)"),
+        ("SweepSchedule", "rate(6 minutes)"),
+        ("SweepSchedule", "rate(1 hour)"),
+        ("SweepAlarmMinutes", "5"),
+        ("DatasetDelayLimits", "a=10,b=0"),
+        ("DatasetDelayLimits", "a=05"),
+        ("ApiBaseUrl", "http://platform.adobe.io/data/core/ups"),
+        ("Sandboxes", "prod, dev"),
+        ("AepSecretArn", "export-jobs/aep"),
+        ("KmsKeyArn", f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/mine"),
+        ("AlertEmail", "somebody"),
+        ("DiscoverSchemas", "no"),
+    ],
+)
+def test_what_can_t_work_is_refused_before_anything_is_made(name: str, value: str) -> None:
+    """By the parameter's own pattern, values or bounds."""
+    with pytest.raises(ValueError, match=name):
+        render({**EVERYTHING, name: value})
+
+
+@given(st.data())
+def test_whatever_the_parameters_allow_the_settings_accept(data: st.DataObject) -> None:
+    """Else a deployment would succeed, and its functions never start."""
+    drawn = {
+        name: data.draw(allowed_values(parameter), label=name)
+        for name, parameter in translated()["Parameters"].items()
+    }
+    rendered = render(drawn)
+    MonitorSettings.from_environment(rendered.environment("MonitorFunction"))
+    CreatorSettings.from_environment(rendered.environment("CreatorFunction"))
+
+
+def allowed_values(parameter: Mapping[str, Any]) -> st.SearchStrategy[str]:
+    if "AllowedValues" in parameter:
+        return st.sampled_from([str(value) for value in parameter["AllowedValues"]])
+    if parameter["Type"] == "Number":
+        bounds = parameter["MinValue"], parameter.get("MaxValue", 10_000)
+        return st.integers(*bounds).map(str)
+    return st.from_regex(re.compile(parameter["AllowedPattern"], re.ASCII), fullmatch=True)
+
+
+def test_the_registry_holds_the_schema_of_every_event() -> None:
+    """As the models are: `python -m export_jobs_local.schemas` writes them anew after a change."""
+    schemas = render(NEEDED).of("AWS::EventSchemas::Schema")
+    contents = {schema["SchemaName"]: json.loads(schema["Content"]) for schema in schemas.values()}
+    assert contents == {
+        f"aep.export-jobs@{detail_type.replace(' ', '')}": for_registry(detail_type)
+        for detail_type in DETAILS
+    }
+    assert render(SETS["no schemas"]).of("AWS::EventSchemas::Schema") == {}
+
+
+@pytest.mark.parametrize("detail_type", DETAILS)
+def test_a_schema_of_the_registry_is_valid_and_describes_events(detail_type: str) -> None:
+    """OpenAPI 3.0, as the registry demands; and real events are as it says."""
+    document = for_registry(detail_type)
+    validate_openapi(document)
+    whole = {"$ref": "#/components/schemas/AWSEvent", "components": document["components"]}
+    validator = OAS30Validator(whole)
+    envelope = {
+        "version": "0",
+        "id": "1",
+        "source": "aep.export-jobs",
+        "account": ACCOUNT,
+        "time": "2027-01-31T02:00:00Z",
+        "region": REGION,
+        "resources": [],
+    }
+    events = [e for e in one_of_each().values() if e.type == detail_type]
+    assert events
+    for told in events:
+        validator.validate({**envelope, "detail-type": detail_type, "detail": told.detail})
+    assert not validator.is_valid({**envelope, "detail-type": detail_type, "detail": {}})
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+    """The stack with everything changed, but for the addresses, which are this machine's."""
+    theirs = {"AepSecretArn", "ApiBaseUrl", "ImsTokenUrl"}
+    logs: Path = tmp_path_factory.mktemp("logs")
+    config = SystemConfig(
+        logs=logs,
+        service=ServiceConfig(manual=True),
+        stack_name="changed",
+        parameters={name: value for name, value in EVERYTHING.items() if name not in theirs},
+        triggers=False,
+    )
+    with LocalSystem(config) as system:
+        yield system
+
+
+def test_the_stack_works_with_everything_changed(changed: LocalSystem) -> None:
+    """Both functions run with the environment that they get: a job is created, and then seen."""
+    answer = changed.pool("monitor").invoke(event("monitor"))
+    assert answer.error is None
+    assert answer.answer == {"sandboxes": 2}
+    assert changed.pool("creator").invoke(event("creator-create")).answer == {
+        "batchItemFailures": []
+    }
+    (job,) = changed.service.control.jobs("prod")
+    assert changed.pool("monitor").invoke(event("monitor")).error is None
+    told = changed.subscribers.drain()
+    assert {d.detail["jobId"] for d in told} == {str(job.id)}
+    assert {d.sink for d in told} == {"bus", "topic"}, "TopicEvents is all"
+
+
+def test_what_was_changed_is_deployed(changed: LocalSystem) -> None:
+    """As far as moto deploys it: schedule and concurrency are the parameters'."""
+    (schedule,) = changed.stack.schedules()
+    assert schedule.expression == "rate(2 minutes)"
+    monitor = changed.pool("monitor").function.name
+    concurrency = changed.aws.client("lambda").get_function_concurrency(FunctionName=monitor)
+    assert concurrency["ReservedConcurrentExecutions"] == 2

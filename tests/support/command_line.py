@@ -1,0 +1,104 @@
+"""A local system that the tests of the command line start as a user does, and type at."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
+PLAIN = {**os.environ, "COLUMNS": "80", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@dataclass(frozen=True)
+class Local:
+    """A running `export-jobs local`, and the folder it was started in."""
+
+    folder: Path
+    said: dict[str, Any]
+    process: subprocess.Popen[str]
+
+    def run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [EXPORT_JOBS, *command],
+            cwd=self.folder,
+            env=PLAIN,
+            capture_output=True,
+            text=True,
+            input=stdin,
+            timeout=60,
+        )
+
+    def json(self, *command: str, code: int = 0) -> Any:
+        done = self.run(*command, "--json")
+        assert done.returncode == code, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def client(self, service: Any) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.said["awsEndpointUrl"],
+            region_name=self.said["region"],
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+        )
+
+    def control(self, path: str) -> str:
+        root = self.said["apiUrl"].removesuffix("/data/core/ups")
+        return f"{root}/_control/{path}"
+
+    def send(self, body: str) -> None:
+        url = self.said["outputs"]["RequestQueueUrl"]
+        self.client("sqs").send_message(QueueUrl=url, MessageBody=body)
+
+    def dead(self, key: str) -> dict[str, Any] | None:
+        found = self.json("dlq", "list")
+        return next((letter for letter in found if letter["requestKey"] == key), None)
+
+
+@contextmanager
+def running_local(folder: Path, *command: str) -> Iterator[Local]:
+    """The whole system, as a user starts it in a terminal of its own."""
+    command = command or ("local", "--sweep-every", "0.5", "--data", "data")
+    with subprocess.Popen(
+        [EXPORT_JOBS, *command, "--json"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield Local(folder, json.loads(process.stdout.readline()), process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=20)
+            finally:
+                process.kill()
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.2)
+    pytest.fail("it did not come about in time")
+
+
+def envelope(key: str, **job: Any) -> str:
+    body = {"destination": {"datasetId": "5b7c86968f7b6501e21ba9df"}, **job}
+    body.setdefault("schema", {"name": "_xdm.context.profile"})
+    return json.dumps({"requestKey": key, "correlationId": f"for-{key}", "job": body})

@@ -1,0 +1,51 @@
+"""Events of every kind, as the code makes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from export_jobs.contract import Job
+from export_jobs.core import events
+from export_jobs.core.decide import Policy, observe
+from export_jobs.core.events import Past
+from export_jobs.core.records import ACCEPTED, REJECTED, VANISHED, Event, JobRecord
+
+DATASET = "5bb4c46757920712f924a3eb"
+NOW = 1_700_000_000_000
+
+
+def ended(number: int, dataset: str = DATASET, sandbox: str = "prod", **fields: Any) -> Event:
+    job = Job.model_validate(
+        {"id": number, "creationTime": 1, "destination": {"datasetId": dataset}, **fields}
+    )
+    record = observe(None, job, sandbox=sandbox, policy=Policy(), now=NOW)
+    assert record
+    return record.owed[0].event
+
+
+def one_of_each() -> dict[str, Event]:
+    """Events by a name that says what they are."""
+    running = Job.model_validate({"id": 20, "status": "PROCESSING", "creationTime": 1})
+    record = JobRecord("prod", "20", 1, status="PROCESSING", sequence=1)
+    gone = replace(record, status=VANISHED, final=True, sequence=2)
+    return {
+        "success": ended(1, status="SUCCEEDED", metrics={"totalExportedProfileCounter": 5}),
+        "success elsewhere": ended(2, dataset="other", status="SUCCEEDED"),
+        "success in dev": ended(3, sandbox="dev", status="SUCCEEDED"),
+        "empty": ended(4, status="SUCCEEDED", metrics={"totalExportedProfileCounter": 0}),
+        "with errors": ended(5, status="SUCCEEDED", errors=[{"code": "1"}]),
+        "failed": ended(6, status="FAILED"),
+        "failed in dev": ended(7, sandbox="dev", dataset="other", status="FAILED"),
+        "running": ended(8, status="PROCESSING"),
+        "vanished": events.vanished(gone, previous_status="PROCESSING", now=NOW),
+        "late": events.delayed(record, running, limit_ms=1, past=Past(), now=NOW),
+        "accepted": request(ACCEPTED, "CREATED"),
+        "rejected": request(REJECTED, "INVALID"),
+    }
+
+
+def request(kind: str, outcome: str) -> Event:
+    return events.request_event(
+        kind, outcome=outcome, request_key="k", occasion=0, action=None, now=NOW
+    )

@@ -1,0 +1,121 @@
+"""Several sandboxes in one invocation, and sweeps faster than the clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from export_jobs.client.errors import RetryLater
+from export_jobs.core.sweep import SweepReport
+from export_jobs.core.watch import Pace, watch
+from support.monitor import Monitor
+from support.world import MemoryApi, World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_one_sandbox_s_trouble_delays_no_other(world: World) -> None:
+    """Sandboxes are swept at once, each on its own; every trouble is reported in the end."""
+
+    class Troubled(MemoryApi):
+        def list_jobs(self, sandbox: str, **options: Any) -> Any:
+            if sandbox == "down":
+                raise RetryLater("out of reach")
+            if sandbox == "broken":
+                raise ZeroDivisionError
+            return super().list_jobs(sandbox, **options)
+
+    monitor = Monitor(world, api=Troubled(world))
+    job = world.create("prod").body["id"]
+    problems = watch(
+        monitor.sweeper,
+        ["down", "broken", "prod"],
+        pace=Pace(),
+        monotonic=lambda: 0.0,
+        sleep=lambda _: None,
+        reported=lambda _: None,
+    )
+    assert monitor.said() == [(job, "NEW")]
+    assert len(problems) == 2
+    assert problems[0].startswith("down: can't list jobs")
+    assert problems[1].startswith("broken: unexpected ZeroDivisionError")
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self, world: World) -> None:
+        self.now_s = 0.0
+        self._world = world
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        self._world.now += int(seconds * 1000)
+
+
+def test_faster_than_the_clock_while_jobs_are_open(world: World) -> None:
+    """With `POLL_SECONDS` an alert comes within them of the end; when all is quiet, sweeps stop."""
+    monitor = Monitor(world)
+    time = Time(world)
+    job = world.create("prod").body["id"]
+    sweeps: list[float] = []
+
+    def reported(_: SweepReport) -> None:
+        sweeps.append(time.now_s)
+        if time.now_s == 20:
+            world.move("prod", job, "SUCCEEDED")
+
+    def run() -> None:
+        watch(
+            monitor.sweeper,
+            ["prod"],
+            pace=Pace(poll_s=10, period_s=60),
+            monotonic=lambda: time.now_s,
+            sleep=time.sleep,
+            reported=reported,
+        )
+
+    run()
+    assert sweeps == [0, 10, 20, 30]  # at 30 s the end is seen: nothing is open any more
+    assert monitor.said() == [(job, "NEW"), (job, "SUCCEEDED")]
+    sweeps.clear()
+    time.now_s = 100
+    run()
+    assert sweeps == [100]
+    world.create("prod")
+    sweeps.clear()
+    time.now_s = 200
+    run()
+    assert sweeps == [200, 210, 220, 230, 240, 250]  # and the next invocation goes on at 260
+
+
+@pytest.mark.parametrize(
+    ("poll_s", "moments"),
+    [
+        (0, [0]),
+        (5, list(range(0, 60, 5))),
+        (20, [0, 20, 40]),
+        (30, [0, 30]),
+        (45, [0, 45]),
+        (60, [0]),
+    ],
+)
+def test_every_pace_that_can_be_set_sweeps_until_the_next_invocation_takes_over(
+    world: World, poll_s: int, moments: list[int]
+) -> None:
+    """Between 0 and 60 seconds; no gap is left at the end of the minute, and no run overlaps."""
+    monitor, time = Monitor(world), Time(world)
+    world.create("prod")
+    sweeps: list[float] = []
+    watch(
+        monitor.sweeper,
+        ["prod"],
+        pace=Pace(poll_s=poll_s, period_s=60),
+        monotonic=lambda: time.now_s,
+        sleep=time.sleep,
+        reported=lambda _: sweeps.append(time.now_s),
+    )
+    assert sweeps == moments

@@ -1,0 +1,143 @@
+"""Publishing: ten events a call and no more bytes than a call takes; what arrived is what was confirmed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from export_jobs.announce import MAX_CALL_BYTES, Announcer
+from export_jobs.core.records import STATE_CHANGE, Event, Sink
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+class Sinks:
+    """Both clients, as they answer; `refused` holds the positions that each call refuses."""
+
+    def __init__(self, refused: frozenset[int] = frozenset(), error: Exception | None = None):
+        self.calls: list[list[Any]] = []
+        self._refused, self._error = refused, error
+
+    def put_events(self, *, Entries: list[Any]) -> Any:  # noqa: N803  boto3's own name
+        self._take(Entries)
+        return {
+            "Entries": [
+                {"ErrorCode": "ThrottlingException"} if place in self._refused else {"EventId": "e"}
+                for place in range(len(Entries))
+            ]
+        }
+
+    def publish_batch(
+        self,
+        *,
+        TopicArn: str,  # noqa: N803
+        PublishBatchRequestEntries: list[Any],  # noqa: N803
+    ) -> Any:
+        entries = PublishBatchRequestEntries
+        self._take(entries)
+        ids = [entry["Id"] for entry in entries]
+        return {
+            "Successful": [{"Id": i} for place, i in enumerate(ids) if place not in self._refused],
+            "Failed": [{"Id": i} for place, i in enumerate(ids) if place in self._refused],
+        }
+
+    def _take(self, entries: list[Any]) -> None:
+        if self._error:
+            raise self._error
+        self.calls.append(entries)
+
+
+def announcer(sinks: Sinks) -> Announcer:
+    client = cast("Any", sinks)
+    return Announcer(
+        events=lambda: client, sns=lambda: client, bus_name="bus", topic_arn="topic", stack_name="s"
+    )
+
+
+def event(number: int, size: int = 10) -> Event:
+    detail = {
+        "eventId": f"e{number}",
+        "sandboxName": "prod",
+        "jobId": str(number),
+        "status": "FAILED",
+        "previousStatus": None,
+        "final": True,
+        "outcome": "FAILED",
+        "datasetId": None,
+        "createdAt": None,
+        "updatedAt": None,
+        "durationMs": 1,
+        "usualDurationMs": None,
+        "delayLimitMs": None,
+        "profilesExported": None,
+        "previousProfilesExported": None,
+        "errors": [{"code": "1", "message": "名" * size}],
+        "requestKey": None,
+        "correlationId": None,
+    }
+    return Event(STATE_CHANGE, detail)
+
+
+def size_of(call: list[Any]) -> int:
+    """Bytes of the texts that a service counts."""
+    return sum(len(json.dumps(entry, ensure_ascii=False).encode()) for entry in call)
+
+
+@pytest.mark.parametrize("sink", ["bus", "topic"])
+@given(sizes=st.lists(st.integers(0, 12_000), max_size=35))
+def test_every_event_is_published_once_in_order_within_what_a_call_takes(
+    sink: Sink, sizes: list[int]
+) -> None:
+    """Up to ten events a call and 256 KB, however large they are."""
+    sinks = Sinks()
+    events = [event(number, size) for number, size in enumerate(sizes)]
+    assert announcer(sinks).publish(events, sink) == {e.id for e in events}
+    assert all(0 < len(call) <= 10 and size_of(call) < 262_144 for call in sinks.calls)
+    texts = [json.dumps(entry) for call in sinks.calls for entry in call]
+    assert [f"e{number}" in text for number, text in enumerate(texts)] == [True] * len(events)
+    for call, following in zip(sinks.calls, sinks.calls[1:], strict=False):
+        assert len(call) == 10 or size_of(call) + size_of(following[:1]) > MAX_CALL_BYTES
+
+
+@pytest.mark.parametrize("sink", ["bus", "topic"])
+def test_what_a_call_refuses_in_part_has_not_arrived(sink: Sink) -> None:
+    """The others have."""
+    events = [event(number) for number in range(12)]
+    arrived = announcer(Sinks(refused=frozenset({1, 5}))).publish(events, sink)
+    assert {e.id for e in events} - arrived == {"e1", "e5", "e11"}
+
+
+@pytest.mark.parametrize("sink", ["bus", "topic"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, "Publish"),
+        EndpointConnectionError(endpoint_url="https://events"),
+    ],
+)
+def test_a_call_that_fails_delivers_nothing_and_raises_nothing(
+    sink: Sink, error: Exception
+) -> None:
+    """What is still owed is published again by a later run."""
+    assert announcer(Sinks(error=error)).publish([event(1)], sink) == frozenset()
+
+
+def test_the_topic_gets_a_rendition_for_each_kind_of_reader() -> None:
+    """JSON for machines, text for e-mail, Amazon Q's notification for chat, attributes for filters."""
+    sinks = Sinks()
+    announcer(sinks).publish([event(1)], "topic")
+    ((entry,),) = sinks.calls
+    renditions = json.loads(entry["Message"])
+    assert json.loads(renditions["default"])["detail"]["jobId"] == "1"
+    assert renditions["email"].startswith("Export job 1 FAILED.")
+    assert "--stack s" in renditions["email"]
+    assert json.loads(renditions["https"])["source"] == "custom"
+    attributes = {name: value["StringValue"] for name, value in entry["MessageAttributes"].items()}
+    assert attributes == {
+        "eventType": STATE_CHANGE,
+        "status": "FAILED",
+        "outcome": "FAILED",
+        "sandboxName": "prod",
+    }
