@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import threading
+import time
 from typing import Any, get_args
 
 import pytest
@@ -26,7 +30,6 @@ def created(caller: Caller) -> int:
 @pytest.mark.parametrize(
     ("kind", "takes_effect"),
     [
-        ("refuse", False),
         ("reset_before", False),
         ("timeout_before", False),
         ("reset_after", True),
@@ -43,6 +46,56 @@ def test_an_answer_is_lost_before_or_after_the_effect(
         caller.call("POST", json=BODY)
     assert created(caller) == int(takes_effect)
     assert caller.call("POST", json=BODY).status_code == 200
+
+
+def is_refused(caller: Caller) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", caller.service.port)) == errno.ECONNREFUSED
+
+
+def test_connections_are_refused_for_a_while(caller: Caller) -> None:
+    """By the socket itself, from the answer to the plan on; then the same port answers again."""
+    with requests.Session() as kept:
+        kept.get(f"{caller.service.root_url}/_control/faults", timeout=10)
+        assert plan(caller, call="create", kind="refuse", seconds=0.6).status_code == 201
+        began = time.monotonic()
+        with pytest.raises(requests.ConnectionError, match="refused"):
+            kept.get(f"{caller.service.root_url}/_control/faults", timeout=10)
+    assert is_refused(caller)
+    while is_refused(caller) and time.monotonic() < began + 10:
+        time.sleep(0.02)
+    assert 0.4 < time.monotonic() - began < 3
+    assert caller.call("POST", json=BODY).status_code == 200
+    assert caller.service.control.pending_faults() == []
+
+
+def test_connections_are_refused_after_so_many_calls(caller: Caller) -> None:
+    """The calls before are answered, and so is what is being answered when it begins."""
+    plan(caller, call="get", kind="refuse", after=2, seconds=0.3)
+    slow = threading.Thread(target=lambda: answers.append(caller.call("GET", "?limit=1")))
+    answers: list[requests.Response] = []
+    plan(caller, call="list", kind="slow_drip", seconds=0.2)
+    headers = caller.headers()
+    slow.start()
+    time.sleep(0.05)
+    assert caller.call("GET", "/1", headers=headers).status_code == 404
+    assert not is_refused(caller)
+    url = f"{caller.service.api_url}/export/jobs/1"
+    assert requests.get(url, headers=headers, timeout=10).status_code == 404
+    assert is_refused(caller)
+    slow.join(timeout=10)
+    assert [answer.status_code for answer in answers] == [200]
+
+
+def test_a_service_that_refuses_can_be_stopped() -> None:
+    """At once, and its port is free."""
+    with SegmentationService(ServiceConfig(manual=True)) as service:
+        service.control.plan_fault("list", "refuse", seconds=3600)
+        assert is_refused(Caller(service))
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    with SegmentationService(ServiceConfig(manual=True, port=service.port)) as again:
+        assert Caller(again).token().status_code == 200
 
 
 @pytest.mark.parametrize("status", [401, 429, 500, 503])
@@ -120,6 +173,19 @@ def test_faults_are_planned_by_call_and_count(caller: Caller) -> None:
     assert caller.call("GET", "?limit=1").status_code == 200
 
 
+def test_chance_is_begun_anew_by_the_control(caller: Caller) -> None:
+    """A run against the service is repeated by setting the same seed again."""
+
+    def struck() -> list[int]:
+        url = f"{caller.service.root_url}/_control"
+        requests.delete(f"{url}/faults", timeout=10)
+        assert requests.post(f"{url}/settings", json={"seed": 7}, timeout=10).status_code == 204
+        plan(caller, call="token", kind="http", times=0, probability=0.5)
+        return [caller.token().status_code for _ in range(30)]
+
+    assert struck() == struck()
+
+
 def test_chance_can_be_repeated() -> None:
     """The same seed strikes the same calls; another does not."""
 
@@ -142,6 +208,13 @@ def test_chance_can_be_repeated() -> None:
         {"call": "list", "kind": "http", "status": 200},
         {"call": "list", "kind": "http", "probability": 2},
         {"call": "list", "kind": "http", "stauts": 500},
+        {"call": "list", "kind": "refuse", "times": 2},
+        {"call": "list", "kind": "refuse", "probability": 0.5},
+        {"call": "list", "kind": "refuse", "seconds": 3601},
+        {"call": "list", "kind": "http", "retryAfter": "5\r\nX: y"},
+        {"call": "list", "kind": "http", "retryAfter": "fünf"},
+        {"call": "list", "kind": "http", "retryAfter": ""},
+        {"call": "list", "kind": "delete_job", "jobId": 10**30},
     ],
 )
 def test_a_bad_plan_is_refused(caller: Caller, fault: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -30,8 +31,8 @@ CHECKS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def caller() -> Iterator[Caller]:
+@contextmanager
+def serving() -> Iterator[Caller]:
     with SegmentationService(ServiceConfig(manual=True)) as service:
         for status in ("NEW", "SUCCEEDED", "FAILED"):
             service.control.create_job("prod", status=status)
@@ -39,14 +40,35 @@ def caller() -> Iterator[Caller]:
 
 
 @pytest.fixture(scope="module")
-def operations(caller: Caller) -> list[Any]:
+def caller() -> Iterator[Caller]:
+    with serving() as caller:
+        yield caller
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[Caller]:
+    """Another service, since its control may be told to make jobs of any shape, and faults."""
+    with serving() as caller:
+        yield caller
+
+
+def operations_of(caller: Caller, paths: str) -> list[Any]:
     document = schemathesis.openapi.from_url(f"{caller.service.root_url}/openapi.json")
-    chosen = document.include(path_regex=r"^/(data|ims)/").get_all_operations()
-    return [operation.ok() for operation in chosen]
+    return [o.ok() for o in document.include(path_regex=paths).get_all_operations()]
+
+
+@pytest.fixture(scope="module")
+def operations(caller: Caller) -> list[Any]:
+    return operations_of(caller, "^/(?!_control/)")
+
+
+@pytest.fixture(scope="module")
+def controls(scripted: Caller) -> list[Any]:
+    return operations_of(scripted, "^/_control/")
 
 
 def test_the_document_has_every_call(operations: list[Any]) -> None:
-    """The four of `/export/jobs` and the token's."""
+    """The four of `/export/jobs` and the token's; whatever else it has is the control's."""
     assert sorted((o.method.upper(), o.path) for o in operations) == [
         ("DELETE", "/data/core/ups/export/jobs/{job_id}"),
         ("GET", "/data/core/ups/export/jobs"),
@@ -67,3 +89,21 @@ def test_no_answer_is_outside_the_document(
     operation = data.draw(st.sampled_from(operations))
     case = data.draw(operation.as_strategy())
     case.call_and_validate(checks=CHECKS, headers=caller.headers() if entitled else None)
+
+
+@settings(
+    max_examples=2_000 if LONG else 250, deadline=None, suppress_health_check=list(HealthCheck)
+)
+@given(data=st.data())
+def test_no_answer_of_the_control_is_outside_the_document(
+    controls: list[Any], scripted: Caller, data: st.DataObject
+) -> None:
+    """Nor does what it was told break the API: its jobs are listed whatever they look like."""
+    operation = data.draw(st.sampled_from(controls))
+    case = data.draw(operation.as_strategy())
+    if isinstance(case.body, dict) and case.body.get("kind") == "refuse":
+        case.body["seconds"] = 0
+    case.call_and_validate(checks=CHECKS)
+    scripted.service.control.clear_faults()
+    for query in ("?limit=1000", "?limit=3&status=NEW"):
+        assert scripted.call("GET", query).status_code == 200

@@ -1,6 +1,6 @@
 """What a job must export, evaluated in plain Python: slow, obvious, and with nothing of the engine in it.
 
-Data are dictionaries as they would stand in the files; times are epoch milliseconds.
+Data are dictionaries as they would stand in the files; times are epoch microseconds.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Row = dict[str, Any]
@@ -65,8 +65,9 @@ class Expected:
     namespaces: Counter[str]
 
 
-def ms(time: str) -> int:
-    return round(datetime.fromisoformat(time).timestamp() * 1000)
+def us(time: str) -> int:
+    since_epoch = datetime.fromisoformat(time) - datetime.fromtimestamp(0, UTC)
+    return since_epoch // timedelta(microseconds=1)
 
 
 def export(world: World, request: Row, now: int) -> list[Expected]:
@@ -110,7 +111,7 @@ def batch(world: World, request: Row, segments: list[Row], policy: str, now: int
             for profile in members(world, request, segment, policy, now)
         }
     if "fromIngestTimestamp" in selection:
-        since = ms(selection["fromIngestTimestamp"])
+        since = us(selection["fromIngestTimestamp"])
         chosen = {profile for profile in chosen if updated[profile] > since}
     rows = [row_of(world, request, profile, policy) for profile in chosen]
     namespaces: Counter[str] = Counter()
@@ -137,8 +138,8 @@ def members(world: World, request: Row, segment: Row, policy: str, now: int) -> 
         membership["profileId"]
         for membership in known
         if membership["status"] in statuses
-        and ("startTime" not in window or membership["since"] >= ms(window["startTime"]))
-        and ("endTime" not in window or membership["since"] <= ms(window["endTime"]))
+        and ("startTime" not in window or membership["since"] >= us(window["startTime"]))
+        and ("endTime" not in window or membership["since"] <= us(window["endTime"]))
     }
 
 
@@ -245,14 +246,14 @@ def part(values: Mapping[str, Any], names: Sequence[str]) -> Row:
 def events_of(world: World, request: Row, listed: Row, profile: str) -> list[Row]:
     span = listed.get("filter", {})
     since = [
-        ms(text)
+        us(text)
         for text in (
             request.get("filter", {}).get("fromIngestTimestamp"),
             span.get("fromIngestTimestamp"),
         )
         if text
     ]
-    until = ms(span["toIngestTimestamp"]) if "toIngestTimestamp" in span else None
+    until = us(span["toIngestTimestamp"]) if "toIngestTimestamp" in span else None
     names = [name.strip() for name in listed.get("fields", "").split(",") if name.strip()]
     happened = sorted(
         (

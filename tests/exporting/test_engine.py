@@ -16,9 +16,11 @@ from typing import Any
 import duckdb
 import pytest
 from export_jobs.contract import RequestInvalid, parse_create_request
-from export_jobs_local.exporting.engine import DuckDbEngine, EngineSettings
+from export_jobs.core.fingerprints import job_fingerprint, request_fingerprint
+from export_jobs_local.exporting.engine import PROFILES_PER_MB, DuckDbEngine, EngineSettings
 from export_jobs_local.exporting.generate import generate
 from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.segmentation.counting import CountingEngine
 from export_jobs_local.segmentation.engine import ExportCancelled, ExportFailed, PlannedBatch
 from export_jobs_local.segmentation.server import SegmentationService
 from support.local import client_of
@@ -76,6 +78,11 @@ def left_behind(place: Path) -> list[str]:
             "in namespace 'AAM'",
         ),
         ({"mergePolicy": {"id": "no"}}, "0300000404", "Merge policy 'no' does not exist"),
+        (
+            {"mergePolicy": {"id": "timestampOrdered-none-mp", "version": 2}},
+            "0300000404",
+            "does not exist in version 2",
+        ),
         ({"fields": "person.nmae"}, "0400000404", "did you mean 'person.name'?"),
         (
             {"additionalFields": {"eventList": {"fields": "eventTyp"}}},
@@ -111,12 +118,17 @@ def test_everything_that_is_wrong_is_said_at_once(place: Path) -> None:
 @pytest.mark.parametrize(
     "breaks",
     [
+        lambda data: overwrite_the_middle(data / "fragments" / "part-00000.parquet"),
+        lambda data: overwrite_the_middle(data / "events" / "part-00000.parquet"),
         lambda data: (data / "fragments" / "part-00000.parquet").write_bytes(b"PAR1 nonsense PAR1"),
         lambda data: (data / "events" / "part-00000.parquet").unlink(),
         lambda data: (data / "segments.json").write_text("{"),
         lambda data: (data / "merge-policies.json").write_text("[]"),
         lambda data: (data / "datasets.json").write_text(
             '[{"id": "../../etc", "schemaName": "s"}]'
+        ),
+        lambda data: (data / "datasets.json").write_text(
+            f'[{{"id": "{DATASET}/../..", "schemaName": "_xdm.context.profile"}}]'
         ),
         lambda data: truncate(data / "fragments" / "part-00000.parquet"),
     ],
@@ -126,13 +138,142 @@ def test_broken_data_fail_the_job(place: Path, breaks: Callable[[Path], object])
     engine = DuckDbEngine(place)
     breaks(place / "data")
     with pytest.raises(ExportFailed) as caught:
-        run(engine, body())
+        run(engine, body(additionalFields={"eventList": {"fields": ""}}))
+    assert [error.code for error in caught.value.errors] == ["0500000422"]
     assert caught.value.errors[0].message
     assert left_behind(place) == []
 
 
+def overwrite_the_middle(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    for position in range(len(content) // 5, len(content) // 2):
+        content[position] ^= 0x5A
+    path.write_bytes(bytes(content))
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    "predicate", ["homeAddress.planet = 'X'", "person.birthYear <", "'x'::INT"]
+)
+def test_a_predicate_that_can_t_be_evaluated_is_named(place: Path, predicate: str) -> None:
+    """Among others that can: the segment is named, as an error of the data; nothing is written."""
+    definitions = json.loads((place / "data" / "segments.json").read_text())
+    definitions[1]["predicate"] = predicate
+    (place / "data" / "segments.json").write_text(json.dumps(definitions))
+    asked = body(
+        evaluationInfo={"segmentation": True},
+        filter={"segments": [{"segmentId": d["id"]} for d in definitions]},
+    )
+    with pytest.raises(ExportFailed) as caught:
+        run(DuckDbEngine(place), asked)
+    (error,) = caught.value.errors
+    assert error.code == "0500000422"
+    assert "predicate of segment 'segment1' in segments.json" in error.message
+    assert left_behind(place) == []
+
+
+def rewrite(place: Path, folder: str, columns: str) -> None:
+    """Gives each row of a folder's file further columns."""
+    file = place / "data" / folder / "part-00000.parquet"
+    duckdb.sql(f"CREATE OR REPLACE TABLE made AS SELECT *, {columns} FROM '{file}'")
+    duckdb.sql(f"COPY made TO '{file}' (FORMAT parquet)")
+
+
+def exported(place: Path, batch: str = "b") -> list[dict[str, Any]]:
+    files = f"{place}/exports/{DATASET}/{batch}/*.parquet"
+    rows = duckdb.sql(
+        f"SELECT to_json(whole_row)::VARCHAR FROM (FROM '{files}') AS whole_row"
+    ).fetchall()
+    return [json.loads(text) for (text,) in rows]
+
+
+def test_names_of_columns_are_the_user_s_own(place: Path) -> None:
+    """Dots, our own names, and names of tables: each value stays in its column."""
+    rewrite(
+        place,
+        "fragments",
+        "'flat' AS \"a.b\", {'b': 'nested'} AS a, 'p' AS precedence, 'i' AS identities,"
+        " {'x': 'f'} AS fragments, {'x': 'o'} AS one, 'zero' AS f0, 'u' AS \"updatedAt\"",
+    )
+    rewrite(place, "events", "{'x': 'e'} AS events, {'x': 'h'} AS happened, 'zero' AS f0")
+    run(DuckDbEngine(place), body(additionalFields={"eventList": {"fields": ""}}))
+    row = next(row for row in exported(place) if row["events"])
+    assert (row["a.b"], row["a"], row["precedence"]) == ("flat", {"b": "nested"}, "p")
+    assert (row["identities"], row["f0"], row["updatedAt"]) == ("i", "zero", "u")
+    assert (row["fragments"], row["one"]) == ({"x": "f"}, {"x": "o"})
+    event = row["events"][0]
+    assert (event["events"], event["happened"], event["f0"]) == ({"x": "e"}, {"x": "h"}, "zero")
+    run(DuckDbEngine(place), body(fields="a.b,f0"), "part")
+    assert exported(place, "part")[0] == {"a.b": "flat", "a": {"b": "nested"}, "f0": "zero"}
+
+
+def test_an_attribute_where_the_events_are_to_go_is_refused(place: Path) -> None:
+    """One of the two would be lost; with the fields named, there is no clash."""
+    rewrite(place, "fragments", "'mine' AS \"Events\"")
+    listed = {"eventList": {"fields": "eventType"}}
+    with pytest.raises(ExportFailed) as caught:
+        run(DuckDbEngine(place), body(additionalFields=listed))
+    assert [error.code for error in caught.value.errors] == ["0400000409"]
+    assert "'Events'" in caught.value.errors[0].message
+    run(DuckDbEngine(place), body(additionalFields=listed, fields="person"))
+    assert run(DuckDbEngine(place), body(), "without").profiles_exported > 1_000
+
+
+# -- what the job shows, and what the engine does ------------------------------------------------
+
+PRECEDENCE = "7972e3d6-96ea-4ece-9627-cbfd62709c5d"
+NEWEST = "timestampOrdered-none-mp"
+
+
+@pytest.mark.parametrize(
+    ("changes", "policy"),
+    [
+        ({}, (NEWEST, 1)),
+        ({"filter": {"segments": [{"segmentId": "segment1"}]}}, (NEWEST, 1)),
+        ({"filter": {"segments": [{"segmentId": "segment2"}]}}, (PRECEDENCE, 3)),
+        ({"mergePolicy": {"id": PRECEDENCE}}, (PRECEDENCE, 3)),
+        ({"mergePolicy": {"id": PRECEDENCE, "version": 1}}, (PRECEDENCE, 1)),
+    ],
+)
+def test_the_merge_policy_that_is_shown_is_the_one_used(
+    place: Path, changes: dict[str, Any], policy: tuple[str, int]
+) -> None:
+    """Asked for, in this version or the latest, else the segment's own, else the default."""
+    policies = json.loads((place / "data" / "merge-policies.json").read_text())
+    policies.append({**policies[1], "version": 3})
+    (place / "data" / "merge-policies.json").write_text(json.dumps(policies))
+    engine = DuckDbEngine(place)
+    request = body(**changes)
+    expected = {"id": policy[0], "version": policy[1]}
+    assert engine.resolve(parse_create_request(request)).merge_policy == expected
+    run(engine, request)
+    manifest = place / "exports" / DATASET / "b" / "manifest.json"
+    assert json.loads(manifest.read_text())["mergePolicy"] == expected
+
+
+def test_a_job_shows_what_was_resolved(place: Path) -> None:
+    """Policy and namespaces; where no namespace was asked for, the filter says none but `ups`."""
+    config = ServiceConfig(manual=True, data_dir=place, engine=DuckDbEngine)
+    with SegmentationService(config) as service:
+        segments = [{"segmentId": "segment2"}, {"segmentId": "segment1"}]
+        asked = body(
+            filter={"segments": segments},
+            destination={"datasetId": DATASET, "segmentPerBatch": True},
+        )
+        request = parse_create_request(asked)
+        job = client_of(service).create_job("prod", request, request_id="r")
+        (stored,) = service.control.jobs("prod")
+        batches = stored.body["destination"]["batches"]
+        assert [batch["segmentNs"] for batch in batches] == ["AdCloud", "ups"]
+        shown = stored.body["filter"]["segments"]
+        assert [segment.get("segmentNs") for segment in shown] == [None, "ups"]
+        assert stored.body["mergePolicy"] == {"id": PRECEDENCE, "version": 1}
+        assert job_fingerprint(job) == request_fingerprint(request)
+        (place / "data" / "segments.json").write_text("{")
+        assert client_of(service).create_job("prod", request, request_id="r").status == "NEW"
 
 
 def test_a_full_disk_fails_the_job(place: Path) -> None:
@@ -278,6 +419,79 @@ print(result.profiles_exported, resource.getrusage(resource.RUSAGE_SELF).ru_maxr
     assert not list((big / "spill").iterdir())
 
 
+def many_segments(place: Path, count: int) -> list[dict[str, Any]]:
+    """As many segments, with members, added to the data; how a request asks for them."""
+    data = place / "data"
+    definitions = [
+        {"id": f"s{number}", "predicate": f"person.birthYear = {1900 + number % 120}"}
+        for number in range(count)
+    ]
+    (data / "segments.json").write_text(json.dumps(definitions))
+    duckdb.sql(
+        f"COPY (SELECT profileId, 'ups' AS segmentNs, 's' || (hash(profileId, s) % {count}) AS"
+        " segmentId, 'realized' AS status, TIMESTAMPTZ '2026-01-01 00:00:00Z' AS"
+        f" lastQualificationTime FROM (SELECT DISTINCT profileId FROM"
+        f" '{data}/fragments/*.parquet'), range(3) AS t(s))"
+        f" TO '{data}/memberships/part-00000.parquet' (FORMAT parquet)"
+    )
+    return [{"segmentId": definition["id"]} for definition in definitions]
+
+
+@pytest.mark.parametrize("evaluate", [False, True])
+def test_many_segments_are_looked_for_at_once(place: Path, *, evaluate: bool) -> None:
+    """1,500 of them, as many as a job may list, take no longer than a few."""
+    asked = body(
+        filter={"segments": many_segments(place, 1_500)},
+        evaluationInfo={"segmentation": evaluate},
+        fields="profileId",
+    )
+    began = time.monotonic()
+    result = run(DuckDbEngine(place), asked)
+    assert time.monotonic() - began < 5
+    assert result.profiles_exported > 500
+
+
+@pytest.mark.parametrize("evaluate", [False, True])
+def test_a_job_of_many_segments_is_cancelled_soon(
+    big: Path, tmp_path: Path, *, evaluate: bool
+) -> None:
+    """Within two seconds, wherever it is; one batch a segment."""
+    shutil.copytree(big / "data", tmp_path / "data")
+    asked = body(
+        destination={"datasetId": DATASET, "segmentPerBatch": True},
+        filter={"segments": many_segments(tmp_path, 300)},
+        evaluationInfo={"segmentation": evaluate},
+    )
+    engine = DuckDbEngine(tmp_path)
+    batches = [PlannedBatch(f"b{number}") for number in range(300)]
+    for after_s in (0.3, 1.5):
+        cancelled = threading.Event()
+        at: list[float] = []
+        timer = threading.Timer(after_s, lambda: (at.append(time.monotonic()), cancelled.set()))  # noqa: B023  used up in the loop
+        timer.start()
+        with pytest.raises(ExportCancelled):
+            engine.run(parse_create_request(asked), batches, cancelled)
+        assert time.monotonic() - at[0] < 2
+        assert left_behind(tmp_path) == []
+
+
+def test_what_does_not_fit_is_divided_further(place: Path) -> None:
+    """What was written stays, and every profile falls into one part, whatever its hash."""
+    full = {(1, 3), (2, 12), (5, 12), (41, 48)}
+    written: list[list[int]] = []
+
+    def write(number: int, part: int, parts: int) -> None:
+        if (part, parts) in full:
+            raise duckdb.OutOfMemoryException("full")
+        assert number == len(written)
+        written.append([hashed for hashed in range(10_000) if hashed % parts == part])
+
+    engine = DuckDbEngine(place, settings=EngineSettings(memory_mb=1))
+    engine._in_parts(write, profiles=2 * PROFILES_PER_MB)
+    assert sorted(hashed for part in written for hashed in part) == list(range(10_000))
+    assert len(written[0]) > 3_000
+
+
 def test_several_jobs_run_at_once_and_no_more_than_may() -> None:
     """With room for two, a third waits in NEW until one has ended."""
     running: list[int] = []
@@ -285,7 +499,7 @@ def test_several_jobs_run_at_once_and_no_more_than_may() -> None:
     lock = threading.Lock()
     go_on = threading.Event()
 
-    class Slow:
+    class Slow(CountingEngine):
         def run(self, *_: Any) -> Any:
             nonlocal most
             with lock:
@@ -295,8 +509,6 @@ def test_several_jobs_run_at_once_and_no_more_than_may() -> None:
             with lock:
                 running.pop()
             raise ExportFailed([])
-
-        def discard(self, *_: Any) -> None: ...
 
     config = ServiceConfig(pace_s=0.01, run_s=0.01, max_running=2, engine=lambda _: Slow())
     with SegmentationService(config) as service:

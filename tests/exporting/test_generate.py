@@ -66,6 +66,49 @@ def test_data_that_are_there_are_not_replaced_unless_told(tmp_path: Path) -> Non
     assert content(tmp_path / "d" / "data") != before
 
 
+def test_old_data_are_there_until_the_new_are_whole(tmp_path: Path) -> None:
+    """A replacement that is stopped half-way, or fails, leaves the old ones as they were."""
+    data = tmp_path / "data"
+    generate(data, profiles=50, seed=0)
+    before = content(data)
+
+    def stop(step: str) -> None:
+        if step == "memberships":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate(data, profiles=60, seed=1, replace=True, done=stop)
+    assert content(data) == before
+    generate(data, profiles=60, seed=1, replace=True)
+    assert content(data) != before
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize(
+    "options", [("--seed", str(10**40)), ("--profiles", "0"), ("--profiles", str(10**12))]
+)
+def test_numbers_that_can_t_be_are_refused_in_a_line(tmp_path: Path, options: tuple[str]) -> None:
+    """And nothing is made."""
+    done = run(*options, "--data", "d", folder=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_full_disk_is_said_in_a_line(tmp_path: Path) -> None:
+    """DuckDB's own error is not a traceback either; files may not grow beyond 4 KB here."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"trap '' XFSZ; ulimit -f 8; exec {EXPORT_JOBS} data generate --data d"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "can't be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_directory_that_can_t_be_written_is_said_in_a_line(tmp_path: Path) -> None:
     """No traceback."""
     (tmp_path / "file").write_text("")

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from hypothesis import strategies as st
 from . import oracle
 
 LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
-NOW = 1_767_225_600_000 + 100 * 3_600_000
+HOUR = 3_600_000_000
+BEGIN = 1_767_225_600_000_000
+"""Epoch microseconds, as all times here."""
+NOW = BEGIN + 100 * HOUR
 """The engine's clock stands still."""
-BEGIN = 1_767_225_600_000
 PROFILES = [f"p{number}" for number in range(6)]
 SOURCES = ["crm", "web", "loyalty", "other"]
 POLICIES = {"newest": None, "crm-first": ["crm", "loyalty"], "web-first": ["web"]}
@@ -61,8 +63,10 @@ COLUMNS = {
 }
 TIMES = {"ingestedAt", "timestamp", "since"}
 
-hours = st.integers(0, 12).map(lambda hour: BEGIN + hour * 3_600_000)
-moments = st.sampled_from([0, 1]).flatmap(lambda extra: hours.map(lambda hour: hour + extra))
+hours = st.integers(0, 12).map(lambda hour: BEGIN + hour * HOUR)
+moments = st.sampled_from([0, 1, 2, 1_000]).flatmap(
+    lambda extra: hours.map(lambda hour: hour + extra)
+)
 some = st.sampled_from
 
 
@@ -148,8 +152,12 @@ memberships = st.lists(
 )
 
 
-def as_time(epoch_ms: int) -> str:
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+def moment(epoch_us: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=epoch_us)
+
+
+def as_time(epoch_us: int) -> str:
+    return moment(epoch_us).isoformat().replace("+00:00", "Z")
 
 
 times = moments.map(as_time)
@@ -267,7 +275,7 @@ class Place:
             (root / "data" / f"{name}.json").write_text(json.dumps(entries))
         for folder in COLUMNS:
             (root / "data" / folder).mkdir()
-        self.engine = DuckDbEngine(root, clock=lambda: datetime.fromtimestamp(NOW / 1000, UTC))
+        self.engine = DuckDbEngine(root, clock=lambda: moment(NOW))
 
     def fill(self, folder: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes the rows as one Parquet file, or two: files may be many."""
@@ -276,7 +284,7 @@ class Place:
         source = self.root / "rows.json"
         columns = ", ".join(f"{name}: '{kind}'" for name, kind in COLUMNS[folder].items())
         shown = ", ".join(
-            f"make_timestamptz({name} * 1000) AS {'lastQualificationTime' if name == 'since' else name}"
+            f"make_timestamptz({name}) AS {'lastQualificationTime' if name == 'since' else name}"
             if name in TIMES
             else name
             for name in COLUMNS[folder]
@@ -310,7 +318,7 @@ def in_one_form(row: Any, name: str = "") -> Any:
         values = [in_one_form(value) for value in row]
         return values if name == "events" else sorted(values, key=str)
     if name in TIMES and isinstance(row, str):
-        return round(datetime.fromisoformat(row).timestamp() * 1000)
+        return oracle.us(row)
     return row
 
 

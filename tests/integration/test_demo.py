@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
+import requests
+from export_jobs_local.demo.directory import NotTheDemos, begin_anew, keep
+from export_jobs_local.demo.requests import RequestsUnusable, read_requests
 from support.files import ROOT
 
 EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
 
 
-def run_demo(*options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_demo(*options: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [EXPORT_JOBS, "demo", *options], cwd=cwd, capture_output=True, text=True, timeout=120
+        [EXPORT_JOBS, "demo", *options],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
     )
 
 
 def test_the_demo_reconciles_and_leaves_real_exports(tmp_path: Path) -> None:
-    """Every request ends as its file's name says, nothing is lost or said twice, the data is there."""
-    done = run_demo("--json", cwd=tmp_path)
+    """Every request ends as its file's name says, nothing is lost or said twice, the data is there.
+
+    A proxy that the machine is set to use, and that does not answer, is not asked.
+    """
+    nowhere = "http://127.0.0.1:9"
+    done = run_demo(
+        "--json", cwd=tmp_path, HTTP_PROXY=nowhere, http_proxy=nowhere, NO_PROXY="", no_proxy=""
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
     assert (result["lost"], result["duplicated"], result["unexplained"]) == ([], [], [])
@@ -58,10 +78,155 @@ def test_the_demo_fails_when_something_is_not_as_it_should_be(tmp_path: Path) ->
     assert "should-succeed: expected SUCCEEDED" in json.loads(done.stdout)["unexplained"][0]
 
 
-@pytest.mark.parametrize("option", ["--requests"])
-def test_a_folder_without_requests_is_said_in_a_line(tmp_path: Path, option: str) -> None:
+def test_a_folder_without_requests_is_said_in_a_line(tmp_path: Path) -> None:
     """A mistake of the user's is not a traceback."""
-    done = run_demo(option, str(tmp_path), cwd=tmp_path)
+    done = run_demo("--requests", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 2
     assert "no *.json file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("one.v2.json", b"{}", "NAME.twice.json"),
+        ("one.json", b"\xff", "can't be read"),
+        ("one.json", b"", "empty"),
+        ("one.json", b" " * 262_145, "256 KB"),
+        ("one.cancel.json", b'{"cancelRequestKey": 5}', "needs a cancelRequestKey"),
+    ],
+)
+def test_a_file_that_is_no_request_is_named(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    """Before anything is started."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RequestsUnusable, match=re.escape(words)) as caught:
+        read_requests(tmp_path)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "5", '{"requestKey": {}}', "[" * 100_000, "{"])
+def test_whatever_a_file_holds_is_sent(tmp_path: Path, content: str) -> None:
+    """It is for the system to reject it, and for the demo to say so."""
+    (tmp_path / "invalid-one.json").write_text(content)
+    (request,) = read_requests(tmp_path)
+    assert (request.body, request.key, request.expected) == (content, None, "REJECTED")
+
+
+@pytest.mark.parametrize("work", ["exports/d/b/part.parquet", "logs/creator.log", "jobs.sqlite3"])
+def test_a_directory_that_others_work_in_is_left_alone(tmp_path: Path, work: str) -> None:
+    """What no demo made is neither removed nor touched, and the user told so in a line."""
+    file = tmp_path / "mine" / work
+    file.parent.mkdir(parents=True)
+    file.write_text("precious")
+    done = run_demo("--data", "mine", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "mine holds" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert file.read_text() == "precious"
+    assert [path for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [file]
+
+
+def test_a_demo_removes_what_the_last_one_made(tmp_path: Path) -> None:
+    """In the directory it began in, or in its own; the data stay, and so does what `keep` names."""
+    work = tmp_path / "exports" / "old"
+    data = tmp_path / "data" / "kept"
+    begin_anew(tmp_path)
+    for file in (work, data):
+        file.parent.mkdir()
+        file.write_text("x")
+    begin_anew(tmp_path)
+    assert (work.exists(), data.exists()) == (False, True)
+    work.parent.mkdir()
+    work.write_text("x")
+    keep(tmp_path)
+    with pytest.raises(NotTheDemos):
+        begin_anew(tmp_path)
+    assert work.exists()
+
+
+def test_what_is_made_in_a_demo_s_directory_later_is_not_the_demo_s(tmp_path: Path) -> None:
+    """`api --data` makes it the user's: the next demo refuses it."""
+    begin_anew(tmp_path / "d")
+    with api("--data", "d", cwd=tmp_path):
+        pass
+    with pytest.raises(NotTheDemos, match=r"jobs\.sqlite3"):
+        begin_anew(tmp_path / "d")
+
+
+@contextmanager
+def api(*options: str, cwd: Path) -> Iterator[dict[str, Any]]:
+    """The service alone, as its command serves it; what it says of itself."""
+    with subprocess.Popen(
+        [EXPORT_JOBS, "api", "--json", *options], cwd=cwd, stdout=subprocess.PIPE, text=True
+    ) as serving:
+        try:
+            assert serving.stdout
+            yield json.loads(serving.stdout.readline())
+        finally:
+            serving.terminate()
+
+
+def test_the_service_is_tuned_by_options(tmp_path: Path) -> None:
+    """With no pace a job ends at once; with little memory it ends, too; a seed is a seed."""
+    tuned = ("--pace", "0", "--memory-mb", "60", "--max-running", "1", "--seed", "5")
+    with api("--data", "d", *tuned, cwd=tmp_path) as said:
+        token = requests.post(
+            said["imsUrl"],
+            data={
+                "grant_type": "client_credentials",
+                "client_id": said["clientId"],
+                "client_secret": said["clientSecret"],
+                "scope": said["scopes"],
+            },
+            timeout=10,
+        ).json()["access_token"]
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "x-api-key": said["clientId"],
+            "x-gw-ims-org-id": said["orgId"],
+            "x-sandbox-name": "prod",
+        }
+        url = f"{said['apiUrl']}/export/jobs"
+        body = json.loads((ROOT / "events" / "requests" / "with-events.json").read_text())["job"]
+        job = requests.post(url, headers=headers, json=body, timeout=10).json()
+        deadline = time.monotonic() + 30
+        while job["status"] not in {"SUCCEEDED", "FAILED"} and time.monotonic() < deadline:
+            time.sleep(0.02)
+            job = requests.get(f"{url}/{job['id']}", headers=headers, timeout=10).json()
+        assert job["status"] == "SUCCEEDED", job["errors"]
+        waited = job["metrics"]["profileExportTime"]["startTimeInMs"] - job["creationTime"]
+        assert waited < 500
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (lambda place: place.write_text(""), "can't be written"),
+        (lambda place: touch(place / "data" / "mine.csv"), "no datasets.json"),
+        (lambda place: touch(place / "jobs.sqlite3", "no database" * 100), "can't be used"),
+    ],
+)
+@pytest.mark.parametrize("command", ["api", "local"])
+def test_a_directory_that_is_none_of_ours_is_said_in_a_line(
+    tmp_path: Path, prepare: Callable[[Path], object], words: str, command: str
+) -> None:
+    """No traceback, and nothing in it is changed."""
+    place = tmp_path / "d"
+    prepare(place)
+    done = subprocess.run(
+        [EXPORT_JOBS, command, "--data", "d"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def touch(path: Path, text: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

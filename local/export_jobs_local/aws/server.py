@@ -74,7 +74,12 @@ class MotoServer:
             region_name=REGION,
             aws_access_key_id=_KEY,
             aws_secret_access_key=_KEY,
-            config=Config(retries={"mode": "standard"}, connect_timeout=5, read_timeout=30),
+            config=Config(
+                retries={"mode": "standard"},
+                connect_timeout=5,
+                read_timeout=30,
+                proxies={},  # a proxy of the environment does not lead to this machine
+            ),
         )
 
     def stop_own_pollers(self) -> None:
@@ -87,7 +92,9 @@ class MotoServer:
                     queue.lambda_event_source_mappings.clear()
 
     def _reset(self) -> None:
-        requests.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
+        with requests.Session() as session:
+            session.trust_env = False  # the same: no proxy
+            session.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
 
 
 class _Silent(WSGIRequestHandler):

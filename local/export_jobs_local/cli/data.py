@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+import duckdb
 from rich.progress import Progress
 
 from export_jobs_local.cli.errors import UserError
@@ -15,16 +15,22 @@ from export_jobs_local.exporting.generate import EVENTS_PER_PROFILE, STEPS, gene
 def make(root: Path, *, profiles: int, seed: int, force: bool, as_json: bool) -> None:
     """Makes `root/data`. Raises UserError if there are data already, unless told to replace them."""
     folder = root / "data"
-    if force:
-        shutil.rmtree(folder, ignore_errors=True)
     try:
         with Progress(console=console(stderr=True), disable=as_json, transient=True) as progress:
             bar = progress.add_task("making data", total=len(STEPS))
-            generate(folder, profiles=profiles, seed=seed, done=lambda _: progress.advance(bar))
+            generate(
+                folder,
+                profiles=profiles,
+                seed=seed,
+                replace=force,
+                done=lambda _: progress.advance(bar),
+            )
     except FileExistsError:
         raise UserError(f"there are data in {folder} already; replace them with --force") from None
     except OSError as error:
         raise UserError(f"{folder} can't be written: {error.strerror}") from None
+    except duckdb.Error as error:
+        raise UserError(f"{folder} can't be written: {str(error).partition(chr(10))[0]}") from None
     said = {
         "directory": str(folder.resolve()),
         "profiles": profiles,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from export_jobs_local.cli import output
 from export_jobs_local.cli.directories import writable
 from export_jobs_local.cli.errors import UserError
 from export_jobs_local.cli.events import summary
+from export_jobs_local.demo.directory import DEFAULT, NotTheDemos, begin_anew
 from export_jobs_local.demo.reconcile import Reconciliation
-from export_jobs_local.demo.requests import NoRequests, read_requests
+from export_jobs_local.demo.requests import DemoRequest, RequestsUnusable, read_requests
 from export_jobs_local.demo.run import Demo
+from export_jobs_local.exporting.catalog import DataBroken
 from export_jobs_local.exporting.engine import DuckDbEngine
 from export_jobs_local.project import REQUESTS
 from export_jobs_local.segmentation.config import ServiceConfig
@@ -35,14 +37,25 @@ class DemoResult:
 
 def run(*, requests: Path | None, data: Path | None, live: bool) -> DemoResult:
     """Runs the demo in a fresh directory. Raises UserError."""
+    directory = data or DEFAULT
     try:
         wanted = read_requests(requests or REQUESTS)
-    except NoRequests as error:
+        begin_anew(writable(directory))
+    except RequestsUnusable as error:
         raise UserError(str(error)) from None
+    except NotTheDemos as error:
+        raise UserError(
+            f"{error}, which the demo would remove; give it a --data of its own"
+        ) from None
+    try:
+        return _run(wanted, directory, live=live)
+    except DataBroken as error:
+        raise UserError(str(error)) from None
+
+
+def _run(wanted: Sequence[DemoRequest], directory: Path, *, live: bool) -> DemoResult:
     began = time.monotonic()
     view = _LiveView(began) if live else None
-    directory = writable(data or Path(".export-jobs") / "demo")
-    _forget_last_run(directory)
     config = SystemConfig(
         logs=directory / "logs",
         service=ServiceConfig(data_dir=directory, pace_s=1.0, run_s=3.0, engine=DuckDbEngine),
@@ -57,14 +70,6 @@ def run(*, requests: Path | None, data: Path | None, live: bool) -> DemoResult:
         demo = Demo(system, wanted, said=view.sent if view else lambda _: None)
         reconciliation = demo.run()
     return DemoResult(reconciliation, directory, time.monotonic() - began)
-
-
-def _forget_last_run(directory: Path) -> None:
-    """Removes jobs, exports and logs, and keeps the data they were exported from."""
-    for folder in ("exports", "logs", "spill"):
-        shutil.rmtree(directory / folder, ignore_errors=True)
-    for file in directory.glob("jobs.sqlite3*"):
-        file.unlink()
 
 
 def as_json(result: DemoResult) -> dict[str, Any]:

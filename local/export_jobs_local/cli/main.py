@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 from export_jobs_local.cli.dlq_commands import dlq_app
-from export_jobs_local.cli.options import AsJson, AwsPort, Data, Port, Sandbox, Stack
+from export_jobs_local.cli.options import (
+    AsJson,
+    AwsPort,
+    Data,
+    MaxRunning,
+    MemoryMb,
+    Pace,
+    Port,
+    Sandbox,
+    Seed,
+    Stack,
+)
 from export_jobs_local.cli.request_commands import request_app
 
 app = typer.Typer(
@@ -38,11 +49,21 @@ def main() -> None:
 
 
 @app.command()
-def api(port: Port = 0, data: Data = None, as_json: AsJson = False) -> None:
+def api(
+    *,
+    port: Port = 0,
+    data: Data = None,
+    memory_mb: MemoryMb = 512,
+    max_running: MaxRunning = 4,
+    pace: Pace = 1.0,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
     """Run the local Segmentation service alone, until Ctrl-C."""
     from export_jobs_local.cli import serve  # noqa: PLC0415  help must come quickly
 
-    serve.api(port=port, data=data, as_json=as_json)
+    tuning = serve.Tuning(memory_mb, max_running, pace, seed)
+    serve.api(port=port, data=data, tuning=tuning, as_json=as_json)
 
 
 @app.command()
@@ -61,6 +82,10 @@ def local(
             "--sam", help="write template.local.yaml and events/env.json, for sam local invoke"
         ),
     ] = False,
+    memory_mb: MemoryMb = 512,
+    max_running: MaxRunning = 4,
+    pace: Pace = 1.0,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole system on this laptop, until Ctrl-C."""
@@ -72,6 +97,7 @@ def local(
         data=data,
         sweep_every_s=sweep_every,
         sam=sam,
+        tuning=serve.Tuning(memory_mb, max_running, pace, seed),
         as_json=as_json,
     )
 
@@ -108,8 +134,11 @@ app.add_typer(data_app, name="data")
 @data_app.command()
 def generate(
     *,
-    profiles: Annotated[int, typer.Option(metavar="N", min=1, help="how many")] = 2_000,
-    seed: Annotated[int, typer.Option(metavar="S", help="the same seed, the same data")] = 0,
+    profiles: Annotated[int, typer.Option(metavar="N", min=1, max=10**9, help="how many")] = 2_000,
+    seed: Annotated[
+        int,
+        typer.Option(metavar="S", min=-(2**63), max=2**63 - 1, help="the same seed, the same data"),
+    ] = 0,
     data: Annotated[
         Path, typer.Option(help="directory for them; api and local take the same --data")
     ] = Path(".export-jobs/data"),

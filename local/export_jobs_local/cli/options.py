@@ -29,6 +29,22 @@ Data = Annotated[
     Path | None,
     typer.Option(help="directory to keep jobs and exports in; without it they are gone at the end"),
 ]
+MemoryMb = Annotated[
+    int,
+    typer.Option(metavar="MB", min=50, help="memory for one job; what needs more spills to disk"),
+]
+MaxRunning = Annotated[
+    int, typer.Option(metavar="N", min=1, max=64, help="jobs that run at once; others wait")
+]
+Pace = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS", min=0, max=86_400, help="how long jobs stay NEW, and then PROCESSING"
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(metavar="S", min=0, max=2**63 - 1, help="of the chance of planned faults")
+]
 Stack = Annotated[
     str | None,
     typer.Option(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import shlex
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +22,30 @@ from export_jobs_local.cli.errors import UserError
 from export_jobs_local.cli.running import described, refuse_a_second
 from export_jobs_local.cli.sam import write_sam_files
 from export_jobs_local.cli.signals import stopped_by_signals, wait_for
-from export_jobs_local.exporting.engine import DuckDbEngine
+from export_jobs_local.demo.directory import keep
+from export_jobs_local.exporting.catalog import DataBroken
+from export_jobs_local.exporting.engine import DuckDbEngine, EngineSettings
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from export_jobs_local.system import LocalSystem, SystemConfig, describe_service
 
 
-def api(*, port: int, data: Path | None, as_json: bool) -> None:
-    if data:
-        writable(data)
+@dataclass(frozen=True)
+class Tuning:
+    """How the service runs its jobs; `seed` is that of the chance of faults."""
+
+    memory_mb: int
+    max_running: int
+    pace_s: float
+    seed: int
+
+
+def api(*, port: int, data: Path | None, tuning: Tuning, as_json: bool) -> None:
     with (
+        _data_errors(data),
         stopped_by_signals() as stopped,
         _port_errors(port),
-        SegmentationService(
-            ServiceConfig(port=port, data_dir=data, engine=DuckDbEngine)
-        ) as service,
+        SegmentationService(_service(port, data, tuning)) as service,
     ):
         _announce(describe_service(service), _how_to_call(service), as_json=as_json)
         wait_for(stopped)
@@ -47,10 +58,12 @@ def local(
     data: Path | None,
     sweep_every_s: float | None,
     sam: bool,
+    tuning: Tuning,
     as_json: bool,
 ) -> None:
     refuse_a_second()
     with (
+        _data_errors(data),
         stopped_by_signals() as stopped,
         _port_errors(port, aws_port),
         tempfile.TemporaryDirectory(prefix="export-jobs-") as temporary,
@@ -58,7 +71,7 @@ def local(
         directory = writable(data or Path(temporary))
         config = SystemConfig(
             logs=directory / "logs",
-            service=ServiceConfig(port=port, data_dir=directory, engine=DuckDbEngine),
+            service=_service(port, directory, tuning),
             aws_port=aws_port,
             sweep_every_s=sweep_every_s,
         )
@@ -75,6 +88,31 @@ def local(
                     wait_for(stopped)
         except ScheduleUnplayable as error:
             raise UserError(str(error)) from None
+
+
+def _service(port: int, data: Path | None, tuning: Tuning) -> ServiceConfig:
+    settings = EngineSettings(memory_mb=tuning.memory_mb)
+    return ServiceConfig(
+        port=port,
+        data_dir=data,
+        engine=lambda directory: DuckDbEngine(directory, settings=settings),
+        max_running=tuning.max_running,
+        pace_s=tuning.pace_s,
+        run_s=tuning.pace_s,
+        seed=tuning.seed,
+    )
+
+
+@contextmanager
+def _data_errors(data: Path | None) -> Iterator[None]:
+    if data:
+        keep(writable(data))
+    try:
+        yield
+    except DataBroken as error:
+        raise UserError(str(error)) from None
+    except sqlite3.Error as error:
+        raise UserError(f"the jobs kept in {data} can't be used: {error}") from None
 
 
 @contextmanager

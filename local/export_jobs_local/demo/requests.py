@@ -14,11 +14,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 Sending = Literal["once", "twice", "lost-answer", "cancel"]
+_SENDINGS: dict[str, Sending] = {
+    "": "once",
+    "twice": "twice",
+    "lost-answer": "lost-answer",
+    "cancel": "cancel",
+}
+MAX_MESSAGE_BYTES = 256 * 1024
 Expected = Literal["SUCCEEDED", "FAILED", "CANCELLED", "REJECTED", "CANCELS"]
 
 
-class NoRequests(Exception):
-    """There is no request to send."""
+class RequestsUnusable(Exception):
+    """There is no request to send, or one that can't be; the text names the file and why."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,10 @@ class DemoRequest:
 
 
 def read_requests(folder: Path) -> list[DemoRequest]:
-    """Raises NoRequests if the folder holds no JSON file."""
+    """Raises RequestsUnusable."""
     found = [_read(path) for path in sorted(folder.glob("*.json"))]
     if not found:
-        raise NoRequests(f"no *.json file in {folder}")
+        raise RequestsUnusable(f"no *.json file in {folder}")
     cancelled = {request.cancels for request in found}
     return [
         DemoRequest(**{**vars(request), "expected": "CANCELLED"})
@@ -51,30 +58,44 @@ def read_requests(folder: Path) -> list[DemoRequest]:
 
 def _read(path: Path) -> DemoRequest:
     name, _, manner = path.stem.partition(".")
-    sendings: dict[str, Sending] = {
-        "": "once",
-        "twice": "twice",
-        "lost-answer": "lost-answer",
-        "cancel": "cancel",
-    }
+    if manner not in _SENDINGS:
+        raise RequestsUnusable(
+            f"{path}: {manner!r} is no way to send a request; there are NAME.json, "
+            + ", ".join(f"NAME.{known}.json" for known in _SENDINGS if known)
+        )
+    try:
+        body = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestsUnusable(f"{path} can't be read: {error}") from None
+    if not 0 < len(body.encode()) <= MAX_MESSAGE_BYTES:
+        raise RequestsUnusable(f"{path} is empty, or longer than the 256 KB of a message")
+    message = _object_in(body)
+    key, cancels = message.get("requestKey"), message.get("cancelRequestKey")
+    sending = _SENDINGS[manner]
+    if sending == "cancel" and not isinstance(cancels, str):
+        raise RequestsUnusable(f"{path} names no job to wait for: it needs a cancelRequestKey")
     expected: Expected = "SUCCEEDED"
     if name.startswith("invalid-"):
         expected = "REJECTED"
     elif name.startswith("fails-"):
         expected = "FAILED"
-    elif manner == "cancel":
+    elif sending == "cancel":
         expected = "CANCELS"
-    body = path.read_text()
-    try:
-        message = json.loads(body)
-    except ValueError:
-        message = {}
     return DemoRequest(
         name=path.stem,
         body=body,
-        sending=sendings[manner],
+        sending=sending,
         expected=expected,
-        key=message.get("requestKey"),
-        cancels=message.get("cancelRequestKey"),
+        key=key if isinstance(key, str) else None,
+        cancels=cancels if isinstance(cancels, str) else None,
         job=message.get("job", message),
     )
+
+
+def _object_in(body: str) -> dict[str, Any]:
+    """The JSON object that a body holds; what holds none is sent all the same, to be rejected."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}

@@ -13,7 +13,12 @@ from pydantic.alias_generators import to_camel
 
 PARQUET_FOLDERS = ("fragments", "events", "memberships")
 _T = TypeVar("_T", bound=BaseModel)
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SAFE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+
+
+def names_a_folder(name: str) -> bool:
+    """Whether a name can stand in a path without leading anywhere else."""
+    return re.fullmatch(_SAFE_NAME, name) is not None
 
 
 class DataBroken(Exception):
@@ -40,14 +45,15 @@ class MergePolicy(_Entry):
     id: str
     version: int = 1
     type: Literal["timestampOrdered", "dataSetPrecedence"]
-    dataset_order: list[str] = []
+    # The rank in it and a time in microseconds are one number of 63 bits where profiles are merged.
+    dataset_order: Annotated[list[str], Field(max_length=2_000)] = []
     default: bool = False
 
 
 class Dataset(_Entry):
     """A dataset that exports may go to. Its id names a folder."""
 
-    id: Annotated[str, Field(pattern=_SAFE_NAME.pattern)]
+    id: Annotated[str, Field(pattern=f"^{_SAFE_NAME}$")]
     name: str = ""
     schema_name: str
 
@@ -64,8 +70,11 @@ class Catalog:
     def default_policy(self) -> MergePolicy:
         return next((p for p in self.merge_policies if p.default), self.merge_policies[0])
 
-    def policy(self, policy_id: str) -> MergePolicy | None:
-        return next((p for p in self.merge_policies if p.id == policy_id), None)
+    def policy(self, policy_id: str, version: int | None = None) -> MergePolicy | None:
+        """The one with this id and version; without a version, the latest."""
+        found = (p for p in self.merge_policies if p.id == policy_id)
+        wanted = [p for p in found if version in {None, p.version}]
+        return max(wanted, key=lambda p: p.version, default=None)
 
     def definitions(self, segment_id: str, namespace: str | None) -> list[SegmentDefinition]:
         """Those of a segment; without a namespace, of any."""

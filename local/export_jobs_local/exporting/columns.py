@@ -55,8 +55,8 @@ class Tree:
         """The tree with just what the paths name, in the tree's own order. Raises UnknownField."""
         wanted: set[Path] = set()
         for path in paths:
-            parts = tuple(path.split("."))
-            under = [leaf for leaf in self.leaves() if leaf[: len(parts)] == parts]
+            # A column may have a dot in its name: `a.b` names it, and the `b` of a struct `a`.
+            under = [leaf for leaf in self.leaves() if f"{dotted(leaf)}.".startswith(f"{path}.")]
             if not under:
                 raise UnknownField(self._unknown(path))
             wanted.update(under)

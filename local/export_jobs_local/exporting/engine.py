@@ -17,16 +17,29 @@ import duckdb
 from export_jobs.contract import CreateExportJob
 
 from export_jobs_local.exporting import queries
-from export_jobs_local.exporting.catalog import PARQUET_FOLDERS, DataBroken, DataDirectory
+from export_jobs_local.exporting.catalog import (
+    PARQUET_FOLDERS,
+    DataBroken,
+    DataDirectory,
+    MergePolicy,
+    names_a_folder,
+)
 from export_jobs_local.exporting.columns import Tree
 from export_jobs_local.exporting.generate import generate
-from export_jobs_local.exporting.plan import BatchPlan, ExportPlan, plan_export
+from export_jobs_local.exporting.plan import (
+    BatchPlan,
+    ExportPlan,
+    plan_export,
+    resolve,
+    shown_policy,
+)
 from export_jobs_local.segmentation.engine import (
     EngineError,
     ExportCancelled,
     ExportFailed,
     ExportResult,
     PlannedBatch,
+    Resolved,
 )
 
 DEFAULT_PROFILES = 2_000
@@ -35,8 +48,8 @@ WRITE_FAILED = "0090000009"
 OUT_OF_SPACE = "0090000028"
 EVENTS_PER_MB = 1_500
 PROFILES_PER_MB = 2_000
-MAX_PARTS = 4_096
 """What is worked on at once: the aggregates that hold values and lists can't be spilled to disk."""
+MAX_PARTS = 4_096
 _INTERRUPT_EVERY_S = 0.05
 
 
@@ -58,14 +71,29 @@ class DuckDbEngine:
         settings: EngineSettings | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`directory` holds `data/` (made now if missing) and will hold `exports/`."""
+        """`directory` holds `data/` (made now if missing) and will hold `exports/`.
+
+        Raises DataBroken if there are files in `data/` that are no data, or none can be made.
+        """
         self._data = DataDirectory(directory / "data")
         self.exports = directory / "exports"
         self._spill = directory / "spill"
         self._settings = settings or EngineSettings()
         self._clock = clock
         if not self._data.exists:
-            generate(self._data.root, profiles=DEFAULT_PROFILES, seed=0)
+            try:
+                generate(self._data.root, profiles=DEFAULT_PROFILES, seed=0)
+            except FileExistsError:
+                raise DataBroken(f"{self._data.root} holds files, but no datasets.json") from None
+            except (duckdb.Error, OSError) as error:
+                raise DataBroken(f"{self._data.root} can't be made: {error}") from None
+
+    def resolve(self, request: CreateExportJob) -> Resolved:
+        try:
+            return resolve(request, self._data.catalog())
+        except DataBroken:  # the job will say so, and fail
+            listed = (request.filter.segments if request.filter else None) or []
+            return Resolved(shown_policy(request), [None] * len(listed))
 
     def run(
         self,
@@ -75,19 +103,17 @@ class DuckDbEngine:
     ) -> ExportResult:
         """Raises ExportFailed or ExportCancelled; then nothing of the export is left."""
         began = self._clock()
-        with self._connection(cancelled) as connection, self._failures(cancelled):
+        self.discard(request, batches)
+        with self._connection(batches[0], cancelled) as connection, self._failures(cancelled):
             profile, event = self._open(connection)
             plan = plan_export(request, batches, self._data.catalog(), profile=profile, event=event)
-            results = []
             try:
-                for batch in plan.batches:
-                    _stop_if(cancelled)
-                    results.append(self._write(connection, plan, batch, profile, began))
+                results = self._write(connection, plan, profile, cancelled, began)
                 _stop_if(cancelled)
                 for batch, result in zip(plan.batches, results, strict=True):
                     self._publish(plan, batch, request, result, began)
             except BaseException:
-                self._remove(plan.dataset_id, [batch.batch_id for batch in plan.batches])
+                self.discard(request, batches)
                 raise
         namespaces: Counter[str] = Counter()
         for result in results:
@@ -95,8 +121,13 @@ class DuckDbEngine:
         return ExportResult(sum(r.profiles_exported for r in results), dict(namespaces))
 
     def discard(self, request: CreateExportJob, batches: Sequence[PlannedBatch]) -> None:
-        """Removes the batches of an export that was cancelled after it had been written."""
-        self._remove(request.destination.dataset_id, [batch.batch_id for batch in batches])
+        """Removes what there is of the batches, also what a run that was killed has left of them."""
+        dataset_id = request.destination.dataset_id
+        if names_a_folder(dataset_id):  # else nothing was ever written
+            for batch in batches:
+                shutil.rmtree(self._aside(dataset_id, batch.batch_id), ignore_errors=True)
+                shutil.rmtree(self.exports / dataset_id / batch.batch_id, ignore_errors=True)
+        shutil.rmtree(self._spill / batches[0].batch_id, ignore_errors=True)
 
     def _open(self, connection: duckdb.DuckDBPyConnection) -> tuple[Tree, Tree]:
         """Makes the data visible as views; returns the columns of a profile and of an event."""
@@ -113,56 +144,97 @@ class DuckDbEngine:
         self,
         connection: duckdb.DuckDBPyConnection,
         plan: ExportPlan,
-        batch: BatchPlan,
         profile: Tree,
+        cancelled: threading.Event,
         now: datetime,
-    ) -> ExportResult:
-        """Writes one batch aside."""
+    ) -> list[ExportResult]:
+        """Writes all batches aside. What several of them have in common is found out once."""
+        everybody, counting = queries.everybody(plan), queries.COUNT_NAMESPACES
+        if len(plan.batches) > 1:
+            _make(connection, "everybody", everybody)
+            _make(connection, "identified", queries.Query(queries.IDENTIFIED))
+            everybody, counting = queries.Query(queries.EVERYBODY), queries.COUNT_IDENTIFIED
+        events = _number(connection, "SELECT count(*) FROM events") if plan.events else 0
+        evaluated: dict[tuple[str, int], str] = {}
+        results = []
+        for batch in plan.batches:
+            _stop_if(cancelled)
+            policy = batch.policy.id, batch.policy.version
+            if plan.evaluate and batch.segments and policy not in evaluated:
+                evaluated[policy] = f"evaluated_{len(evaluated)}"
+                self._merge(connection, batch.policy, profile, evaluated[policy])
+            table = evaluated.get(policy, "")
+            selection = queries.selection(plan, batch, everybody, evaluated=table, now=now)
+            try:
+                _make(connection, "selected", selection)
+            except duckdb.Error as error:
+                if table and not cancelled.is_set():
+                    _blame_a_predicate(connection, batch, table, error)
+                raise
+            profiles = self._write_batch(connection, plan, batch, events)
+            namespaces = dict(connection.execute(counting).fetchall())
+            results.append(ExportResult(profiles, namespaces))
+        return results
+
+    def _merge(
+        self, connection: duckdb.DuckDBPyConnection, policy: MergePolicy, profile: Tree, table: str
+    ) -> None:
+        """Makes a table of all profiles, merged, for predicates to be evaluated over."""
+
+        def write(number: int, part: int, parts: int) -> None:
+            merged = queries.profiles(policy, profile, part=part, parts=parts)
+            if number == 0:
+                _make(connection, table, merged)
+            else:
+                connection.execute(f"INSERT INTO {table} {merged.sql}", merged.parameters)
+
+        self._in_parts(write, profiles=_number(connection, "SELECT count(*) FROM fragments"))
+
+    def _write_batch(
+        self, connection: duckdb.DuckDBPyConnection, plan: ExportPlan, batch: BatchPlan, events: int
+    ) -> int:
+        """Returns how many profiles it has."""
         folder = self._aside(plan.dataset_id, batch.batch_id)
         folder.mkdir(parents=True)
-        selection = queries.selection(plan, batch, profile, now=now)
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE selected AS {selection.sql}", selection.parameters
-        )
+
+        def write(number: int, part: int, parts: int) -> None:
+            file = folder / f"part-{number:05d}.parquet"
+            file.unlink(missing_ok=True)
+            rows = queries.rows(plan, batch, part=part, parts=parts)
+            connection.execute(
+                f"COPY ({rows.sql}) TO ? (FORMAT parquet, COMPRESSION zstd)",
+                [*rows.parameters, str(file)],
+            )
+
         profiles = _number(connection, "SELECT count(*) FROM selected")
-        parts = self._parts(connection, plan, profiles)
-        while not self._write_parts(connection, plan, batch, folder, parts):
-            parts *= 4
-        namespaces = dict(connection.execute(queries.NAMESPACES).fetchall())
-        return ExportResult(profiles, namespaces)
+        self._in_parts(write, profiles=profiles, events=events)
+        return profiles
 
-    def _parts(self, connection: duckdb.DuckDBPyConnection, plan: ExportPlan, profiles: int) -> int:
-        """Into how many parts the profiles are divided, so that each fits into memory."""
+    def _in_parts(
+        self, write: Callable[[int, int, int], None], *, profiles: int, events: int = 0
+    ) -> None:
+        """Divides profiles, by their hash, into parts that each fit into memory.
+
+        `write` gets the number of those written so far, and which part it is to write, of how many.
+        Where one did not fit, it and those after it are divided by four: what is written stays.
+        """
         memory_mb = self._settings.memory_mb
-        parts = profiles // (PROFILES_PER_MB * memory_mb)
-        if plan.events:
-            events = _number(connection, "SELECT count(*) FROM events")
-            parts = max(parts, events // (EVENTS_PER_MB * memory_mb))
-        return min(1 + parts, MAX_PARTS)
-
-    @staticmethod
-    def _write_parts(
-        connection: duckdb.DuckDBPyConnection,
-        plan: ExportPlan,
-        batch: BatchPlan,
-        folder: Path,
-        parts: int,
-    ) -> bool:
-        """Returns False, with nothing written, where the parts were too large for the memory."""
-        try:
-            for part in range(parts):
-                rows = queries.rows(plan, batch, part=part, parts=parts)
-                connection.execute(
-                    f"COPY ({rows.sql}) TO ? (FORMAT parquet, COMPRESSION zstd)",
-                    [*rows.parameters, str(folder / f"part-{part:05d}.parquet")],
-                )
-        except duckdb.OutOfMemoryException:
-            if parts >= MAX_PARTS:
-                raise
-            for written in folder.iterdir():
-                written.unlink()
-            return False
-        return True
+        wanted = max(profiles // PROFILES_PER_MB, events // EVENTS_PER_MB) // memory_mb
+        parts = min(1 + wanted, MAX_PARTS)
+        to_write = list(range(parts))
+        written = 0
+        while to_write:
+            try:
+                write(written, to_write[0], parts)
+            except duckdb.OutOfMemoryException:
+                if parts >= MAX_PARTS:
+                    raise
+                # Of hashes that leave `part` over `parts`, a quarter leaves each of these over 4 `parts`.
+                to_write = [part + parts * quarter for part in to_write for quarter in range(4)]
+                parts *= 4
+            else:
+                written += 1
+                del to_write[0]
 
     def _publish(
         self,
@@ -192,20 +264,21 @@ class DuckDbEngine:
     def _aside(self, dataset_id: str, batch_id: str) -> Path:
         return self.exports / dataset_id / f".{batch_id}.partial"
 
-    def _remove(self, dataset_id: str, batch_ids: Sequence[str]) -> None:
-        for batch_id in batch_ids:
-            shutil.rmtree(self._aside(dataset_id, batch_id), ignore_errors=True)
-            shutil.rmtree(self.exports / dataset_id / batch_id, ignore_errors=True)
-
     @contextmanager
-    def _connection(self, cancelled: threading.Event) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A database of its own for one job, whose queries stop when the job is cancelled."""
+    def _connection(
+        self, batch: PlannedBatch, cancelled: threading.Event
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A database of its own for one job, whose queries stop when the job is cancelled.
+
+        It spills to a folder of its own, named for the job's first batch.
+        """
+        spill = self._spill / batch.batch_id
         self._spill.mkdir(parents=True, exist_ok=True)
         connection = duckdb.connect(
             config={
                 "memory_limit": f"{self._settings.memory_mb}MiB",
                 "threads": self._settings.threads,
-                "temp_directory": str(self._spill),
+                "temp_directory": str(spill),
                 "preserve_insertion_order": False,
             }
         )
@@ -225,6 +298,7 @@ class DuckDbEngine:
             done.set()
             watcher.join()
             connection.close()
+            shutil.rmtree(spill, ignore_errors=True)
 
     @contextmanager
     def _failures(self, cancelled: threading.Event) -> Iterator[None]:
@@ -246,18 +320,41 @@ def _stop_if(cancelled: threading.Event) -> None:
         raise ExportCancelled
 
 
+def _make(connection: duckdb.DuckDBPyConnection, table: str, query: queries.Query) -> None:
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query.sql}", query.parameters)
+
+
 def _number(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
     row = connection.execute(sql).fetchone()
     return int(row[0]) if row else 0
 
 
+def _blame_a_predicate(
+    connection: duckdb.DuckDBPyConnection, batch: BatchPlan, evaluated: str, error: duckdb.Error
+) -> None:
+    """Raises DataBroken if one of the batch's predicates can't be evaluated by itself."""
+    for segment in batch.segments:
+        for definition in segment.definitions:
+            try:
+                connection.execute(queries.predicate_alone(definition.predicate, evaluated))
+            except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+                raise error from None
+            except duckdb.Error as found:
+                raise DataBroken(
+                    f"the predicate of segment {definition.id!r} in segments.json: {_line(found)}"
+                ) from None
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
 def _engine_error(error: duckdb.Error | OSError) -> EngineError:
-    text = str(error).partition("\n")[0]
+    """Our own SQL is the same for every job, so what DuckDB can't do it can't do with these data."""
+    text = _line(error)
     no_space = isinstance(error, OSError) and error.errno == errno.ENOSPC
     if no_space or "No space left" in text or "Disk quota" in text:
         return EngineError(OUT_OF_SPACE, f"Error writing profiles: the disk is full ({text})")
-    if isinstance(
-        error, duckdb.IOException | duckdb.InvalidInputException | duckdb.BinderException
-    ):
-        return EngineError(DATA_BROKEN, f"Error reading or writing data: {text}")
-    return EngineError(WRITE_FAILED, f"Error writing profiles: {text}", type(error).__name__)
+    if isinstance(error, OSError | duckdb.OutOfMemoryException | duckdb.InternalException):
+        return EngineError(WRITE_FAILED, f"Error writing profiles: {text}", type(error).__name__)
+    return EngineError(DATA_BROKEN, f"Error reading or writing data: {text}", type(error).__name__)

@@ -141,14 +141,16 @@ def generate(
     profiles: int,
     seed: int,
     events_per_profile: int = EVENTS_PER_PROFILE,
+    replace: bool = False,
     done: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Makes a data directory anew, complete or not at all; `done` is told of each of STEPS.
 
     About one profile in twenty has events and no fragment. Raises FileExistsError if there is
-    something at `directory` already.
+    something at `directory` already; with `replace`, that is removed once the new data are whole.
+    Raises duckdb.Error or OSError if they can't be written.
     """
-    if directory.exists() and any(directory.iterdir()):
+    if not replace and directory.exists() and any(directory.iterdir()):
         raise FileExistsError(f"there is data in {directory} already")
     aside = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
@@ -175,7 +177,10 @@ def generate(
     ):
         (aside / f"{name}.json").write_text(json.dumps(entries, indent=2) + "\n")
     directory.parent.mkdir(parents=True, exist_ok=True)
+    old = directory.with_name(f".{directory.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if directory.exists():
-        directory.rmdir()
+        directory.rename(old)
     aside.rename(directory)
+    shutil.rmtree(old, ignore_errors=True)
     done("catalogue")

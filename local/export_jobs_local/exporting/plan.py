@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from export_jobs.contract import CreateExportJob
 from export_jobs.contract.create import Segment
@@ -18,13 +19,21 @@ from export_jobs_local.exporting.columns import (
     UnknownField,
     field_names,
 )
-from export_jobs_local.segmentation.engine import EngineError, ExportFailed, PlannedBatch
+from export_jobs_local.segmentation.engine import (
+    EngineError,
+    ExportFailed,
+    PlannedBatch,
+    Resolved,
+)
 
 UNKNOWN_DATASET = "0100000404"
 WRONG_SCHEMA = "0100000409"
 UNKNOWN_SEGMENT = "0200000404"
 UNKNOWN_POLICY = "0300000404"
 UNKNOWN_FIELD = "0400000404"
+NAME_TAKEN = "0400000409"
+EVENTS = "events"
+"""The column that holds a profile's events."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,7 @@ def plan_export(
     policies = [_policy(request, segment, catalog, problems) for segment in choosing]
     attributes, identities = _attributes(request, profile, problems)
     events = _events(request, event, problems)
+    _check_names(attributes, identities, events, problems)
     if problems:
         raise ExportFailed(problems)
     if len(batches) == 1:
@@ -113,6 +123,35 @@ def plan_export(
     )
 
 
+def resolve(request: CreateExportJob, catalog: Catalog) -> Resolved:
+    """What the plan will be where the request leaves it open; of several segments, the first rules."""
+    listed = _listed(request)
+    definitions = [catalog.definitions(s.segment_id, _namespace(s)) for s in listed]
+    policy = _chosen_policy(request, definitions[0] if definitions else [], catalog)
+    return Resolved(
+        {"id": policy.id, "version": policy.version} if policy else shown_policy(request),
+        [
+            found[0].namespace if len(found) == 1 else _namespace(segment)
+            for segment, found in zip(listed, definitions, strict=True)
+        ],
+    )
+
+
+def shown_policy(request: CreateExportJob) -> dict[str, Any]:
+    """The merge policy as it was asked for: of a job that is going to fail, there is no other."""
+    asked: dict[str, Any] = request.to_wire().get("mergePolicy", {"id": ""})
+    return asked
+
+
+def _listed(request: CreateExportJob) -> Sequence[Segment]:
+    return (request.filter.segments if request.filter else None) or []
+
+
+def _namespace(segment: Segment) -> str | None:
+    """The one asked for; None stands for any."""
+    return segment.segment_ns if "segment_ns" in segment.model_fields_set else None
+
+
 def _check_destination(
     request: CreateExportJob, catalog: Catalog, problems: list[EngineError]
 ) -> None:
@@ -133,10 +172,9 @@ def _check_destination(
 def _asked_segments(
     request: CreateExportJob, catalog: Catalog, problems: list[EngineError]
 ) -> list[AskedSegment]:
-    listed: Sequence[Segment] = (request.filter.segments if request.filter else None) or []
     asked = []
-    for segment in listed:
-        namespace = segment.segment_ns if "segment_ns" in segment.model_fields_set else None
+    for segment in _listed(request):
+        namespace = _namespace(segment)
         definitions = catalog.definitions(segment.segment_id, namespace)
         if not definitions:
             place = f" in namespace {namespace!r}" if namespace else ""
@@ -159,18 +197,48 @@ def _policy(
     catalog: Catalog,
     problems: list[EngineError],
 ) -> MergePolicy:
-    """The policy asked for, else the segment's, else the default."""
-    wanted = request.merge_policy.id if request.merge_policy else None
-    if wanted is None and segment and segment.definitions:
-        wanted = segment.definitions[0].merge_policy_id
-    if wanted is None:
-        return catalog.default_policy
-    policy = catalog.policy(wanted)
-    if policy is None:
-        found = EngineError(UNKNOWN_POLICY, f"Merge policy {wanted!r} does not exist")
-        if found not in problems:
-            problems.append(found)
-    return policy or catalog.default_policy
+    definitions = segment.definitions if segment else ()
+    policy = _chosen_policy(request, definitions, catalog)
+    if policy is not None:
+        return policy
+    if wanted := request.merge_policy:
+        version = f" in version {wanted.version}" if "version" in wanted.model_fields_set else ""
+        found = f"Merge policy {wanted.id!r} does not exist{version}"
+    else:
+        found = f"Merge policy {definitions[0].merge_policy_id!r} does not exist"
+    problem = EngineError(UNKNOWN_POLICY, found)
+    if problem not in problems:
+        problems.append(problem)
+    return catalog.default_policy
+
+
+def _chosen_policy(
+    request: CreateExportJob, definitions: Sequence[SegmentDefinition], catalog: Catalog
+) -> MergePolicy | None:
+    """The policy asked for, else the segment's, else the default; None if there is no such."""
+    if wanted := request.merge_policy:
+        return catalog.policy(
+            wanted.id, wanted.version if "version" in wanted.model_fields_set else None
+        )
+    own = definitions[0].merge_policy_id if definitions else None
+    return catalog.default_policy if own is None else catalog.policy(own)
+
+
+def _check_names(
+    attributes: Tree,
+    identities: Sequence[str],
+    events: EventPlan | None,
+    problems: list[EngineError],
+) -> None:
+    """DuckDB does not tell the case of names apart, so neither may these."""
+    taken = {name.lower(): name for name in attributes.children}
+    for added, what in (
+        (EVENTS if events else "", "the list of events"),
+        (IDENTITIES if identities else "", "the list of identities"),
+    ):
+        if added in taken:
+            text = f"the profile has an attribute {taken[added]!r} where {what} is to go: name the fields you want"
+            problems.append(EngineError(NAME_TAKEN, f"fields: {text}"))
 
 
 def _attributes(

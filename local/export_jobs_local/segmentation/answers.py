@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from export_jobs.contract import CreateExportJob
 from fastapi.responses import JSONResponse
+
+
+class JsonAnswer(JSONResponse):
+    """In ASCII: what a caller sent and is shown again may be a string that UTF-8 can't hold."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 class GatewayError(Exception):
@@ -26,6 +34,17 @@ def not_found(job_id: str) -> GatewayError:
     return _service_error(404, "NotFoundError", f"Export job {job_id} does not exist")
 
 
+def no_such_call(status: int, method: str, path: str) -> GatewayError:
+    """A path or method that the service does not have, or a body that it can't read."""
+    match status:
+        case 404:
+            return _service_error(404, "NotFoundError", f"There is nothing at {path}")
+        case 405:
+            return _service_error(405, "MethodNotAllowedError", f"{method} is not for {path}")
+        case _:
+            return _service_error(status, "BadRequestError", "The request can't be read")
+
+
 def _service_error(status: int, title: str, detail: str) -> GatewayError:
     error = GatewayError(status, title, detail)
     error.body = {
@@ -37,8 +56,8 @@ def _service_error(status: int, title: str, detail: str) -> GatewayError:
     return error
 
 
-def oauth_error(code: str, description: str) -> JSONResponse:
-    return JSONResponse({"error": code, "error_description": description}, status_code=400)
+def oauth_error(code: str, description: str) -> JsonAnswer:
+    return JsonAnswer({"error": code, "error_description": description}, status_code=400)
 
 
 def _object(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
@@ -115,6 +134,10 @@ _PAGE = _object(
 )
 
 Described = dict[int | str, dict[str, Any]]
+
+CONTROL: Described = {400: _answer("can't be read, or no such sandbox", _SERVICE_ERROR)}
+SCRIPTED_JOB: Described = {200: _answer("the job", {"type": "object"})}
+NO_SUCH_JOB: Described = {404: _answer("no such job", _SERVICE_ERROR)}
 
 GATEWAY: Described = {
     400: _answer("malformed", {"anyOf": [_GATEWAY_ERROR, _SERVICE_ERROR]}),

@@ -10,10 +10,12 @@ from urllib.parse import parse_qsl
 
 from export_jobs.contract import RequestInvalid, parse_create_request
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
 
 from export_jobs_local.segmentation import answers
-from export_jobs_local.segmentation.answers import GatewayError, bad_request
+from export_jobs_local.segmentation.answers import GatewayError, JsonAnswer, bad_request
 from export_jobs_local.segmentation.config import API_PATH, IMS_PATH
 from export_jobs_local.segmentation.state import ServiceState
 from export_jobs_local.segmentation.store import StoredJob
@@ -22,7 +24,7 @@ _STATUSES = frozenset(
     {"NEW", "QUEUED", "PROCESSING", "SUCCEEDED", "FAILED", "CANCELLING", "CANCELLED"}
 )
 _PAGE = Path(__file__).with_name("page.html")
-_CURSOR = re.compile(r"(\d{1,15})_(\d{1,15})")
+_CURSOR = re.compile(r"([0-9]{1,15})_([0-9]{1,15})")
 
 
 class Caller:
@@ -51,7 +53,7 @@ class Caller:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not state.tokens.is_good(token.strip()):
             raise GatewayError(401, "401013", "Oauth token is not valid")
-        if x_gw_ims_org_id != config.org_id:
+        if x_gw_ims_org_id not in {config.org_id, *config.other_orgs}:
             raise GatewayError(403, "403025", "Profile is not valid")
         if x_sandbox_name not in config.sandboxes:
             raise bad_request(f"x-sandbox-name must name a sandbox: {', '.join(config.sandboxes)}")
@@ -79,7 +81,7 @@ def list_jobs(
     limit: str | None = None,
     offset: str | None = None,
     status: str | None = None,
-) -> JSONResponse:
+) -> JsonAnswer:
     """Jobs, newest first. Without any parameter, all of them."""
     most = _limit(limit, state.config.max_limit)
     if limit is None and (offset is not None or status is not None):
@@ -108,12 +110,12 @@ def list_jobs(
         },
         "link": {"next": _next_link(shown[-1], most, status)} if more else {},
     }
-    return JSONResponse(page)
+    return JsonAnswer(page)
 
 
 @router.post("/export/jobs", responses=answers.CREATED, openapi_extra=answers.CREATE_BODY)
 @router.post("/export/jobs/", include_in_schema=False)
-async def create_job(request: Request, caller: Known, state: State) -> JSONResponse:
+async def create_job(request: Request, caller: Known, state: State) -> JsonAnswer:
     """Creates a job; answers with it as it is then, NEW."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
@@ -135,13 +137,13 @@ async def create_job(request: Request, caller: Known, state: State) -> JSONRespo
         instance=caller.instance,
         visible_after=request.scope.get("export_jobs.visible_after", 0),
     )
-    return JSONResponse(job.body, headers={"X-Location": f"{API_PATH}/export/jobs/{job.id}"})
+    return JsonAnswer(job.body, headers={"X-Location": f"{API_PATH}/export/jobs/{job.id}"})
 
 
 @router.get("/export/jobs/{job_id}", responses=answers.JOB)
-def get_job(job_id: str, caller: Known, state: State) -> JSONResponse:
+def get_job(job_id: str, caller: Known, state: State) -> JsonAnswer:
     """One job."""
-    return JSONResponse(_existing(job_id, caller, state).body)
+    return JsonAnswer(_existing(job_id, caller, state).body)
 
 
 @router.delete("/export/jobs/{job_id}", responses=answers.CANCELLED)
@@ -152,14 +154,14 @@ def cancel_job(job_id: str, caller: Known, state: State) -> Response:
         raise bad_request(f"Export job {job.id} has already ended")
     if state.config.delete_answers == 204:
         return Response(status_code=204)
-    return JSONResponse({"status": True, "message": "Export job has been marked for cancelling"})
+    return JsonAnswer({"status": True, "message": "Export job has been marked for cancelling"})
 
 
 ims = APIRouter(tags=["IMS"])
 
 
 @ims.post(IMS_PATH, responses=answers.TOKEN, openapi_extra=answers.TOKEN_BODY)
-async def token(request: Request, state: State) -> JSONResponse:
+async def token(request: Request, state: State) -> JsonAnswer:
     """OAuth server-to-server: a token for the client's credentials, form-encoded."""
     config = state.config
     form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
@@ -171,7 +173,7 @@ async def token(request: Request, state: State) -> JSONResponse:
         return answers.oauth_error("invalid_client", "invalid client_secret parameter")
     if not form.get("scope"):
         return answers.oauth_error("invalid_scope", "scope is required")
-    return JSONResponse(
+    return JsonAnswer(
         {
             "access_token": state.tokens.issue(config.client_id),
             "token_type": "bearer",
@@ -187,6 +189,7 @@ def create_app(state: ServiceState) -> FastAPI:
         version="1.0",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.service = state
     app.include_router(ims)
@@ -198,14 +201,25 @@ def create_app(state: ServiceState) -> FastAPI:
         return HTMLResponse(_PAGE.read_text())
 
     @app.exception_handler(GatewayError)
-    async def refuse(_request: Request, error: GatewayError) -> JSONResponse:
-        return JSONResponse(error.body, status_code=error.status)
+    async def refuse(_request: Request, error: GatewayError) -> JsonAnswer:
+        return JsonAnswer(error.body, status_code=error.status)
+
+    @app.exception_handler(HTTPException)
+    async def no_such_call(request: Request, error: HTTPException) -> JsonAnswer:
+        called = answers.no_such_call(error.status_code, request.method, request.url.path)
+        return JsonAnswer(called.body, status_code=called.status, headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JsonAnswer:
+        """Without what was sent: it may be what no JSON can hold."""
+        found = [{part: one[part] for part in ("type", "loc", "msg")} for one in error.errors()]
+        return JsonAnswer({"detail": found}, status_code=422)
 
     return app
 
 
 def _existing(job_id: str, caller: Caller, state: ServiceState) -> StoredJob:
-    job = state.store.get(int(job_id)) if re.fullmatch(r"\d{1,15}", job_id) else None
+    job = state.store.get(int(job_id)) if re.fullmatch(r"[0-9]{1,15}", job_id) else None
     if job is None or (job.org, job.sandbox) != (caller.org, caller.sandbox):
         raise answers.not_found(job_id)
     return job

@@ -27,7 +27,7 @@ class ServiceConfig:
     port: int = 0
     org_id: str = "1BD6382559DF0C130A49422D@AdobeOrg"
     other_orgs: tuple[str, ...] = ()
-    """Organisations that exist, but that the client's token is not entitled to."""
+    """Further organisations that the client may act for."""
     sandboxes: tuple[str, ...] = ("prod", "dev")
     client_id: str = "local-client-id"
     client_secret: str = field(default="local-client-secret", repr=False)

@@ -5,34 +5,54 @@ Never under the API's own path, and without a token: the server listens on 127.0
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, HTTPException, Request, Response
-from pydantic import BaseModel, ConfigDict
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic.alias_generators import to_camel
 
-from export_jobs_local.segmentation.faults import Fault
+from export_jobs_local.segmentation import answers
+from export_jobs_local.segmentation.answers import JsonAnswer, bad_request, not_found
+from export_jobs_local.segmentation.faults import MAX_JOB_ID, Fault
 from export_jobs_local.segmentation.state import Control, ServiceState
 
-router = APIRouter(prefix="/_control", tags=["control"])
+router = APIRouter(prefix="/_control", tags=["control"], responses=answers.CONTROL)
 
-_NO_SUCH_JOB: dict[int | str, dict[str, Any]] = {404: {"description": "no such job"}}
-
-
-def _fields(
-    fields: Annotated[
-        dict[str, Any], Body(description="fields of the job, as the service shows it")
-    ],
-) -> dict[str, Any]:
-    """Refuses an `id`: a job shown under one and found under another would be two jobs."""
-    unfit = fields.keys() & {"id", "job_id", "sandbox", "created", "visible_after"}
-    if unfit:
-        raise HTTPException(400, f"not to be given: {', '.join(sorted(unfit))}")
-    return fields
+JobId = Annotated[int, Path(ge=1, le=MAX_JOB_ID)]
+Millis = Annotated[int, Field(ge=0, lt=10**15, description="epoch milliseconds")]
+_NOT_FIELDS = frozenset({"id", "job_id", "jobId", "sandbox"})
+"""What a job is known by, which is not for a script to say."""
 
 
-Fields = Annotated[dict[str, Any], Depends(_fields)]
+class JobFields(BaseModel):
+    """Fields of a job, by the names that the service shows them under; any but these, too.
+
+    `id` is the service's to give, and the sandbox is a parameter of the call.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="allow", strict=True)
+    __pydantic_extra__: dict[str, JsonValue]
+
+    status: Annotated[str, Field(min_length=1, max_length=100)] = "NEW"
+    creation_time: Millis = 0
+    update_time: Millis = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_kept(cls, given: Any) -> Any:
+        if isinstance(given, dict) and (wrong := _NOT_FIELDS & given.keys()):
+            raise ValueError(f"{', '.join(sorted(wrong))} can't be set")
+        try:
+            json.dumps(given, allow_nan=False, ensure_ascii=False).encode()
+        except RecursionError:
+            raise ValueError("is nested too deeply") from None
+        return given  # the ValueErrors of what JSON or UTF-8 can't hold say so themselves
+
+    def given(self) -> dict[str, Any]:
+        """Those that were given, and no others."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
 
 
 class Switches(BaseModel):
@@ -40,9 +60,17 @@ class Switches(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
-    echo_request_id: bool | None = None
-    pace_s: float | None = None
-    expire_tokens: bool = False
+    echo_request_id: Annotated[
+        bool | None, Field(description="whether a job shows the caller's `x-request-id`")
+    ] = None
+    pace_s: Annotated[
+        float | None,
+        Field(ge=0, le=86_400, description="seconds that jobs stay NEW, and then PROCESSING"),
+    ] = None
+    seed: Annotated[
+        int | None, Field(ge=0, lt=2**63, description="begins the chance of faults anew")
+    ] = None
+    expire_tokens: Annotated[bool, Field(description="makes every token so far a bad one")] = False
 
 
 def _state(request: Request) -> ServiceState:
@@ -50,19 +78,25 @@ def _state(request: Request) -> ServiceState:
     return state
 
 
+def _check_sandbox(state: ServiceState, name: str) -> None:
+    if name not in state.config.sandboxes:
+        raise bad_request(f"sandbox must be one of {', '.join(state.config.sandboxes)}")
+
+
 @router.get("/journal")
 def journal(request: Request, sandbox: str | None = None) -> list[dict[str, Any]]:
     """Every status that every job ever had, in order."""
-    return [asdict(entry) for entry in Control(_state(request)).journal(sandbox)]
+    state = _state(request)
+    if sandbox is not None:
+        _check_sandbox(state, sandbox)
+    return [asdict(entry) for entry in Control(state).journal(sandbox)]
 
 
 @router.get("/calls")
 def calls(request: Request) -> dict[str, Any]:
-    """The calls the API received since they were last forgotten, counted and one by one."""
-    return {
-        "counts": Control(_state(request)).calls(),
-        "calls": [asdict(call) for call in _state(request).calls()],
-    }
+    """The calls the API received since they were last forgotten: counted, the last one by one."""
+    counts, last = _state(request).calls()
+    return {"counts": counts, "calls": [asdict(call) for call in last]}
 
 
 @router.delete("/calls", status_code=204, response_class=Response)
@@ -70,42 +104,41 @@ def forget_calls(request: Request) -> None:
     _state(request).forget_calls()
 
 
-@router.post("/jobs", responses={400: {"description": "a field that can't be given"}})
-def create_job(request: Request, fields: Fields, sandbox: str = "prod") -> dict[str, Any]:
+@router.post("/jobs", responses=answers.SCRIPTED_JOB, response_class=JsonAnswer)
+def create_job(request: Request, fields: JobFields, sandbox: str = "prod") -> JsonAnswer:
     """A job made by somebody else, with the fields given and sensible ones for the rest."""
-    created = fields.pop("creationTime", None)
-    status = fields.pop("status", "NEW")
-    job = Control(_state(request)).create_job(sandbox, status=status, created=created, **fields)
-    return job.body
+    state = _state(request)
+    _check_sandbox(state, sandbox)
+    return JsonAnswer(Control(state).add_job(sandbox, fields.given()).body)
 
 
 @router.patch(
     "/jobs/{job_id}",
-    responses={400: {"description": "a field that can't be given"}, **_NO_SUCH_JOB},
+    responses={**answers.SCRIPTED_JOB, **answers.NO_SUCH_JOB},
+    response_class=JsonAnswer,
 )
-def change_job(request: Request, job_id: int, fields: Fields) -> Any:
-    """Changes fields of a job, e.g. its `status`."""
-    job = Control(_state(request)).change_job(job_id, **fields)
+def change_job(request: Request, job_id: JobId, fields: JobFields) -> JsonAnswer:
+    """Changes fields of a job, e.g. its `status`; one that is ended so does not go on."""
+    job = Control(_state(request)).change_job(job_id, **fields.given())
     if job is None:
-        raise _no_such_job(job_id)
-    return job.body
+        raise not_found(str(job_id))
+    return JsonAnswer(job.body)
 
 
-@router.delete("/jobs/{job_id}", status_code=204, responses=_NO_SUCH_JOB, response_class=Response)
-def delete_job(request: Request, job_id: int) -> None:
+@router.delete(
+    "/jobs/{job_id}", status_code=204, response_class=Response, responses=answers.NO_SUCH_JOB
+)
+def delete_job(request: Request, job_id: JobId) -> None:
     """Removes a job behind everybody's back."""
     if not Control(_state(request)).delete_job(job_id):
-        raise _no_such_job(job_id)
-
-
-def _no_such_job(job_id: int) -> HTTPException:
-    return HTTPException(404, f"there is no job {job_id}")
+        raise not_found(str(job_id))
 
 
 @router.post("/faults", status_code=201)
 def plan_fault(request: Request, fault: Fault) -> Fault:
     """Plans a fault; several are drawn in the order they were planned."""
     _state(request).faults.plan(fault)
+    _state(request).refuse_if_due()
     return fault
 
 
@@ -126,6 +159,8 @@ def change_settings(request: Request, switches: Switches) -> None:
     if switches.echo_request_id is not None:
         state.echo_request_id = switches.echo_request_id
     if switches.pace_s is not None:
-        state.life.pace_s = switches.pace_s
+        state.life.pace_s = state.life.run_s = switches.pace_s
+    if switches.seed is not None:
+        state.faults.seed(switches.seed)
     if switches.expire_tokens:
         state.tokens.revoke_all()

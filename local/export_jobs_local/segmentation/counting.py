@@ -14,7 +14,10 @@ from export_jobs_local.segmentation.engine import (
     ExportFailed,
     ExportResult,
     PlannedBatch,
+    Resolved,
 )
+
+DEFAULT_MERGE_POLICY = {"id": "timestampOrdered-none-mp", "version": 1}
 
 
 class CountingEngine:
@@ -26,6 +29,13 @@ class CountingEngine:
 
     def __init__(self, *, datasets: frozenset[str] | None = None) -> None:
         self._datasets = datasets
+
+    def resolve(self, request: CreateExportJob) -> Resolved:
+        segments = (request.filter.segments if request.filter else None) or []
+        return Resolved(
+            request.to_wire().get("mergePolicy") or DEFAULT_MERGE_POLICY,
+            [segment.segment_ns for segment in segments],
+        )
 
     def run(
         self,

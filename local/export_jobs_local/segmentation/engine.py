@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from export_jobs.contract import CreateExportJob
 
@@ -20,6 +20,18 @@ class PlannedBatch:
     batch_id: str
     segment_id: str | None = None
     segment_ns: str | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What an export uses where its request leaves it open, as the job shows it.
+
+    `merge_policy` has `id` and, where known, `version`. `namespaces` has one entry a segment asked
+    for, in their order: None where the request names none and the data don't tell which it is.
+    """
+
+    merge_policy: Mapping[str, Any]
+    namespaces: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True)
@@ -52,13 +64,19 @@ class ExportCancelled(Exception):
 
 
 class ExportEngine(Protocol):
+    def resolve(self, request: CreateExportJob) -> Resolved:
+        """What `run` will use. Raises nothing: what is unknown is shown as it was asked for."""
+
     def run(
         self,
         request: CreateExportJob,
         batches: Sequence[PlannedBatch],
         cancelled: threading.Event,
     ) -> ExportResult:
-        """Exports, blocking until done. Raises ExportFailed or ExportCancelled, nothing else wanted."""
+        """Exports, blocking until done. Raises ExportFailed or ExportCancelled, nothing else wanted.
+
+        What an earlier run of the same batches left, which was killed, does not stand in the way.
+        """
 
     def discard(self, request: CreateExportJob, batches: Sequence[PlannedBatch]) -> None:
-        """Removes what `run` wrote: the job was cancelled before its success could be noted."""
+        """Removes what `run` wrote, now or before it was killed: the job is not to succeed."""

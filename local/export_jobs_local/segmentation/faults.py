@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 Call = Literal["list", "get", "create", "delete", "token"]
@@ -28,31 +28,55 @@ FaultKind = Literal[
 ]
 
 
+MAX_JOB_ID = 10**15 - 1
+"""What the API itself takes for a job's id; SQLite's integers end later."""
+
+
 class Fault(BaseModel):
     """One planned fault.
 
     It strikes the calls named by `call` from the `after`-th matching one on, `times` times (0: for
     ever), each with `probability`. `reset_after`, `timeout_after`, `truncated` and `not_json` let
-    the call take effect; `refuse`, `reset_before`, `timeout_before` and `http` keep it from that.
+    the call take effect; `reset_before`, `timeout_before` and `http` keep it from that.
+
+    `refuse` is unlike the others, since a connection that is refused has no call yet: once `after`
+    matching calls have come in, which are answered, nothing listens on the port for `seconds`.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
     call: Call
     kind: FaultKind
-    times: Annotated[int, Field(ge=0)] = 1
+    times: Annotated[int, Field(ge=0, description="0: for ever")] = 1
     after: Annotated[int, Field(ge=0, description="matching calls to let pass first")] = 0
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     status: Annotated[int, Field(ge=400, le=599, description="for `http`")] = 503
-    retry_after: Annotated[str | None, Field(description="for `http`: seconds or an HTTP date")] = (
-        None
-    )
+    retry_after: Annotated[
+        str | None,
+        Field(
+            description="for `http`: seconds or an HTTP date",
+            pattern=r"^[!-~]([ -~]*[!-~])?$",
+            max_length=100,
+        ),
+    ] = None
     seconds: Annotated[
-        float, Field(ge=0, le=3600, description="how long a time-out, drip or lateness lasts")
+        float,
+        Field(ge=0, le=3600, description="how long a refusal, time-out, drip or lateness lasts"),
     ] = 30.0
     job_id: Annotated[
-        int | None, Field(description="for the faults about one job; else the newest is taken")
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_JOB_ID,
+            description="for the faults about one job; else the newest is taken",
+        ),
     ] = None
+
+    @model_validator(mode="after")
+    def _refuses_once(self) -> Self:
+        if self.kind == "refuse" and (self.times != 1 or self.probability != 1):
+            raise ValueError("refuse strikes once and surely: leave out times and probability")
+        return self
 
 
 class FaultPlan:
@@ -60,8 +84,14 @@ class FaultPlan:
 
     def __init__(self, seed: int = 0) -> None:
         self._lock = threading.Lock()
-        self._chance = random.Random(seed)  # noqa: S311  repeatable on purpose
+        self._chance = random.Random()  # noqa: S311  repeatable on purpose
+        self.seed(seed)
         self._faults: list[Fault] = []
+
+    def seed(self, seed: int) -> None:
+        """Begins chance anew."""
+        with self._lock:
+            self._chance.seed(seed)
 
     def plan(self, fault: Fault) -> None:
         with self._lock:
@@ -84,6 +114,8 @@ class FaultPlan:
                 if fault.after:
                     fault.after -= 1
                     continue
+                if fault.kind == "refuse":
+                    continue
                 if self._chance.random() >= fault.probability:
                     continue
                 if fault.times:
@@ -91,4 +123,13 @@ class FaultPlan:
                     if fault.times == 0:
                         self._faults.remove(fault)
                 return fault
+        return None
+
+    def due_refusal(self) -> Fault | None:
+        """The refusal that the next matching call is to meet, if any; it is used up by this."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.kind == "refuse" and fault.after == 0:
+                    self._faults.remove(fault)
+                    return fault
         return None

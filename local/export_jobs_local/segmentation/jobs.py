@@ -6,7 +6,8 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from export_jobs.contract import FINAL_STATUSES, CreateExportJob, parse_create_request
@@ -17,16 +18,24 @@ from export_jobs_local.segmentation.engine import (
     ExportEngine,
     ExportFailed,
     PlannedBatch,
+    Resolved,
 )
 from export_jobs_local.segmentation.store import JobStore, StoredJob
 
-DEFAULT_MERGE_POLICY = {"id": "timestampOrdered-none-mp", "version": 1}
+
+@dataclass(frozen=True)
+class _Run:
+    """One job's turn at the engine, waiting for it or taking it."""
+
+    cancelled: threading.Event
+    future: Future[None]
 
 
 class JobLife:
     """Creates jobs and moves them on: NEW, PROCESSING, SUCCEEDED or FAILED; CANCELLING, CANCELLED.
 
-    With `manual` nothing moves by itself; scripts move jobs through the store.
+    With `manual` nothing moves by itself; scripts move jobs through the control. A job that has
+    ended, by whomever, stays as it is.
     """
 
     def __init__(
@@ -46,9 +55,9 @@ class JobLife:
         self.pace_s = pace_s
         self.run_s = run_s
         self._manual = manual
-        self._cancelled: dict[int, threading.Event] = {}
+        self._runs: dict[int, _Run] = {}
         self._stopping = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._last_creation = 0
         self._pool = ThreadPoolExecutor(max_workers=max_running, thread_name_prefix="export")
 
@@ -57,16 +66,19 @@ class JobLife:
         if self._manual:
             return
         for job in self._store.unfinished():
-            cancelled = self._watch(job.id)
+            if not job.request:
+                continue  # made through the control: there is nothing to run
             if job.status == "CANCELLING":
-                cancelled.set()
-            self._pool.submit(self._run, job)
+                self._end_cancelled(job, None)
+            else:
+                self._submit(job)
 
     def stop(self) -> None:
         """Stops the running exports; their jobs stay open and are taken up at the next start."""
         self._stopping.set()
-        for event in list(self._cancelled.values()):
-            event.set()
+        with self._lock:
+            for run in self._runs.values():
+                run.cancelled.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def create(
@@ -80,19 +92,20 @@ class JobLife:
         visible_after: int = 0,
     ) -> StoredJob:
         asked = request.to_wire()
+        resolved = self._engine.resolve(request)
         created = self._creation_time()
         body = {
             "jobType": "BATCH",
-            "destination": _destination(request),
+            "destination": _destination(request, resolved),
             "fields": request.fields,
             "schema": asked["schema"],
             "imsOrgId": org,
             "status": "NEW",
-            "filter": _filter(request),
+            "filter": _filter(request, resolved),
             **(
                 {"additionalFields": asked["additionalFields"]} if request.additional_fields else {}
             ),
-            "mergePolicy": asked.get("mergePolicy") or DEFAULT_MERGE_POLICY,
+            "mergePolicy": dict(resolved.merge_policy),
             "profileInstanceId": instance,
             "errors": [],
             "metrics": {"totalTime": {"startTimeInMs": created}},
@@ -105,21 +118,37 @@ class JobLife:
             org=org, sandbox=sandbox, body=body, request=asked, visible_after=visible_after
         )
         if not self._manual:
-            self._watch(job.id)
-            self._pool.submit(self._run, job)
+            self._submit(job)
         return job
 
     def cancel(self, job: StoredJob) -> bool:
-        """Marks a job for cancelling. False if it has ended already."""
+        """Marks a job for cancelling; one that still waits for its turn is cancelled at once.
+
+        False if it has ended already.
+        """
         with self._lock:
             current = self._store.get(job.id)
             if current is None or current.status in FINAL_STATUSES:
                 return False
             if current.status != "CANCELLING":
                 self._change(job.id, {"status": "CANCELLING"})
-            if job.id in self._cancelled:
-                self._cancelled[job.id].set()
+            if self._stop_run(job.id):
+                self._end_cancelled(job, None)
         return True
+
+    def script(self, number: int, changes: Mapping[str, Any]) -> StoredJob | None:
+        """Changes a job from outside. One that is ended so, or is to be cancelled, runs no longer."""
+        with self._lock:
+            changed = self._store.change(number, {"updateTime": self._clock(), **changes})
+            if changed and changed.status in FINAL_STATUSES | {"CANCELLING"}:
+                self._stop_run(number)
+            return changed
+
+    def remove(self, number: int) -> bool:
+        """Removes a job; its run is stopped, and what it has written goes with it."""
+        with self._lock:
+            self._stop_run(number)
+            return self._store.remove(number, at=self._clock())
 
     def _creation_time(self) -> int:
         """The clock's, but never the same twice: clients page by it."""
@@ -127,44 +156,43 @@ class JobLife:
             self._last_creation = max(self._clock(), self._last_creation + 1)
             return self._last_creation
 
-    def _watch(self, number: int) -> threading.Event:
-        return self._cancelled.setdefault(number, threading.Event())
+    def _submit(self, job: StoredJob) -> None:
+        with self._lock:  # the run's own end waits for this
+            cancelled = threading.Event()
+            self._runs[job.id] = _Run(cancelled, self._pool.submit(self._run, job, cancelled))
+
+    def _stop_run(self, number: int) -> bool:
+        """Tells a job's run to stop. True if it had not begun, and now never will."""
+        run = self._runs.get(number)
+        if run is None:
+            return False
+        run.cancelled.set()
+        if not run.future.cancel():
+            return False
+        del self._runs[number]
+        return True
 
     def _change(self, number: int, changes: Mapping[str, Any]) -> None:
         self._store.change(number, {"updateTime": self._clock(), **changes})
 
-    def _move(self, number: int, changes: Mapping[str, Any]) -> bool:
-        """Changes a job unless it has been marked for cancelling meanwhile."""
-        with self._lock:
-            current = self._store.get(number)
-            if current is None or current.status == "CANCELLING":
-                return False
-            self._change(number, changes)
-        return True
-
-    def _run(self, job: StoredJob) -> None:
-        cancelled = self._watch(job.id)
+    def _run(self, job: StoredJob, cancelled: threading.Event) -> None:
         try:
             self._run_until(job, cancelled)
         finally:
-            self._cancelled.pop(job.id, None)
+            with self._lock:
+                self._runs.pop(job.id, None)
 
     def _run_until(self, job: StoredJob, cancelled: threading.Event) -> None:
-        cancelled.wait(self.pace_s)
-        started = self._clock()
-        processing = {
-            "status": "PROCESSING",
-            "computeGatewayJobId": {"exportJob": str(uuid.uuid4())},
-        }
-        if not cancelled.is_set():
-            self._move(job.id, processing)
+        started = None
         try:
+            _wait(cancelled, self.pace_s)
+            started = self._begin(job)
+            _wait(cancelled, self.run_s)
             request = parse_create_request(job.request)
-            cancelled.wait(self.run_s)
             result = self._engine.run(request, _planned(job), cancelled)
         except ExportCancelled:
             if not self._stopping.is_set():
-                self._end(job, started, {"status": "CANCELLED"})
+                self._end_cancelled(job, started)
         except ExportFailed as failure:
             self._end(job, started, {"status": "FAILED", "errors": _errors(failure.errors)})
         except Exception as error:  # noqa: BLE001  a broken engine fails the job, not the service
@@ -177,32 +205,64 @@ class JobLife:
                 "exportedProfileByNamespaceCounter": result.profiles_by_namespace,
             }
             if not self._end(job, started, {"status": "SUCCEEDED"}, counters):
-                self._engine.discard(request, _planned(job))
-                self._end(job, started, {"status": "CANCELLED"})
+                self._end_cancelled(job, started)
+
+    def _begin(self, job: StoredJob) -> int:
+        """Moves a job to PROCESSING; returns when. Raises ExportCancelled if it is not to run."""
+        with self._lock:
+            current = self._store.get(job.id)
+            if current is None or current.status in FINAL_STATUSES | {"CANCELLING"}:
+                raise ExportCancelled
+            started = self._clock()
+            self._change(
+                job.id,
+                {
+                    "status": "PROCESSING",
+                    "computeGatewayJobId": {"exportJob": str(uuid.uuid4())},
+                },
+            )
+        return started
+
+    def _end_cancelled(self, job: StoredJob, started: int | None) -> None:
+        """Ends a job CANCELLED, with nothing left of what it, or a run before a crash, has written."""
+        self._engine.discard(parse_create_request(job.request), _planned(job))
+        self._end(job, started, {"status": "CANCELLED"})
 
     def _end(
         self,
         job: StoredJob,
-        started: int,
+        started: int | None,
         changes: Mapping[str, Any],
         counters: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Ends a job. A success that a cancellation has overtaken does not count (False)."""
-        ended = self._clock()
-        metrics = {
-            "totalTime": _span(job.created, ended),
-            "profileExportTime": _span(started, ended),
-            **(counters or {}),
-        }
-        ending = {**changes, "metrics": metrics, "updateTime": ended}
-        if changes["status"] == "SUCCEEDED":
-            return self._move(job.id, ending)
+        """Ends a job unless it has ended already or is gone; one marked for cancelling only so.
+
+        False if it did not end as it was to.
+        """
         with self._lock:
-            self._change(job.id, ending)
+            current = self._store.get(job.id)
+            if current is None or current.status in FINAL_STATUSES:
+                return False
+            if current.status == "CANCELLING":
+                if changes["status"] == "SUCCEEDED":
+                    return False
+                changes = {"status": "CANCELLED"}
+            ended = self._clock()
+            metrics = {
+                "totalTime": _span(job.created, ended),
+                **({} if started is None else {"profileExportTime": _span(started, ended)}),
+                **(counters or {}),
+            }
+            self._change(job.id, {**changes, "metrics": metrics, "updateTime": ended})
         return True
 
 
-def _destination(request: CreateExportJob) -> dict[str, Any]:
+def _wait(cancelled: threading.Event, seconds: float) -> None:
+    if cancelled.wait(seconds):
+        raise ExportCancelled
+
+
+def _destination(request: CreateExportJob, resolved: Resolved) -> dict[str, Any]:
     wanted = request.destination
     base = {"datasetId": wanted.dataset_id, "segmentPerBatch": wanted.segment_per_batch}
     segments = (request.filter.segments if request.filter else None) or []
@@ -211,22 +271,32 @@ def _destination(request: CreateExportJob) -> dict[str, Any]:
     batches = [
         {
             "segmentId": segment.segment_id,
-            "segmentNs": segment.segment_ns,
+            "segmentNs": namespace or segment.segment_ns,
             "status": list(segment.status),
             "batchId": uuid.uuid4().hex,
         }
-        for segment in segments
+        for segment, namespace in zip(segments, resolved.namespaces, strict=True)
     ]
     return {**base, "batches": batches}
 
 
-def _filter(request: CreateExportJob) -> dict[str, Any]:
-    """The filter as asked, with the defaults of its segments spelt out as the service does."""
+def _filter(request: CreateExportJob, resolved: Resolved) -> dict[str, Any]:
+    """The filter as asked, with the defaults of its segments spelt out as the service does.
+
+    Where no namespace was asked for, `ups` is shown, but not of a segment that is in another: then
+    none is, so that a client which compares the job with its request finds what it asked for.
+    """
     if request.filter is None:
         return {}
     asked = request.filter.model_dump(by_alias=True, exclude_unset=True)
     if request.filter.segments:
-        asked["segments"] = [s.model_dump(by_alias=True) for s in request.filter.segments]
+        asked["segments"] = [
+            segment.model_dump(
+                by_alias=True,
+                exclude={"segment_ns"} if namespace not in {None, segment.segment_ns} else None,
+            )
+            for segment, namespace in zip(request.filter.segments, resolved.namespaces, strict=True)
+        ]
     return asked
 
 

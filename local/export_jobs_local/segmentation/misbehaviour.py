@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from export_jobs_local.segmentation.config import API_PATH, IMS_PATH
 from export_jobs_local.segmentation.faults import Call, Fault
-from export_jobs_local.segmentation.state import LoggedCall, ServiceState
+from export_jobs_local.segmentation.state import ServiceState
 
 Transports = dict[tuple[str, int], asyncio.Transport]
 _JOBS = f"{API_PATH}/export/jobs"
@@ -50,9 +50,11 @@ class Misbehaviour:
         if call is None:
             await self._app(scope, receive, send)
             return
+        self._state.count(call)
         fault = self._state.faults.strike(call)
+        self._state.refuse_if_due()  # this call is still answered
         status = await self._answer(call, fault, scope, receive, send)
-        self._state.log(LoggedCall(call, scope["path"], status))
+        self._state.log(call, scope["path"], status)
 
     async def _answer(  # noqa: PLR0912  one branch a kind of fault reads best
         self, call: Call, fault: Fault | None, scope: Scope, receive: Receive, send: Send
@@ -64,7 +66,7 @@ class Misbehaviour:
         if fault.kind == "late_job":
             later = self._state.config.clock() + int(fault.seconds * 1000)
             scope["export_jobs.visible_after"] = later
-        if fault.kind in {"refuse", "reset_before"}:
+        if fault.kind == "reset_before":
             return self._cut(scope)
         if fault.kind == "timeout_before":
             await _wait_or_gone(fault.seconds, receive)
@@ -108,14 +110,14 @@ class Misbehaviour:
     def _delete_job(self, fault: Fault) -> None:
         store, config = self._state.store, self._state.config
         if fault.job_id is not None:
-            store.remove(fault.job_id, at=self._state.config.clock())
+            self._state.life.remove(fault.job_id)
             return
         for sandbox in config.sandboxes:
             newest = store.page(
                 org=config.org_id, sandbox=sandbox, limit=1, after=None, status=None, now=2**62
             )
             for job in newest:
-                store.remove(job.id, at=self._state.config.clock())
+                self._state.life.remove(job.id)
                 return
 
     def _listing_with(self, fault: Fault, body: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import tempfile
 import threading
@@ -41,15 +42,12 @@ class SegmentationService:
         directory = self.config.data_dir or Path(self._temporary.name)
         self._state = ServiceState(self.config, directory)
         self.control = Control(self._state)
-        # With the protocol named, asyncio switches Nagle's algorithm off; else each answer takes 40 ms.
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", self.config.port))
+        self._socket = _bound(self.config.port)
         self.port: int = self._socket.getsockname()[1]
         transports: Transports = {}
         app = create_app(self._state)
         app.include_router(control_api.router)
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 Misbehaviour(app, self._state, transports),
                 http=protocol_remembering(transports),
@@ -68,6 +66,7 @@ class SegmentationService:
             if time.monotonic() > deadline or not self._thread.is_alive():
                 raise RuntimeError("the local Segmentation service did not start")
             time.sleep(0.005)
+        self._state.refuse = self._server.refuse
         self._state.life.resume()
         return self
 
@@ -94,3 +93,76 @@ class SegmentationService:
     @property
     def ims_url(self) -> str:
         return self.root_url + IMS_PATH
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, which can also stop listening for a while, so that connections are refused."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._refusing: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
+        await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._refusing:
+            self._refusing.cancel()
+        await super().shutdown(sockets)
+
+    def refuse(self, seconds: float) -> None:
+        """Nothing listens on the port for so long, from when this returns.
+
+        What is being answered is answered to its end. A refusal that is on goes on as it was begun.
+        """
+        if threading.get_ident() == self._thread_id:
+            self._stop_listening(seconds)
+            return
+        closed = threading.Event()
+
+        def stop() -> None:
+            self._stop_listening(seconds)
+            closed.set()
+
+        self._loop.call_soon_threadsafe(stop)
+        closed.wait(START_TIMEOUT_S)
+
+    def _stop_listening(self, seconds: float) -> None:
+        if self._refusing and not self._refusing.done():
+            return
+        (listening,) = self.servers
+        port = listening.sockets[0].getsockname()[1]
+        listening.close()
+        # Bound but not listening, a socket refuses connections and keeps the port ours.
+        held = _bound(port)
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        self._refusing = self._loop.create_task(self._listen_again(held, seconds))
+
+    async def _listen_again(self, held: socket.socket, seconds: float) -> None:
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            held.close()
+            raise
+        self.servers = [await self._loop.create_server(self._protocol, sock=held)]
+
+    def _protocol(self) -> asyncio.Protocol:
+        """As uvicorn makes one for each connection."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+
+def _bound(port: int) -> socket.socket:
+    # With the protocol named, asyncio switches Nagle's algorithm off; else each answer takes 40 ms.
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.segmentation.counting import DEFAULT_MERGE_POLICY
 from export_jobs_local.segmentation.faults import Call, Fault, FaultPlan
-from export_jobs_local.segmentation.jobs import DEFAULT_MERGE_POLICY, JobLife
+from export_jobs_local.segmentation.jobs import JobLife
 from export_jobs_local.segmentation.store import JobStore, JournalEntry, StoredJob
 from export_jobs_local.segmentation.tokens import TokenIssuer
+
+MAX_LOGGED_CALLS = 10_000
+_MAX_LOGGED_PATH = 200
 
 
 @dataclass(frozen=True)
@@ -46,23 +50,42 @@ class ServiceState:
         self.before: dict[int, dict[str, Any]] = {}
         """Each job as it was before its last change, for listings that lag."""
         self._lock = threading.Lock()
-        self._calls: list[LoggedCall] = []
+        self._calls: deque[LoggedCall] = deque(maxlen=MAX_LOGGED_CALLS)
+        self._counts: Counter[str] = Counter()
+        self.refuse: Callable[[float], None] = _no_port_to_close
+        """Closes the port for so many seconds; set by whoever has the port."""
 
-    def log(self, call: LoggedCall) -> None:
-        with self._lock:
-            self._calls.append(call)
+    def refuse_if_due(self) -> None:
+        """Closes the port if the next call is to be refused."""
+        if fault := self.faults.due_refusal():
+            self.refuse(fault.seconds)
 
-    def calls(self) -> list[LoggedCall]:
+    def count(self, call: Call) -> None:
+        """Before it is answered, so that whoever has the answer finds it counted."""
         with self._lock:
-            return list(self._calls)
+            self._counts[call] += 1
+
+    def log(self, call: Call, path: str, status: int) -> None:
+        with self._lock:
+            self._calls.append(LoggedCall(call, path[:_MAX_LOGGED_PATH], status))
+
+    def calls(self) -> tuple[Counter[str], list[LoggedCall]]:
+        """How many of each kind, and the last `MAX_LOGGED_CALLS` one by one."""
+        with self._lock:
+            return self._counts.copy(), list(self._calls)
 
     def forget_calls(self) -> None:
         with self._lock:
             self._calls.clear()
+            self._counts.clear()
 
     def close(self) -> None:
         self.life.stop()
         self.store.close()
+
+
+def _no_port_to_close(_seconds: float) -> None:
+    raise RuntimeError("the service is not being served: there is no port to close")
 
 
 class Control:
@@ -96,7 +119,20 @@ class Control:
         **fields: Any,
     ) -> StoredJob:
         """A job made by somebody else: with any field as the caller wants it."""
-        at = self._state.config.clock() if created is None else created
+        given: dict[str, Any] = {"status": status}
+        if created is not None:
+            given["creationTime"] = created
+        return self.add_job(sandbox, {**given, **fields}, job_id, visible_after)
+
+    def add_job(
+        self,
+        sandbox: str,
+        fields: Mapping[str, Any],
+        job_id: int | None = None,
+        visible_after: int = 0,
+    ) -> StoredJob:
+        """The same, with all fields by the names that the service shows them under."""
+        at = fields.get("creationTime", self._state.config.clock())
         body = {
             "jobType": "BATCH",
             "destination": {
@@ -107,7 +143,7 @@ class Control:
             "fields": "",
             "schema": {"name": "_xdm.context.profile"},
             "imsOrgId": self._state.config.org_id,
-            "status": status,
+            "status": "NEW",
             "filter": {},
             "mergePolicy": DEFAULT_MERGE_POLICY,
             "profileInstanceId": "ups",
@@ -128,21 +164,19 @@ class Control:
             visible_after=visible_after,
         )
 
-    def change_job(self, job_id: int, **fields: Any) -> StoredJob | None:
+    def change_job(self, job_id: int, /, **fields: Any) -> StoredJob | None:
         """Changes fields of a job; `updateTime` is the present unless given."""
         current = self._state.store.get(job_id)
         if current:
             self._state.before[job_id] = current.body
-        return self._state.store.change(
-            job_id, {"updateTime": self._state.config.clock(), **fields}
-        )
+        return self._state.life.script(job_id, fields)
 
     def set_status(self, job_id: int, status: str, **fields: Any) -> StoredJob | None:
         return self.change_job(job_id, status=status, **fields)
 
     def delete_job(self, job_id: int) -> bool:
         """Removes a job behind everybody's back."""
-        return self._state.store.remove(job_id, at=self._state.config.clock())
+        return self._state.life.remove(job_id)
 
     def add_history(
         self, count: int, *, sandbox: str = "prod", newest: int, spacing_ms: int = 1_000
@@ -167,6 +201,7 @@ class Control:
     def plan_fault(self, call: Call, kind: str, **details: Any) -> None:
         """Plans a fault; see `faults.Fault` for the details."""
         self._state.faults.plan(Fault.model_validate({"call": call, "kind": kind, **details}))
+        self._state.refuse_if_due()
 
     def clear_faults(self) -> None:
         self._state.faults.clear()
@@ -176,7 +211,7 @@ class Control:
 
     def calls(self) -> Counter[str]:
         """How many calls of each kind have come in since the last `forget_calls`."""
-        return Counter(call.call for call in self._state.calls())
+        return self._state.calls()[0]
 
     def forget_calls(self) -> None:
         self._state.forget_calls()

@@ -135,8 +135,14 @@ class JobStore:
             job = _job(row)
             body = {**job.body, **changes}
             connection.execute(
-                "UPDATE jobs SET status = ?, updated = ?, body = ? WHERE id = ?",
-                (body["status"], body["updateTime"], json.dumps(body), number),
+                "UPDATE jobs SET status = ?, created = ?, updated = ?, body = ? WHERE id = ?",
+                (
+                    body["status"],
+                    body["creationTime"],
+                    body["updateTime"],
+                    json.dumps(body),
+                    number,
+                ),
             )
             if body["status"] != job.status:
                 self._note(connection, number, job.org, job.sandbox, body)
@@ -233,10 +239,18 @@ class JobStore:
     def _note(
         connection: sqlite3.Connection, number: int, org: str, sandbox: str, body: Mapping[str, Any]
     ) -> None:
+        asked_by = body.get("requestId")
         connection.execute(
             "INSERT INTO journal (job, org, sandbox, status, at, request_id)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (number, org, sandbox, body["status"], body["updateTime"], body.get("requestId")),
+            (
+                number,
+                org,
+                sandbox,
+                body["status"],
+                body["updateTime"],
+                asked_by if isinstance(asked_by, str) else None,
+            ),
         )
 
 
