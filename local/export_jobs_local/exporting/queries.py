@@ -156,7 +156,7 @@ def _merged(policy: MergePolicy, leaves: Sequence[Path], source: str) -> Query:
             )
             shown.append(f"{_UNITED_IDENTITIES} AS {name}")
         else:
-            won.append(f"arg_max({name}, precedence) FILTER ({name} IS NOT NULL) AS {name}")
+            won.append(f"arg_max({name}, precedence) AS {name}")  # it passes over NULLs
             shown.append(name)
     # The rank of the dataset, then the time in microseconds, in one number: fast to compare.
     precedence = "epoch_us(one.ingestedAt)"
