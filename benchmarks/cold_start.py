@@ -30,10 +30,10 @@ from support.packages import (
     sam_build,
 )
 
-from benchmarks.measuring import Spread, interleaved
+from benchmarks.measuring import LONG, Spread, interleaved
 from benchmarks.report import Section
 
-TURNS = 8
+TURNS = 20 if LONG else 8
 BARE = Path(__file__).parent / "bare" / "app.py"
 CHANGES = 2
 """With changes: one job is new, another has ended."""
