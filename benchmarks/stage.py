@@ -45,14 +45,16 @@ class Stage:
 
     def aws(self, service: Any) -> Any:
         """A client as the functions make them."""
-        return boto3.client(
-            service,
-            config=wiring._config(),
-            endpoint_url=self._said["awsEndpointUrl"],
-            region_name=self._said["region"],
-            aws_access_key_id=KEY,
-            aws_secret_access_key=KEY,
-        )
+        return boto3.client(service, config=wiring._config(), **self._where)
+
+    @property
+    def _where(self) -> dict[str, Any]:
+        return {
+            "endpoint_url": self._said["awsEndpointUrl"],
+            "region_name": self._said["region"],
+            "aws_access_key_id": KEY,
+            "aws_secret_access_key": KEY,
+        }
 
     @property
     def credentials(self) -> Credentials:
@@ -105,6 +107,17 @@ class Stage:
                 f"{self._control_url}/jobs", params={"sandbox": sandbox}, json=fields, timeout=10
             )
             answer.raise_for_status()
+
+    def empty_tables(self) -> None:
+        """Moto copies a table for each write of a transaction: the time must not grow with the turns."""
+        dynamodb = boto3.resource("dynamodb", **self._where)
+        for name in ("JobsTableName", "RequestsTableName"):
+            table = dynamodb.Table(self.outputs[name])
+            keys = [key["AttributeName"] for key in table.key_schema]
+            while items := table.scan()["Items"]:
+                with table.batch_writer() as writer:
+                    for item in items:
+                        writer.delete_item(Key={key: item[key] for key in keys})
 
     def calls(self) -> Counter[str]:
         """The API calls since they were last asked for, by kind."""

@@ -199,6 +199,7 @@ def changed(stage: Stage, ours: Ours, bare: Bare) -> Iterator[tuple[str, ...]]:
     def sweep() -> Timed:
         nonlocal current
         current = next(sandboxes)
+        stage.empty_tables()
         ours.first_sweep(current)
         stage.create_jobs(current, [{"status": "SUCCEEDED"}] * CHANGES)
         time.sleep(0.01)  # the sweep comes after the last of them
