@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import requests
@@ -122,20 +123,20 @@ def run() -> Section:
     with staged(SANDBOXES) as stage, metrics_unseen():
         ours, bare = Ours(stage), Bare(stage)
         names = iter(SANDBOXES)
+
+        def fulfilled(workers: int) -> Timed:
+            stage.empty_tables()
+            ours.calls.clear()
+            stage.calls()
+            took = at_once(ours.fulfil, next(names), workers)
+            ours.calls.update(stage.calls())
+            return took
+
         for workers in AT_ONCE:
-
-            def fulfilled(workers: int = workers) -> Timed:
-                stage.empty_tables()
-                ours.calls.clear()
-                stage.calls()
-                took = at_once(ours.fulfil, next(names), workers)
-                ours.calls.update(stage.calls())
-                return took
-
             found = in_turns(
                 {
-                    "ours": fulfilled,
-                    "bare": lambda n=workers: at_once(bare.post, SANDBOXES[-1], n),
+                    "ours": partial(fulfilled, workers),
+                    "bare": partial(at_once, bare.post, SANDBOXES[-1], workers),
                 },
                 turns=TURNS,
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def run() -> Section:
         for name, more in CASES.items():
             case = Case(root, parse_create_request({**BODY, **more}))
             found = interleaved(
-                {"export": lambda c=case: wall_s(c.export), "copy": case.copied}, turns=TURNS
+                {"export": partial(wall_s, case.export), "copy": case.copied}, turns=TURNS
             )
             rows.append((name, *_compared(found["export"], found["copy"]), f"{case.rows:,}"))
     return Section(

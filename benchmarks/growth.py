@@ -16,7 +16,7 @@ from export_jobs.core.watch import Pace, watch
 
 from benchmarks.cost import API, AWS
 from benchmarks.cost import calls as calls_of
-from benchmarks.measuring import LONG, Spread, cpu_s, in_turns, line_through
+from benchmarks.measuring import LONG, Spread, cpu_s, in_turns, line_through, repeated
 from benchmarks.report import Plot, Section
 from benchmarks.sandbox import Service, sweeper_of
 
@@ -135,7 +135,7 @@ def measured(
     """What the work takes once, when it is done so many times."""
     for calls in counted:
         calls.clear()
-    took = cpu_s(lambda: [work() for _ in range(times)])
+    took = cpu_s(repeated(times, work))
     made = sum(int(calls_of(calls, (*API, *AWS))) for calls in counted)
     return took / times, made // times
 

@@ -73,6 +73,16 @@ def timed(work: Callable[[], object]) -> Timed:
     return Timed(time.process_time() - began_cpu, time.perf_counter() - began)
 
 
+def repeated(times: int, work: Callable[[], object]) -> Callable[[], None]:
+    """The work done so many times: what is short is measured in numbers."""
+
+    def do() -> None:
+        for _ in range(times):
+            work()
+
+    return do
+
+
 def cpu_s(work: Callable[[], object]) -> float:
     return timed(work).cpu_s
 

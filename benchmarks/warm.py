@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from urllib.parse import urljoin
 
@@ -23,7 +24,7 @@ from export_jobs.core.decide import Policy
 from export_jobs.core.sweep import Sweeper
 from export_jobs.store.jobs import JobsTable
 
-from benchmarks.measuring import LONG, Spread, Timed, in_turns, timed
+from benchmarks.measuring import LONG, Spread, Timed, in_turns, repeated, timed
 from benchmarks.report import Section
 from benchmarks.stage import Stage, count_calls, metrics_unseen, staged
 
@@ -184,8 +185,8 @@ def quiet(stage: Stage, ours: Ours, bare: Bare) -> Iterator[tuple[str, ...]]:
         ours.first_sweep(sandbox)
         found = in_turns(
             {
-                "ours": lambda s=sandbox: timed(lambda: [ours.sweep(s) for _ in range(SWEEPS)]),
-                "bare": lambda s=sandbox: timed(lambda: [bare.quiet(s) for _ in range(SWEEPS)]),
+                "ours": partial(timed, repeated(SWEEPS, partial(ours.sweep, sandbox))),
+                "bare": partial(timed, repeated(SWEEPS, partial(bare.quiet, sandbox))),
             },
             turns=TURNS,
         )
