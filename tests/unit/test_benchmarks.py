@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))  # they are no package that is installed
 from benchmarks import __main__ as command
 from benchmarks import cost, growth
 from benchmarks.measuring import Line, Spread, in_turns, interleaved, line_through
-from benchmarks.report import Section
+from benchmarks.report import Section, put_into
 
 SECTION = Section(
     "Some part",
@@ -184,6 +184,31 @@ class TestCommand:
         assert kept.count(MARKDOWN) == 2
         assert capsys.readouterr().out.split() == kept.split()
         assert kept.startswith("# Measured\n\nPython ")
+
+    def test_puts_the_tables_into_a_page(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A table replaces the one before it between its marks; what people wrote around it stays."""
+        page = tmp_path / "page.md"
+        old = "before\n<!-- begin warm -->\nold\n<!-- end warm -->\nafter\n"
+        page.write_text("<!-- begin machine -->\n<!-- end machine -->\n" + old)
+        monkeypatch.setattr(command, "RESULTS", tmp_path)
+        monkeypatch.setattr(command, "run", lambda _: SECTION)
+        for _ in range(2):
+            command.main(["warm", "--page", str(page)])
+        machine, _, rest = page.read_text().partition("<!-- end machine -->\n")
+        assert machine.startswith("<!-- begin machine -->\nPython ")
+        assert rest == f"before\n<!-- begin warm -->\n{MARKDOWN}<!-- end warm -->\nafter\n"
+        with pytest.raises(ValueError, match="no place for cost"):
+            command.main(["cost", "--page", str(page)])
+
+    def test_the_page_has_a_place_for_every_part(self) -> None:
+        """One option renews all that docs/performance.md says was measured, and nothing else."""
+        page = (ROOT / "docs" / "performance.md").read_text()
+        assert page.count("<!-- begin ") == 1 + len(command.PARTS)
+        for part in ("machine", *command.PARTS):
+            page = put_into(page, part, "new")
+        assert page.count("\nnew\n") == 1 + len(command.PARTS)
 
     def test_says_which_parts_there_are(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A misspelt part measures nothing, and the message names those that exist."""
