@@ -9,7 +9,7 @@ JOBS ?= 2
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo local test lint format requirements clean
+.PHONY: help demo local test bench lint format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -22,6 +22,9 @@ local: .venv/.installed ## run the whole system on this machine until Ctrl-C
 
 test: lint ## lint, type-check and run every test
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+
+bench: .venv-bench/.installed .venv-sam/.installed ## measure against peers and against the limit
+	.venv-bench/bin/python -m benchmarks
 
 lint: .venv/.installed .venv-sam/.installed .venv-checkov/.installed ## ruff, mypy, bandit and the template's checks
 	$(BIN)/ruff check .
@@ -43,6 +46,8 @@ requirements: .venv/.installed ## pin the requirements anew, with hashes
 	$(call compile,requirements/dev)
 	$(call compile,requirements/sam)
 	$(call compile,requirements/checkov)
+	$(call compile,requirements/bench) --universal $(addprefix --no-emit-package ,\
+		pygraphviz psycopg2 psycopg2-binary)
 	$(call compile,layers/export_jobs/requirements) --python-version 3.13 \
 		--python-platform aarch64-manylinux2014 $(addprefix --no-emit-package ,\
 		boto3 botocore s3transfer jmespath python-dateutil six)
@@ -51,7 +56,7 @@ compile = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-in
 	--custom-compile-command "make requirements" $(1).in --output-file $(1).txt
 
 clean: ## remove all that was made here
-	rm -rf .venv .venv-sam .venv-checkov .aws-sam .export-jobs .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-sam .venv-checkov .venv-bench .aws-sam .export-jobs .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 .venv/.installed: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
@@ -70,4 +75,12 @@ clean: ## remove all that was made here
 .venv-checkov/.installed: requirements/checkov.txt
 	$(PYTHON) -m venv --clear .venv-checkov
 	.venv-checkov/bin/python $(PIP) --require-hashes --requirement requirements/checkov.txt
+	@touch $@
+
+# Adobe's community client brings pandas and more, which nothing but the benchmarks may lean on. What
+# it draws graphs and asks databases with is left out: it needs C libraries, and no benchmark needs it.
+.venv-bench/.installed: requirements/bench.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/python $(PIP) --require-hashes --requirement requirements/bench.txt
+	.venv-bench/bin/python $(PIP) --no-build-isolation --editable .
 	@touch $@

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from export_jobs_local.aws.stack import DeployedFunction
@@ -30,10 +31,10 @@ from support.packages import (
     sam_build,
 )
 
-from benchmarks.measuring import Spread, interleaved
+from benchmarks.measuring import LONG, Spread, interleaved
 from benchmarks.report import Section
 
-TURNS = 8
+TURNS = 20 if LONG else 8
 BARE = Path(__file__).parent / "bare" / "app.py"
 CHANGES = 2
 """With changes: one job is new, another has ended."""
@@ -164,8 +165,8 @@ def run() -> Section:
     with stage() as found:
         starts = interleaved(
             {
-                f"{artefact}, {case}": lambda a=artefact, c=case: first_answer_s(
-                    found, a, changes=c == "with changes"
+                f"{artefact}, {case}": partial(
+                    first_answer_s, found, artefact, changes=case == "with changes"
                 )
                 for case in ("quiet", "with changes")
                 for artefact in ("BareFunction", "MonitorFunction")

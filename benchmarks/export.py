@@ -1,27 +1,36 @@
-"""The local export against a bare DuckDB COPY of the very rows that it wrote, in the same run.
+"""The local export against a bare DuckDB COPY of the very rows that it wrote.
 
-Both have the same threads, memory and compression. The COPY has nothing to find out: no merging,
-no choosing, no lists to make. Ratios first, medians of interleaved runs.
+Both have the same threads, memory and compression. The COPY has nothing to find out: no merging, no
+choosing, no lists to make.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import statistics
 import tempfile
 import threading
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from export_jobs.contract import parse_create_request
+from export_jobs.contract import CreateExportJob, parse_create_request
 from export_jobs_local.exporting.engine import DuckDbEngine, EngineSettings
 from export_jobs_local.exporting.generate import generate
 from export_jobs_local.segmentation.engine import PlannedBatch
 
+from benchmarks.measuring import LONG, Spread, interleaved, wall_s
+from benchmarks.report import Section
+
+PROFILES = 1_000_000
+EVENTS_A_PROFILE = 5
+SETTINGS = EngineSettings(memory_mb=1_000)
+TURNS = 5 if LONG else 2
+HOW = (
+    f"{PROFILES:,} profiles with {PROFILES * EVENTS_A_PROFILE:,} events, {SETTINGS.memory_mb:,} MB and "
+    f"{SETTINGS.threads} threads for either; {TURNS} turns after one to warm up, interleaved; in "
+    "brackets the lowest and highest ratio of a turn."
+)
 DATASET = "5b7c86968f7b6501e21ba9df"
 BODY: dict[str, Any] = {
     "destination": {"datasetId": DATASET},
@@ -37,73 +46,62 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+class Case:
+    """One request, exported again and again; what the last export wrote is there to be copied."""
 
+    def __init__(self, root: Path, request: CreateExportJob) -> None:
+        self.rows = 0
+        self._root = root
+        self._request = request
+        self._engine = DuckDbEngine(root, settings=SETTINGS)
+        self._written = root / "exports" / DATASET / "batch"
 
-def bare_copy(files: list[str], target: Path, settings: EngineSettings) -> None:
-    with duckdb.connect(
-        config={
-            "memory_limit": f"{settings.memory_mb}MiB",
-            "threads": settings.threads,
-            "temp_directory": str(target.parent),
-            "preserve_insertion_order": False,
-        }
-    ) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(
-            f"COPY (SELECT * FROM read_parquet({files!r})) TO '{target}'"
-            " (FORMAT parquet, COMPRESSION zstd)"
-        )
+    def export(self) -> None:
+        outcome = self._engine.run(self._request, [PlannedBatch("batch")], threading.Event())
+        self.rows = outcome.profiles_exported
 
-
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--profiles", type=int, default=1_000_000)
-    options.add_argument("--events", type=int, default=5, help="events a profile")
-    options.add_argument("--memory", type=int, default=1_000, help="MB")
-    options.add_argument("--runs", type=int, default=3)
-    given = options.parse_args()
-    settings = EngineSettings(memory_mb=given.memory)
-    with tempfile.TemporaryDirectory(prefix="bench-export-") as folder:
-        root = Path(folder)
-        generate(root / "data", profiles=given.profiles, seed=1, events_per_profile=given.events)
-        print(
-            f"{given.profiles:,} profiles, {given.profiles * given.events:,} events, "
-            f"{given.memory} MB, {settings.threads} threads, {given.runs} runs\n"
-        )
-        print(
-            f"{'what':<28} {'ratio':>6} {'export':>8} {'COPY':>8} {'rows':>10}   ratios of the runs"
-        )
-        for name, more in CASES.items():
-            request = parse_create_request({**BODY, **more})
-            engine = DuckDbEngine(root, settings=settings)
-            exports, copies, rows = [], [], 0
-            for number in range(given.runs + 1):
-                batch = PlannedBatch(f"b{number}")
-
-                def export(batch: PlannedBatch = batch) -> None:
-                    nonlocal rows
-                    rows = engine.run(request, [batch], threading.Event()).profiles_exported
-
-                export_s = timed(export)
-                written = root / "exports" / DATASET / batch.batch_id
-                files = sorted(map(str, written.glob("*.parquet")))
-                copy_s = timed(lambda f=files: bare_copy(f, root / "bare.parquet", settings))  # type: ignore[misc]
-                shutil.rmtree(written)
-                if number:  # the first is to warm up
-                    exports.append(export_s)
-                    copies.append(copy_s)
-            ratios = [one / other for one, other in zip(exports, copies, strict=True)]
-            print(
-                f"{name:<28} {statistics.median(ratios):>5.2f}x {statistics.median(exports):>6.2f} s"
-                f" {statistics.median(copies):>6.2f} s {rows:>10,}   "
-                + " ".join(f"{ratio:.2f}" for ratio in sorted(ratios)),
-                flush=True,
+    def copy(self) -> None:
+        files = sorted(map(str, self._written.glob("*.parquet")))
+        with duckdb.connect(
+            config={
+                "memory_limit": f"{SETTINGS.memory_mb}MiB",
+                "threads": SETTINGS.threads,
+                "temp_directory": str(self._root),
+                "preserve_insertion_order": False,
+            }
+        ) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(
+                f"COPY (SELECT * FROM read_parquet({files!r})) TO '{self._root / 'bare.parquet'}'"
+                " (FORMAT parquet, COMPRESSION zstd)"
             )
 
+    def copied(self) -> float:
+        """The seconds of a copy; makes room for the next export."""
+        took = wall_s(self.copy)
+        shutil.rmtree(self._written)
+        return took
 
-if __name__ == "__main__":
-    main()
+
+def run() -> Section:
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        root = Path(folder)
+        generate(root / "data", profiles=PROFILES, seed=1, events_per_profile=EVENTS_A_PROFILE)
+        for name, more in CASES.items():
+            case = Case(root, parse_create_request({**BODY, **more}))
+            found = interleaved(
+                {"export": partial(wall_s, case.export), "copy": case.copied}, turns=TURNS
+            )
+            rows.append((name, *_compared(found["export"], found["copy"]), f"{case.rows:,}"))
+    return Section(
+        "The local export",
+        "python -m benchmarks export",
+        ("", "ratio", "the export", "the bare COPY", "rows"),
+        rows,
+        remarks=(HOW,),
+    )
+
+
+def _compared(ours: Spread, bare: Spread) -> tuple[str, str, str]:
+    return ours.over(bare).as_ratio(), f"{ours.median:.2f} s", f"{bare.median:.2f} s"

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+_T = TypeVar("_T")
+
+LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
+"""Whether there is time for more turns, and so for less noise."""
 
 
 @dataclass(frozen=True)
@@ -29,33 +36,59 @@ class Spread:
         return f"{self.median * 1000:,.1f} ms"
 
 
-def interleaved(
-    works: Mapping[str, Callable[[], float]], *, turns: int, warm_up: int = 1
-) -> dict[str, Spread]:
-    """What each work measures, `turns` times, one after the other in every turn.
+def in_turns(
+    works: Mapping[str, Callable[[], _T]], *, turns: int, warm_up: int = 1
+) -> dict[str, list[_T]]:
+    """What each work returns, `turns` times, one after the other in every turn.
 
     So whatever else the machine is doing strikes them all alike. The first turns do not count.
     """
-    found: dict[str, list[float]] = {name: [] for name in works}
+    found: dict[str, list[_T]] = {name: [] for name in works}
     for turn in range(warm_up + turns):
         for name, work in works.items():
             measured = work()
             if turn >= warm_up:
                 found[name].append(measured)
+    return found
+
+
+def interleaved(
+    works: Mapping[str, Callable[[], float]], *, turns: int, warm_up: int = 1
+) -> dict[str, Spread]:
+    """The measurements of works that return one each; see `in_turns`."""
+    found = in_turns(works, turns=turns, warm_up=warm_up)
     return {name: Spread(tuple(values)) for name, values in found.items()}
 
 
-def cpu_s(work: Callable[[], object]) -> float:
-    """Seconds of this process's CPU time, all threads together."""
-    began = time.process_time()
+class Timed(NamedTuple):
+    """Seconds of this process's CPU time, all threads together, and seconds of the clock."""
+
+    cpu_s: float
+    wall_s: float
+
+
+def timed(work: Callable[[], object]) -> Timed:
+    began_cpu, began = time.process_time(), time.perf_counter()
     work()
-    return time.process_time() - began
+    return Timed(time.process_time() - began_cpu, time.perf_counter() - began)
+
+
+def repeated(times: int, work: Callable[[], object]) -> Callable[[], None]:
+    """The work done so many times: what is short is measured in numbers."""
+
+    def do() -> None:
+        for _ in range(times):
+            work()
+
+    return do
+
+
+def cpu_s(work: Callable[[], object]) -> float:
+    return timed(work).cpu_s
 
 
 def wall_s(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+    return timed(work).wall_s
 
 
 @dataclass(frozen=True)

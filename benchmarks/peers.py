@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import requests
 from export_jobs_local.segmentation.clock import now_ms
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
+
+LOGGED_WITHIN_S = 0.2
+"""The service logs a call when its answer has gone out."""
 
 
 def pages_that_aepp_reads(histories: Sequence[int]) -> dict[int, int]:
@@ -26,6 +30,8 @@ def pages_that_aepp_reads(histories: Sequence[int]) -> dict[int, int]:
             endpoint=service.root_url,
             accesstoken=_token(service),
         )
+        # aepp 0.6 looks for this and, where it is given a token, does not set it.
+        aepp.config.config_object["connectionType"] = "support"
         client = segmentation.Segmentation()
         there = 0
         for jobs in histories:
@@ -34,6 +40,7 @@ def pages_that_aepp_reads(histories: Sequence[int]) -> dict[int, int]:
             service.control.forget_calls()
             listed = client.getExportJobs()
             assert len(listed) == jobs, (len(listed), jobs)
+            time.sleep(LOGGED_WITHIN_S)
             found[jobs] = service.control.calls()["list"]
     return found
 

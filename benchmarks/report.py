@@ -49,6 +49,19 @@ class Section:
         return "\n".join(lines) + "\n"
 
 
+def put_into(page: str, name: str, text: str) -> str:
+    """The page with the text between the marks `<!-- begin NAME -->` and `<!-- end NAME -->`.
+
+    Raises ValueError where the page has no such marks.
+    """
+    begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the page has no place for {name}: {begin.strip()} … {end}")
+    return f"{before}{begin}{text.strip()}\n{end}{after}"
+
+
 def machine() -> str:
     """In a line: what this was measured on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

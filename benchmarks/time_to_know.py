@@ -27,12 +27,13 @@ from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from export_jobs_local.system import local_parameters
 
+from benchmarks.measuring import LONG
 from benchmarks.report import Plot, Section
 
 POLL_SECONDS = (0, 30, 20, 10, 5)
 PERIOD_S = 60.0
-JOBS = 80
-MINUTES = 3
+JOBS = 280 if LONG else 80
+MINUTES = 8 if LONG else 3
 """Jobs end during all but the last of them."""
 
 HOW = (

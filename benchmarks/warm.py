@@ -1,0 +1,249 @@
+"""A warm sweep against the bare calls that it must make: the price of thinking, in CPU time.
+
+Over sockets, against the service and moto in another process. A quiet sweep stands against one GET
+with `requests` and one query with `boto3`. A sweep with 1,000 changes stands against the pages, two
+puts a change, and both sinks by ten: the same payloads, as many at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+from export_jobs import wiring
+from export_jobs.announce import Announcer
+from export_jobs.core.decide import Policy
+from export_jobs.core.sweep import Sweeper
+from export_jobs.store.jobs import JobsTable
+
+from benchmarks.measuring import LONG, Spread, Timed, in_turns, repeated, timed
+from benchmarks.report import Section
+from benchmarks.stage import Stage, count_calls, metrics_unseen, staged
+
+TURNS = 20 if LONG else 7
+SWEEPS = 50
+"""Quiet sweeps in one measurement."""
+CHANGES = 1_000
+CHANGE_TURNS = 5 if LONG else 2
+WORKERS = 8
+"""So many writes at once, as the monitor has it."""
+PAGE = 100
+TEN_MINUTES_MS = 10 * 60_000
+QUIET = {"quiet, 1 job listed": ("one", 1), "quiet, 100 jobs listed": ("full", 150)}
+"""Sandbox, and its jobs: enough for the page, and old enough for it to be the only one."""
+HOW = (
+    f"Medians: {TURNS} turns of {SWEEPS} quiet sweeps each and {CHANGE_TURNS} of {CHANGES:,} changes, "
+    "after one to warm up, interleaved; in brackets the lowest and highest ratio of a turn. CPU is this "
+    "process's, all threads together. Of the time by the clock, the service and moto, on the same cores, "
+    "take most."
+)
+
+
+class Ours:
+    """The monitor's parts, as the function wires them."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.calls: Counter[str] = Counter()
+        self.clients = {name: stage.aws(name) for name in ("dynamodb", "events", "sns")}
+        for client in self.clients.values():
+            count_calls(client, self.calls)
+        self._sweeper = Sweeper(
+            api=stage.segmentation_client(),
+            table=JobsTable(self.clients["dynamodb"], stage.outputs["JobsTableName"]),
+            announcer=Announcer(
+                events=lambda: self.clients["events"],
+                sns=lambda: self.clients["sns"],
+                bus_name=stage.outputs["EventBusName"],
+                topic_arn=stage.outputs["AlertTopicArn"],
+            ),
+            policy=Policy(),
+            clock=wiring.now_ms,
+            time_left_s=lambda: 300.0,
+            page_size=PAGE,
+            workers=WORKERS,
+        )
+
+    def sweep(self, sandbox: str, *, changes: int = 0) -> None:
+        report = self._sweeper.sweep(sandbox)
+        assert not report.problems, report.problems
+        assert report.changes == changes, (report.changes, changes)
+
+    def first_sweep(self, sandbox: str) -> None:
+        """Records what has ended already, and announces none of it."""
+        assert not self._sweeper.sweep(sandbox).problems
+
+
+class Bare:
+    """The calls and nothing else: no thought, no promise."""
+
+    def __init__(self, stage: Stage, payloads: Payloads) -> None:
+        self._stage = stage
+        self._payloads = payloads
+        self._session = requests.Session()
+        self._headers = stage.bare_headers("one")
+        self._dynamodb = stage.aws("dynamodb")
+        self._events = stage.aws("events")
+        self._sns = stage.aws("sns")
+        self._table = stage.outputs["JobsTableName"]
+        self._written = itertools.count()
+
+    def quiet(self, sandbox: str) -> None:
+        self._list(sandbox, f"{self._stage.jobs_url}?limit={PAGE}")
+        self._dynamodb.query(
+            TableName=self._table,
+            IndexName="open",
+            ConsistentRead=True,
+            KeyConditionExpression="sandbox = :sandbox",
+            ExpressionAttributeValues={":sandbox": {"S": sandbox}},
+        )
+
+    def changes(self, sandbox: str) -> None:
+        url: str | None = f"{self._stage.jobs_url}?limit={PAGE}"
+        while url:
+            url = self._list(sandbox, url)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(self._put, [self._payloads.owing] * CHANGES))
+        for _ in range(CHANGES // 10):
+            self._events.put_events(Entries=[self._payloads.bus_entry] * 10)
+        for _ in range(CHANGES // 10):
+            self._sns.publish_batch(
+                TopicArn=self._stage.outputs["AlertTopicArn"],
+                PublishBatchRequestEntries=[
+                    {**self._payloads.topic_entry, "Id": str(number)} for number in range(10)
+                ],
+            )
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(self._put, [self._payloads.settled] * CHANGES))
+
+    def _list(self, sandbox: str, url: str) -> str | None:
+        headers = {**self._headers, "x-sandbox-name": sandbox}
+        page = self._session.get(url, headers=headers, timeout=20).json()
+        following = page.get("link", {}).get("next")
+        return urljoin(url, following) if following else None
+
+    def _put(self, item: dict[str, Any]) -> None:
+        key = {"sandbox": {"S": "bare"}, "sk": {"S": f"job#{next(self._written)}"}}
+        self._dynamodb.put_item(TableName=self._table, Item={**item, **key})
+
+
+class Payloads:
+    """What a sweep sends for a change, seen on its way out, so that the bare calls carry the same."""
+
+    owing: dict[str, Any]
+    settled: dict[str, Any]
+    bus_entry: dict[str, Any]
+    topic_entry: dict[str, Any]
+
+    def __init__(self, stage: Stage) -> None:
+        ours = Ours(stage)
+        self._watch(ours.clients["dynamodb"], "dynamodb.PutItem", self._item)
+        self._watch(ours.clients["events"], "eventbridge.PutEvents", self._bus)
+        self._watch(ours.clients["sns"], "sns.PublishBatch", self._topic)
+        ours.first_sweep("sample")
+        stage.create_jobs("sample", [{"status": "SUCCEEDED"}] * 2)
+        ours.sweep("sample", changes=2)
+
+    def _watch(self, client: Any, operation: str, see: Any) -> None:
+        def seen(params: dict[str, Any], **_: Any) -> None:
+            see(copy.deepcopy(params))
+
+        client.meta.events.register(f"provide-client-params.{operation}", seen)
+
+    def _item(self, params: dict[str, Any]) -> None:
+        item = params.get("Item")
+        if item and "jobId" in item:
+            if "owed" in item:
+                self.owing = item
+            else:
+                self.settled = item
+
+    def _bus(self, params: dict[str, Any]) -> None:
+        self.bus_entry = params["Entries"][0]
+
+    def _topic(self, params: dict[str, Any]) -> None:
+        self.topic_entry = params["PublishBatchRequestEntries"][0]
+
+
+def quiet(stage: Stage, ours: Ours, bare: Bare) -> Iterator[tuple[str, ...]]:
+    for name, (sandbox, jobs) in QUIET.items():
+        newest = wiring.now_ms() - TEN_MINUTES_MS
+        stage.create_jobs(
+            sandbox,
+            (
+                {"status": "SUCCEEDED", "creationTime": newest - TEN_MINUTES_MS * number}
+                for number in range(jobs)
+            ),
+        )
+        ours.first_sweep(sandbox)
+        found = in_turns(
+            {
+                "ours": partial(timed, repeated(SWEEPS, partial(ours.sweep, sandbox))),
+                "bare": partial(timed, repeated(SWEEPS, partial(bare.quiet, sandbox))),
+            },
+            turns=TURNS,
+        )
+        yield (name, *_compared(found, each=SWEEPS))
+
+
+def changed(stage: Stage, ours: Ours, bare: Bare) -> Iterator[tuple[str, ...]]:
+    sandboxes = iter(change_sandboxes())
+    current = ""
+
+    def sweep() -> Timed:
+        nonlocal current
+        current = next(sandboxes)
+        stage.empty_tables()
+        ours.first_sweep(current)
+        stage.create_jobs(current, [{"status": "SUCCEEDED"}] * CHANGES)
+        time.sleep(0.01)  # the sweep comes after the last of them
+        ours.calls.clear()
+        stage.calls()
+        took = timed(lambda: ours.sweep(current, changes=CHANGES))
+        ours.calls["GET jobs"] = stage.calls()["list"]
+        return took
+
+    found = in_turns(
+        {"ours": sweep, "bare": lambda: timed(lambda: bare.changes(current))}, turns=CHANGE_TURNS
+    )
+    yield (f"{CHANGES:,} changes", *_compared(found, each=1))
+
+
+def change_sandboxes() -> list[str]:
+    """One a turn: what an earlier turn left there would be listed again."""
+    return [f"changes-{turn}" for turn in range(1 + CHANGE_TURNS)]
+
+
+def _compared(found: dict[str, list[Timed]], *, each: int) -> tuple[str, ...]:
+    cells = []
+    for position in (0, 1):
+        ours, bare = (
+            Spread(tuple(timed[position] / each for timed in found[name]))
+            for name in ("ours", "bare")
+        )
+        cells += [ours.over(bare).as_ratio(), ours.in_ms(), bare.in_ms()]
+    return tuple(cells)
+
+
+def run() -> Section:
+    sandboxes = ["sample", *(sandbox for sandbox, _ in QUIET.values()), *change_sandboxes()]
+    with staged(sandboxes) as stage, metrics_unseen():
+        ours = Ours(stage)
+        bare = Bare(stage, Payloads(stage))
+        rows = [*quiet(stage, ours, bare)]
+        rows += changed(stage, ours, bare)
+    made = ", ".join(f"{count:,} {kind}" for kind, count in sorted(ours.calls.items()))
+    return Section(
+        "Warm",
+        "python -m benchmarks warm",
+        ("a sweep", "CPU, ratio", "ours", "bare", "by the clock, ratio", "ours", "bare"),
+        rows,
+        remarks=(HOW, f"Our calls for {CHANGES:,} changes: {made}."),
+    )

@@ -1,0 +1,231 @@
+"""The benchmarks do not rot: what they count, compute and print is right, and every part still imports."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support.files import ROOT
+
+sys.path.insert(0, str(ROOT))  # they are no package that is installed
+
+from benchmarks import __main__ as command
+from benchmarks import cost, growth
+from benchmarks.measuring import Line, Spread, in_turns, interleaved, line_through
+from benchmarks.report import Section, put_into
+
+SECTION = Section(
+    "Some part",
+    "python -m benchmarks some_part",
+    ("", "ratio", "ours"),
+    [("quiet", "**1.00**", "2.0 ms"), ("busy", "**2.00**", "4.0 ms")],
+    remarks=("How it was measured.",),
+)
+MARKDOWN = """\
+## Some part
+
+`python -m benchmarks some_part`
+
+|  | ratio | ours |
+|---|---:|---:|
+| quiet | **1.00** | 2.0 ms |
+| busy | **2.00** | 4.0 ms |
+
+How it was measured.
+"""
+
+
+class TestCostToKnow:
+    def test_a_quiet_minute_is_one_listing_and_one_query(self) -> None:
+        """A sweep with nothing new that called or wrote anything else would show here first."""
+        played = cost.play(cost.Week("quiet", 0, 0, history=500), minutes=100)
+        assert played.ours.keys() == {"GET jobs", "Query", "read units"}
+        assert played.ours["GET jobs"] == played.ours["Query"] == 100
+
+    def test_all_follow_the_same_jobs(self) -> None:
+        """Every change of the played time is announced by ours, and charged to the least possible."""
+        played = cost.play(cost.Week("busy", 500, 10, history=50), minutes=200)
+        assert played.changes > 50
+        assert played.ours["events on the bus"] == played.changes
+        assert played.ours["events on the topic"] == played.ends
+        assert cost.bills(played)["least"]["events on the bus"] == played.changes
+
+    def test_everybody_is_charged_what_they_cannot_do_without(self) -> None:
+        """The bills of ten minutes with 21 changes, 7 of them ends, as worked out by hand."""
+        played = cost.Played(
+            Counter({"GET jobs": 12, "Query": 11}),
+            changes=21,
+            ends=7,
+            open_minutes=100,
+            pages_of_everything=50,
+        )
+        bills = cost.bills(played, minutes=10)
+        assert bills["least"] == {
+            "GET jobs": 10,
+            "Query": 10,
+            "read units": 10,
+            "PutItem": 21,
+            "write units": 21,
+            "PutEvents": 3,
+            "PublishBatch": 1,
+            "events on the bus": 21,
+            "invocations": 10,
+            "GB-seconds": 1,  # half of 10 calls of 0.2 s and 35 of 0.01 s
+        }
+        assert bills["everything"] == {
+            "GET jobs": 50,
+            "PutItem": 21,
+            "write units": 21,
+            "PutEvents": 21,
+            "PublishBatch": 7,
+            "events on the bus": 21,
+            "invocations": 10,
+            "GB-seconds": 5,  # half of 50 calls of 0.2 s and 49 of 0.01 s
+        }
+        assert bills["loops"] == {
+            "GET job": 100,
+            "transitions": 328,
+            "PutEvents": 7,
+            "PublishBatch": 7,
+            "events on the bus": 7,
+            "invocations": 100,
+            "GB-seconds": 10,  # half of 100 calls of 0.2 s and 14 of 0.01 s
+        }
+        assert bills["ours"]["GET jobs"] == 12
+
+    def test_a_month_is_thirty_days_at_list_prices(self) -> None:
+        """7 million invocations and 700 transitions a week are 30 million and 3,000 a month."""
+        week = {"invocations": 7_000_000, "transitions": 700, "GET jobs": 10**9}
+        assert cost.dollars_a_month(week) == pytest.approx(6.0 + 0.075)
+
+
+class TestGrowth:
+    @pytest.mark.parametrize(
+        ("growing", "sizes", "calls"),
+        [
+            ("open jobs", (10, 200), None),
+            ("changes in one sweep", (10, 200), None),
+            ("ended jobs in the history", (100, 100_000), [2, 2]),
+            ("sandboxes", (1, 3), [2, 6]),
+        ],
+    )
+    def test_each_is_measured_at_every_size(
+        self, growing: str, sizes: tuple[int, ...], calls: list[int] | None
+    ) -> None:
+        """Times and calls come with their size; where nothing is new, a sandbox takes two calls."""
+        make = next(found.make for found in growth.GROWING if found.name == growing)
+        found = growth.grown(growth.Growing(growing, sizes, make), turns=1)
+        assert [size for size, _ in found.cpu_s] == [size for size, _ in found.calls] == list(sizes)
+        assert all(took > 0 for _, took in found.cpu_s)
+        if calls:
+            assert [made for _, made in found.calls] == calls
+        else:
+            assert found.calls[0][1] < found.calls[1][1]
+
+
+class TestMeasuring:
+    @pytest.mark.parametrize(
+        ("points", "line"),
+        [
+            ([(0, 1), (1, 3), (2, 5)], Line(2, 1, 1)),
+            ([(1, 4), (10, 4), (100, 4)], Line(0, 4, 1)),
+            ([(0, 0), (1, 1), (2, 0)], Line(0, 1 / 3, 0)),
+        ],
+    )
+    def test_line_through_known_points(self, points: list[tuple[float, float]], line: Line) -> None:
+        """The slope, the start and how well the line fits are what one gets by hand."""
+        found = line_through(points)
+        assert (found.slope, found.start, found.fit) == pytest.approx(
+            (line.slope, line.start, line.fit)
+        )
+
+    def test_works_take_turns_and_the_first_does_not_count(self) -> None:
+        """What strikes the machine for a while strikes all alike, and warming up none."""
+        order: list[str] = []
+        numbers = iter(range(10))
+
+        def work(name: str) -> int:
+            order.append(name)
+            return next(numbers)
+
+        found = in_turns({"a": lambda: work("a"), "b": lambda: work("b")}, turns=2)
+        assert order == ["a", "b"] * 3
+        assert found == {"a": [2, 4], "b": [3, 5]}
+
+    def test_ratios_are_those_of_each_turn(self) -> None:
+        """A turn in which the machine was slow for both is a turn like any other."""
+        values = {"ours": iter((3.0, 30.0, 5.0)), "bare": iter((2.0, 20.0, 2.0))}
+        found = interleaved(
+            {name: lambda n=name: next(values[n]) for name in values}, turns=3, warm_up=0
+        )
+        assert found["ours"].over(found["bare"]) == Spread((1.5, 1.5, 2.5))
+        assert found["ours"].over(found["bare"]).as_ratio() == "**1.50×** (1.50–2.50)"  # noqa: RUF001
+
+
+class TestCommand:
+    def test_a_section_is_a_markdown_table(self) -> None:
+        """What a part prints can be pasted into a page as it is."""
+        assert SECTION.markdown() == MARKDOWN
+
+    def test_prints_and_keeps_what_was_measured(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Each table is on the screen and in results.md, under the machine it was measured on."""
+        monkeypatch.setattr(command, "RESULTS", tmp_path / "bench")
+        monkeypatch.setattr(command, "run", lambda _: SECTION)
+        command.main(["cost", "warm"])
+        kept = (tmp_path / "bench" / "results.md").read_text()
+        assert kept.count(MARKDOWN) == 2
+        assert capsys.readouterr().out.split() == kept.split()
+        assert kept.startswith("# Measured\n\nPython ")
+
+    def test_puts_the_tables_into_a_page(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A table replaces the one before it between its marks; what people wrote around it stays."""
+        page = tmp_path / "page.md"
+        old = "before\n<!-- begin warm -->\nold\n<!-- end warm -->\nafter\n"
+        page.write_text("<!-- begin machine -->\n<!-- end machine -->\n" + old)
+        monkeypatch.setattr(command, "RESULTS", tmp_path)
+        monkeypatch.setattr(command, "run", lambda _: SECTION)
+        for _ in range(2):
+            command.main(["warm", "--page", str(page)])
+        machine, _, rest = page.read_text().partition("<!-- end machine -->\n")
+        assert machine.startswith("<!-- begin machine -->\nPython ")
+        assert rest == f"before\n<!-- begin warm -->\n{MARKDOWN}<!-- end warm -->\nafter\n"
+        with pytest.raises(ValueError, match="no place for cost"):
+            command.main(["cost", "--page", str(page)])
+
+    def test_the_page_has_a_place_for_every_part(self) -> None:
+        """One option renews all that docs/performance.md says was measured, and nothing else."""
+        page = (ROOT / "docs" / "performance.md").read_text()
+        assert page.count("<!-- begin ") == 1 + len(command.PARTS)
+        for part in ("machine", *command.PARTS):
+            page = put_into(page, part, "new")
+        assert page.count("\nnew\n") == 1 + len(command.PARTS)
+
+    def test_says_which_parts_there_are(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """A misspelt part measures nothing, and the message names those that exist."""
+        with pytest.raises(SystemExit) as ended:
+            command.main(["cost", "wram"])
+        assert ended.value.code == 2
+        said = capsys.readouterr().err
+        assert "wram" in said
+        assert "warm" in said
+
+    @pytest.mark.parametrize("part", command.PARTS)
+    def test_imports_without_the_benchmarks_own_requirements(
+        self, part: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`aepp` and `matplotlib` are imported where they are used, so these tests can do without."""
+        for missing in ("aepp", "matplotlib"):
+            monkeypatch.setitem(sys.modules, missing, None)
+        for name in [name for name in sys.modules if name.startswith("benchmarks.")]:
+            monkeypatch.delitem(sys.modules, name)
+        assert callable(importlib.import_module(f"benchmarks.{part}").run)
