@@ -75,10 +75,11 @@ def draw(plot: Plot, folder: Path) -> Path:
 
     figure = Figure(figsize=(7.5, 4.2), dpi=120, layout="constrained")
     axes = figure.subplots()
-    for name, points in plot.series.items():
+    for place, (name, points) in enumerate(plot.series.items()):
         xs, ys = zip(*points, strict=True)
         style = {"drawstyle": "steps-post"} if plot.steps else {"marker": "o", "markersize": 4}
-        axes.plot(xs, ys, label=name, **style)
+        # The first is drawn broad, to be seen where another covers it.
+        axes.plot(xs, ys, label=name, linewidth=1.5 if place else 5, **style)
     if plot.scale == "log":
         axes.set_xscale("log")
         axes.set_yscale("log")
