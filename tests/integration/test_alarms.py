@@ -122,7 +122,7 @@ def test_every_outcome_of_a_job_is_on_the_dashboard(stack: Rendered) -> None:
 
 def test_metrics_are_in_the_stack_s_own_namespace(run: BroadRun) -> None:
     """Two stacks in one account must not trip each other's alarms."""
-    assert run.namespaces == {run.outputs["MetricsNamespace"]} == {"ExportJobs/export-jobs"}
+    assert run.namespaces == {run.outputs["MetricsNamespace"]} == {"ExportJobs/export-jobs-local"}
 
 
 NO_DATA = None

@@ -12,7 +12,6 @@ The order of the steps carries the promises (docs/guarantees.md):
 from __future__ import annotations
 
 import logging
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -491,6 +490,8 @@ def _covers_the_same(before: SandboxState, after: SandboxState) -> bool:
 
 
 def _past_of(records: Sequence[JobRecord]) -> Past:
+    import statistics  # noqa: PLC0415  12 ms, and only where jobs are compared
+
     durations = [record.duration_ms for record in records if record.duration_ms is not None]
     return Past(
         usual_duration_ms=int(statistics.median(durations)) if durations else None,
