@@ -4,7 +4,7 @@ BIN := .venv/bin
 SAM := .venv-sam/bin/sam
 CHECKOV := .venv-checkov/bin/checkov
 PIP := -m pip install --quiet --disable-pip-version-check --no-deps
-JOBS ?= 2
+JOBS ?= 3
 
 export SAM_CLI_TELEMETRY := 0
 

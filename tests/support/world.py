@@ -120,6 +120,8 @@ class World:
     """What is wrong with the listings: `lags`, `repeats`, `misses`; `late`: they show what a create
     call made only a minute later."""
     items: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    open: dict[str, dict[tuple[str, ...], Any]] = field(default_factory=lambda: defaultdict(dict))
+    """Of each sandbox, the open jobs and attempts among the items: the index that a sweep reads."""
     recorded: dict[str, dict[int, str | None]] = field(default_factory=lambda: defaultdict(dict))
     """Of each job, the statuses of the events that were ever owed, by sequence number."""
     told: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
@@ -292,13 +294,13 @@ class MemoryTable:
         return self._world.call("query", lambda: self._sandbox(sandbox), _unavailable)
 
     def _sandbox(self, sandbox: str) -> SandboxRecord:
-        mine = [(kind, item) for (kind, box, *_), item in self._items.items() if box == sandbox]
+        mine = self._world.open[sandbox]
         return SandboxRecord(
             self._items.get(("state", sandbox)),
-            {item.job_id: item for kind, item in mine if kind == "job" and item.is_open},
+            {item.job_id: item for key, item in mine.items() if key[0] == "job"},
             tuple(
                 sorted(
-                    (item for kind, item in mine if kind == "attempt"),
+                    (item for key, item in mine.items() if key[0] == "attempt"),
                     key=lambda attempt: attempt.request_key,
                 )
             ),
@@ -360,7 +362,7 @@ class MemoryTable:
             place = ("attempt", attempt.sandbox, attempt.request_key)
             if place in self._items or self._items.get(("gate", attempt.sandbox), 0) != gate:
                 raise RecordChanged(None)
-            self._items[place] = attempt
+            self._items[place] = self._world.open[attempt.sandbox][place] = attempt
             self._items["gate", attempt.sandbox] = gate + 1
             return self._put_request(record)
 
@@ -369,7 +371,7 @@ class MemoryTable:
     def drop_attempt(self, record: RequestRecord, sandbox: str) -> RequestRecord:
         def effect() -> RequestRecord:
             self._check(_request_key(record), record.version)
-            self._items.pop(("attempt", sandbox, record.request_key), None)
+            self._remove_attempt(sandbox, record.request_key)
             return self._put_request(record)
 
         return self._world.call("transact", effect, _unavailable)
@@ -382,7 +384,7 @@ class MemoryTable:
             except RecordChanged:
                 raise RecordChanged(None) from None
             self._put_job(job)
-            self._items.pop(("attempt", job.sandbox, record.request_key), None)
+            self._remove_attempt(job.sandbox, record.request_key)
             return self._put_request(record)
 
         return self._world.call("transact", effect, _unavailable)
@@ -394,9 +396,19 @@ class MemoryTable:
         if (current.version if current else 0) != version:
             raise RecordChanged(current if isinstance(current, JobRecord) else None)
 
+    def _remove_attempt(self, sandbox: str, request_key: str) -> None:
+        place = ("attempt", sandbox, request_key)
+        self._items.pop(place, None)
+        self._world.open[sandbox].pop(place, None)
+
     def _put_job(self, record: JobRecord) -> JobRecord:
         written = replace(record, version=record.version + 1)
-        self._items[_job_key(record)] = written
+        key = _job_key(record)
+        self._items[key] = written
+        if written.is_open:
+            self._world.open[record.sandbox][key] = written
+        else:
+            self._world.open[record.sandbox].pop(key, None)
         for owed in written.owed:
             detail = owed.event.detail
             self._world.recorded[written.job_id].setdefault(detail["sequence"], detail["status"])
