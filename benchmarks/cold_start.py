@@ -1,7 +1,7 @@
 """Cold start, warm calls and memory of the built packages, against a bare handler with the same tools.
 
-Under AWS's runtime interface emulator, as `sam build` packs them (no byte code in the layer, as in
-Lambda). `bare/app.py` imports what we import, makes the clients we make, and makes the calls that
+Under AWS's runtime interface emulator, as `sam build` packs them where the runtime's own Python is at
+hand (with byte code in the layer). `bare/app.py` imports what we import, makes the clients we make, and makes the calls that
 have to be made. A start counts from the first invocation's request to its answer: initialisation and
 first run.
 """
