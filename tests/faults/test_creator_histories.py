@@ -35,7 +35,7 @@ SECOND_MS = 1_000
 MINUTE_MS = 60_000
 VISIBILITY_MS = 3 * MINUTE_MS
 ROUNDS = 150
-HISTORIES = 20_000 if LONG else 600
+HISTORIES = 20_000 if LONG else 1_000
 
 keys = st.sampled_from(["a", "b", "c", "d", "e"])
 datasets = st.sampled_from(["one", "one", "two", "refused"])
