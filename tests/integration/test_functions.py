@@ -93,6 +93,7 @@ def test_a_bad_message_fails_no_other_of_its_batch(system: LocalSystem) -> None:
 
 def test_a_rejected_request_that_sqs_itself_redrives_is_tried_again(system: LocalSystem) -> None:
     """The console's button moves a dead letter back as it is; it must not be dropped in silence."""
+    system.pool("creator").invoke(event("creator-invalid"))
     told(system)
     sqs, outputs = system.aws.client("sqs"), system.stack.outputs
     letters = sqs.receive_message(
@@ -134,6 +135,8 @@ def test_a_sweep_that_cannot_list_fails_its_invocation(system: LocalSystem) -> N
 
 def test_logs_name_what_happened_and_hold_no_secret(system: LocalSystem) -> None:
     """Logs are JSON lines of the service named in the template; token and secret are not in them."""
+    system.pool("monitor").invoke(event("monitor"))
+    system.pool("creator").invoke(event("creator-create"))
     text = "".join(path.read_text() for path in system.config.logs.glob("*.log"))
     assert '"service":"monitor"' in text
     assert '"service":"creator"' in text
