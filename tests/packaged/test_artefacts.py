@@ -18,8 +18,8 @@ FUNCTIONS = ("MonitorFunction", "CreatorFunction")
 LAYER = "ExportJobsLayer"
 AARCH64 = 183
 """e_machine of an ELF file, /usr/include/elf.h."""
-MOST_ZIPPED = {"MonitorFunction": 10_000, "CreatorFunction": 10_000, LAYER: 7_000_000}
-"""Bytes. Lambda takes 50 MB; a small package starts sooner."""
+MOST_ZIPPED = {"MonitorFunction": 10_000, "CreatorFunction": 10_000, LAYER: 8_500_000}
+"""Bytes, with byte code. Lambda takes 50 MB; a small package starts sooner."""
 
 
 def test_artefacts_are_for_the_runtime_and_machine_of_the_template(built: Path) -> None:
@@ -54,7 +54,7 @@ def test_nothing_but_code_that_runs_is_packed(built: Path) -> None:
     for function in FUNCTIONS:
         assert [path.name for path in (built / function).iterdir()] == ["app.py"]
     assert [path.name for path in (built / LAYER).iterdir()] == ["python"]
-    names = {path.name for path in site(built).iterdir()}
+    names = {path.name for path in site(built).iterdir()} - {"__pycache__"}
     of_wheels = {
         line.split(",")[0].split("/")[0]
         for record in site(built).glob("*.dist-info/RECORD")
