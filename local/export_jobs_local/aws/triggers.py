@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ def period_s(expression: str) -> float:
     return float(found[1]) * _UNITS_S[found[2]]
 
 
-class _Trigger:
+class _Trigger(ABC):
     """A loop in threads of its own, until stopped."""
 
     def __init__(self, name: str, threads: int = 1) -> None:
@@ -62,8 +63,9 @@ class _Trigger:
         for thread in self._threads:
             thread.join(timeout=10)
 
+    @abstractmethod
     def _loop(self) -> None:
-        raise NotImplementedError
+        """Goes on until `_stopping` is set."""
 
     def _invoke(self, pool: FunctionPool, payload: Any) -> Invocation:
         """Says what failed, unless the function is being stopped: then it fails by that."""
