@@ -17,10 +17,10 @@ from typing import Any
 import requests
 from export_jobs import wiring
 from export_jobs.announce import Announcer
-from export_jobs.core.fulfil import Fulfiller, Rules
-from export_jobs.core.requests import Message
+from export_jobs.aws.requests import RequestLedger
+from export_jobs.creator.fulfil import Fulfiller, Rules
+from export_jobs.creator.message import Message
 from export_jobs.queues import RequestQueues
-from export_jobs.store.requests import RequestLedger
 
 from benchmarks.measuring import LONG, Spread, Timed, in_turns, timed
 from benchmarks.report import Section

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from export_jobs.core.sweep import Sweeper, SweepReport
-from export_jobs.core.watch import Pace, watch
+from export_jobs.monitor.sweep import Sweeper, SweepReport
+from export_jobs.monitor.watch import Pace, watch
 
 from benchmarks.cost import API, AWS
 from benchmarks.cost import calls as calls_of

@@ -15,10 +15,10 @@ from functools import lru_cache
 from typing import Any, cast
 
 from export_jobs.contract import Job, JobPage
-from export_jobs.core.decide import DelayPolicy, Policy
-from export_jobs.core.ports import RecordChanged
-from export_jobs.core.records import Event, JobRecord, SandboxRecord, SandboxState, Sink
-from export_jobs.core.sweep import Sweeper
+from export_jobs.model.ports import RecordChanged
+from export_jobs.model.records import Event, JobRecord, SandboxRecord, SandboxState, Sink
+from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.monitor.sweep import Sweeper
 from export_jobs.store import jobs as store
 
 EPOCH = 1_800_000_000_000

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from export_jobs.core.records import SOURCE
+from export_jobs.model.records import SOURCE
 from export_jobs_local.aws.runtime import FunctionPool
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack

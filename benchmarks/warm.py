@@ -20,9 +20,9 @@ from urllib.parse import urljoin
 import requests
 from export_jobs import wiring
 from export_jobs.announce import Announcer
-from export_jobs.core.decide import Policy
-from export_jobs.core.sweep import Sweeper
-from export_jobs.store.jobs import JobsTable
+from export_jobs.aws.jobs import JobsTable
+from export_jobs.monitor.decide import Policy
+from export_jobs.monitor.sweep import Sweeper
 
 from benchmarks.measuring import LONG, Spread, Timed, in_turns, repeated, timed
 from benchmarks.report import Section

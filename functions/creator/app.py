@@ -15,11 +15,11 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from export_jobs import wiring
-from export_jobs.core.fulfil import UNAVAILABLE, Fulfiller, Rules
-from export_jobs.core.requests import Message
+from export_jobs.aws.requests import RequestLedger
+from export_jobs.creator.fulfil import UNAVAILABLE, Fulfiller, Rules
+from export_jobs.creator.message import Message
 from export_jobs.queues import RequestQueues
 from export_jobs.settings import creator_settings
-from export_jobs.store.requests import RequestLedger
 from export_jobs.timeleft import TimeLeft
 
 if TYPE_CHECKING:

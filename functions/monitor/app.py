@@ -9,11 +9,11 @@ from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from export_jobs import wiring
-from export_jobs.core.decide import DelayPolicy, Policy
-from export_jobs.core.sweep import Sweeper
-from export_jobs.core.watch import Pace, watch
+from export_jobs.aws.jobs import JobsTable
+from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.monitor.sweep import Sweeper
+from export_jobs.monitor.watch import Pace, watch
 from export_jobs.settings import monitor_settings
-from export_jobs.store.jobs import JobsTable
 from export_jobs.telemetry import report_sweep
 from export_jobs.timeleft import TimeLeft
 

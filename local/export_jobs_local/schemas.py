@@ -11,9 +11,9 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from export_jobs.core.events import JobEventDetail, RequestEventDetail
-from export_jobs.core.records import ACCEPTED, DELAYED, REJECTED, SOURCE, STATE_CHANGE
-from export_jobs.core.requests import Envelope
+from export_jobs.creator.message import Envelope
+from export_jobs.events.build import JobEventDetail, RequestEventDetail
+from export_jobs.model.records import ACCEPTED, DELAYED, REJECTED, SOURCE, STATE_CHANGE
 from pydantic import BaseModel
 
 from export_jobs_local.project import ROOT, TEMPLATE

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pytest
 from export_jobs.contract import RequestInvalid, parse_create_request
-from export_jobs.core.fingerprints import job_fingerprint, request_fingerprint
+from export_jobs.model.matching import job_fingerprint, request_fingerprint
 from export_jobs_local.exporting.engine import PROFILES_PER_MB, DuckDbEngine, EngineSettings
 from export_jobs_local.exporting.generate import generate
 from export_jobs_local.segmentation.config import ServiceConfig

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from export_jobs.core.fulfil import Rules
-from export_jobs.core.ports import TableUnavailable
-from export_jobs.core.records import ACCEPTED, REJECTED, STATE_CHANGE
-from export_jobs.core.requests import Message
+from export_jobs.creator.fulfil import Rules
+from export_jobs.creator.message import Message
+from export_jobs.model.ports import TableUnavailable
+from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE
 from export_jobs.wiring import now_ms
 from support.faults import KINDS, LONG, Injector, Kind, ProcessDied, is_a_case_of_its_own
 from support.local import Bench

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from export_jobs.contract import FINAL_STATUSES
-from export_jobs.core.decide import DelayPolicy, Policy
-from export_jobs.core.fulfil import Fulfiller, Rules
-from export_jobs.core.ports import TableUnavailable
-from export_jobs.core.records import ACCEPTED, REJECTED, STATE_CHANGE, Event
-from export_jobs.core.requests import Message
-from export_jobs.core.sweep import Sweeper
+from export_jobs.creator.fulfil import Fulfiller, Rules
+from export_jobs.creator.message import Message
+from export_jobs.model.ports import TableUnavailable
+from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE, Event
+from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.monitor.sweep import Sweeper
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule

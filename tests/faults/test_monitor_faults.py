@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
-from export_jobs.core.decide import DelayPolicy, Policy
-from export_jobs.core.ports import TableUnavailable
-from export_jobs.core.sweep import Sweeper
+from export_jobs.model.ports import TableUnavailable
+from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.monitor.sweep import Sweeper
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.demo.reconcile import Reconciliation, reconcile_events
 from support.faults import (

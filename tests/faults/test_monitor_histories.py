@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import pytest
 from export_jobs.contract import FINAL_STATUSES
-from export_jobs.core.decide import DelayPolicy, Policy
-from export_jobs.core.events import sinks_of
-from export_jobs.core.ports import TableUnavailable
-from export_jobs.core.records import STATE_CHANGE
-from export_jobs.core.sweep import Sweeper
+from export_jobs.events.build import sinks_of
+from export_jobs.model.ports import TableUnavailable
+from export_jobs.model.records import STATE_CHANGE
+from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.monitor.sweep import Sweeper
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule

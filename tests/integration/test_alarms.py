@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
-from export_jobs.core.events import Outcome
-from export_jobs.core.records import STATE_CHANGE, Event
-from export_jobs.core.sweep import SweepReport
+from export_jobs.events.build import Outcome
+from export_jobs.model.records import STATE_CHANGE, Event
+from export_jobs.monitor.sweep import SweepReport
 from export_jobs.telemetry import report_sweep
 from support.broad_run import BroadRun, Emitted, broad_run, emitted_metrics
 from support.cloudformation import NEEDED, STACK, Rendered, render

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from export_jobs.core.records import ACCEPTED, REJECTED, STATE_CHANGE
+from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.aws.triggers import sqs_record
 from export_jobs_local.segmentation.config import ServiceConfig

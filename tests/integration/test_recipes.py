@@ -12,8 +12,8 @@ from typing import Any
 import botocore.session
 import pytest
 from botocore import xform_name
-from export_jobs.core.records import ACCEPTED, REJECTED
-from export_jobs.core.requests import Message, read_message
+from export_jobs.creator.message import Message, read_message
+from export_jobs.model.records import ACCEPTED, REJECTED
 from export_jobs_local.aws.server import REGION
 from support.files import ROOT
 from support.local import Bench

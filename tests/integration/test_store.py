@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
+from export_jobs.aws.jobs import JobsTable
 from export_jobs.contract import Job
-from export_jobs.core.ports import RecordChanged, TableUnavailable
-from export_jobs.core.records import Attempt, Event, JobRecord, Owed, SandboxState
-from export_jobs.core.requests import RequestRecord
-from export_jobs.store.jobs import JobsTable
+from export_jobs.creator.message import RequestRecord
+from export_jobs.model.ports import RecordChanged, TableUnavailable
+from export_jobs.model.records import Attempt, Event, JobRecord, Owed, SandboxState
 from export_jobs_local.project import TEMPLATE
 from support.local import Bench
 from support.world import MemoryTable, World

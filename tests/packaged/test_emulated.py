@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from export_jobs.core.records import ACCEPTED, REJECTED, STATE_CHANGE
+from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.cli import sam
 from export_jobs_local.project import TEMPLATE

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from export_jobs.announce import Announcer
+from export_jobs.aws.jobs import JobsTable
+from export_jobs.aws.requests import RequestLedger
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient, Transport
-from export_jobs.core.decide import Policy
-from export_jobs.core.fulfil import Fulfiller, Rules
-from export_jobs.core.sweep import Sweeper
+from export_jobs.creator.fulfil import Fulfiller, Rules
+from export_jobs.monitor.decide import Policy
+from export_jobs.monitor.sweep import Sweeper
 from export_jobs.queues import RequestQueues
-from export_jobs.store.jobs import JobsTable
-from export_jobs.store.requests import RequestLedger
 from export_jobs.wiring import now_ms
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack

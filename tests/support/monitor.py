@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
-from export_jobs.core.decide import DelayPolicy, Policy
-from export_jobs.core.records import Event
-from export_jobs.core.sweep import Sweeper, SweepReport
+from export_jobs.model.records import Event
+from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.monitor.sweep import Sweeper, SweepReport
 
 from support.world import MemoryAnnouncer, MemoryApi, MemoryTable, World
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from export_jobs.contract import Job
-from export_jobs.core import events
-from export_jobs.core.decide import Policy, observe
-from export_jobs.core.events import Past
-from export_jobs.core.records import ACCEPTED, REJECTED, VANISHED, Event, JobRecord
+from export_jobs.events import build as events
+from export_jobs.events.build import Past
+from export_jobs.model.records import ACCEPTED, REJECTED, VANISHED, Event, JobRecord
+from export_jobs.monitor.decide import Policy, observe
 
 DATASET = "5bb4c46757920712f924a3eb"
 NOW = 1_700_000_000_000

@@ -22,8 +22,9 @@ from export_jobs.client.errors import (
     SegmentationError,
 )
 from export_jobs.contract import FINAL_STATUSES, CreateExportJob, Job, JobPage
-from export_jobs.core.ports import RecordChanged, TableUnavailable
-from export_jobs.core.records import (
+from export_jobs.creator.message import Message, RequestRecord
+from export_jobs.model.ports import RecordChanged, TableUnavailable
+from export_jobs.model.records import (
     Attempt,
     Event,
     JobRecord,
@@ -31,7 +32,6 @@ from export_jobs.core.records import (
     SandboxState,
     Sink,
 )
-from export_jobs.core.requests import Message, RequestRecord
 
 from support.faults import Kind, ProcessDied
 from support.schemas import validate_event

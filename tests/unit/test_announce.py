@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from export_jobs.announce import MAX_CALL_BYTES, Announcer
-from export_jobs.core.records import STATE_CHANGE, Event, Sink
+from export_jobs.model.records import STATE_CHANGE, Event, Sink
 from hypothesis import given
 from hypothesis import strategies as st
 

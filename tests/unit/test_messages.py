@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from export_jobs.contract import FieldProblem, Job
-from export_jobs.core import events
-from export_jobs.core.decide import Policy, observe
-from export_jobs.core.events import Past
-from export_jobs.core.records import ACCEPTED, REJECTED, Event, JobRecord
+from export_jobs.events import build as events
+from export_jobs.events.build import Past
 from export_jobs.messages import MAX_SUBJECT, chat, email, span, subject
+from export_jobs.model.records import ACCEPTED, REJECTED, Event, JobRecord
+from export_jobs.monitor.decide import Policy, observe
 from support.files import ROOT
 
 SNAPSHOTS = ROOT / "tests" / "data" / "messages"

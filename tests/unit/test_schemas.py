@@ -7,10 +7,10 @@ import re
 
 import pytest
 from export_jobs.contract import Job
-from export_jobs.core import events
-from export_jobs.core.decide import Policy, observe
-from export_jobs.core.events import Past
-from export_jobs.core.records import ACCEPTED, REJECTED
+from export_jobs.events import build as events
+from export_jobs.events.build import Past
+from export_jobs.model.records import ACCEPTED, REJECTED
+from export_jobs.monitor.decide import Policy, observe
 from export_jobs_local.schemas import FOLDER, schemas, text_of
 from jsonschema_rs import ValidationError
 from support.files import ROOT, seed

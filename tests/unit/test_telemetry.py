@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from export_jobs.core.records import STATE_CHANGE, Event
-from export_jobs.core.sweep import SweepReport
+from export_jobs.model.records import STATE_CHANGE, Event
+from export_jobs.monitor.sweep import SweepReport
 from export_jobs.telemetry import report_sweep
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from export_jobs.core.records import SOURCE, Event, Sink
+from export_jobs.model.records import SOURCE, Event, Sink
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from export_jobs.contract.text import printable
-from export_jobs.core.records import ACCEPTED, DELAYED, REJECTED, Event
+from export_jobs.model.records import ACCEPTED, DELAYED, REJECTED, Event
 
 MAX_SUBJECT = 99
 """SNS takes fewer than 100 plain characters."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from export_jobs.contract.text import printable
-from export_jobs.core.ports import TableUnavailable
-from export_jobs.core.requests import Message
+from export_jobs.creator.message import Message
+from export_jobs.model.ports import TableUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -14,8 +14,8 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from export_jobs.client import Transport
 from export_jobs.client.transport import Answer
-from export_jobs.core.records import STATE_CHANGE
-from export_jobs.core.sweep import SweepReport
+from export_jobs.model.records import STATE_CHANGE
+from export_jobs.monitor.sweep import SweepReport
 
 logger = Logger(child=True)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from export_jobs.core.records import SOURCE
+from export_jobs.model.records import SOURCE
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient

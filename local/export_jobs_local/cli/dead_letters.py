@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from export_jobs.contract import RequestInvalid
-from export_jobs.core.events import rfc3339
-from export_jobs.core.requests import Message, hints_in, read_message
+from export_jobs.creator.message import Message, hints_in, read_message
+from export_jobs.events.build import rfc3339
 from rich.markup import escape
 from rich.padding import Padding
 

@@ -22,6 +22,8 @@ from botocore.exceptions import (
     NoRegionError,
     ProfileNotFound,
 )
+from export_jobs.aws.jobs import JobsTable
+from export_jobs.aws.requests import RequestLedger
 from export_jobs.client import (
     Credentials,
     ImsTokens,
@@ -30,10 +32,8 @@ from export_jobs.client import (
     SegmentationError,
     Transport,
 )
-from export_jobs.core.ports import TableUnavailable
+from export_jobs.model.ports import TableUnavailable
 from export_jobs.settings import CreatorSettings, MonitorSettings, SettingsInvalid
-from export_jobs.store.jobs import JobsTable
-from export_jobs.store.requests import RequestLedger
 
 from export_jobs_local.aws.server import REGION
 from export_jobs_local.cli.errors import UserError

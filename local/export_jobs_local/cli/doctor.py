@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
+from export_jobs.aws.jobs import OPEN_INDEX
 from export_jobs.client import BadCredentials, Forbidden, RetryLater, SegmentationError
-from export_jobs.core.fulfil import CLOCK_SKEW_MS
-from export_jobs.core.ports import TableUnavailable
+from export_jobs.creator.fulfil import CLOCK_SKEW_MS
+from export_jobs.model.ports import TableUnavailable
 from export_jobs.settings import MonitorSettings, SettingsInvalid
-from export_jobs.store.jobs import OPEN_INDEX
 from rich.markup import escape
 
 from export_jobs_local.cli import output

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from export_jobs.core.records import DELAYED, REJECTED, SOURCE, STATE_CHANGE
 from export_jobs.messages import span
+from export_jobs.model.records import DELAYED, REJECTED, SOURCE, STATE_CHANGE
 from rich.markup import escape
 
 from export_jobs_local.cli import output

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from export_jobs.client import NotFound
 from export_jobs.contract import FINAL_STATUSES, Job
-from export_jobs.core.events import duration_ms, outcome_of, rfc3339
-from export_jobs.core.records import JobRecord
-from export_jobs.core.requests import RequestRecord
+from export_jobs.creator.message import RequestRecord
+from export_jobs.events.build import duration_ms, outcome_of, rfc3339
 from export_jobs.messages import span
+from export_jobs.model.records import JobRecord
 from export_jobs.wiring import now_ms
 from rich.markup import escape
 

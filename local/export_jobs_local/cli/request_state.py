@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from export_jobs.core.events import rfc3339
-from export_jobs.core.requests import RequestRecord
+from export_jobs.creator.message import RequestRecord
+from export_jobs.events.build import rfc3339
 from rich.markup import escape
 
 from export_jobs_local.cli import output

@@ -14,16 +14,16 @@ from typing import Any
 
 from export_jobs.client import NotFound, RetryLater
 from export_jobs.contract import Job, RequestInvalid
-from export_jobs.core.events import duration_ms, outcome_of, rfc3339
-from export_jobs.core.records import REJECTED
-from export_jobs.core.requests import (
+from export_jobs.creator.message import (
     Message,
     Request,
     RequestRecord,
     key_of_unreadable,
     read_message,
 )
+from export_jobs.events.build import duration_ms, outcome_of, rfc3339
 from export_jobs.messages import span
+from export_jobs.model.records import REJECTED
 from export_jobs.wiring import now_ms
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn

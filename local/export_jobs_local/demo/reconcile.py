@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from export_jobs.contract import FINAL_STATUSES
-from export_jobs.core.records import ACCEPTED, REJECTED, STATE_CHANGE, VANISHED
+from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE, VANISHED
 
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.demo.requests import DemoRequest

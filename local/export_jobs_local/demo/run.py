@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from export_jobs.contract import FINAL_STATUSES
-from export_jobs.core.records import ACCEPTED, REJECTED, STATE_CHANGE
+from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE
 
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.demo.reconcile import (

@@ -17,7 +17,7 @@ from export_jobs.contract import CreateExportJob, FieldProblem, RequestInvalid
 from export_jobs.contract.create import Rfc3339, describe_problems
 from export_jobs.contract.text import decode_json
 from export_jobs.contract.times import parse_rfc3339
-from export_jobs.core.records import Event, Sink
+from export_jobs.model.records import Event, Sink
 
 Action = Literal["create", "cancel"]
 MAX_KEY = 128

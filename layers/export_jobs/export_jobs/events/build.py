@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from export_jobs.contract import Job
-from export_jobs.core.records import (
+from export_jobs.model.records import (
     DELAYED,
     REJECTED,
     STATE_CHANGE,

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from export_jobs.core.concurrently import each
-from export_jobs.core.sweep import Sweeper, SweepReport
+from export_jobs.model.concurrently import each
+from export_jobs.monitor.sweep import Sweeper, SweepReport
 
 logger = logging.getLogger(__name__)
 

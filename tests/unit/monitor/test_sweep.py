@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
+from export_jobs.aws.jobs import JobsTable
 from export_jobs.client.errors import RetryLater
-from export_jobs.core.decide import DelayPolicy, Policy
-from export_jobs.core.events import MAX_DETAIL_BYTES
-from export_jobs.core.records import DELAYED, STATE_CHANGE
-from export_jobs.store.jobs import JobsTable
+from export_jobs.events.build import MAX_DETAIL_BYTES
+from export_jobs.model.records import DELAYED, STATE_CHANGE
+from export_jobs.monitor.decide import DelayPolicy, Policy
 from support.faults import ProcessDied
 from support.monitor import NO_DELAYS, Monitor
 from support.world import (

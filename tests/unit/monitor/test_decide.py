@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from export_jobs.contract import FINAL_STATUSES, Job
-from export_jobs.core.decide import (
+from export_jobs.model.records import JobRecord, SandboxState
+from export_jobs.monitor.decide import (
     DelayPolicy,
     Policy,
     advance,
@@ -20,7 +21,6 @@ from export_jobs.core.decide import (
     observe,
     pages_worth_reading,
 )
-from export_jobs.core.records import JobRecord, SandboxState
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from export_jobs.contract import Job, parse_create_request
-from export_jobs.core.fingerprints import (
+from export_jobs.model.matching import (
     REQUEST_ID_PREFIX,
     job_fingerprint,
     made_by,
     request_fingerprint,
 )
-from export_jobs.core.records import Attempt
+from export_jobs.model.records import Attempt
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from export_jobs.contract import Job
-from export_jobs.core import events
-from export_jobs.core.events import Past
-from export_jobs.core.fingerprints import made_by, status_fingerprint
-from export_jobs.core.records import VANISHED, Attempt, Event, JobRecord, Owed, SandboxState, Sink
+from export_jobs.events import build as events
+from export_jobs.events.build import Past
+from export_jobs.model.matching import made_by, status_fingerprint
+from export_jobs.model.records import VANISHED, Attempt, Event, JobRecord, Owed, SandboxState, Sink
 
 MISSES_TO_VANISH = 2
 MISSES_APART_MS = 30_000

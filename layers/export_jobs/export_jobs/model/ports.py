@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from export_jobs.contract import Job, JobPage
-from export_jobs.core.records import Event, JobRecord, SandboxRecord, SandboxState, Sink
+from export_jobs.model.records import Event, JobRecord, SandboxRecord, SandboxState, Sink
 
 
 class JobApi(Protocol):

@@ -6,11 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from export_jobs.contract import Job
-from export_jobs.core.ports import RecordChanged
-from export_jobs.core.records import Attempt, Event, JobRecord, SandboxRecord
-from export_jobs.core.requests import RequestRecord
-from export_jobs.store.jobs import (
+from export_jobs.aws.jobs import (
     Item,
     JobsTable,
     TransactionCancelled,
@@ -19,6 +15,10 @@ from export_jobs.store.jobs import (
     item_of_attempt,
     persisting,
 )
+from export_jobs.contract import Job
+from export_jobs.creator.message import RequestRecord
+from export_jobs.model.ports import RecordChanged
+from export_jobs.model.records import Attempt, Event, JobRecord, SandboxRecord
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -19,13 +19,13 @@ from datetime import datetime
 
 from export_jobs.client.errors import SegmentationError
 from export_jobs.contract import Job, JobPage
-from export_jobs.core import decide
-from export_jobs.core.concurrently import each
-from export_jobs.core.decide import Policy
-from export_jobs.core.events import Past
-from export_jobs.core.observe import Observation, Observer
-from export_jobs.core.ports import Announcer, JobApi, JobTable, RecordChanged, TableUnavailable
-from export_jobs.core.records import Event, JobRecord, SandboxRecord, SandboxState, Sink
+from export_jobs.events.build import Past
+from export_jobs.model.concurrently import each
+from export_jobs.model.ports import Announcer, JobApi, JobTable, RecordChanged, TableUnavailable
+from export_jobs.model.records import Event, JobRecord, SandboxRecord, SandboxState, Sink
+from export_jobs.monitor import decide
+from export_jobs.monitor.decide import Policy
+from export_jobs.monitor.observe import Observation, Observer
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from export_jobs.contract import RequestInvalid
-from export_jobs.core.requests import (
+from export_jobs.creator.message import (
     Message,
     hints_in,
     key_of_unreadable,

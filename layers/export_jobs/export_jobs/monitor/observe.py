@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from export_jobs.client.errors import NotFound, SegmentationError
 from export_jobs.contract import Job, JobPage
-from export_jobs.core import decide
-from export_jobs.core.concurrently import each
-from export_jobs.core.ports import JobApi
-from export_jobs.core.records import JobRecord
+from export_jobs.model.concurrently import each
+from export_jobs.model.ports import JobApi
+from export_jobs.model.records import JobRecord
+from export_jobs.monitor import decide
 
 
 @dataclass

@@ -25,18 +25,7 @@ from export_jobs.client.errors import (
     SegmentationError,
 )
 from export_jobs.contract import CreateExportJob, FieldProblem, Job, JobPage, RequestInvalid
-from export_jobs.core import events
-from export_jobs.core.fingerprints import REQUEST_ID_PREFIX, made_by, request_fingerprint
-from export_jobs.core.ports import Announcer, RecordChanged, TableUnavailable
-from export_jobs.core.records import (
-    ACCEPTED,
-    REJECTED,
-    Attempt,
-    Event,
-    JobRecord,
-    SandboxRecord,
-)
-from export_jobs.core.requests import (
+from export_jobs.creator.message import (
     MAX_DELAY_S,
     Message,
     Request,
@@ -46,6 +35,17 @@ from export_jobs.core.requests import (
     key_of_unreadable,
     read_message,
     wait_s,
+)
+from export_jobs.events import build as events
+from export_jobs.model.matching import REQUEST_ID_PREFIX, made_by, request_fingerprint
+from export_jobs.model.ports import Announcer, RecordChanged, TableUnavailable
+from export_jobs.model.records import (
+    ACCEPTED,
+    REJECTED,
+    Attempt,
+    Event,
+    JobRecord,
+    SandboxRecord,
 )
 
 logger = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from export_jobs.contract import Job
-from export_jobs.core.decide import Policy, observe
-from export_jobs.core.events import MAX_DETAIL_BYTES, duration_ms, outcome_of, rfc3339
-from export_jobs.core.records import Event
+from export_jobs.events.build import MAX_DETAIL_BYTES, duration_ms, outcome_of, rfc3339
+from export_jobs.model.records import Event
+from export_jobs.monitor.decide import Policy, observe
 from hypothesis import given
 from hypothesis import strategies as st
 from support.schemas import validate_event

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from export_jobs.client.errors import BadCredentials, Forbidden, Refused, RetryLater
-from export_jobs.core.decide import Policy
-from export_jobs.core.fulfil import UNAVAILABLE, Fulfiller, Rules
-from export_jobs.core.requests import Message
-from export_jobs.core.sweep import Sweeper
+from export_jobs.creator.fulfil import UNAVAILABLE, Fulfiller, Rules
+from export_jobs.creator.message import Message
 from export_jobs.messages import subject
+from export_jobs.monitor.decide import Policy
+from export_jobs.monitor.sweep import Sweeper
 from support.faults import ProcessDied
 from support.world import MemoryAnnouncer, MemoryApi, MemoryQueues, MemoryTable, ServiceJob, World
 

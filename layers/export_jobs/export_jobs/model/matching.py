@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from export_jobs.contract import Job
 from export_jobs.contract.times import parse_rfc3339
-from export_jobs.core.records import Attempt
+from export_jobs.model.records import Attempt
 
 if TYPE_CHECKING:
     from export_jobs.contract import CreateExportJob

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from export_jobs.core.ports import RecordChanged, TableUnavailable
-from export_jobs.core.records import (
+from export_jobs.model.ports import RecordChanged, TableUnavailable
+from export_jobs.model.records import (
     Attempt,
     Event,
     JobRecord,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from export_jobs.client.errors import RetryLater
-from export_jobs.core.sweep import SweepReport
-from export_jobs.core.watch import Pace, watch
+from export_jobs.monitor.sweep import SweepReport
+from export_jobs.monitor.watch import Pace, watch
 from support.monitor import Monitor
 from support.world import MemoryApi, World
 

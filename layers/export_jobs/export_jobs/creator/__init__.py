@@ -1,0 +1,1 @@
+"""Export requests: intake, admission and cancelling."""

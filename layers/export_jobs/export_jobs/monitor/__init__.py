@@ -1,0 +1,1 @@
+"""The sweep: reads the world, decides what has changed, and puts things right."""
