@@ -1,12 +1,23 @@
-"""What the core needs of the world around it. The adapters fit these shapes and know no rule."""
+"""What the monitor and the creator need of the world around them. The adapters fit these shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from export_jobs.contract import Job, JobPage
-from export_jobs.model.records import Event, JobRecord, SandboxRecord, SandboxState, Sink
+from export_jobs.model.records import (
+    Event,
+    Gate,
+    JobRecord,
+    Line,
+    OutboxItem,
+    RequestRecord,
+    SandboxRecord,
+    SandboxState,
+    Sink,
+)
+from export_jobs.model.steps import GateChange, Step
 
 
 class JobApi(Protocol):
@@ -14,13 +25,69 @@ class JobApi(Protocol):
 
     def list_jobs(self, sandbox: str, *, limit: int, cursor: str | None = None) -> JobPage: ...
     def get_job(self, sandbox: str, job_id: str) -> Job: ...
+    def org_id(self) -> str:
+        """The organisation of the credential."""
 
 
-class JobTable(Protocol):
-    """What a sweep needs of the jobs table. Every call may raise TableUnavailable."""
+class RequestApi(Protocol):
+    """The part of the Segmentation client that requests need. Raises SegmentationError."""
+
+    def prepare(self) -> None:
+        """Has a token ready for the calls that follow."""
+
+    def create_job(
+        self,
+        sandbox: str,
+        body: Mapping[str, Any],
+        *,
+        request_id: str,
+        may_send: Callable[[], bool],
+    ) -> Job:
+        """`may_send` is asked before every time that the call is sent."""
+
+    def get_job(self, sandbox: str, job_id: str) -> Job: ...
+    def cancel_job(self, sandbox: str, job_id: str) -> None: ...
+    def org_id(self) -> str: ...
+
+
+class RequestTable(Protocol):
+    """Requests, tickets, gates and what links them to jobs. May raise TableUnavailable, TableRefused."""
+
+    def requests(self, keys: Sequence[str]) -> Mapping[str, RequestRecord]:
+        """The records of those that exist, with their bodies, strongly consistent."""
+
+    def gate(self, sandbox: str) -> Gate:
+        """Strongly consistent, and never torn by a transaction."""
+
+    def job(self, sandbox: str, job_id: str, creation_time: int) -> JobRecord | None:
+        """The record of one job, strongly consistent."""
+
+    def commit(
+        self, sandbox: str, steps: Sequence[Step], gate: GateChange | None = None
+    ) -> frozenset[int]:
+        """Writes the steps in one transaction; returns the positions of those that were written.
+
+        A step that somebody else has outrun is left out, and the others are written. Raises GateMoved,
+        with nothing written, if the gate is no longer of the version that `gate` names.
+        """
+
+
+class CreatorTable(RequestTable, Protocol):
+    """What the creator needs of the tables."""
+
+    def line(self, sandbox: str, *, until: int, limit: int) -> Line:
+        """The open jobs, and the first tickets whose turn came by `until`.
+
+        Reads no further than `limit` tickets. Strongly consistent, but not of one moment: a
+        transaction may be seen in part.
+        """
+
+
+class JobTable(RequestTable, Protocol):
+    """What a sweep needs of the tables."""
 
     def load(self, sandbox: str) -> SandboxRecord:
-        """One consistent read: state, open jobs and attempts."""
+        """One consistent read of all that is unfinished; a transaction may be seen in part."""
 
     def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
         """Writes what replaces version `record.version`, and in the same call the state.
@@ -32,13 +99,30 @@ class JobTable(Protocol):
     def put_state(self, state: SandboxState) -> None:
         """Writes the state, unless another sweep has outrun it."""
 
+    def put_outbox(self, item: OutboxItem) -> OutboxItem | None:
+        """Replaces version `item.version`; deletes it if its outbox is empty.
+
+        Returns it with its new version, or None if it is gone. Raises RecordChanged if somebody else
+        wrote it.
+        """
+
     def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
         """Some of the newest jobs that have ended, newest first; may be a moment old."""
 
 
 class Announcer(Protocol):
     def publish(self, events: Sequence[Event], sink: Sink) -> frozenset[str]:
-        """Publishes to one sink. Returns the ids of the events that surely arrived."""
+        """Publishes to the bus or the topic. Returns the ids of the events that surely arrived."""
+
+
+class DeadLetters(Protocol):
+    def send(self, body: str, *, request_key: str, reason: str, event_id: str) -> None:
+        """Sends a rejected message to the dead-letter queue. Raises QueueUnavailable."""
+
+
+class WakeUps(Protocol):
+    def wake(self, sandbox: str) -> None:
+        """Has the creator look at a sandbox's line. Raises QueueUnavailable."""
 
 
 class RecordChanged(Exception):
@@ -49,5 +133,18 @@ class RecordChanged(Exception):
         super().__init__("the record has changed since it was read")
 
 
+class GateMoved(Exception):
+    """Another run has noted attempts since the gate was read: count again."""
+
+
 class TableUnavailable(Exception):
     """The table could not do what was asked, or nobody can tell; the next run finds out."""
+
+
+class TableRefused(TableUnavailable):
+    """The table refuses this for good (a permission, an invalid item): not to be tried again at once."""
+
+
+class QueueUnavailable(Exception):
+    """The queue could not take a message, or nobody can tell."""
+

@@ -1,7 +1,8 @@
-"""What is remembered between runs: of each job, of each sandbox, and of creations under way.
+"""What is remembered between runs: of each job, each request and each sandbox.
 
-Records are values. A rule makes a new one from an old one and what was seen; the store writes it
-only if nobody else wrote in between (`version`). Times are epoch milliseconds.
+Records are values. A rule makes a new one from an old one and what was seen; the tables write it
+only if nobody else wrote in between (`version`, 0 for what is not stored yet). Times are epoch
+milliseconds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ ACCEPTED: Final = "Export Request Accepted"
 REJECTED: Final = "Export Request Rejected"
 
 Sink = Literal["bus", "topic", "dlq"]
+Action = Literal["create", "cancel"]
+LinkedBy = Literal["answer", "requestId", "content"]
+"""How it is known that a job is a request's: by the answer to its create call, by our own
+`x-request-id`, or only by what the job exports."""
 
 VANISHED = "VANISHED"
 """Our own final status, for an open job that the service no longer knows."""
@@ -25,7 +30,7 @@ VANISHED = "VANISHED"
 
 @dataclass(frozen=True)
 class Event:
-    """One announcement: EventBridge's detail-type and the detail, ready to publish."""
+    """EventBridge's detail-type and the detail, ready to publish."""
 
     type: str
     detail: Mapping[str, Any]
@@ -36,7 +41,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Owed:
+class Undelivered:
     """An event that has still to reach some sinks."""
 
     event: Event
@@ -48,8 +53,9 @@ class JobRecord:
     """What we know of one job.
 
     `status` is None for a job that the creator has made and no sweep has seen yet. `sequence` is
-    the number of the job's last event. `leased_at` says when some run took on to publish what is
-    `owed`; 0 means that nobody has. `version` is 0 for a record not yet in the table.
+    the number of the job's last event. `outbox` holds its events that are not delivered yet, in
+    their order; `leased_at` says when some run took on to publish them, 0 that nobody has.
+    `duplicate_of` is the key of a request that has another job already.
     """
 
     sandbox: str
@@ -66,16 +72,37 @@ class JobRecord:
     profiles_exported: int | None = None
     request_key: str | None = None
     correlation_id: str | None = None
+    linked_by: LinkedBy | None = None
+    duplicate_of: str | None = None
     delays: int = 0
     misses: int = 0
-    owed: tuple[Owed, ...] = ()
+    outbox: tuple[Undelivered, ...] = ()
     leased_at: int = 0
     touched_at: int = 0
     """When the record was last changed; final records expire by it."""
 
     @property
     def is_open(self) -> bool:
-        return not self.final or bool(self.owed)
+        return not self.final or bool(self.outbox)
+
+
+@dataclass(frozen=True)
+class OutboxItem:
+    """An event of a request that has no job, not delivered yet; the bearer of its own small outbox.
+
+    `record_key` is the key under which the request's record is stored; its body is what goes to the
+    dead-letter queue.
+    """
+
+    sandbox: str
+    record_key: str
+    outbox: tuple[Undelivered, ...]
+    leased_at: int = 0
+    version: int = 0
+
+    @property
+    def event_id(self) -> str:
+        return self.outbox[0].event.id
 
 
 @dataclass(frozen=True)
@@ -86,8 +113,7 @@ class SandboxState:
     `seen` holds a fingerprint of each final job in the part of the listing that a sweep reads
     (from `seen_from` on), so that the next sweep finds what is new there without asking the table.
     `swept_at` is when the sweep that wrote this began; jobs created from `new_since` on were new to
-    it.
-    `blind_since` is when sweeps began to fail, 0 while they succeed.
+    it. `failing_since` is when sweeps began to fail, 0 while they succeed.
     """
 
     sandbox: str
@@ -96,27 +122,144 @@ class SandboxState:
     seen: frozenset[bytes] = frozenset()
     swept_at: int = 0
     new_since: int = 0
-    blind_since: int = 0
+    failing_since: int = 0
+
+
+RequestStatus = Literal[
+    "WAITING", "CREATING", "CREATED", "DONE", "REJECTED", "CANCELLED", "CANCEL_WANTED"
+]
+ENDED: Final = frozenset({"CREATED", "DONE", "REJECTED", "CANCELLED"})
+
+
+@dataclass(frozen=True)
+class RequestRecord:
+    """What is remembered of a request, under its key.
+
+    WAITING: it has a ticket, and no job yet. CREATING: it has a slot; a create call was, or is about
+    to be, sent with `request_id`, and its outcome is not settled. CREATED, DONE (a cancel request
+    carried out), REJECTED and CANCELLED are ends. CANCEL_WANTED stands for a request that has not
+    arrived and is to be cancelled when it does.
+
+    `body` is the message as it was received: stored once, and read only where it is needed (None
+    otherwise). `message_id` is that of the message the record was made from. `cancelled_by` is the
+    key of a cancel request that waits for this one's outcome. `rejections` holds the event ids of
+    earlier rejections from which the request was sent again; `event_id` is that of its end.
+    `dead_letter_sent` is for what was rejected at intake, whose dead letter is the message itself.
+    """
+
+    request_key: str
+    status: RequestStatus
+    sandbox: str
+    action: Action = "create"
+    body: str | None = None
+    body_hash: str | None = None
+    message_id: str | None = None
+    org_id: str | None = None
+    correlation_id: str | None = None
+    dataset_id: str | None = None
+    sent_at: int = 0
+    deadline_ms: int | None = None
+    request_id: str | None = None
+    cancelled_by: str | None = None
+    job_id: str | None = None
+    linked_by: LinkedBy | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    event_id: str | None = None
+    rejections: tuple[str, ...] = ()
+    dead_letter_sent: bool = False
+    touched_at: int = 0
+    version: int = 0
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status in ENDED
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A waiting request's place in the line of its sandbox: a small item of the index.
+
+    `turn` is the time from which it may be tried, and by which it is in line: when SQS got the
+    message or, for one that was put back, when it is to be tried again.
+    """
+
+    sandbox: str
+    request_key: str
+    action: Action
+    turn: int
+    sent_at: int
+    deadline_ms: int | None = None
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A creation that has been, or is about to be, asked of the service and is not yet settled."""
+    """A create call that is noted; it takes a slot under the cap until its outcome is settled.
 
-    sandbox: str
+    `request_id` is the `x-request-id` it is sent with. The call is never sent after `send_by`.
+    `hashes` stand for what was asked for, a short one a field, by the rule `rule`. `missed_at`: a
+    complete listing of that time did not show the job. `job_id`: the outcome, from `linked_at` on.
+    """
+
     request_key: str
     request_id: str
-    """The `x-request-id` we send; a service that echoes it shows it as the job's `requestId`."""
-    fingerprint: str
-    attempted_at: int
-    merge_policy_id: str | None = None
-    correlation_id: str | None = None
+    noted_at: int
+    send_by: int
+    hashes: Mapping[str, str]
+    rule: int
+    missed_at: int = 0
+    job_id: str | None = None
+    linked_at: int = 0
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The line of a sandbox is held until a time; `length_ms` is doubled the next time, 0 is no hold.
+
+    When the time has come, one request is tried; a created job lifts the hold.
+    """
+
+    until: int = 0
+    length_ms: int = 0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What every admission of a sandbox passes. Only noting attempts moves its `version`.
+
+    `slots` are attempts by request key; `former` are attempts that were given up, by request id.
+    `echoes` says whether the service last gave our `x-request-id` back, None if nobody knows.
+    """
+
+    sandbox: str
+    slots: Mapping[str, Attempt] = field(default_factory=dict)
+    former: Mapping[str, Attempt] = field(default_factory=dict)
+    hold: Hold = Hold()
+    echoes: bool | None = None
+    version: int = 0
+
+    @property
+    def unsettled(self) -> tuple[Attempt, ...]:
+        """The attempts whose outcome is not known, oldest first."""
+        open_slots = [slot for slot in self.slots.values() if slot.job_id is None]
+        return tuple(sorted(open_slots, key=lambda slot: (slot.noted_at, slot.request_key)))
 
 
 @dataclass(frozen=True)
 class SandboxRecord:
     """All that one consistent read brings of a sandbox. `state` is None before its first sweep."""
 
+    gate: Gate
     state: SandboxState | None = None
     open_jobs: Mapping[str, JobRecord] = field(default_factory=dict)
-    attempts: tuple[Attempt, ...] = ()
+    outbox: tuple[OutboxItem, ...] = ()
+    tickets: tuple[Ticket, ...] = ()
+    """In the order of the line, cancel requests first."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Who waits in a sandbox, and what is open there. Tickets are in their order, cancels first."""
+
+    open_jobs: Mapping[str, JobRecord] = field(default_factory=dict)
+    tickets: tuple[Ticket, ...] = ()
