@@ -1,32 +1,50 @@
-"""Requests from the queue: reading a message, and what is remembered of a request between runs."""
+"""What comes from the queue: messages, and the requests and wake-ups that are read from them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from export_jobs.contract import CreateExportJob, FieldProblem, RequestInvalid
 from export_jobs.contract.create import Rfc3339, describe_problems
 from export_jobs.contract.text import decode_json
 from export_jobs.contract.times import parse_rfc3339
-from export_jobs.model.records import Event, Sink
+from export_jobs.model.records import Action, RequestRecord
 
-Action = Literal["create", "cancel"]
 MAX_KEY = 128
 MAX_CORRELATION_ID = 256
-MAX_DELAY_S = 900
-"""SQS delays a message for 15 minutes at the most."""
+MAX_BODY_BYTES = 262_144
+"""A request's body is kept in an item of the table, which holds 400 KB in all."""
+HASH_RULE = "1"
+"""The version of the rule by which bodies are hashed. Those of another rule can't be compared."""
 _KEY = r"[!-~]{1,128}"
 Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY, pattern=f"^{_KEY}$")]
 CorrelationId = Annotated[str, Field(max_length=MAX_CORRELATION_ID, pattern=r"^[^\x00-\x1f\x7f]*$")]
+JobId = Annotated[
+    str,
+    BeforeValidator(
+        lambda value: (
+            str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        )
+    ),
+    Field(min_length=1, max_length=256),
+]
+"""As the service shows ids: a number, or a text."""
 _ENVELOPE_MARKS = frozenset({"action", "job", "jobId", "cancelRequestKey", "requestKey"})
 
 
@@ -49,7 +67,7 @@ class Envelope(BaseModel):
         Rfc3339 | None, Field(description="a request still waiting then is rejected")
     ] = None
     job: Annotated[CreateExportJob | None, Field(description="the POST body; to create")] = None
-    job_id: Annotated[str | None, Field(min_length=1, max_length=256)] = None
+    job_id: JobId | None = None
     cancel_request_key: Annotated[
         Key | None, Field(description="to cancel what that request created, or will create")
     ] = None
@@ -69,83 +87,83 @@ class Envelope(BaseModel):
 
 
 @dataclass(frozen=True)
-class Message:
-    """A message as the queue delivered it. `key` is the message id of its first delivery.
+class Letter:
+    """What a dead letter says of its rejection, in attributes that we put there ourselves.
 
-    `waits` counts how often it was sent back to wait, `redrives` how often it came back from the
-    dead-letter queue. The service has asked not to be called for it before `not_before`.
-    Times are epoch milliseconds.
+    It counts only as far as the record under `record_key` says the same.
     """
 
+    request_key: str
+    record_key: str
+    event_id: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message as the queue delivered it. `sent_at`: when SQS got it, in epoch milliseconds."""
+
+    message_id: str
     body: str
-    key: str
-    first_received_at: int
-    waits: int = 0
-    redrives: int = 0
-    not_before: int = 0
+    sent_at: int
+    receive_count: int = 1
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """Message attributes. Those of a sender mean nothing; see `letter`."""
+
+    @property
+    def letter(self) -> Letter | None:
+        key, event_id = self.attributes.get("requestKey"), self.attributes.get("eventId")
+        if not key or not event_id:
+            return None
+        return Letter(key, self.attributes.get("recordKey") or key, event_id)
 
 
 @dataclass(frozen=True)
 class Request:
-    """A readable request. Times are epoch milliseconds."""
+    """A readable request. `key` is None if it names none; times are epoch milliseconds."""
 
-    key: str
+    key: str | None
     action: Action
     sandbox: str
+    names_sandbox: bool
     body_hash: str
     correlation_id: str | None = None
     expires_at: int | None = None
-    job: CreateExportJob | None = None
     dataset_id: str | None = None
     job_id: str | None = None
     cancel_request_key: str | None = None
 
-
-RequestStatus = Literal[
-    "WAITING", "CREATING", "CREATED", "DONE", "REJECTED", "CANCELLED", "CANCEL_WANTED"
-]
-
-
-@dataclass(frozen=True)
-class RequestRecord:
-    """What is remembered of a request.
-
-    CREATED, DONE (a cancel request carried out), REJECTED and CANCELLED are ends.
-    CREATING means that a create call was, or is about to be, sent (`request_id`, `attempted_at`)
-    and its outcome is not known yet. CANCEL_WANTED stands for a request that has not arrived and
-    is to be cancelled when it does. The last event is kept until no sink is owed it; while
-    `leased_at` is fresh, some run is at it. `sandbox` is where its job is, or will be.
-    """
-
-    request_key: str
-    status: RequestStatus
-    sandbox: str | None = None
-    body_hash: str | None = None
-    version: int = 0
-    request_id: str | None = None
-    attempted_at: int = 0
-    job_id: str | None = None
-    redrives: int = 0
-    event: Event | None = None
-    owed: frozenset[Sink] = frozenset()
-    leased_at: int = 0
-    touched_at: int = 0
+    def is_that_of(self, record: RequestRecord) -> bool:
+        """Whether the record is of the same request, as far as that can be compared."""
+        if self.names_sandbox and self.sandbox != record.sandbox:
+            return False
+        known = record.body_hash or ""
+        return known.partition(":")[0] != HASH_RULE or known == self.body_hash
 
 
-def read_message(message: Message, *, sandboxes: Collection[str]) -> Request:
-    """Reads and checks a message. Raises RequestInvalid with every problem found."""
+def wake_up_body(sandbox: str) -> str:
+    """The message by which the sweep has the creator look at a sandbox's line."""
+    return json.dumps({"wakeUp": sandbox})
+
+
+def woken_sandbox(message: Message) -> str | None:
+    """The sandbox that a wake-up is for; None for any other message."""
+    if len(message.body) > 1_000 or '"wakeUp"' not in message.body:
+        return None
     try:
         decoded = decode_json(message.body)
-    except (ValueError, RecursionError) as error:
-        raise RequestInvalid([FieldProblem("(body)", f"is not JSON: {error}")]) from None
-    if not isinstance(decoded, dict):
-        raise RequestInvalid([FieldProblem("(body)", "must be a JSON object")])
-    if not _ENVELOPE_MARKS & decoded.keys():
-        decoded = {"job": decoded}
-    try:
-        envelope = Envelope.model_validate(decoded)
-    except ValidationError as error:
-        raise RequestInvalid(describe_problems(error, Envelope)) from None
+    except (ValueError, RecursionError):
+        return None
+    is_wake_up = isinstance(decoded, dict) and decoded.keys() == {"wakeUp"}
+    return str(decoded["wakeUp"]) if is_wake_up else None
+
+
+def read_request(body: str, *, sandboxes: Collection[str]) -> Request:
+    """Reads and checks the body of a message. Raises RequestInvalid with every problem found."""
+    size = len(body.encode("utf-8", "replace"))
+    if size > MAX_BODY_BYTES:
+        problem = f"is of {size:,} bytes; the limit is {MAX_BODY_BYTES:,} (256 KB)"
+        raise RequestInvalid([FieldProblem("(body)", problem)])
+    envelope = _envelope(body)
     sandbox = envelope.sandbox_name or next(iter(sandboxes))
     if sandbox not in sandboxes:
         known = ", ".join(sandboxes)
@@ -153,36 +171,49 @@ def read_message(message: Message, *, sandboxes: Collection[str]) -> Request:
             [FieldProblem("sandboxName", f"{sandbox!r} is not watched; watched: {known}")]
         )
     return Request(
-        key=envelope.request_key or message.key,
+        key=envelope.request_key,
         action=envelope.action,
         sandbox=sandbox,
-        body_hash=_hash_of(envelope, sandbox),
+        names_sandbox=envelope.sandbox_name is not None,
+        body_hash=_hash_of(envelope),
         correlation_id=envelope.correlation_id,
         expires_at=_epoch_ms(envelope.expires_at),
-        job=envelope.job,
         dataset_id=envelope.job.destination.dataset_id if envelope.job else None,
         job_id=envelope.job_id,
         cancel_request_key=envelope.cancel_request_key,
     )
 
 
+def job_asked_for(body: str) -> Mapping[str, Any]:
+    """The body of the POST that a create request asks for. It was checked when it was recorded."""
+    decoded = decode_json(body)
+    job: Mapping[str, Any] = decoded["job"] if _ENVELOPE_MARKS & decoded.keys() else decoded
+    return job
+
+
+def cancel_asked_for(body: str) -> tuple[str | None, str | None]:
+    """The job id, or else the request key, that a cancel request names."""
+    envelope = _envelope(body)
+    return envelope.job_id, envelope.cancel_request_key
+
+
 @dataclass(frozen=True)
 class Hints:
     """What an unreadable message still tells about itself, so that its rejection finds its sender."""
 
-    request_key: str
+    request_key: str | None
     correlation_id: str | None = None
 
 
-def hints_in(message: Message) -> Hints:
+def hints_in(body: str) -> Hints:
     try:
-        decoded = decode_json(message.body)
+        decoded = decode_json(body)
     except (ValueError, RecursionError):
         decoded = None
     said = decoded if isinstance(decoded, dict) else {}
     key, correlation_id = said.get("requestKey"), said.get("correlationId")
     return Hints(
-        key if isinstance(key, str) and re.fullmatch(_KEY, key) else message.key,
+        key if isinstance(key, str) and re.fullmatch(_KEY, key) else None,
         correlation_id
         if isinstance(correlation_id, str)
         and len(correlation_id) <= MAX_CORRELATION_ID
@@ -191,29 +222,37 @@ def hints_in(message: Message) -> Hints:
     )
 
 
-def key_of_unreadable(message: Message) -> str:
-    """A key for a message that is no request: its own, and never one that a mended one would use."""
-    digest = hashlib.sha256(message.body.encode()).hexdigest()[:16]
-    return f"{message.key}!{digest}"
+def key_of_rejected(message_id: str, body: str) -> str:
+    """A key for a message that becomes no request: its own, and never one that another could have."""
+    digest = hashlib.sha256(body.encode("utf-8", "replace")).hexdigest()[:16]
+    return f"{message_id}!{digest}"
 
 
-def wait_s(message: Message, retry_after_s: float | None) -> float:
-    """Seconds to wait before the next try: what the service asked, else 5 s doubled up to 5 min."""
-    if retry_after_s is not None:
-        return max(1.0, retry_after_s)
-    return min(300.0, 5.0 * 2.0 ** min(message.waits, 6))
+def _envelope(body: str) -> Envelope:
+    try:
+        decoded = decode_json(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestInvalid([FieldProblem("(body)", f"is not JSON: {error}")]) from None
+    if not isinstance(decoded, dict):
+        raise RequestInvalid([FieldProblem("(body)", "must be a JSON object")])
+    if not _ENVELOPE_MARKS & decoded.keys():
+        decoded = {"job": decoded}
+    try:
+        return Envelope.model_validate(decoded)
+    except ValidationError as error:
+        raise RequestInvalid(describe_problems(error, Envelope)) from None
 
 
-def _hash_of(envelope: Envelope, sandbox: str) -> str:
+def _hash_of(envelope: Envelope) -> str:
     """The same for messages that ask for the same thing, however they are written."""
     asked = {
         "action": envelope.action,
-        "sandbox": sandbox,
         "job": envelope.job.canonical() if envelope.job else None,
         "jobId": envelope.job_id,
         "cancelRequestKey": envelope.cancel_request_key,
     }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return f"{HASH_RULE}:{digest}"
 
 
 def _epoch_ms(time: str | None) -> int | None:

@@ -17,12 +17,16 @@ from pydantic.alias_generators import to_camel
 
 from export_jobs.contract import Job
 from export_jobs.model.records import (
+    ACCEPTED,
     DELAYED,
     REJECTED,
     STATE_CHANGE,
     VANISHED,
+    Action,
     Event,
     JobRecord,
+    LinkedBy,
+    RequestRecord,
     Sink,
 )
 
@@ -109,6 +113,15 @@ class JobEventDetail(_Detail):
     errors: list[ErrorDetail]
     request_key: str | None = Field(description="of the request that created the job, if one did")
     correlation_id: str | None
+    linked_by: LinkedBy | None = Field(
+        default=None,
+        description="how it is known that the job is the request's: by the answer to its create "
+        "call, by our x-request-id, or only by content, which an equal job of somebody else's has too",
+    )
+    duplicate_of_request: str | None = Field(
+        default=None,
+        description="key of a request that has another job already: this one was found late",
+    )
     request_id: str | None
     truncated: list[str] = Field(default=[], description="names of the fields that were cut")
 
@@ -125,14 +138,15 @@ class RequestEventDetail(_Detail):
     event_id: str
     org_id: str | None
     sandbox_name: str | None
-    action: Literal["create", "cancel"] | None
+    action: Action | None
     request_key: str
     correlation_id: str | None
     job_id: str | None
+    linked_by: LinkedBy | None = Field(default=None, description="as in the events of its job")
     dataset_id: str | None
     outcome: str = Field(
         description="CREATED, CANCELLING, CANCELLED or ALREADY_FINAL; for a rejection why: INVALID, "
-        "KEY_REUSED, REFUSED, EXPIRED, CANCELLED or NOT_FOUND"
+        "KEY_REUSED, REFUSED, EXPIRED, CANCELLED, NOT_FOUND, NOT_WATCHED, OUTCOME_UNKNOWN or UNEXPECTED"
     )
     reason: str | None = Field(description="in words")
     problems: list[ProblemDetail] = Field(description="every wrong field of an invalid request")
@@ -173,24 +187,26 @@ def duration_ms(job: Job, now: int) -> int | None:
 
 
 def state_change(
-    record: JobRecord, job: Job, *, previous_status: str | None, past: Past, now: int
+    record: JobRecord, job: Job, *, previous_status: str | None, past: Past, stack_id: str, now: int
 ) -> Event:
     """`record` is the job's new record: its sequence is the event's."""
-    detail = _job_detail(record, job, previous_status=previous_status, now=now)
+    detail = _job_detail(record, job, previous_status=previous_status, stack_id=stack_id, now=now)
     compared = past.model_dump() if job.is_final else {}
     return Event(STATE_CHANGE, _dump(detail.model_copy(update=compared)))
 
 
-def delayed(record: JobRecord, job: Job, *, limit_ms: int, past: Past, now: int) -> Event:
-    detail = _job_detail(record, job, previous_status=job.status, now=now)
+def delayed(
+    record: JobRecord, job: Job, *, limit_ms: int, past: Past, stack_id: str, now: int
+) -> Event:
+    detail = _job_detail(record, job, previous_status=job.status, stack_id=stack_id, now=now)
     update = {"delay_limit_ms": limit_ms, **past.model_dump()}
     return Event(DELAYED, _dump(detail.model_copy(update=update)))
 
 
-def vanished(record: JobRecord, *, previous_status: str | None, now: int) -> Event:
+def vanished(record: JobRecord, *, previous_status: str | None, stack_id: str, now: int) -> Event:
     """The service no longer knows the job, so all there is to say is what we remember."""
     detail = JobEventDetail(
-        event_id=_event_id(record.sandbox, record.job_id, record.sequence),
+        event_id=_job_event_id(record, stack_id),
         sequence=record.sequence,
         org_id=record.org_id,
         sandbox_name=record.sandbox,
@@ -211,40 +227,65 @@ def vanished(record: JobRecord, *, previous_status: str | None, now: int) -> Eve
         errors=[],
         request_key=record.request_key,
         correlation_id=record.correlation_id,
+        linked_by=record.linked_by,
+        duplicate_of_request=record.duplicate_of,
         request_id=None,
     )
     return Event(STATE_CHANGE, _dump(detail))
 
 
-def request_event(
-    event_type: Literal["Export Request Accepted", "Export Request Rejected"],
+def accepted(record: RequestRecord, *, stack_id: str, now: int) -> Event:
+    """`record` is that of the request's end: its outcome and its job are told."""
+    return _request_event(ACCEPTED, record, record.request_key, stack_id=stack_id, now=now)
+
+
+def rejected(
+    record: RequestRecord,
     *,
-    outcome: str,
-    request_key: str,
-    occasion: int | str,
-    action: Literal["create", "cancel"] | None,
+    stack_id: str,
     now: int,
-    org_id: str | None = None,
-    sandbox: str | None = None,
-    correlation_id: str | None = None,
-    job_id: str | None = None,
-    dataset_id: str | None = None,
-    reason: str | None = None,
+    named: str | None = None,
     problems: Sequence[FieldProblem] = (),
 ) -> Event:
-    """How a request ended. `occasion` tells apart ends of the same request, one a redrive."""
+    """The same for a rejection. `named`: the key that the message itself names, if it has another."""
+    key = named or record.request_key
+    return _request_event(REJECTED, record, key, stack_id=stack_id, now=now, problems=problems)
+
+
+def _request_event(
+    event_type: Literal["Export Request Accepted", "Export Request Rejected"],
+    record: RequestRecord,
+    request_key: str,
+    *,
+    stack_id: str,
+    now: int,
+    problems: Sequence[FieldProblem] = (),
+) -> Event:
     cut: list[str] = []
+    known = record.body_hash is not None
     detail = RequestEventDetail(
-        event_id=_event_id(event_type, request_key, outcome, occasion),
-        org_id=org_id,
-        sandbox_name=sandbox,
-        action=action,
+        # Its message tells a request from another that was sent under the same key, to another
+        # stack or long ago; the number of rejections tells apart the ends of one sent again.
+        event_id=_event_id(
+            "request",
+            stack_id,
+            record.org_id,
+            record.sandbox,
+            record.request_key,
+            record.message_id,
+            len(record.rejections),
+            record.outcome,
+        ),
+        org_id=record.org_id,
+        sandbox_name=record.sandbox if known else None,
+        action=record.action if known else None,
         request_key=request_key,
-        correlation_id=correlation_id,
-        job_id=job_id,
-        dataset_id=dataset_id,
-        outcome=outcome,
-        reason=_text(reason, "reason", cut),
+        correlation_id=record.correlation_id,
+        job_id=record.job_id,
+        linked_by=record.linked_by,
+        dataset_id=record.dataset_id,
+        outcome=record.outcome or "",
+        reason=_text(record.reason, "reason", cut),
         problems=[
             ProblemDetail(
                 field=_text(p.field, "problems", cut) or "",
@@ -275,14 +316,14 @@ def rfc3339(epoch_ms: int | None) -> Any:
 
 
 def _job_detail(
-    record: JobRecord, job: Job, *, previous_status: str | None, now: int
+    record: JobRecord, job: Job, *, previous_status: str | None, stack_id: str, now: int
 ) -> JobEventDetail:
     cut: list[str] = []
     destination = job.destination
     metrics = job.metrics
     namespaces = metrics.exported_profile_by_namespace_counter if metrics else None
     return JobEventDetail(
-        event_id=_event_id(record.sandbox, record.job_id, record.sequence),
+        event_id=_job_event_id(record, stack_id),
         sequence=record.sequence,
         org_id=record.org_id,
         sandbox_name=record.sandbox,
@@ -322,6 +363,8 @@ def _job_detail(
         ],
         request_key=record.request_key,
         correlation_id=record.correlation_id,
+        linked_by=record.linked_by,
+        duplicate_of_request=record.duplicate_of,
         request_id=job.request_id,
         truncated=sorted(set(cut)),
     )
@@ -338,6 +381,18 @@ def _text(value: str | None, name: str, cut: list[str]) -> str | None:
         return value
     cut.append(name)
     return value[: MAX_TEXT - 1] + "…"
+
+
+def _job_event_id(record: JobRecord, stack_id: str) -> str:
+    return _event_id(
+        "job",
+        stack_id,
+        record.org_id,
+        record.sandbox,
+        record.job_id,
+        record.creation_time,
+        record.sequence,
+    )
 
 
 def _event_id(*parts: Any) -> str:

@@ -1,21 +1,29 @@
-"""Telling whether a job is the one that a request asked for, where the service does not say so."""
+"""Telling which job an attempt made, where its answer was lost. No I/O and no clock of its own.
+
+Our own `x-request-id` decides where the service shows it as the job's `requestId`. Where it does not,
+the content has to: what the job exports, field by field. A field that the service does not show is no
+contradiction; a field that differs is.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from export_jobs.contract import Job
 from export_jobs.contract.times import parse_rfc3339
-from export_jobs.model.records import Attempt
-
-if TYPE_CHECKING:
-    from export_jobs.contract import CreateExportJob
+from export_jobs.model.limits import CALL_MS, CLOCKS_MS, HOLDS_ANSWER_MS, SHOWS_MS
+from export_jobs.model.records import Attempt, LinkedBy
 
 REQUEST_ID_PREFIX = "export-jobs-"
 """Begins every `x-request-id` that we send with a create call."""
+RULE = 1
+"""The version of the rule by which `hashes` are made. Those of another rule can't be compared."""
+
+_ABSENT = object()
 
 
 def status_fingerprint(job_id: str, status: str) -> bytes:
@@ -23,61 +31,185 @@ def status_fingerprint(job_id: str, status: str) -> bytes:
     return hashlib.blake2b(f"{job_id}\0{status}".encode(), digest_size=8).digest()
 
 
-def request_fingerprint(request: CreateExportJob) -> str:
-    """The same for two requests whose jobs could be taken for one another.
+def hashes_of_request(body: Mapping[str, Any]) -> dict[str, str]:
+    """A short hash for each thing that a create request asks for, what it leaves out included.
 
-    `mergePolicy` is left out (the service fills it in where it was not asked for), and so is
-    `evaluationInfo` (the service does not show it).
+    `body` is the body of the POST. `mergePolicy` has none where it is left out, as the service fills
+    it in; `evaluationInfo` never has one, as the service does not show it.
     """
-    return _fingerprint(request.to_wire())
+    asked = {
+        name: value if value is not _ABSENT else _DEFAULTS[name]
+        for name, value in _contents(body).items()
+        if value is not _ABSENT or name in _DEFAULTS
+    }
+    return {name: _short_hash(value) for name, value in asked.items()}
 
 
-def job_fingerprint(job: Job) -> str:
-    """Equal to `request_fingerprint` of the request that created the job."""
+def hashes_of_job(job: Job) -> dict[str, str]:
+    """The same of what the service shows of a job; nothing for what it does not show."""
     shown = job.model_dump(by_alias=True, exclude_unset=True, mode="json")
-    return _fingerprint(shown)
+    return {
+        name: _short_hash(value) for name, value in _contents(shown).items() if value is not _ABSENT
+    }
 
 
-def made_by(attempt: Attempt, job: Job, *, clock_skew_ms: int = 120_000) -> bool:
-    """Whether a job is what an attempt asked for: by the id it was sent with, else by its content.
+@dataclass(frozen=True)
+class Candidate:
+    """A job that no request is known to have made. `created_at` may be a neighbour's in the listing.
 
-    The id counts where the service shows ours. The content counts only for jobs created since the
-    attempt, give or take the difference between the two clocks.
+    `whole` says that it was looked up by its id, so that there is no more of it to see.
     """
-    if job.request_id and job.request_id.startswith(REQUEST_ID_PREFIX):
-        return job.request_id == attempt.request_id
-    created_since = (job.creation_time or 0) >= attempt.attempted_at - clock_skew_ms
-    policy = job.merge_policy.id if job.merge_policy else None
-    return (
-        created_since
-        and (attempt.merge_policy_id is None or attempt.merge_policy_id == policy)
-        and job_fingerprint(job) == attempt.fingerprint
-    )
+
+    job: Job
+    created_at: int
+    whole: bool = False
 
 
-def _fingerprint(body: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class Match:
+    attempt: Attempt
+    job: Job
+    linked_by: LinkedBy
+
+
+@dataclass
+class Matches:
+    """What came of looking for the jobs of attempts."""
+
+    found: list[Match] = field(default_factory=list)
+    undecided: set[str] = field(default_factory=set)
+    """Jobs that an attempt may have made, which it is too early to tell."""
+    to_look_up: set[str] = field(default_factory=set)
+    """Jobs of which too little is shown; undecided until they are looked up."""
+
+
+def match(
+    attempts: Sequence[Attempt],
+    candidates: Iterable[Candidate],
+    *,
+    echoes: bool | None,
+    now: int,
+) -> Matches:
+    """The job of each attempt, as far as it can be told by now.
+
+    By content, of several jobs the earliest created after the attempt; each goes to one attempt.
+    """
+    matches = Matches()
+    left = sorted(candidates, key=lambda candidate: (candidate.created_at, candidate.job.id))
+    todo = []
+    for attempt in sorted(attempts, key=lambda attempt: (attempt.noted_at, attempt.request_key)):
+        echoed = next((c for c in left if c.job.request_id == attempt.request_id), None)
+        if echoed:
+            left.remove(echoed)
+            matches.found.append(Match(attempt, echoed.job, "requestId"))
+        else:
+            todo.append(attempt)
+    for attempt in todo:
+        mine = [c for c in left if _may_have_made(attempt, c, echoes=echoes)]
+        too_little = {
+            c.job.id
+            for c in mine
+            if not c.whole and not (_shows_enough(attempt, c) and (c.job.request_id or not echoes))
+        }
+        settled = [c for c in mine if _shows_enough(attempt, c)]
+        if too_little:
+            matches.to_look_up |= too_little
+            matches.undecided |= {c.job.id for c in mine}
+        elif now < attempt.noted_at + HOLDS_ANSWER_MS:
+            matches.undecided |= {c.job.id for c in mine}
+        elif settled:
+            # One made since is likelier ours than one that only differing clocks allow.
+            best = next((c for c in settled if c.created_at >= attempt.noted_at), settled[0])
+            left.remove(best)
+            matches.found.append(Match(attempt, best.job, "content"))
+    matches.undecided -= {found.job.id for found in matches.found}
+    return matches
+
+
+def created_within(attempt: Attempt) -> tuple[int, int]:
+    """The earliest and the latest creation time of a job that the attempt can have made."""
+    return attempt.noted_at - CLOCKS_MS, attempt.send_by + CALL_MS + SHOWS_MS
+
+
+def gives_up_from(attempt: Attempt) -> int:
+    """From when on a listing that does not show the attempt's job tells that there is none."""
+    return attempt.send_by + CALL_MS + SHOWS_MS + CLOCKS_MS
+
+
+def _may_have_made(attempt: Attempt, candidate: Candidate, *, echoes: bool | None) -> bool:
+    """Whether nothing that is shown of the job says that the attempt did not make it."""
+    job = candidate.job
+    if attempt.rule != RULE:
+        return False
+    if job.request_id and (echoes or job.request_id.startswith(REQUEST_ID_PREFIX)):
+        return False  # it shows the id of the call that made it, and that was another
+    earliest, latest = created_within(attempt)
+    if not earliest <= candidate.created_at <= latest:
+        return False
+    shown = hashes_of_job(job)
+    return all(shown.get(name, asked) == asked for name, asked in attempt.hashes.items())
+
+
+def _shows_enough(attempt: Attempt, candidate: Candidate) -> bool:
+    """Whether the job shows what has to be seen before it is taken for the attempt's by content."""
+    job = candidate.job
+    shows_dataset = bool(job.destination and job.destination.dataset_id)
+    shows_segments = bool(job.filter and job.filter.segments)
+    asked_for_none = attempt.hashes.get("segments") == _short_hash(_DEFAULTS["segments"])
+    return shows_dataset and (shows_segments or (candidate.whole and asked_for_none))
+
+
+def _contents(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What is exported, by name: in one form however it is written, `_ABSENT` where it is not."""
     destination = _mapping(body.get("destination"))
     selection = _mapping(body.get("filter"))
+    qualified = _mapping(selection.get("segmentQualificationTime"))
     events = _mapping(_mapping(body.get("additionalFields")).get("eventList"))
-    window = _mapping(selection.get("segmentQualificationTime"))
-    span = _mapping(events.get("filter"))
-    asked = {
-        "dataset": destination.get("datasetId") or destination.get("dataSetId"),
-        "segmentPerBatch": bool(destination.get("segmentPerBatch")),
-        "schema": _mapping(body.get("schema")).get("name"),
-        "fields": _names(body.get("fields")),
-        "segments": sorted(_segment(_mapping(s)) for s in selection.get("segments") or []),
-        "qualified": [_moment(window.get("startTime")), _moment(window.get("endTime"))],
-        "ingestedSince": _moment(selection.get("fromIngestTimestamp")),
-        "emptyProfiles": bool(selection.get("emptyProfiles")),
-        "events": [
-            _names(events.get("fields")),
-            _moment(span.get("fromIngestTimestamp")),
-            _moment(span.get("toIngestTimestamp")),
-        ],
+    ingested = _mapping(events.get("filter"))
+    dataset = destination.get("datasetId") or destination.get("dataSetId")
+    return {
+        "dataset": _or_absent(dataset),
+        "segmentPerBatch": _or_absent(destination.get("segmentPerBatch"), bool),
+        "schema": _or_absent(_mapping(body.get("schema")).get("name")),
+        "fields": _or_absent(body.get("fields"), _names),
+        "segments": _or_absent(selection.get("segments") or None, _segments),
+        "qualifiedFrom": _or_absent(qualified.get("startTime"), _moment),
+        "qualifiedTo": _or_absent(qualified.get("endTime"), _moment),
+        "ingestedSince": _or_absent(selection.get("fromIngestTimestamp"), _moment),
+        "emptyProfiles": _or_absent(selection.get("emptyProfiles"), bool),
+        "eventFields": _or_absent(events.get("fields"), _names),
+        "eventsFrom": _or_absent(ingested.get("fromIngestTimestamp"), _moment),
+        "eventsTo": _or_absent(ingested.get("toIngestTimestamp"), _moment),
+        "mergePolicy": _or_absent(_mapping(body.get("mergePolicy")).get("id"), str),
     }
-    text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_DEFAULTS: Mapping[str, Any] = {
+    "dataset": None,
+    "segmentPerBatch": False,
+    "schema": None,
+    "fields": [],
+    "segments": [],
+    "qualifiedFrom": None,
+    "qualifiedTo": None,
+    "ingestedSince": None,
+    "emptyProfiles": False,
+    "eventFields": [],
+    "eventsFrom": None,
+    "eventsTo": None,
+}
+"""What it means to leave a field out of a request."""
+
+
+def _short_hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _or_absent(value: Any, form: Any = None) -> Any:
+    if value is None:
+        return _ABSENT
+    return form(value) if form else value
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -88,12 +220,16 @@ def _moment(value: Any) -> Any:
     """The same for the same time, however it is written."""
     try:
         return int(parse_rfc3339(str(value)).timestamp() * 1000)
-    except ValueError:
-        return value
+    except (ValueError, OverflowError):
+        return str(value)
 
 
 def _names(value: Any) -> list[str]:
-    return sorted(name.strip() for name in str(value or "").split(",") if name.strip())
+    return sorted(name.strip() for name in str(value).split(",") if name.strip())
+
+
+def _segments(value: Any) -> list[list[Any]]:
+    return sorted(_segment(_mapping(segment)) for segment in value)
 
 
 def _segment(segment: Mapping[str, Any]) -> list[Any]:
@@ -102,5 +238,5 @@ def _segment(segment: Mapping[str, Any]) -> list[Any]:
     return [
         str(segment.get("segmentNs") or "ups"),
         str(segment.get("segmentId")),
-        sorted(str(s) for s in statuses),
+        sorted(str(status) for status in statuses),
     ]

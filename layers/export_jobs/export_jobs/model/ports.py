@@ -116,8 +116,14 @@ class Announcer(Protocol):
 
 
 class DeadLetters(Protocol):
-    def send(self, body: str, *, request_key: str, reason: str, event_id: str) -> None:
-        """Sends a rejected message to the dead-letter queue. Raises QueueUnavailable."""
+    def send(
+        self, body: str, *, request_key: str, record_key: str, reason: str, event_id: str
+    ) -> None:
+        """Sends a rejected message to the dead-letter queue, with what its rejection said.
+
+        `record_key`: under which its record is, where that is not the request's key. Raises
+        QueueUnavailable.
+        """
 
 
 class WakeUps(Protocol):
@@ -147,4 +153,3 @@ class TableRefused(TableUnavailable):
 
 class QueueUnavailable(Exception):
     """The queue could not take a message, or nobody can tell."""
-

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from export_jobs.contract import Job
 from export_jobs.events import build as events
 from export_jobs.events.build import Past
-from export_jobs.model.matching import made_by, status_fingerprint
-from export_jobs.model.records import VANISHED, Attempt, Event, JobRecord, Owed, SandboxState, Sink
+from export_jobs.events.endings import EventPolicy
+from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.matching import status_fingerprint
+from export_jobs.model.records import VANISHED, Event, JobRecord, SandboxState
 
 MISSES_TO_VANISH = 2
 MISSES_APART_MS = 30_000
@@ -20,37 +21,28 @@ YOUNG_MS = 5 * 60_000
 """A job may take so long from its creation until it is found by its id."""
 MAX_SEEN = 10_000
 """Fingerprints kept in a sandbox's state: 80 KB of its item at the most, 1 KB as a rule."""
-MAX_OWED = 9
-"""Events of a job that may be undelivered at once. Each is of 40 KB at the most, and an item holds
-400 KB: with so many owed, the job's next change is recorded when some have been delivered."""
-MAX_OWED_TO_COME_LATE = 6
-"""With so many events of a job undelivered, its delays are not announced on top."""
+MAX_UNDELIVERED = 9
+"""Events of a job that may be in its outbox at once. Each is of 40 KB at the most, and an item holds
+400 KB: with so many there, the job's next change is recorded when some have been delivered."""
+MAX_UNDELIVERED_FOR_DELAYS = 6
+"""With so many events of a job in its outbox, its delays are not published on top."""
 
 _ORDER_OF_LIFE = {"NEW": 0, "QUEUED": 1, "PROCESSING": 2, "CANCELLING": 3}
 _FINAL_ORDER = 4
 
 
 @dataclass(frozen=True)
-class DelayPolicy:
-    """When an open job is late: limits and the repeat window in milliseconds."""
-
-    limit_ms: int = 150 * 60_000
-    repeat_ms: int = 60 * 60_000
-    by_dataset_ms: Mapping[str, int] = field(default_factory=dict)
-
-    def limit_for(self, dataset_id: str | None) -> int:
-        return self.by_dataset_ms.get(dataset_id or "", self.limit_ms)
-
-
-@dataclass(frozen=True)
 class Policy:
-    """How one deployment wants its sandboxes watched. `lease_ms` is a run's longest life."""
+    """How one deployment wants its sandboxes watched.
 
-    delays: DelayPolicy = DelayPolicy()
-    topic_events: Literal["notable", "all"] = "notable"
+    `max_open`: exports that may be open at once.
+    """
+
+    events: EventPolicy = field(default_factory=EventPolicy)
+    delays: DelayPolicy = field(default_factory=DelayPolicy)
+    max_open: int = 20
     overlap_ms: int = 15 * 60_000
     first_lookback_ms: int = 7 * 24 * 3_600_000
-    lease_ms: int = 6 * 60_000
 
 
 def observe(
@@ -58,13 +50,13 @@ def observe(
     job: Job,
     *,
     sandbox: str,
+    org_id: str | None,
     policy: Policy,
-    attempts: Sequence[Attempt] = (),
     past: Mapping[str, Past] | None = None,
     now: int,
 ) -> JobRecord | None:
-    """The record after seeing `job`, owing the events of what changed; None when nothing did."""
-    known = record or _first_record(job, sandbox, attempts)
+    """The record after seeing `job`, with the events of what changed; None when nothing did."""
+    known = replace(record or first_record(job, sandbox), org_id=org_id)
     seen = _with_status(known, job, policy, past or {}, now)
     seen = _with_delay(seen or known, job, policy, past or {}, now) or seen
     if seen is None and known.misses:
@@ -86,13 +78,15 @@ def miss(record: JobRecord, *, policy: Policy, now: int) -> JobRecord | None:
     if missed.misses < MISSES_TO_VANISH:
         return missed
     gone = replace(missed, status=VANISHED, final=True, sequence=record.sequence + 1)
-    event = events.vanished(gone, previous_status=record.status, now=now)
-    return _owing(gone, event, policy)
+    event = events.vanished(
+        gone, previous_status=record.status, stack_id=policy.events.stack_id, now=now
+    )
+    return _with_event(gone, event, policy)
 
 
 def record_silently(job: Job, *, sandbox: str, now: int) -> JobRecord:
     """The record of a job that was final before the first sweep: known, and not announced."""
-    return replace(_described(_first_record(job, sandbox, ()), job, now), touched_at=now)
+    return replace(_described(first_record(job, sandbox), job, now), touched_at=now)
 
 
 def is_stale(record: JobRecord, job: Job) -> bool:
@@ -138,7 +132,12 @@ def needs_record(job: Job, state: SandboxState, *, back_to: int) -> bool:
         return True
     covered_from = min(state.seen_from, back_to)
     covered = job.creation_time is None or job.creation_time >= covered_from
-    return covered and status_fingerprint(job.id, job.status) not in state.seen
+    return covered and is_unseen(job, state)
+
+
+def is_unseen(job: Job, state: SandboxState) -> bool:
+    """Whether a final job is not among those that the last sweeps have recorded."""
+    return status_fingerprint(job.id, job.status) not in state.seen
 
 
 def pages_worth_reading(unmet: Sequence[int], *, reach: int, span_per_page: float) -> int:
@@ -184,41 +183,20 @@ def advance(
         seen_from=seen_from,
         swept_at=now,
         new_since=new_since,
-        blind_since=0,
+        failing_since=0,
         seen=frozenset(status_fingerprint(job.id, job.status) for job in kept),
     )
 
 
-def can_publish(record: JobRecord, *, policy: Policy, now: int) -> bool:
-    """Whether what is owed is ours to publish: nobody is at it, or who was must have died."""
-    return bool(record.owed) and now - record.leased_at >= policy.lease_ms
-
-
-def delivered(record: JobRecord, reached: Mapping[str, frozenset[Sink]], *, now: int) -> JobRecord:
-    """The record with what was delivered settled. `reached` maps event ids to sinks reached."""
-    remaining = []
-    for owed in record.owed:
-        sinks = owed.sinks - reached.get(owed.event.id, frozenset())
-        if sinks:
-            remaining.append(replace(owed, sinks=sinks))
-    return replace(record, owed=tuple(remaining), leased_at=0, touched_at=now)
-
-
-def _first_record(job: Job, sandbox: str, attempts: Sequence[Attempt]) -> JobRecord:
-    maker = next((attempt for attempt in attempts if made_by(attempt, job)), None)
-    return JobRecord(
-        sandbox=sandbox,
-        job_id=job.id,
-        creation_time=job.creation_time or 0,
-        request_key=maker.request_key if maker else None,
-        correlation_id=maker.correlation_id if maker else None,
-    )
+def first_record(job: Job, sandbox: str) -> JobRecord:
+    """The record of a job that nothing is known of but that it is there."""
+    return JobRecord(sandbox=sandbox, job_id=job.id, creation_time=job.creation_time or 0)
 
 
 def _with_status(
     known: JobRecord, job: Job, policy: Policy, past: Mapping[str, Past], now: int
 ) -> JobRecord | None:
-    if known.status == job.status or is_stale(known, job) or len(known.owed) >= MAX_OWED:
+    if known.status == job.status or is_stale(known, job) or len(known.outbox) >= MAX_UNDELIVERED:
         return None
     changed = replace(_described(known, job, now), sequence=known.sequence + 1)
     event = events.state_change(
@@ -226,9 +204,10 @@ def _with_status(
         job,
         previous_status=known.status,
         past=past.get(changed.dataset_id or "", Past()),
+        stack_id=policy.events.stack_id,
         now=now,
     )
-    return _owing(changed, event, policy)
+    return _with_event(changed, event, policy)
 
 
 def _described(known: JobRecord, job: Job, now: int) -> JobRecord:
@@ -238,7 +217,6 @@ def _described(known: JobRecord, job: Job, now: int) -> JobRecord:
         status=job.status,
         final=job.is_final,
         update_time=job.update_time,
-        org_id=job.ims_org_id or known.org_id,
         dataset_id=job.destination.dataset_id if job.destination else known.dataset_id,
         duration_ms=events.duration_ms(job, now) if job.is_final else None,
         profiles_exported=metrics.total_exported_profile_counter if metrics else None,
@@ -249,7 +227,7 @@ def _described(known: JobRecord, job: Job, now: int) -> JobRecord:
 def _with_delay(
     known: JobRecord, job: Job, policy: Policy, past: Mapping[str, Past], now: int
 ) -> JobRecord | None:
-    if known.final or not known.creation_time or len(known.owed) >= MAX_OWED_TO_COME_LATE:
+    if known.final or not known.creation_time or len(known.outbox) >= MAX_UNDELIVERED_FOR_DELAYS:
         return None
     if known.status != job.status:  # a listing that lags is no ground for a delay
         return None
@@ -264,14 +242,14 @@ def _with_delay(
         job,
         limit_ms=limit,
         past=past.get(late.dataset_id or "", Past()),
+        stack_id=policy.events.stack_id,
         now=now,
     )
-    return _owing(late, event, policy)
+    return _with_event(late, event, policy)
 
 
-def _owing(record: JobRecord, event: Event, policy: Policy) -> JobRecord:
-    owed = Owed(event, events.sinks_of(event, topic_events=policy.topic_events))
-    return replace(record, owed=(*record.owed, owed))
+def _with_event(record: JobRecord, event: Event, policy: Policy) -> JobRecord:
+    return replace(record, outbox=(*record.outbox, policy.events.undelivered(event)))
 
 
 def _place_in_life(status: str, *, final: bool) -> int:

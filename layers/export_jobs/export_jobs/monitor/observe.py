@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -30,6 +31,13 @@ class Observation:
     pages: int = 0
     lookups: int = 0
     unreadable: int = 0
+    looked_up: set[str] = field(default_factory=set)
+    """Jobs that were asked for by their id."""
+    created_at: dict[str, int] = field(default_factory=dict)
+    """For each job listed its creation time or, where it shows none, that of the next older one."""
+    gap_until: int = 0
+    """Newest creation time on a page with a record that can't be read: from there on down, a job may be
+    missing from what was seen."""
     problems: list[str] = field(default_factory=list)
 
     def add_page(self, page: JobPage) -> bool:
@@ -37,16 +45,26 @@ class Observation:
         known = len(self.jobs)
         self.pages += 1
         self.unreadable += page.unreadable
-        for job in page.records:
+        times = [job.creation_time for job in page.records if job.creation_time]
+        if page.unreadable:
+            self.gap_until = max(self.gap_until, self.reach or sys.maxsize, *times)
+        created_at = page.oldest or 0
+        for job in reversed(page.records):
+            created_at = job.creation_time or created_at
+            self.created_at.setdefault(job.id, created_at)
             shown = self.jobs.get(job.id)
             if shown is None or (job.update_time or 0) > (shown.update_time or 0):
                 self.jobs[job.id] = job
-        times = [job.creation_time for job in page.records if job.creation_time]
-        if times:
-            self.newest = max(self.newest, *times)
-            self.reach = min(self.reach or times[0], *times)
+        if page.oldest:
+            self.newest = max(self.newest, page.oldest, *times)
+            self.reach = min(self.reach or page.oldest, page.oldest, *times)
             self.first_page_reach = self.first_page_reach or self.reach
         return len(self.jobs) > known
+
+    def complete_since(self, time: int) -> bool:
+        """Whether the listing was read down to a creation time, without a gap."""
+        reached = self.reach == 0 or self.reach <= time
+        return self.complete and reached and time > self.gap_until
 
 
 class Observer:
@@ -96,7 +114,11 @@ class Observer:
             if not seen.problems:
                 seen.complete, seen.reach = True, 0
         unmet = [record for record in watched if record.job_id not in seen.jobs]
-        each(lambda record: self._look_up(record, seen, out_of_time), unmet, workers=self._workers)
+        each(
+            lambda record: self._look_up_open(record, seen, out_of_time),
+            unmet,
+            workers=self._workers,
+        )
         return seen
 
     def _list_further(self, sandbox: str, cursor: str, seen: Observation) -> str | None:
@@ -112,19 +134,27 @@ class Observer:
             return None
         return page.next_cursor
 
-    def _look_up(
+    def _look_up_open(
         self, record: JobRecord, seen: Observation, out_of_time: Callable[[], bool]
     ) -> None:
         if out_of_time():
             seen.problems.append(f"no time left to look up job {record.job_id}")
             return
+        if not self.look_up(record.sandbox, record.job_id, seen):
+            seen.missing.add(record.job_id)
+
+    def look_up(self, sandbox: str, job_id: str, seen: Observation) -> bool:
+        """Takes in a job by its id. Returns False if the service does not know it."""
         seen.lookups += 1
         try:
-            seen.jobs[record.job_id] = self._api.get_job(record.sandbox, record.job_id)
+            seen.jobs[job_id] = self._api.get_job(sandbox, job_id)
         except NotFound:
-            seen.missing.add(record.job_id)
+            return False
         except SegmentationError as error:
-            seen.problems.append(f"can't look up job {record.job_id}: {error}")
+            seen.problems.append(f"can't look up job {job_id}: {error}")
+        else:
+            seen.looked_up.add(job_id)
+        return True
 
 
 def _another_page_pays(watched: list[JobRecord], seen: Observation) -> bool:

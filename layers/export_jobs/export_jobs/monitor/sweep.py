@@ -1,29 +1,51 @@
-"""A sweep: one pass over one sandbox. Observe, record what is owed, announce it, settle.
+"""A sweep: one pass over one sandbox. Observe, record what has changed, publish it, settle.
 
 The order of the steps carries the promises (docs/guarantees.md):
 
 - The first page is read *before* the table. So every job in it that a request of ours created has
   its attempt, or its link, in the table by the time we look.
-- A transition is recorded together with the event it owes, before anything is published, and only
-  if nobody else wrote in between: overlapping sweeps announce once, and a crash leaves a debt.
+- A transition is recorded together with its event before anything is published, and only if nobody
+  else wrote in between: overlapping sweeps publish once, and after a crash the event is in the outbox.
 - The watermark moves only past jobs that are recorded.
+
+It is also the one place that puts things right: it settles attempts whose outcome is unknown, ends
+requests that wait in vain, publishes what is left in the outbox, and wakes the creator.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from export_jobs.client.errors import SegmentationError
 from export_jobs.contract import Job, JobPage
+from export_jobs.events import outbox
 from export_jobs.events.build import Past
 from export_jobs.model.concurrently import each
-from export_jobs.model.ports import Announcer, JobApi, JobTable, RecordChanged, TableUnavailable
-from export_jobs.model.records import Event, JobRecord, SandboxRecord, SandboxState, Sink
-from export_jobs.monitor import decide
+from export_jobs.model.ports import (
+    Announcer,
+    DeadLetters,
+    JobApi,
+    JobTable,
+    QueueUnavailable,
+    RecordChanged,
+    TableUnavailable,
+    WakeUps,
+)
+from export_jobs.model.records import (
+    Event,
+    JobRecord,
+    OutboxItem,
+    SandboxRecord,
+    SandboxState,
+    Sink,
+    Ticket,
+)
+from export_jobs.model.steps import GateChange
+from export_jobs.monitor import decide, waiting
+from export_jobs.monitor.attempts import AttemptSettler, Settled, oldest_unsettled
 from export_jobs.monitor.decide import Policy
 from export_jobs.monitor.observe import Observation, Observer
 
@@ -35,7 +57,6 @@ RECORD_TRIES = 4
 MAX_RECORDED_SILENTLY = 1_000
 FINALS_KEPT_MS = 10 * 60_000
 MAX_FINALS = 50
-SINKS: tuple[Sink, ...] = ("bus", "topic")
 
 
 @dataclass
@@ -50,11 +71,19 @@ class SweepReport:
     open_jobs: int = 0
     changes: int = 0
     """Jobs that had something new on record."""
-    published: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SINKS, 0))
-    oldest_owed_ms: int = 0
+    published: Counter[Sink] = field(default_factory=Counter)
+    oldest_undelivered_ms: int = 0
     """For how long the oldest event has been waiting to be delivered."""
-    blind_ms: int = 0
+    failing_ms: int = 0
     """For how long no sweep of this sandbox has succeeded."""
+    waiting: int = 0
+    """Requests that wait."""
+    oldest_request_ms: int = 0
+    """For how long the oldest of them has been waiting."""
+    duplicates: int = 0
+    """Jobs found late whose requests have another job."""
+    finished: bool = False
+    """Nothing in the sandbox is unfinished."""
     unfinished: bool = False
     """Stopped for lack of time; the next sweep goes on."""
     problems: list[str] = field(default_factory=list)
@@ -104,9 +133,17 @@ class _Pass:
     seen: Observation
     back_to: int
     report: SweepReport
+    watched: bool = True
+    org_id: str | None = None
+    settled: Settled = field(init=False)
     past: Mapping[str, Past] = field(default_factory=dict)
     state: SandboxState | None = None
     """The newest that this sweep has written, or else found."""
+    open_jobs: dict[str, JobRecord] = field(default_factory=dict)
+    """The open jobs by what this sweep makes of them, those that it has seen end included."""
+
+    def __post_init__(self) -> None:
+        self.settled = Settled(gate=self.known.gate)
 
     @property
     def is_first(self) -> bool:
@@ -123,6 +160,8 @@ class Sweeper:
         api: JobApi,
         table: JobTable,
         announcer: Announcer,
+        dead_letters: DeadLetters,
+        wake_ups: WakeUps,
         policy: Policy,
         clock: Callable[[], int],
         time_left_s: Callable[[], float],
@@ -134,14 +173,18 @@ class Sweeper:
 
         That is longer than any one call with all its retries.
         """
+        self._api = api
         self._table = table
         self._announcer = announcer
+        self._dead_letters = dead_letters
+        self._wake_ups = wake_ups
         self._policy = policy
         self._clock = clock
         self._time_left_s = time_left_s
         self._reserve_s = reserve_s
         self._workers = workers
         self._observer = Observer(api, page_size=page_size, workers=workers)
+        self._settler = AttemptSettler(table, policy=policy, look_up=self._observer.look_up)
         self._complete_at: dict[str, int] = {}
         self._good_at: dict[str, int] = {}
         self._finals: dict[str, _Finals] = {}
@@ -149,29 +192,45 @@ class Sweeper:
     def _out_of_time(self) -> bool:
         return self._time_left_s() < self._reserve_s
 
-    def sweep(self, sandbox: str) -> SweepReport:
-        """One pass over one sandbox; what went wrong is in the report's `problems`."""
+    def sweep(self, sandbox: str, *, watched: bool = True) -> SweepReport:
+        """One pass over one sandbox; what went wrong is in the report's `problems`.
+
+        One that is watched no longer is followed until nothing in it is unfinished: no new job is
+        recorded there, and its waiting requests end.
+        """
         began = self._clock()
         report = SweepReport(sandbox)
         try:
-            self._sweep(sandbox, began, report)
+            self._sweep(sandbox, began, report, watched=watched)
         except TableUnavailable as error:
             report.problems.append(str(error))
         if report.problems:
-            report.blind_ms = max(report.blind_ms, began - self._good_at.get(sandbox, began))
+            report.failing_ms = max(report.failing_ms, began - self._good_at.get(sandbox, began))
         else:
             self._good_at[sandbox] = began
         return report
 
-    def _sweep(self, sandbox: str, began: int, report: SweepReport) -> None:
+    def _sweep(self, sandbox: str, began: int, report: SweepReport, *, watched: bool) -> None:
         half_of_the_time_s = self._time_left_s() / 2
         first_page: JobPage | None = None
+        org_id: str | None = None
         try:
             first_page = self._observer.first_page(sandbox)
+            org_id = self._api.org_id()
         except SegmentationError as error:
             report.problems.append(f"can't list jobs: {error}")
         known = self._table.load(sandbox)
-        now = _Pass(sandbox, began, known, Observation(), 0, report, state=known.state)
+        now = _Pass(
+            sandbox,
+            began,
+            known,
+            Observation(),
+            0,
+            report,
+            watched=watched,
+            org_id=org_id,
+            state=known.state,
+        )
         if first_page:
             now.back_to = self._back_to(now)
             now.seen = self._observer.observe(
@@ -183,31 +242,123 @@ class Sweeper:
                 # The rest of the time is for what was seen by then.
                 out_of_time=lambda: self._out_of_time() or self._time_left_s() < half_of_the_time_s,
             )
+        self._settle_attempts(now)
         report.pages, report.lookups = now.seen.pages, now.seen.lookups
         report.unreadable = now.seen.unreadable
         report.problems += now.seen.problems
         recorded = self._work_off(now)
-        if now.seen.complete and recorded:
+        if now.seen.complete and recorded and not now.settled.undecided:
             self._complete_at[sandbox] = began
+        self._look_after_requests(now)
         if report.problems:
-            self._note_blindness(now)
+            self._note_failing(now)
 
     def _back_to(self, now: _Pass) -> int:
         if now.is_first or now.known.state is None:
-            return now.began - self._policy.first_lookback_ms
-        return decide.listing_reaches_back_to(
-            now.known.state,
-            complete_at=self._complete_at.get(now.sandbox, 0),
-            overlap_ms=self._policy.overlap_ms,
+            back_to = now.began - self._policy.first_lookback_ms
+        else:
+            back_to = decide.listing_reaches_back_to(
+                now.known.state,
+                complete_at=self._complete_at.get(now.sandbox, 0),
+                overlap_ms=self._policy.overlap_ms,
+            )
+        since = oldest_unsettled(now.known.gate.unsettled)
+        return back_to if since is None else min(back_to, since)
+
+    def _note_failing(self, now: _Pass) -> None:
+        """Writes down, once, since when sweeps fail: a quiet sweep leaves no trace to measure by."""
+        if not now.watched:
+            return
+        state = now.state or SandboxState(sandbox=now.sandbox, watermark=0)
+        if not state.failing_since:
+            state = replace(state, failing_since=now.began)
+            self._put_state(state, now)
+        now.report.failing_ms = now.began - state.failing_since
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def _settle_attempts(self, now: _Pass) -> None:
+        now.settled = self._settler.settle(now.known, now.seen, began=now.began, now=self._clock())
+        now.known = replace(
+            now.known, open_jobs={**now.known.open_jobs, **now.settled.jobs}, gate=now.settled.gate
+        )
+        now.report.duplicates = now.settled.duplicates
+        if now.settled.problem:
+            now.report.problems.append(now.settled.problem)
+
+    def _look_after_requests(self, now: _Pass) -> None:
+        """Ends what waits in vain, publishes what has ended, and wakes the creator for the rest."""
+        at = self._clock()
+        tickets = [*now.known.tickets, *now.settled.tickets]
+        items = [*now.settled.outbox]
+        in_vain: Sequence[Ticket] = waiting.expired(tickets, at) if now.watched else tickets
+        try:
+            if in_vain:
+                end = waiting.end_expired if now.watched else waiting.end_not_watched
+                items += end(self._table, in_vain, policy=self._policy, now=at)
+        except TableUnavailable as error:
+            now.report.problems.append(f"can't end requests: {error}")
+        left_over = self._publish_items(items, now)
+        tickets = [ticket for ticket in tickets if ticket not in in_vain]
+        now.report.waiting = len(tickets)
+        now.report.oldest_request_ms = max((at - ticket.sent_at for ticket in tickets), default=0)
+        if tickets and now.watched:
+            self._wake(tickets, now)
+        now.report.finished = not (
+            now.report.open_jobs
+            or now.report.problems
+            or left_over
+            or tickets
+            or now.settled.gate.unsettled
+            or any(record.outbox for record in now.open_jobs.values())
         )
 
-    def _note_blindness(self, now: _Pass) -> None:
-        """Writes down, once, since when sweeps fail: a quiet sweep leaves no trace to measure by."""
-        state = now.state or SandboxState(sandbox=now.sandbox, watermark=0)
-        if not state.blind_since:
-            state = replace(state, blind_since=now.began)
-            self._put_state(state, now)
-        now.report.blind_ms = now.began - state.blind_since
+    def _publish_items(self, ended: Sequence[OutboxItem], now: _Pass) -> bool:
+        """Publishes the ends of requests, ours and those that somebody left; returns whether any is left."""
+        mine = list(ended)
+        for item in now.known.outbox:
+            if not outbox.can_publish(item, now=self._clock()):
+                continue
+            try:
+                leased = self._table.put_outbox(replace(item, leased_at=self._clock()))
+            except RecordChanged:
+                continue
+            except TableUnavailable as error:
+                now.report.problems.append(f"can't take an event from the outbox: {error}")
+                continue
+            if leased:
+                mine.append(leased)
+        reached = self._publish(mine, now.report)
+        left = len(now.known.outbox) + len(ended)
+        for item in mine:
+            after = outbox.after_delivery(item, reached)
+            if after.outbox:
+                self._note_undelivered(after, now.report)
+            else:
+                left -= 1
+            try:
+                self._table.put_outbox(after)
+            except RecordChanged:
+                continue
+            except TableUnavailable as error:
+                now.report.problems.append(f"can't settle an event: {error}")
+        return left > 0
+
+    def _wake(self, tickets: Sequence[Ticket], now: _Pass) -> None:
+        at = self._clock()
+        gate = now.settled.gate
+        ended = [
+            key
+            for key, slot in gate.slots.items()
+            if slot.job_id in now.open_jobs and now.open_jobs[slot.job_id].final
+        ]
+        try:
+            if ended:  # else they would count under the cap until they are old
+                self._table.commit(now.sandbox, [], GateChange(expired_slots=tuple(ended)))
+            if waiting.wants_creator(tickets, gate, now.open_jobs, policy=self._policy, now=at):
+                self._wake_ups.wake(now.sandbox)
+        except (TableUnavailable, QueueUnavailable) as error:
+            now.report.problems.append(f"can't wake the creator: {error}")
 
     # -- decide ----------------------------------------------------------------------------------
 
@@ -217,6 +368,8 @@ class Sweeper:
         known, seen = now.known, now.seen
         for job in seen.jobs.values():
             record = known.open_jobs.get(job.id)
+            if job.id in now.settled.undecided or (record is None and not now.watched):
+                continue
             if record or not job.is_final:
                 cases.append(_Case(record, job))
             elif known.state is None or now.is_first:
@@ -231,7 +384,7 @@ class Sweeper:
         return sorted(cases, key=lambda case: case.creation_time)
 
     def _next(self, case: _Case, record: JobRecord | None, now: _Pass) -> JobRecord | None:
-        """What is to replace `record`, leased to us if we may publish what it owes; None if nothing."""
+        """What is to replace `record`, leased to us if we may publish its outbox; None if nothing."""
         at = self._clock()
         after = record
         if case.silent and case.job:
@@ -244,14 +397,14 @@ class Sweeper:
                     record,
                     case.job,
                     sandbox=now.sandbox,
+                    org_id=now.org_id,
                     policy=self._policy,
-                    attempts=now.known.attempts,
                     past=now.past,
                     now=at,
                 )
                 or record
             )
-        if after and decide.can_publish(after, policy=self._policy, now=at):
+        if after and outbox.can_publish(after, now=at):
             after = replace(after, leased_at=at)
         return None if after is record else after
 
@@ -308,16 +461,16 @@ class Sweeper:
         """The cases that something is to be done about; asks for the past where they are compared."""
         silent = [case for case in cases if case.silent]
         due = []
-        open_ids = {record.job_id for record in now.known.open_jobs.values() if not record.final}
+        now.open_jobs = dict(now.known.open_jobs)
         compares = False
         for case in cases:
             after = None if case.silent else self._next(case, case.record, now)
             if after is None:
                 continue
             due.append(case)
-            (open_ids.discard if after.final else open_ids.add)(after.job_id)
+            now.open_jobs[after.job_id] = after
             compares |= after.final or after.delays > (case.record.delays if case.record else 0)
-        now.report.open_jobs = len(open_ids)
+        now.report.open_jobs = sum(not record.final for record in now.open_jobs.values())
         if compares:
             now.past = self._past(now)
         return due + silent[-MAX_RECORDED_SILENTLY:]
@@ -328,10 +481,12 @@ class Sweeper:
         A first sweep that is not finished leaves no state: what it has not come to would no longer
         count as final before the first sweep.
         """
-        if rest and now.is_first:
+        if not now.watched or (now.is_first and (rest or now.settled.undecided)):
             return None
         known, seen, overlap_ms = now.known, now.seen, self._policy.overlap_ms
-        until = rest[0].creation_time if rest else None
+        unrecorded = [case.creation_time for case in rest]
+        unrecorded += [seen.created_at.get(job_id, 0) for job_id in now.settled.undecided]
+        until = min(unrecorded, default=None)
         covered = [
             job for job in seen.jobs.values() if until is None or (job.creation_time or 0) < until
         ]
@@ -356,8 +511,8 @@ class Sweeper:
             now=now.began,
         )
         if now.report.problems:
-            since = known.state.blind_since if known.state else 0
-            state = replace(state, blind_since=since or now.began)
+            since = known.state.failing_since if known.state else 0
+            state = replace(state, failing_since=since or now.began)
         return None if known.state and _covers_the_same(known.state, state) else state
 
     def _record(self, case: _Case, now: _Pass) -> tuple[bool, JobRecord | None]:
@@ -382,38 +537,39 @@ class Sweeper:
         return False, None
 
     def _publish(
-        self, records: Sequence[JobRecord], report: SweepReport
-    ) -> dict[str, frozenset[Sink]]:
-        """Publishes what the records owe; for each event id, the sinks it reached.
-
-        The n-th events of all jobs go before any (n+1)-th, and a job's next event only after the
-        one before has arrived, so that each job's events stay in order.
-        """
-        reached: dict[str, frozenset[Sink]] = defaultdict(frozenset)
-        for sink in SINKS:
-            queues = [
-                [owed.event for owed in record.owed if sink in owed.sinks] for record in records
-            ]
-            queues = [queue for queue in queues if queue]
-            failed = 0
-            while queues and not self._out_of_time():
-                arrived = self._announcer.publish([queue[0] for queue in queues], sink)
-                failed += len(queues) - len(arrived)
-                for event_id in arrived:
-                    reached[event_id] |= {sink}
-                if sink == "bus":
-                    report.events += [queue[0] for queue in queues if queue[0].id in arrived]
-                report.published[sink] += len(arrived)
-                queues = [queue[1:] for queue in queues if queue[0].id in arrived and queue[1:]]
-            report.unfinished |= bool(queues)
+        self, bearers: Sequence[JobRecord] | Sequence[OutboxItem], report: SweepReport
+    ) -> outbox.Reached:
+        """Publishes what is in their outboxes; for each event id, the sinks it reached."""
+        if not bearers:
+            return {}
+        published = outbox.publish(
+            bearers,
+            announcer=self._announcer,
+            dead_letters=self._dead_letters,
+            body_of=self._body_of,
+            out_of_time=self._out_of_time,
+        )
+        report.events += published.events
+        report.published += published.delivered
+        report.unfinished |= published.unfinished
+        for sink, failed in published.failed.items():
             if failed:
                 report.problems.append(f"{failed} events did not reach the {sink}")
-        return reached
+        return published.reached
+
+    def _body_of(self, record_key: str) -> str | None:
+        record = self._table.requests([record_key]).get(record_key)
+        return record.body if record else None
+
+    def _note_undelivered(self, bearer: outbox.Bearer, report: SweepReport) -> None:
+        report.oldest_undelivered_ms = max(
+            report.oldest_undelivered_ms, outbox.waiting_ms(bearer, self._clock())
+        )
 
     def _settle(
         self,
         records: Sequence[JobRecord],
-        reached: Mapping[str, frozenset[Sink]],
+        reached: outbox.Reached,
         state: SandboxState | None,
         now: _Pass,
     ) -> None:
@@ -431,7 +587,7 @@ class Sweeper:
     def _settle_one(
         self,
         record: JobRecord,
-        reached: Mapping[str, frozenset[Sink]],
+        reached: outbox.Reached,
         state: SandboxState | None,
         now: _Pass,
     ) -> None:
@@ -441,13 +597,11 @@ class Sweeper:
         for _ in range(RECORD_TRIES):
             if current is None:
                 return
-            settled = decide.delivered(current, reached, now=self._clock())
-            if current is not record and settled.owed == current.owed:
+            settled = replace(outbox.after_delivery(current, reached), touched_at=self._clock())
+            if current is not record and settled.outbox == current.outbox:
                 return
-            if settled.owed:
-                report.oldest_owed_ms = max(
-                    report.oldest_owed_ms, _waiting_ms(settled, self._clock())
-                )
+            if settled.outbox:
+                self._note_undelivered(settled, report)
             try:
                 self._table.put(settled, state)
             except RecordChanged as change:
@@ -474,7 +628,7 @@ class Sweeper:
 
 def _has_news_without_a_change(now: _Pass) -> bool:
     """Whether a sweep without a change has to write the state: it is the first, or sees again."""
-    sees_again = now.known.state and now.known.state.blind_since and not now.report.problems
+    sees_again = now.known.state and now.known.state.failing_since and not now.report.problems
     return now.is_first or bool(sees_again)
 
 
@@ -497,8 +651,3 @@ def _past_of(records: Sequence[JobRecord]) -> Past:
         usual_duration_ms=int(statistics.median(durations)) if durations else None,
         previous_profiles_exported=records[0].profiles_exported,
     )
-
-
-def _waiting_ms(record: JobRecord, now: int) -> int:
-    since = datetime.fromisoformat(record.owed[0].event.detail["detectedAt"])
-    return max(0, now - int(since.timestamp() * 1000))

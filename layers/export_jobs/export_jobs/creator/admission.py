@@ -1,0 +1,420 @@
+"""Admission: who waits gets a job, in order of arrival, as many as the cap lets in.
+
+Noted in one transaction that passes the sandbox's gate; created, several at once; concluded in one
+transaction; published in one call. A create call whose outcome is not known is left to the sweep.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from export_jobs.client.errors import OutcomeUnknown, Refused, SegmentationError
+from export_jobs.contract import Job
+from export_jobs.creator.message import job_asked_for
+from export_jobs.creator.policy import CreatorPolicy, RunReport
+from export_jobs.events import endings
+from export_jobs.model import matching
+from export_jobs.model.capacity import admissible, held_on, open_exports
+from export_jobs.model.concurrently import each
+from export_jobs.model.limits import FORMER_KEPT_MS, LINKED_SLOT_MS, SEND_WITHIN_MS
+from export_jobs.model.ports import CreatorTable, RequestApi, TableUnavailable
+from export_jobs.model.records import (
+    Attempt,
+    Gate,
+    Hold,
+    JobRecord,
+    OutboxItem,
+    RequestRecord,
+    Ticket,
+)
+from export_jobs.model.steps import MAX_STEPS, GateChange, Slot, Step
+
+logger = logging.getLogger(__name__)
+
+COMMIT_TRIES = 4
+WORKERS = 10
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A request that is being admitted; its record is as the note of its attempt has left it."""
+
+    record: RequestRecord
+    ticket: Ticket
+    attempt: Attempt
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What came of a create call: a job, or why there is none, or why nobody can tell."""
+
+    member: _Member
+    job: Job | None = None
+    error: SegmentationError | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        return not isinstance(self.error, OutcomeUnknown)
+
+    @property
+    def holds_the_line(self) -> bool:
+        return self.error is not None and not isinstance(self.error, Refused)
+
+
+@dataclass
+class Admitted:
+    """What came of a round of admission: what to publish, and whether another may bring more."""
+
+    jobs: list[JobRecord]
+    items: list[OutboxItem]
+    flagged: list[str]
+    """Keys of cancel requests that waited for one of these requests."""
+    again: bool = False
+
+
+class Admission:
+    """Admits the waiting requests of a sandbox. May raise TableUnavailable."""
+
+    def __init__(
+        self,
+        *,
+        api: RequestApi,
+        table: CreatorTable,
+        policy: CreatorPolicy,
+        clock: Callable[[], int],
+        out_of_time: Callable[[], bool],
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        sleep: Callable[[float], None] = time.sleep,
+        workers: int = WORKERS,
+    ) -> None:
+        self._api = api
+        self._table = table
+        self._policy = policy
+        self._clock = clock
+        self._out_of_time = out_of_time
+        self._new_id = new_id
+        self._sleep = sleep
+        self._workers = workers
+
+    def admit(
+        self,
+        gate: Gate,
+        tickets: Sequence[Ticket],
+        open_jobs: Mapping[str, JobRecord],
+        fresh: Mapping[str, RequestRecord],
+        report: RunReport,
+    ) -> Admitted:
+        """Admits as many of `tickets` as may be. `fresh`: records that this run has just written.
+
+        The gate was read before the jobs. Raises GateMoved if another run was faster.
+        """
+        admitted = Admitted([], [], [])
+        now = self._clock()
+        open_now = open_exports(open_jobs, gate, delays=self._policy.delays, now=now)
+        room = admissible(gate, open_now=open_now, max_open=self._policy.max_open, now=now)
+        chosen = [ticket for ticket in tickets if ticket.turn <= now][: min(room, MAX_STEPS)]
+        if not chosen:
+            return admitted
+        try:
+            self._api.prepare()  # a token that takes long must not age an attempt
+        except SegmentationError as error:
+            self._hold(gate, error)
+            report.problems.append(f"no token: {error}")
+            return admitted
+        members = self._note(gate, chosen, fresh, admitted, report)
+        answers = self._create(members)
+        self._conclude(gate, answers, admitted, report)
+        taken = sum(1 for answer in answers if answer.job)
+        may_go_on = not any(answer.holds_the_line for answer in answers) and (
+            gate.hold.length_ms > 0 or taken < room
+        )
+        admitted.again = len(tickets) > len(chosen) and may_go_on
+        return admitted
+
+    # -- noting --------------------------------------------------------------------------------------
+
+    def _note(
+        self,
+        gate: Gate,
+        chosen: Sequence[Ticket],
+        fresh: Mapping[str, RequestRecord],
+        admitted: Admitted,
+        report: RunReport,
+    ) -> list[_Member]:
+        """Notes an attempt for each, and ends those whose time is up."""
+        missing = [t.request_key for t in chosen if t.request_key not in fresh]
+        records = {**fresh, **(self._table.requests(missing) if missing else {})}
+        now = self._clock()
+        members: list[_Member] = []
+        steps: list[Step] = []
+        ends: list[Step] = []
+        for ticket in chosen:
+            record = records.get(ticket.request_key)
+            if record is None or record.status != "WAITING" or record.body is None:
+                continue  # a query may show a ticket that is gone
+            if record.deadline_ms is not None and record.deadline_ms <= now:
+                ended = endings.expired(record, policy=self._policy.events, now=now)
+                ends.append(
+                    Step(requests=(ended.record,), drop_tickets=(ticket,), outbox=(ended.item,))
+                )
+                continue
+            attempt = self._attempt(record, now)
+            noted = replace(
+                record,
+                status="CREATING",
+                request_id=attempt.request_id,
+                touched_at=now,
+                body=None,
+            )
+            members.append(
+                _Member(
+                    replace(noted, version=record.version + 1, body=record.body), ticket, attempt
+                )
+            )
+            steps.append(
+                Step(requests=(noted,), drop_tickets=(ticket,), slot=Slot("note", attempt))
+            )
+        if ends:
+            self._write_ends(gate.sandbox, ends, admitted, report)
+        if not steps:
+            return []
+        written = self._table.commit(gate.sandbox, steps, self._passing(gate, now))
+        return [members[position] for position in sorted(written)]
+
+    def _attempt(self, record: RequestRecord, now: int) -> Attempt:
+        return Attempt(
+            request_key=record.request_key,
+            request_id=matching.REQUEST_ID_PREFIX + self._new_id(),
+            noted_at=now,
+            send_by=now + SEND_WITHIN_MS,
+            hashes=matching.hashes_of_request(job_asked_for(record.body or "")),
+            rule=matching.RULE,
+        )
+
+    def _passing(self, gate: Gate, now: int) -> GateChange:
+        """Passes the gate as it was read, and takes out what no longer matters there."""
+        return GateChange(
+            version=gate.version,
+            expired_slots=tuple(
+                key
+                for key, slot in gate.slots.items()
+                if slot.job_id is not None and now - slot.linked_at >= LINKED_SLOT_MS
+            ),
+            expired_former=tuple(
+                request_id
+                for request_id, attempt in gate.former.items()
+                if now - attempt.noted_at >= FORMER_KEPT_MS
+            ),
+        )
+
+    def _write_ends(
+        self, sandbox: str, ends: Sequence[Step], admitted: Admitted, report: RunReport
+    ) -> None:
+        for position in self._table.commit(sandbox, ends):
+            self._note_written(ends[position], admitted, report)
+
+    def _note_written(self, step: Step, admitted: Admitted, report: RunReport) -> None:
+        admitted.jobs += [replace(job, version=job.version + 1) for job in step.jobs]
+        admitted.items += [replace(item, version=1) for item in step.outbox]
+        for record in step.requests:
+            if record.has_ended:
+                report.ends[str(record.outcome)] += 1
+                if record.cancelled_by:
+                    admitted.flagged.append(record.cancelled_by)
+
+    # -- creating ------------------------------------------------------------------------------------
+
+    def _create(self, members: Sequence[_Member]) -> Sequence[_Answer]:
+        """Sends the create calls, several at once. After one that fails, no more are sent."""
+        stopped = threading.Event()
+
+        def create(member: _Member) -> _Answer:
+            attempt = member.attempt
+
+            def may_send() -> bool:
+                late = self._clock() > attempt.send_by or self._out_of_time()
+                return not (late or stopped.is_set())
+
+            try:
+                job = self._api.create_job(
+                    member.record.sandbox,
+                    job_asked_for(member.record.body or ""),
+                    request_id=attempt.request_id,
+                    may_send=may_send,
+                )
+            except SegmentationError as error:
+                answer = _Answer(member, error=error)
+                if answer.holds_the_line:
+                    stopped.set()
+                return answer
+            return _Answer(member, job=job)
+
+        return each(create, members, workers=self._workers)
+
+    # -- concluding ----------------------------------------------------------------------------------
+
+    def _conclude(
+        self,
+        gate: Gate,
+        answers: Sequence[_Answer],
+        admitted: Admitted,
+        report: RunReport,
+    ) -> None:
+        """Writes down what the answers say, all at once; then, one by one, where somebody was faster."""
+        settled = [answer for answer in answers if answer.is_settled]
+        change = self._change(gate, answers)
+        if not settled and change is None:
+            return
+        for answer in answers:
+            if answer.error:
+                logger.warning("request %s: %s", answer.member.record.request_key, answer.error)
+        steps = [self._step(answer, answer.member.record) for answer in settled]
+        written = self._commit(gate.sandbox, steps, change)
+        for position, answer in enumerate(settled):
+            if position in written:
+                self._note_written(steps[position], admitted, report)
+            else:
+                self._conclude_outrun(answer, admitted, report)
+
+    def _change(self, gate: Gate, answers: Sequence[_Answer]) -> GateChange | None:
+        """What the answers mean for the line: failures hold it, and a created job lifts the hold."""
+        failures = [answer.error for answer in answers if answer.error and answer.holds_the_line]
+        created = [answer for answer in answers if answer.job]
+        hold: Hold | None = None
+        if failures:
+            asked_s = max((error.retry_after_s or 0.0 for error in failures), default=0.0)
+            hold = held_on(
+                gate.hold,
+                retry_after_s=asked_s,
+                jitter=random.random(),
+                now=self._clock(),  # noqa: S311
+            )
+        elif created and gate.hold.length_ms:
+            hold = Hold()
+        echoes: bool | None = None
+        if created:
+            answer = created[-1]
+            echoes = answer.job is not None and (
+                answer.job.request_id == answer.member.attempt.request_id
+            )
+        if hold is None and (echoes is None or echoes == gate.echoes):
+            return None
+        return GateChange(hold=hold, echoes=echoes)
+
+    def _hold(self, gate: Gate, error: SegmentationError) -> None:
+        logger.warning("the line of %s is held: %s", gate.sandbox, error)
+        hold = held_on(
+            gate.hold,
+            retry_after_s=error.retry_after_s,
+            jitter=random.random(),  # noqa: S311
+            now=self._clock(),
+        )
+        self._table.commit(gate.sandbox, [], GateChange(hold=hold))
+
+    def _step(
+        self, answer: _Answer, record: RequestRecord, existing: JobRecord | None = None
+    ) -> Step:
+        """What an answer makes of its request, whose record is CREATING by this attempt, or waits again."""
+        now = self._clock()
+        attempt = answer.member.attempt
+        in_slot = record.status == "CREATING" and record.request_id == attempt.request_id
+        if answer.job:
+            linked = replace(attempt, job_id=answer.job.id, linked_at=now)
+            return endings.created(
+                record,
+                answer.job,
+                slot=Slot("link", linked) if in_slot else None,
+                linked_by="answer",
+                existing=existing,
+                leased=True,
+                policy=self._policy.events,
+                now=now,
+            )
+        drop = Slot("drop", attempt)
+        if record.cancelled_by:
+            ended = endings.rejected(
+                record,
+                endings.CANCELLED,
+                endings.CANCELLED_BEFORE,
+                policy=self._policy.events,
+                now=now,
+            )
+            return Step(requests=(ended.record,), outbox=(ended.item,), slot=drop)
+        if isinstance(answer.error, Refused):
+            ended = endings.rejected(
+                record, "REFUSED", str(answer.error), policy=self._policy.events, now=now
+            )
+            return Step(requests=(ended.record,), outbox=(ended.item,), slot=drop)
+        waits = replace(record, status="WAITING", request_id=None, touched_at=now, body=None)
+        return Step(requests=(waits,), add_tickets=(answer.member.ticket,), slot=drop)
+
+    def _conclude_outrun(self, answer: _Answer, admitted: Admitted, report: RunReport) -> None:
+        """Somebody changed the request meanwhile: a cancel flagged it, or the sweep settled its attempt."""
+        member = answer.member
+        key, sandbox = member.record.request_key, member.record.sandbox
+        for _ in range(COMMIT_TRIES):
+            record = self._table.requests([key]).get(key)
+            ours = record and record.request_id == member.attempt.request_id
+            if answer.job is None:
+                if record is None or not ours or record.has_ended:
+                    return
+                step = self._step(answer, record)
+            else:
+                job = answer.job
+                existing = self._table.job(sandbox, job.id, job.creation_time or 0)
+                if record and not record.has_ended:
+                    step = self._step(answer, record, existing)
+                elif existing and (existing.request_key or existing.duplicate_of):
+                    return  # the sweep has found it by itself
+                else:
+                    step = self._duplicate(job, member, record, existing)
+                    report.duplicates += 1
+            if self._commit(sandbox, [step], None):
+                self._note_written(step, admitted, report)
+                return
+        report.problems.append(f"request {key} changes faster than its answer can be written")
+
+    def _duplicate(
+        self,
+        job: Job,
+        member: _Member,
+        record: RequestRecord | None,
+        existing: JobRecord | None,
+    ) -> Step:
+        """An answer that comes when its request has ended otherwise: the job is one too many."""
+        logger.error("job %s is a second one of request %s", job.id, member.record.request_key)
+        late = endings.found_late(
+            job,
+            member.record.sandbox,
+            member.record.request_key,
+            record,
+            linked_by="answer",
+            now=self._clock(),
+        )
+        if existing:
+            late = replace(
+                existing,
+                request_key=late.request_key,
+                duplicate_of=late.duplicate_of,
+                linked_by=late.linked_by,
+            )
+        return Step(jobs=(late,))
+
+    def _commit(
+        self, sandbox: str, steps: Sequence[Step], change: GateChange | None
+    ) -> frozenset[int]:
+        """Commits what must not get lost: what an answer said is worth more than one try."""
+        for number in range(COMMIT_TRIES - 1):
+            try:
+                return self._table.commit(sandbox, steps, change)
+            except TableUnavailable:
+                if self._out_of_time():
+                    raise
+                self._sleep(0.1 * 2**number)
+        return self._table.commit(sandbox, steps, change)

@@ -1,0 +1,209 @@
+"""Cancelling: by a job's id, or by the key of the request that created it, or will.
+
+Cancel requests stand outside line and cap. One that can't be carried out yet keeps its ticket and is
+looked at again a little later.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from export_jobs.client.errors import NotFound, Refused, SegmentationError
+from export_jobs.creator import decide
+from export_jobs.creator.message import cancel_asked_for
+from export_jobs.creator.policy import CreatorPolicy, RunReport
+from export_jobs.events import endings
+from export_jobs.model.limits import CANCEL_AGAIN_MS
+from export_jobs.model.ports import CreatorTable, RequestApi
+from export_jobs.model.records import OutboxItem, RequestRecord, Ticket
+from export_jobs.model.steps import Step
+
+logger = logging.getLogger(__name__)
+
+TRIES = 4
+
+
+@dataclass(frozen=True)
+class _Later:
+    """It can't be carried out yet."""
+
+    wait_ms: int = CANCEL_AGAIN_MS
+    also: tuple[RequestRecord, ...] = ()
+    """A record to write meanwhile: a flag, or a tombstone."""
+
+
+class Canceller:
+    """Carries out cancel requests. May raise TableUnavailable."""
+
+    def __init__(
+        self,
+        *,
+        api: RequestApi,
+        table: CreatorTable,
+        policy: CreatorPolicy,
+        clock: Callable[[], int],
+    ) -> None:
+        self._api = api
+        self._table = table
+        self._policy = policy
+        self._clock = clock
+
+    def carry_out(self, ticket: Ticket, report: RunReport) -> list[OutboxItem]:
+        """Carries out a cancel request, or puts it off. Returns the events to publish."""
+        key = ticket.request_key
+        for _ in range(TRIES):
+            record = self._table.requests([key]).get(key)
+            if record is None or record.status != "WAITING":  # a query may show a ticket that is gone
+                self._table.commit(ticket.sandbox, [Step(drop_tickets=(ticket,))])
+                return []
+            step = self._step(record, ticket)
+            if self._table.commit(ticket.sandbox, [step]):
+                for ended in step.requests:
+                    if ended.has_ended:
+                        report.ends[str(ended.outcome)] += 1
+                return [replace(item, version=1) for item in step.outbox]
+        return []  # another run is at it
+
+    def _step(self, record: RequestRecord, ticket: Ticket) -> Step:
+        now = self._clock()
+        if record.deadline_ms is not None and record.deadline_ms <= now:
+            return _end(endings.expired(record, policy=self._policy.events, now=now), ticket)
+        job_id, request_key = cancel_asked_for(record.body or "")
+        outcome = (
+            self._cancel_request(record, ticket, str(request_key))
+            if job_id is None
+            else self._cancel_job(record, record.sandbox, job_id)
+        )
+        if isinstance(outcome, _Later):
+            waits = replace(record, touched_at=now, body=None)
+            again = replace(ticket, turn=now + outcome.wait_ms)
+            return Step(requests=(waits, *outcome.also), add_tickets=(again,))
+        if isinstance(outcome, endings.Ended):
+            return _end(outcome, ticket)
+        return outcome
+
+    def _cancel_request(
+        self, record: RequestRecord, ticket: Ticket, key: str
+    ) -> endings.Ended | _Later | Step:
+        target = self._table.requests([key]).get(key)
+        now = self._clock()
+        if target is None:
+            tombstone = RequestRecord(
+                key,
+                "CANCEL_WANTED",
+                sandbox=record.sandbox,
+                cancelled_by=record.request_key,
+                touched_at=now,
+            )
+            return _Later(also=(tombstone,))
+        match target.status:
+            case "CANCEL_WANTED":
+                if decide.is_valid_tombstone(target, now):
+                    return _Later()
+                reason = f"no request {key!r} has arrived"
+                return self._rejected(record, "NOT_FOUND", reason)
+            case "WAITING":
+                return self._cancel_waiting(record, ticket, target)
+            case "CREATING":
+                flagged = replace(target, cancelled_by=record.request_key, body=None)
+                return _Later(also=() if target.cancelled_by else (flagged,))
+            case "CREATED":
+                return self._cancel_job(record, target.sandbox, str(target.job_id))
+            case "CANCELLED":
+                return self._accepted(
+                    record, endings.CANCELLED, endings.CANCELLED_BEFORE, sandbox=target.sandbox
+                )
+            case status:
+                reason = f"request {key!r} has ended: {status}"
+                return self._accepted(record, "ALREADY_FINAL", reason, sandbox=target.sandbox)
+
+    def _cancel_waiting(self, record: RequestRecord, ticket: Ticket, target: RequestRecord) -> Step:
+        """Both end in one step, which takes the other's place in line."""
+        cancelled = endings.rejected(
+            target,
+            endings.CANCELLED,
+            endings.CANCELLED_BEFORE,
+            policy=self._policy.events,
+            now=self._clock(),
+        )
+        done = self._accepted(
+            record, endings.CANCELLED, endings.CANCELLED_BEFORE, sandbox=target.sandbox
+        )
+        return Step(
+            requests=(cancelled.record, done.record),
+            drop_tickets=(endings.ticket_of(target), ticket),
+            outbox=(cancelled.item, done.item),
+        )
+
+    def _cancel_job(
+        self, record: RequestRecord, sandbox: str, job_id: str
+    ) -> endings.Ended | _Later:
+        try:
+            return self._asked_to_cancel(record, sandbox, job_id)
+        except NotFound:
+            reason = f"the service knows no job {job_id!r} in sandbox {sandbox!r}"
+            return self._rejected(record, "NOT_FOUND", reason, sandbox=sandbox)
+        except SegmentationError as error:
+            logger.warning("cancel request %s waits: %s", record.request_key, error)
+            asked_ms = int((error.retry_after_s or 0) * 1000)
+            return _Later(wait_ms=max(CANCEL_AGAIN_MS, asked_ms))
+
+    def _asked_to_cancel(self, record: RequestRecord, sandbox: str, job_id: str) -> endings.Ended:
+        refused: Refused | None = None
+        job = self._api.get_job(sandbox, job_id)
+        if not job.is_final and job.status != "CANCELLING":
+            try:
+                self._api.cancel_job(sandbox, job_id)
+            except Refused as error:  # it may have ended, or been marked, since we looked
+                refused = error
+                job = self._api.get_job(sandbox, job_id)
+        if job.is_final:
+            reason = f"the job has ended already: {job.status}"
+            return self._accepted(record, "ALREADY_FINAL", reason, job_id=job_id, sandbox=sandbox)
+        if refused and job.status != "CANCELLING":
+            return self._rejected(record, "REFUSED", str(refused), job_id=job_id, sandbox=sandbox)
+        return self._accepted(record, "CANCELLING", None, job_id=job_id, sandbox=sandbox)
+
+    def _accepted(
+        self,
+        record: RequestRecord,
+        outcome: str,
+        reason: str | None,
+        *,
+        job_id: str | None = None,
+        sandbox: str,
+    ) -> endings.Ended:
+        return endings.accepted(
+            record,
+            outcome,
+            reason,
+            job_id=job_id,
+            job_sandbox=sandbox,
+            policy=self._policy.events,
+            now=self._clock(),
+        )
+
+    def _rejected(
+        self,
+        record: RequestRecord,
+        outcome: str,
+        reason: str,
+        *,
+        job_id: str | None = None,
+        sandbox: str | None = None,
+    ) -> endings.Ended:
+        return endings.rejected(
+            record,
+            outcome,
+            reason,
+            job_id=job_id,
+            job_sandbox=sandbox,
+            policy=self._policy.events,
+            now=self._clock(),
+        )
+
+
+def _end(ended: endings.Ended, ticket: Ticket) -> Step:
+    return Step(requests=(ended.record,), drop_tickets=(ticket,), outbox=(ended.item,))

@@ -1,0 +1,325 @@
+"""Intake: from messages on the queue to requests in the table.
+
+A message is done once its request is recorded, together with its ticket; from then on the queue has no
+part in it. A duplicate finds the record. What can't be read becomes a rejection, and is done once its
+dead letter is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from export_jobs.contract import RequestInvalid
+from export_jobs.creator import decide
+from export_jobs.creator.decide import Reject
+from export_jobs.creator.message import (
+    Message,
+    Request,
+    hints_in,
+    key_of_rejected,
+    read_request,
+    woken_sandbox,
+)
+from export_jobs.creator.policy import CreatorPolicy, RunReport
+from export_jobs.events import endings, outbox
+from export_jobs.model.limits import WAKE_UP_MS
+from export_jobs.model.ports import (
+    CreatorTable,
+    DeadLetters,
+    QueueUnavailable,
+    TableRefused,
+    TableUnavailable,
+)
+from export_jobs.model.records import Event, OutboxItem, RequestRecord
+from export_jobs.model.steps import Step
+
+logger = logging.getLogger(__name__)
+
+RECEIVES_BEFORE_UNEXPECTED = 5
+"""A message that fails for a reason of its own is rejected when it is received so often."""
+ROUNDS = 4
+
+
+@dataclass
+class Taken:
+    """What came of the messages: what to admit now, and what to publish."""
+
+    sandboxes: set[str] = field(default_factory=set)
+    """Those in which there is somebody to admit."""
+    fresh: dict[str, RequestRecord] = field(default_factory=dict)
+    """Records as this run has written them, by key."""
+    items: list[OutboxItem] = field(default_factory=list)
+    """Events that are ours to publish."""
+    sent_letters: list[RequestRecord] = field(default_factory=list)
+    """Rejections whose dead letters have been sent, for their records to say so."""
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """A readable message and the key of its request."""
+
+    message: Message
+    request: Request
+    key: str
+
+
+class Intake:
+    """Takes batches of messages."""
+
+    def __init__(
+        self,
+        *,
+        table: CreatorTable,
+        dead_letters: DeadLetters,
+        policy: CreatorPolicy,
+        clock: Callable[[], int],
+        org_id: Callable[[], str | None],
+    ) -> None:
+        """`org_id` gives the organisation of the credential, None while that can't be read."""
+        self._table = table
+        self._dead_letters = dead_letters
+        self._policy = policy
+        self._clock = clock
+        self._org_id = org_id
+
+    def take(self, messages: Sequence[Message], report: RunReport) -> Taken:
+        """Records what can be recorded; `report` says of each message what became of it."""
+        taken = Taken()
+        arrivals: list[_Arrival] = []
+        for message in messages:
+            self._guarded(
+                message, taken, report, partial(self._sort, message, arrivals, taken, report)
+            )
+        self._record(arrivals, taken, report)
+        return taken
+
+    def _guarded(
+        self, message: Message, taken: Taken, report: RunReport, work: Callable[[], None]
+    ) -> None:
+        """A failure costs its own message and no other; one without end is an end."""
+        try:
+            work()
+        except (TableUnavailable, QueueUnavailable) as error:
+            own_fault = isinstance(error, TableRefused)
+            self._failed(message, error, taken, report, own_fault=own_fault)
+        except Exception as error:
+            logger.exception("message %s failed unexpectedly", message.message_id)
+            self._failed(message, error, taken, report, own_fault=True)
+
+    def _failed(
+        self,
+        message: Message,
+        error: Exception,
+        taken: Taken,
+        report: RunReport,
+        *,
+        own_fault: bool,
+    ) -> None:
+        report.handled[message.message_id] = "FAILED"
+        report.problems.append(f"message {message.message_id}: {error}")
+        if not own_fault or message.receive_count < RECEIVES_BEFORE_UNEXPECTED:
+            return
+        reason = (
+            f"it failed {message.receive_count} times, at last with {type(error).__name__}; the "
+            "creator's log says more"
+        )
+        try:
+            self._reject(message, Reject("UNEXPECTED", reason), taken, report)
+        except (TableUnavailable, QueueUnavailable):
+            logger.warning("message %s can't be rejected yet", message.message_id)
+
+    # -- sorting -------------------------------------------------------------------------------------
+
+    def _sort(
+        self, message: Message, arrivals: list[_Arrival], taken: Taken, report: RunReport
+    ) -> None:
+        sandbox = woken_sandbox(message)
+        if sandbox is not None:
+            on_time = self._clock() - message.sent_at <= WAKE_UP_MS
+            acts = on_time and sandbox in self._policy.sandboxes
+            report.handled[message.message_id] = "WAKE_UP" if acts else "DROPPED"
+            if acts:
+                taken.sandboxes.add(sandbox)
+            return
+        try:
+            request = read_request(message.body, sandboxes=self._policy.sandboxes)
+        except RequestInvalid as invalid:
+            self._reject(message, Reject("INVALID", str(invalid), invalid.problems), taken, report)
+            return
+        arrivals.append(_Arrival(message, request, self._key(message, request)))
+
+    def _key(self, message: Message, request: Request) -> str:
+        """The request's own key; else that of the message, or of the one it is a dead letter of."""
+        if request.key:
+            return request.key
+        letter = message.letter
+        if letter:
+            record = self._table.requests([letter.record_key]).get(letter.record_key)
+            if record and letter.event_id in {record.event_id, *record.rejections}:
+                return letter.request_key
+        return message.message_id
+
+    # -- recording -----------------------------------------------------------------------------------
+
+    def _record(self, arrivals: Sequence[_Arrival], taken: Taken, report: RunReport) -> None:
+        """New requests in one transaction; then whoever found a record there, by what it says."""
+        first: dict[str, _Arrival] = {}
+        for arrival in arrivals:
+            first.setdefault(arrival.key, arrival)
+        new = list(first.values())
+        known: Mapping[str, RequestRecord] = {}
+        try:
+            written = self._put([self._new(arrival) for arrival in new], taken)
+        except TableRefused:
+            written = self._put_alone(new, taken, report)
+        except TableUnavailable as error:
+            for arrival in arrivals:
+                self._failed(arrival.message, error, taken, report, own_fault=False)
+            return
+        for position in written:
+            report.handled[new[position].message.message_id] = "RECORDED"
+        done = report.handled.keys()
+        left = [a for a in arrivals if a.message.message_id not in done]
+        if left:
+            try:
+                known = self._table.requests(sorted({arrival.key for arrival in left}))
+            except TableUnavailable as error:
+                for arrival in left:
+                    self._failed(arrival.message, error, taken, report, own_fault=False)
+                return
+        for arrival in left:
+            record = known.get(arrival.key)
+            self._guarded(
+                arrival.message,
+                taken,
+                report,
+                partial(self._meet, arrival, record, taken, report),
+            )
+
+    def _put_alone(
+        self, arrivals: Sequence[_Arrival], taken: Taken, report: RunReport
+    ) -> frozenset[int]:
+        """Each by itself, where the table refuses them together: that is one's fault, not everybody's."""
+        written = set()
+        for position, arrival in enumerate(arrivals):
+
+            def alone(arrival: _Arrival = arrival, position: int = position) -> None:
+                if self._put([self._new(arrival)], taken):
+                    written.add(position)
+
+            self._guarded(arrival.message, taken, report, alone)
+        return frozenset(written)
+
+    def _new(self, arrival: _Arrival) -> Step:
+        record = decide.waiting(
+            arrival.message, arrival.request, arrival.key, org_id=self._org_id(), now=self._clock()
+        )
+        return Step(requests=(record,), add_tickets=(endings.ticket_of(record),))
+
+    def _put(self, steps: Sequence[Step], taken: Taken) -> frozenset[int]:
+        if not steps:
+            return frozenset()
+        written = self._table.commit(self._policy.sandboxes[0], steps)
+        for position in written:
+            self._note(steps[position], taken)
+        return written
+
+    def _note(self, step: Step, taken: Taken) -> None:
+        for record in step.requests:
+            taken.fresh[record.request_key] = replace(record, version=record.version + 1)
+        taken.sandboxes |= {ticket.sandbox for ticket in step.add_tickets}
+        taken.items += [replace(item, version=1) for item in step.outbox]
+
+    def _meet(
+        self, arrival: _Arrival, record: RequestRecord | None, taken: Taken, report: RunReport
+    ) -> None:
+        """What a message comes to whose key has a record already."""
+        message = arrival.message
+        for _ in range(ROUNDS):
+            canceller = None
+            if record and record.cancelled_by and record.status == "CANCEL_WANTED":
+                canceller = self._table.requests([record.cancelled_by]).get(record.cancelled_by)
+            step = decide.arrive(
+                record,
+                message,
+                arrival.request,
+                arrival.key,
+                canceller=canceller,
+                org_id=self._org_id(),
+                policy=self._policy.events,
+                now=self._clock(),
+            )
+            if isinstance(step, Reject):
+                self._reject(message, step, taken, report, request=arrival.request)
+                return
+            if step is None:
+                report.handled[message.message_id] = "DUPLICATE"
+                if record and record.status == "WAITING":
+                    taken.sandboxes.add(record.sandbox)
+                return
+            if self._put([step], taken):
+                cancelled = step.requests[0].status == "CANCELLED"
+                report.handled[message.message_id] = "CANCELLED" if cancelled else "RECORDED"
+                return
+            record = self._table.requests([arrival.key]).get(arrival.key)
+        raise TableUnavailable(f"request {arrival.key} changes faster than it can be recorded")
+
+    # -- rejecting -----------------------------------------------------------------------------------
+
+    def _reject(
+        self,
+        message: Message,
+        rejection: Reject,
+        taken: Taken,
+        report: RunReport,
+        *,
+        request: Request | None = None,
+    ) -> None:
+        """Rejects a message that must not touch the record of the key it names."""
+        key = key_of_rejected(message.message_id, message.body)
+        hints = hints_in(message.body)
+        letter = message.letter
+        named = hints.request_key or (letter.request_key if letter else None) or message.message_id
+        ended = endings.rejected_at_intake(
+            RequestRecord(
+                key,
+                "REJECTED",
+                sandbox=request.sandbox if request else self._policy.sandboxes[0],
+                action=request.action if request else "create",
+                body_hash=request.body_hash if request else None,
+                message_id=message.message_id,
+                org_id=self._org_id(),
+                correlation_id=hints.correlation_id,
+                sent_at=message.sent_at,
+                outcome=rejection.outcome,
+                reason=rejection.reason[: outbox.MAX_REASON],
+            ),
+            named=named,
+            problems=rejection.problems,
+            policy=self._policy.events,
+            now=self._clock(),
+        )
+        step = Step(requests=(ended.record,), outbox=(ended.item,))
+        record = ended.record
+        if self._table.commit(record.sandbox, [step]):
+            record = replace(record, version=1)
+            taken.items.append(replace(ended.item, version=1))
+        else:
+            found = self._table.requests([key]).get(key)
+            if found is None:
+                raise TableUnavailable(f"the rejection {key} is being written by another run")
+            record = found
+        if not record.dead_letter_sent:
+            event = ended.item.outbox[0].event
+            self._send_letter(message, event, record)
+            taken.sent_letters.append(replace(record, dead_letter_sent=True))
+        report.handled[message.message_id] = "REJECTED"
+        report.ends[rejection.outcome] += 1
+
+    def _send_letter(self, message: Message, event: Event, record: RequestRecord) -> None:
+        detail = {**event.detail, "eventId": record.event_id}
+        letter = Event(event.type, detail)
+        outbox.send_dead_letter(message.body, letter, record.request_key, self._dead_letters)

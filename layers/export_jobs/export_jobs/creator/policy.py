@@ -1,0 +1,44 @@
+"""How one deployment wants its requests handled, and what came of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+from export_jobs.events.endings import EventPolicy
+from export_jobs.model.capacity import DelayPolicy
+
+Handled = Literal["RECORDED", "DUPLICATE", "REJECTED", "CANCELLED", "WAKE_UP", "DROPPED", "FAILED"]
+"""What became of a message. FAILED ones are delivered again."""
+
+
+@dataclass(frozen=True)
+class CreatorPolicy:
+    """`sandboxes`: those that are watched; requests that name none go to the first.
+
+    `max_open`: exports that may be open in a sandbox at once.
+    """
+
+    sandboxes: tuple[str, ...]
+    events: EventPolicy = field(default_factory=EventPolicy)
+    delays: DelayPolicy = field(default_factory=DelayPolicy)
+    max_open: int = 20
+
+
+@dataclass
+class RunReport:
+    """What a run did, for logs and metrics."""
+
+    handled: dict[str, Handled] = field(default_factory=dict)
+    """By message id."""
+    ends: Counter[str] = field(default_factory=Counter)
+    """How many requests ended, by outcome (CREATED, REFUSED, ...)."""
+    duplicates: int = 0
+    """Jobs made for a request that has another."""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[str]:
+        """The ids of the messages that are to be delivered again."""
+        return [message for message, handled in self.handled.items() if handled == "FAILED"]

@@ -1,0 +1,224 @@
+"""The creator's run: take the messages in, carry out what is due, and publish what came of it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from export_jobs.client.errors import SegmentationError
+from export_jobs.creator.admission import Admission
+from export_jobs.creator.cancel import Canceller
+from export_jobs.creator.intake import Intake, Taken
+from export_jobs.creator.message import Message
+from export_jobs.creator.policy import CreatorPolicy, RunReport
+from export_jobs.events import endings, outbox
+from export_jobs.model.ports import (
+    Announcer,
+    CreatorTable,
+    DeadLetters,
+    GateMoved,
+    RequestApi,
+    TableUnavailable,
+)
+from export_jobs.model.records import JobRecord, OutboxItem, RequestRecord
+from export_jobs.model.steps import MAX_STEPS, Step
+
+logger = logging.getLogger(__name__)
+
+MAX_ROUNDS = 40
+GATE_PAUSE_S = 0.02
+SETTLE_TRIES = 3
+
+
+class RequestProcessor:
+    """Processes batches of messages of the request queue."""
+
+    def __init__(
+        self,
+        *,
+        api: RequestApi,
+        table: CreatorTable,
+        announcer: Announcer,
+        dead_letters: DeadLetters,
+        policy: CreatorPolicy,
+        clock: Callable[[], int],
+        time_left_s: Callable[[], float],
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        sleep: Callable[[float], None] = time.sleep,
+        workers: int = 10,
+        reserve_s: float = 30.0,
+    ) -> None:
+        """`clock` gives epoch milliseconds; nothing is begun with less than `reserve_s` to go."""
+        self._api = api
+        self._table = table
+        self._announcer = announcer
+        self._dead_letters = dead_letters
+        self._policy = policy
+        self._clock = clock
+        self._time_left_s = time_left_s
+        self._sleep = sleep
+        self._reserve_s = reserve_s
+        self._intake = Intake(
+            table=table,
+            dead_letters=dead_letters,
+            policy=policy,
+            clock=clock,
+            org_id=self._org_id,
+        )
+        self._admission = Admission(
+            api=api,
+            table=table,
+            policy=policy,
+            clock=clock,
+            out_of_time=self._out_of_time,
+            new_id=new_id,
+            sleep=sleep,
+            workers=workers,
+        )
+        self._canceller = Canceller(api=api, table=table, policy=policy, clock=clock)
+
+    def process(self, messages: Sequence[Message]) -> RunReport:
+        """Takes the messages in, and works off what waits, as far as cap and time allow.
+
+        Raises nothing that is foreseen: what went wrong is in the report, and what is recorded is
+        not lost, as the next sweep sees to it.
+        """
+        report = RunReport()
+        taken = self._intake.take(messages, report)
+        self._publish([], taken.items, taken.sent_letters, report)
+        for sandbox in sorted(taken.sandboxes):
+            try:
+                self._work(sandbox, taken, report)
+            except TableUnavailable as error:
+                logger.warning("sandbox %s: %s", sandbox, error)
+                report.problems.append(f"sandbox {sandbox}: {error}")
+        return report
+
+    def _work(self, sandbox: str, taken: Taken, report: RunReport) -> None:
+        """Round after round, until there is no room, nobody waits, or time is up."""
+        moved = 0
+        fresh: Mapping[str, RequestRecord] = taken.fresh
+        for _ in range(MAX_ROUNDS):
+            if self._out_of_time():
+                return
+            try:
+                if not self._round(sandbox, fresh, report):
+                    return
+                fresh = {}
+            except GateMoved:
+                moved += 1
+                self._sleep(random.uniform(0.5, 1.5) * GATE_PAUSE_S * moved)  # noqa: S311
+
+    def _round(self, sandbox: str, fresh: Mapping[str, RequestRecord], report: RunReport) -> bool:
+        """Cancels what is to be cancelled, then admits; returns whether another round may bring more."""
+        gate = self._table.gate(sandbox)  # before the jobs: see open_exports
+        line = self._table.line(sandbox, until=self._clock(), limit=MAX_STEPS + 1)
+        cancels = [ticket for ticket in line.tickets if ticket.action == "cancel"]
+        for ticket in cancels:
+            if self._out_of_time():
+                return False
+            self._publish([], self._canceller.carry_out(ticket, report), [], report)
+        if cancels:  # which may have taken others out of line: those who are left come in the next round
+            return len(line.tickets) > len(cancels) or len(line.tickets) > MAX_STEPS
+        admitted = self._admission.admit(gate, line.tickets, line.open_jobs, fresh, report)
+        self._publish(admitted.jobs, admitted.items, [], report)
+        for key in admitted.flagged:
+            self._carry_out_flagged(key, report)
+        return admitted.again
+
+    def _carry_out_flagged(self, key: str, report: RunReport) -> None:
+        """A cancel request that waited for its request to get a job, or to end."""
+        record = self._table.requests([key]).get(key)
+        if record and record.status == "WAITING":
+            ticket = endings.ticket_of(record)
+            self._publish([], self._canceller.carry_out(ticket, report), [], report)
+
+    # -- publishing ----------------------------------------------------------------------------------
+
+    def _publish(
+        self,
+        jobs: Sequence[JobRecord],
+        items: Sequence[OutboxItem],
+        letters: Sequence[RequestRecord],
+        report: RunReport,
+    ) -> None:
+        """Publishes our own events, once, at once; whatever does not arrive is the next sweep's."""
+        if not (jobs or items or letters):
+            return
+        published = outbox.publish(
+            [*jobs, *items],
+            announcer=self._announcer,
+            dead_letters=self._dead_letters,
+            body_of=self._body_of,
+            out_of_time=self._out_of_time,
+        )
+        for sink, failed in published.failed.items():
+            if failed:
+                report.problems.append(f"{failed} events did not reach the {sink}")
+        steps = [Step(jobs=(after,)) for after in (self._after(j, published.reached) for j in jobs)]
+        for item in items:
+            after = outbox.after_delivery(item, published.reached)
+            steps.append(Step(outbox=(after,)) if after.outbox else Step(published=(item,)))
+        steps += [Step(requests=(replace(record, body=None),)) for record in letters]
+        self._settle(steps, published.reached, report)
+
+    def _settle(self, steps: Sequence[Step], reached: outbox.Reached, report: RunReport) -> None:
+        """Not settled means published again: worth more than one try."""
+        try:
+            for start in range(0, len(steps), MAX_STEPS):
+                some = steps[start : start + MAX_STEPS]
+                written = self._commit(some)
+                for position, step in enumerate(some):
+                    if position not in written:
+                        for job in step.jobs:
+                            self._settle_outrun(job, reached)
+        except TableUnavailable as error:
+            report.problems.append(f"can't settle what was published: {error}")
+
+    def _commit(self, steps: Sequence[Step]) -> frozenset[int]:
+        sandbox = self._policy.sandboxes[0]  # no gate is concerned
+        for _ in range(SETTLE_TRIES - 1):
+            try:
+                return self._table.commit(sandbox, steps)
+            except TableUnavailable:
+                if self._out_of_time():
+                    raise
+                self._sleep(0.1)
+        return self._table.commit(sandbox, steps)
+
+    def _settle_outrun(self, job: JobRecord, reached: outbox.Reached) -> None:
+        """A sweep has changed the job meanwhile: only our own event is taken off."""
+        for _ in range(SETTLE_TRIES):
+            current = self._table.job(job.sandbox, job.job_id, job.creation_time)
+            if current is None:
+                return
+            after = replace(outbox.after_delivery(current, reached), leased_at=current.leased_at)
+            if after.outbox == current.outbox:
+                return
+            after = replace(after, leased_at=0, touched_at=self._clock())
+            if self._commit([Step(jobs=(after,))]):
+                return
+
+    def _after(self, job: JobRecord, reached: outbox.Reached) -> JobRecord:
+        return replace(outbox.after_delivery(job, reached), touched_at=self._clock())
+
+    def _body_of(self, record_key: str) -> str | None:
+        record = self._table.requests([record_key]).get(record_key)
+        return record.body if record else None
+
+    # -- the run -------------------------------------------------------------------------------------
+
+    def _out_of_time(self) -> bool:
+        return self._time_left_s() < self._reserve_s
+
+    def _org_id(self) -> str | None:
+        try:
+            return self._api.org_id()
+        except SegmentationError as error:
+            logger.warning("the organisation is not known: %s", error)
+            return None
+

@@ -1,0 +1,219 @@
+"""How a request ends: its record and the event that says so, to be written in one step.
+
+Both functions end requests: the creator those it can decide itself, the sweep those whose outcome it
+finds out. They do it alike, here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from export_jobs.contract import Job
+from export_jobs.events import build
+from export_jobs.model.records import (
+    Event,
+    JobRecord,
+    LinkedBy,
+    OutboxItem,
+    RequestRecord,
+    Ticket,
+    Undelivered,
+)
+from export_jobs.model.steps import Slot, Step
+
+if TYPE_CHECKING:
+    from export_jobs.contract import FieldProblem
+
+CANCELLED = "CANCELLED"
+OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+CANCELLED_BEFORE = "it was cancelled before its job was created"
+
+
+@dataclass(frozen=True)
+class EventPolicy:
+    """`stack_id` is the deployment's own and part of every event's id; the rest says who is told what."""
+
+    stack_id: str = "local"
+    topic_events: Literal["notable", "all"] = "notable"
+
+    def undelivered(self, event: Event) -> Undelivered:
+        return Undelivered(event, build.sinks_of(event, topic_events=self.topic_events))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The record of a request that has ended, and the outbox item with its event."""
+
+    record: RequestRecord
+    item: OutboxItem
+
+
+def created(
+    record: RequestRecord,
+    job: Job,
+    *,
+    slot: Slot | None,
+    linked_by: LinkedBy,
+    existing: JobRecord | None = None,
+    leased: bool,
+    policy: EventPolicy,
+    now: int,
+) -> Step:
+    """Links a job to its request. The event is the first in the job's outbox, so that order holds.
+
+    `existing` is the job's record, if it has one; `leased` says that we publish the event ourselves.
+    A request that was waiting gives up its place in line.
+    """
+    done = replace(
+        record,
+        status="CREATED",
+        outcome="CREATED",
+        job_id=job.id,
+        linked_by=linked_by,
+        dataset_id=(job.destination.dataset_id if job.destination else None) or record.dataset_id,
+        touched_at=now,
+        body=None,
+    )
+    event = build.accepted(done, stack_id=policy.stack_id, now=now)
+    known = existing or JobRecord(record.sandbox, job.id, job.creation_time or 0)
+    linked = replace(
+        known,
+        request_key=record.request_key,
+        correlation_id=record.correlation_id,
+        linked_by=linked_by,
+        org_id=record.org_id or known.org_id,
+        outbox=(policy.undelivered(event), *known.outbox),
+        leased_at=now if leased else known.leased_at,
+        touched_at=now,
+    )
+    return Step(
+        requests=(replace(done, event_id=event.id),),
+        jobs=(linked,),
+        drop_tickets=(ticket_of(record),) if record.status == "WAITING" else (),
+        slot=slot,
+    )
+
+
+def found_late(
+    job: Job,
+    sandbox: str,
+    request_key: str,
+    record: RequestRecord | None,
+    *,
+    linked_by: LinkedBy,
+    now: int,
+) -> JobRecord:
+    """The record of a job that shows when its request has ended: a duplicate, if that has another job."""
+    ended_without = record is not None and record.outcome == OUTCOME_UNKNOWN
+    return JobRecord(
+        sandbox,
+        job.id,
+        job.creation_time or 0,
+        request_key=request_key if ended_without else None,
+        duplicate_of=None if ended_without else request_key,
+        correlation_id=record.correlation_id if record else None,
+        linked_by=linked_by,
+        touched_at=now,
+    )
+
+
+def accepted(
+    record: RequestRecord,
+    outcome: str,
+    reason: str | None,
+    *,
+    job_id: str | None = None,
+    job_sandbox: str | None = None,
+    policy: EventPolicy,
+    now: int,
+) -> Ended:
+    """The end of a cancel request that was carried out, or had nothing left to do."""
+    done = replace(
+        record,
+        status="DONE",
+        outcome=outcome,
+        reason=reason,
+        job_id=job_id or record.job_id,
+        touched_at=now,
+        body=None,
+    )
+    event = build.accepted(
+        replace(done, sandbox=job_sandbox or done.sandbox), stack_id=policy.stack_id, now=now
+    )
+    return _ended(done, policy.undelivered(event), now)
+
+
+def rejected(
+    record: RequestRecord,
+    outcome: str,
+    reason: str,
+    *,
+    job_id: str | None = None,
+    job_sandbox: str | None = None,
+    policy: EventPolicy,
+    now: int,
+) -> Ended:
+    """The end of a request that can't be carried out, or was cancelled before it was.
+
+    Its message goes to the dead-letter queue, but for one that was cancelled.
+    """
+    done = replace(
+        record,
+        status="CANCELLED" if outcome == CANCELLED else "REJECTED",
+        outcome=outcome,
+        reason=reason,
+        job_id=job_id or record.job_id,
+        touched_at=now,
+        body=None,
+    )
+    event = build.rejected(
+        replace(done, sandbox=job_sandbox or done.sandbox), stack_id=policy.stack_id, now=now
+    )
+    entry = policy.undelivered(event)
+    if outcome != CANCELLED:
+        entry = replace(entry, sinks=entry.sinks | {"dlq"})
+    return _ended(done, entry, now)
+
+
+def expired(record: RequestRecord, *, policy: EventPolicy, now: int) -> Ended:
+    """The end of a request that has waited past its time."""
+    reason = f"it was still waiting at its expiresAt, {build.rfc3339(record.deadline_ms)}"
+    return rejected(record, "EXPIRED", reason, policy=policy, now=now)
+
+
+def rejected_at_intake(
+    record: RequestRecord,
+    *,
+    named: str,
+    problems: Sequence[FieldProblem],
+    policy: EventPolicy,
+    now: int,
+) -> Ended:
+    """The same for a message that becomes no request; whoever holds it sends the dead letter.
+
+    `record` has its outcome and reason; `named` is the key that the message itself names.
+    """
+    event = build.rejected(
+        record, stack_id=policy.stack_id, now=now, named=named, problems=problems
+    )
+    done = replace(record, status="REJECTED", touched_at=now)
+    return _ended(done, policy.undelivered(event), now)
+
+
+def ticket_of(record: RequestRecord, *, turn: int | None = None) -> Ticket:
+    """A request's ticket: in line by when SQS got its message, or by when it is to be tried again."""
+    return Ticket(
+        sandbox=record.sandbox,
+        request_key=record.request_key,
+        action=record.action,
+        turn=record.sent_at if turn is None else turn,
+        sent_at=record.sent_at,
+        deadline_ms=record.deadline_ms,
+    )
+
+
+def _ended(record: RequestRecord, entry: Undelivered, now: int) -> Ended:
+    item = OutboxItem(record.sandbox, record.request_key, (entry,), leased_at=now)
+    return Ended(replace(record, event_id=entry.event.id), item)

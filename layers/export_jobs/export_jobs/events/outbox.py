@@ -1,0 +1,133 @@
+"""Publishing what is in the outbox: one mechanism for the events of jobs and those of requests.
+
+What bears an outbox (a job's record, or an item of its own) was written together with its events, under a
+lease. Whoever holds the lease publishes; what was delivered is then taken off, and what was not is
+published again by whoever finds it once the lease is old.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TypeVar
+
+from export_jobs.model.limits import LEASE_MS
+from export_jobs.model.ports import Announcer, DeadLetters, QueueUnavailable, TableUnavailable
+from export_jobs.model.records import Event, JobRecord, OutboxItem, Sink
+
+logger = logging.getLogger(__name__)
+
+SINKS: tuple[Sink, ...] = ("bus", "topic")
+MAX_REASON = 1_000
+
+Bearer = JobRecord | OutboxItem
+_Bearer = TypeVar("_Bearer", JobRecord, OutboxItem)
+Reached = Mapping[str, frozenset[Sink]]
+"""For each event id, the sinks that the event surely reached."""
+
+
+@dataclass
+class Published:
+    """What came of publishing. `reached` is for settling, the rest for reports."""
+
+    reached: dict[str, frozenset[Sink]] = field(default_factory=lambda: defaultdict(frozenset))
+    delivered: Counter[Sink] = field(default_factory=Counter)
+    failed: Counter[Sink] = field(default_factory=Counter)
+    events: list[Event] = field(default_factory=list)
+    """What arrived at the bus."""
+    unfinished: bool = False
+    """There was no time left to publish all of it."""
+
+
+def can_publish(bearer: Bearer, *, now: int) -> bool:
+    """Whether its outbox is anybody's to publish: nobody is at it, or who was must have died."""
+    return bool(bearer.outbox) and now - bearer.leased_at >= LEASE_MS
+
+
+def after_delivery(bearer: _Bearer, reached: Reached) -> _Bearer:
+    """The bearer with what was delivered taken off, and its lease given back."""
+    left = []
+    for undelivered in bearer.outbox:
+        sinks = undelivered.sinks - reached.get(undelivered.event.id, frozenset())
+        if sinks:
+            left.append(replace(undelivered, sinks=sinks))
+    return replace(bearer, outbox=tuple(left), leased_at=0)
+
+
+def waiting_ms(bearer: Bearer, now: int) -> int:
+    """For how long its first event has been waiting to be delivered."""
+    since = datetime.fromisoformat(bearer.outbox[0].event.detail["detectedAt"])
+    return max(0, now - int(since.timestamp() * 1000))
+
+
+def publish(
+    bearers: Sequence[Bearer],
+    *,
+    announcer: Announcer,
+    dead_letters: DeadLetters,
+    body_of: Callable[[str], str | None],
+    out_of_time: Callable[[], bool],
+) -> Published:
+    """Publishes every event to the sinks that it has not reached.
+
+    The n-th events of all bearers go before any (n+1)-th, and a job's next event only after the one
+    before has arrived, so that each job's events stay in order. `body_of` gives the message of a
+    rejected request by its record's key, for the dead-letter queue; it may raise TableUnavailable.
+    """
+    result = Published()
+    for sink in SINKS:
+        queues = [
+            [entry.event for entry in bearer.outbox if sink in entry.sinks] for bearer in bearers
+        ]
+        queues = [queue for queue in queues if queue]
+        while queues and not out_of_time():
+            arrived = announcer.publish([queue[0] for queue in queues], sink)
+            result.failed[sink] += len(queues) - len(arrived)
+            result.delivered[sink] += len(arrived)
+            for event_id in arrived:
+                result.reached[event_id] |= {sink}
+            if sink == "bus":
+                result.events += [queue[0] for queue in queues if queue[0].id in arrived]
+            queues = [queue[1:] for queue in queues if queue[0].id in arrived and queue[1:]]
+        result.unfinished |= bool(queues)
+    for bearer in bearers:
+        for entry in bearer.outbox:
+            if "dlq" in entry.sinks and isinstance(bearer, OutboxItem):
+                if out_of_time():
+                    result.unfinished = True
+                else:
+                    _deliver_dead_letter(bearer, entry.event, dead_letters, body_of, result)
+    return result
+
+
+def send_dead_letter(body: str, event: Event, record_key: str, dead_letters: DeadLetters) -> None:
+    """Sends the message of a rejected request to the dead-letter queue. Raises QueueUnavailable."""
+    dead_letters.send(
+        body,
+        request_key=event.detail["requestKey"],
+        record_key=record_key,
+        reason=f"{event.detail['outcome']}: {event.detail['reason']}"[:MAX_REASON],
+        event_id=event.id,
+    )
+
+
+def _deliver_dead_letter(
+    item: OutboxItem,
+    event: Event,
+    dead_letters: DeadLetters,
+    body_of: Callable[[str], str | None],
+    result: Published,
+) -> None:
+    try:
+        body = body_of(item.record_key)
+        if body is not None:  # else its record is gone, and there is nothing to send
+            send_dead_letter(body, event, item.record_key, dead_letters)
+    except (QueueUnavailable, TableUnavailable) as error:
+        result.failed["dlq"] += 1
+        logger.warning("a rejected request is not yet in the dead-letter queue: %s", error)
+    else:
+        result.reached[event.id] |= {"dlq"}
+        result.delivered["dlq"] += 1

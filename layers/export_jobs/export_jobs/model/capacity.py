@@ -1,0 +1,81 @@
+"""How many exports are open in a sandbox, and how many more may be. Both functions count alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from export_jobs.model.limits import (
+    HOLD_FIRST_MS,
+    HOLD_MOST_MS,
+    LINKED_SLOT_MS,
+    RETRY_AFTER_MOST_MS,
+)
+from export_jobs.model.records import Gate, Hold, JobRecord
+
+KNOWN_STATUSES = frozenset({"NEW", "QUEUED", "PROCESSING", "CANCELLING"})
+"""Statuses of an open job that the service documents."""
+
+
+@dataclass(frozen=True)
+class DelayPolicy:
+    """When an open job is late: limits and the repeat window in milliseconds."""
+
+    limit_ms: int = 150 * 60_000
+    repeat_ms: int = 60 * 60_000
+    by_dataset_ms: Mapping[str, int] = field(default_factory=dict)
+
+    def limit_for(self, dataset_id: str | None) -> int:
+        return self.by_dataset_ms.get(dataset_id or "", self.limit_ms)
+
+
+def open_exports(
+    open_jobs: Mapping[str, JobRecord], gate: Gate, *, delays: DelayPolicy, now: int
+) -> int:
+    """Jobs that are open, and attempts that may have made one.
+
+    The gate must have been read before the jobs. A query may miss a job that a transaction has just
+    linked; so a linked slot counts with its job for a while.
+    """
+    counted = {job.job_id for job in open_jobs.values() if _counts(job, delays, now)}
+    linked_keys = {job.request_key for job in open_jobs.values()}
+    for slot in gate.slots.values():
+        if slot.job_id is None:
+            if slot.request_key not in linked_keys:
+                counted.add(f"attempt {slot.request_id}")
+        elif slot.job_id not in open_jobs and now - slot.linked_at < LINKED_SLOT_MS:
+            counted.add(slot.job_id)
+    return len(counted)
+
+
+def admissible(gate: Gate, *, open_now: int, max_open: int, now: int) -> int:
+    """How many requests may be admitted: what the cap leaves, while nothing holds the line.
+
+    When a hold is over, one request is tried, until a created job lifts it.
+    """
+    room = max(0, max_open - open_now)
+    if not gate.hold.length_ms:
+        return room
+    if now < gate.hold.until:
+        return 0
+    probing = any(attempt.noted_at >= gate.hold.until for attempt in gate.unsettled)
+    return 0 if probing else min(1, room)
+
+
+def held_on(hold: Hold, *, retry_after_s: float | None, jitter: float = 0.0, now: int) -> Hold:
+    """The hold after another failure: doubled, or as long as the service asks for.
+
+    `jitter`, from 0 to 1, keeps sandboxes that failed together from being tried together.
+    """
+    length = HOLD_FIRST_MS if not hold.length_ms else min(2 * hold.length_ms, HOLD_MOST_MS)
+    asked = min(int((retry_after_s or 0) * 1000), RETRY_AFTER_MOST_MS)
+    return Hold(until=now + max(length, asked) + int(jitter * length / 10), length_ms=length)
+
+
+def _counts(job: JobRecord, delays: DelayPolicy, now: int) -> bool:
+    """Whether a job counts: a status that nobody knows may be an end, so it does until it is late."""
+    if job.final:
+        return False
+    if job.status is None or job.status in KNOWN_STATUSES:
+        return True
+    return now - job.creation_time <= delays.limit_for(job.dataset_id)

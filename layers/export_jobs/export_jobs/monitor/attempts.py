@@ -1,0 +1,328 @@
+"""Settling attempts: the sweep finds the job of a create call whose answer was lost, or that there is none.
+
+It is the only place where jobs are looked for: it has the listing, and all that is unfinished.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from export_jobs.contract import Job
+from export_jobs.events import endings
+from export_jobs.model import matching
+from export_jobs.model.limits import CLOCKS_MS, LISTINGS_APART_MS, OUTCOME_KNOWN_WITHIN_MS
+from export_jobs.model.matching import Candidate, Match, Matches
+from export_jobs.model.ports import JobTable, TableUnavailable
+from export_jobs.model.records import (
+    Attempt,
+    Gate,
+    Hold,
+    JobRecord,
+    OutboxItem,
+    RequestRecord,
+    SandboxRecord,
+    Ticket,
+)
+from export_jobs.model.steps import GateChange, Slot, Step
+from export_jobs.monitor import decide
+from export_jobs.monitor.decide import Policy
+from export_jobs.monitor.observe import Observation
+
+logger = logging.getLogger(__name__)
+
+MAX_LOOKUPS = 20
+"""Jobs looked up in one sweep because the listing shows too little of them."""
+MAX_ROUNDS = 3
+
+
+@dataclass
+class Settled:
+    """What came of it. `jobs` are the records of those that were linked, to go on with."""
+
+    gate: Gate
+    """As it is now."""
+    jobs: dict[str, JobRecord] = field(default_factory=dict)
+    undecided: frozenset[str] = frozenset()
+    """Jobs that are left for the next sweep: it is too early to tell whose they are."""
+    tickets: list[Ticket] = field(default_factory=list)
+    """Of requests that are back in line."""
+    outbox: list[OutboxItem] = field(default_factory=list)
+    """With the ends of requests, for us to publish."""
+    duplicates: int = 0
+    problem: str | None = None
+
+    def note(self, step: Step) -> None:
+        for record in step.jobs:
+            self.jobs[record.job_id] = replace(record, version=record.version + 1)
+
+    def free(self, attempt: Attempt) -> None:
+        others = {k: slot for k, slot in self.gate.slots.items() if k != attempt.request_key}
+        self.gate = replace(self.gate, slots=others)
+
+
+class AttemptSettler:
+    """Settles the attempts of a sandbox by what a sweep has seen."""
+
+    def __init__(
+        self,
+        table: JobTable,
+        *,
+        policy: Policy,
+        look_up: Callable[[str, str, Observation], bool],
+    ) -> None:
+        self._table = table
+        self._policy = policy
+        self._look_up = look_up
+
+    def settle(self, known: SandboxRecord, seen: Observation, *, began: int, now: int) -> Settled:
+        """`began`: when the listing was begun."""
+        gate = known.gate
+        settled = Settled(gate=gate)
+        if not (gate.unsettled or gate.former):
+            return settled
+        strangers = self._strangers(known, seen)
+        try:
+            matched = self._link_found(known, seen, strangers, settled, now=now)
+            late = matching.match(
+                list(gate.former.values()), strangers.values(), echoes=gate.echoes, now=now
+            )
+            for found in late.found:
+                self._link_former(found, known, settled, now=now)
+            for attempt in gate.unsettled:
+                if attempt.request_id not in matched:
+                    self._consider_giving_up(attempt, known, seen, settled, began=began, now=now)
+        except TableUnavailable as error:
+            settled.problem = f"can't settle attempts: {error}"
+            settled.undecided |= strangers.keys() - settled.jobs.keys()
+        return settled
+
+    def _link_found(
+        self,
+        known: SandboxRecord,
+        seen: Observation,
+        strangers: dict[str, Candidate],
+        settled: Settled,
+        *,
+        now: int,
+    ) -> set[str]:
+        """Links what is found; again without a job that turns out to be on record. Returns request ids."""
+        matched: set[str] = set()
+        for _ in range(MAX_ROUNDS):
+            wanted = [a for a in known.gate.unsettled if a.request_id not in matched]
+            matches = self._match(
+                known.gate.sandbox, wanted, strangers, seen, echoes=known.gate.echoes, now=now
+            )
+            settled.undecided = frozenset(matches.undecided | matches.to_look_up)
+            again = False
+            for found in matches.found:
+                if self._link(found, known, settled, now=now):
+                    matched.add(found.attempt.request_id)
+                else:
+                    again = True
+                strangers.pop(found.job.id, None)
+            if not again:
+                break
+        return matched
+
+    # -- finding -------------------------------------------------------------------------------------
+
+    def _strangers(self, known: SandboxRecord, seen: Observation) -> dict[str, Candidate]:
+        """Jobs without a record: one that has was there before any attempt that is unsettled now."""
+        strangers = {}
+        for job in seen.jobs.values():
+            if job.id in known.open_jobs:
+                continue
+            if job.is_final and known.state and not decide.is_unseen(job, known.state):
+                continue
+            created_at = job.creation_time or seen.created_at.get(job.id, 0)
+            strangers[job.id] = Candidate(job, created_at, whole=job.id in seen.looked_up)
+        return strangers
+
+    def _match(
+        self,
+        sandbox: str,
+        attempts: Iterable[Attempt],
+        strangers: dict[str, Candidate],
+        seen: Observation,
+        *,
+        echoes: bool | None,
+        now: int,
+    ) -> Matches:
+        """Matches, once what too little is shown of was looked up."""
+        wanted = list(attempts)
+        for _ in range(MAX_ROUNDS):
+            matches = matching.match(wanted, strangers.values(), echoes=echoes, now=now)
+            todo = sorted(matches.to_look_up)[:MAX_LOOKUPS]
+            if not todo:
+                break
+            for job_id in todo:
+                if not self._look_up(sandbox, job_id, seen):
+                    strangers.pop(job_id)
+                elif job_id in seen.looked_up:
+                    strangers[job_id] = replace(
+                        strangers[job_id], job=seen.jobs[job_id], whole=True
+                    )
+        return matches
+
+    # -- linking -------------------------------------------------------------------------------------
+
+    def _link(self, found: Match, known: SandboxRecord, settled: Settled, *, now: int) -> bool:
+        """Links a job to the request of an attempt. Returns False if the job is another's after all."""
+        attempt = found.attempt
+        slot = Slot("link", replace(attempt, job_id=found.job.id, linked_at=now))
+        for _ in range(MAX_ROUNDS):
+            record = self._of_attempt(attempt)
+            if (
+                record is None
+            ):  # whoever holds the answer was faster: only the slot is left, if that
+                self._commit(known, Step(slot=Slot("drop", attempt)))
+                settled.free(attempt)
+                return True
+            step = endings.created(
+                record,
+                found.job,
+                slot=slot,
+                linked_by=found.linked_by,
+                leased=False,
+                policy=self._policy.events,
+                now=now,
+            )
+            # A job that was found shows that the service creates: nothing holds the line any more.
+            if self._commit(known, step, GateChange(hold=Hold())):
+                settled.note(step)
+                settled.free(attempt)
+                settled.gate = replace(settled.gate, hold=Hold())
+                return True
+            if self._is_recorded(found.job, known):
+                return False
+        return True  # the next sweep finds out
+
+    def _link_former(
+        self, found: Match, known: SandboxRecord, settled: Settled, *, now: int
+    ) -> None:
+        """A job that shows after its attempt was given up: it is the request's, unless that has another."""
+        attempt, job = found.attempt, found.job
+        if self._is_recorded(job, known):
+            return
+        record = self._table.requests([attempt.request_key]).get(attempt.request_key)
+        if record and record.status == "WAITING":
+            step = endings.created(
+                record,
+                job,
+                slot=None,
+                linked_by=found.linked_by,
+                leased=False,
+                policy=self._policy.events,
+                now=now,
+            )
+            if self._commit(known, replace(step, forget=attempt.request_id)):
+                settled.note(step)
+                return
+            record = self._table.requests([attempt.request_key]).get(attempt.request_key)
+        duplicate = endings.found_late(
+            job, known.gate.sandbox, attempt.request_key, record, linked_by=found.linked_by, now=now
+        )
+        step = Step(jobs=(duplicate,), forget=attempt.request_id)
+        if self._commit(known, step):
+            settled.note(step)
+            if duplicate.duplicate_of:
+                settled.duplicates += 1
+                logger.error(
+                    "job %s is a second one of request %s, found late",
+                    job.id,
+                    attempt.request_key,
+                )
+
+    def _is_recorded(self, job: Job, known: SandboxRecord) -> bool:
+        sandbox = known.gate.sandbox
+        return self._table.job(sandbox, job.id, job.creation_time or 0) is not None
+
+    # -- giving up -----------------------------------------------------------------------------------
+
+    def _consider_giving_up(
+        self,
+        attempt: Attempt,
+        known: SandboxRecord,
+        seen: Observation,
+        settled: Settled,
+        *,
+        began: int,
+        now: int,
+    ) -> None:
+        """Two listings, some time apart, that would show the job and don't: there is none."""
+        earliest, _ = matching.created_within(attempt)
+        tells = (
+            attempt.rule == matching.RULE
+            and began >= matching.gives_up_from(attempt)
+            and seen.complete_since(earliest)
+        )
+        if tells and not attempt.missed_at:
+            self._commit(known, Step(slot=Slot("miss", replace(attempt, missed_at=began))))
+        elif tells and began >= attempt.missed_at + LISTINGS_APART_MS:
+            self._give_up(attempt, known, settled, now=now)
+        elif now >= attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS:
+            self._end_unknown(attempt, known, settled, now=now)
+
+    def _give_up(
+        self, attempt: Attempt, known: SandboxRecord, settled: Settled, *, now: int
+    ) -> None:
+        """Back in line, behind all who wait now; or to its end, if it was cancelled meanwhile."""
+        record = self._of_attempt(attempt)
+        slot = Slot("give up", attempt)
+        if record is None:
+            self._commit(known, Step(slot=Slot("drop", attempt)))
+        elif record.cancelled_by:
+            ended = endings.rejected(
+                record,
+                endings.CANCELLED,
+                endings.CANCELLED_BEFORE,
+                policy=self._policy.events,
+                now=now,
+            )
+            self._commit_end(ended, slot, known, settled)
+        else:
+            waiting = replace(record, status="WAITING", request_id=None, touched_at=now, body=None)
+            ticket = endings.ticket_of(waiting, turn=now)
+            if self._commit(known, Step(requests=(waiting,), add_tickets=(ticket,), slot=slot)):
+                settled.tickets.append(ticket)
+        settled.free(attempt)
+
+    def _end_unknown(
+        self, attempt: Attempt, known: SandboxRecord, settled: Settled, *, now: int
+    ) -> None:
+        record = self._of_attempt(attempt)
+        if record is None:
+            self._commit(known, Step(slot=Slot("drop", attempt)))
+            return
+        ended = endings.rejected(
+            record,
+            endings.OUTCOME_UNKNOWN,
+            "no answer to its create call came, and for six hours no listing has told whether there is "
+            "a job; it is not sent again: look for the job in Adobe's console",
+            policy=self._policy.events,
+            now=now,
+        )
+        self._commit_end(ended, Slot("give up", attempt), known, settled)
+
+    def _of_attempt(self, attempt: Attempt) -> RequestRecord | None:
+        """The request's record, while the attempt is its current one."""
+        record = self._table.requests([attempt.request_key]).get(attempt.request_key)
+        current = record and record.request_id == attempt.request_id and not record.has_ended
+        return record if current else None
+
+    def _commit_end(
+        self, ended: endings.Ended, slot: Slot, known: SandboxRecord, settled: Settled
+    ) -> None:
+        step = Step(requests=(ended.record,), outbox=(ended.item,), slot=slot)
+        if self._commit(known, step):
+            settled.outbox.append(replace(ended.item, version=1))
+
+    def _commit(self, known: SandboxRecord, step: Step, gate: GateChange | None = None) -> bool:
+        return bool(self._table.commit(known.gate.sandbox, [step], gate))
+
+
+def oldest_unsettled(attempts: Iterable[Attempt]) -> int | None:
+    """The creation time down to which a listing must be read to settle the attempts."""
+    return min((attempt.noted_at - CLOCKS_MS for attempt in attempts), default=None)
