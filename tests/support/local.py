@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from export_jobs.announce import Announcer
-from export_jobs.aws.jobs import JobsTable
-from export_jobs.aws.requests import RequestLedger
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient, Transport
-from export_jobs.creator.fulfil import Fulfiller, Rules
-from export_jobs.monitor.decide import Policy
-from export_jobs.monitor.sweep import Sweeper
-from export_jobs.queues import RequestQueues
-from export_jobs.wiring import now_ms
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Subscribers
@@ -59,7 +53,7 @@ class Clock:
     ahead_ms: int = 0
 
     def __call__(self) -> int:
-        return now_ms() + self.ahead_ms
+        return time.time_ns() // 1_000_000 + self.ahead_ms
 
     def advance(self, *, minutes: float = 0, seconds: float = 0) -> None:
         self.ahead_ms += int((minutes * 60 + seconds) * 1000)
@@ -90,65 +84,10 @@ class Bench:
         return client_of(self.service, time_left_s=time_left_s, tries=tries, transport=transport)
 
     @property
-    def jobs_table(self) -> JobsTable:
-        return JobsTable(self._client("dynamodb"), self.stack.outputs["JobsTableName"])
-
-    @property
     def announcer(self) -> Announcer:
         return Announcer(
             events=lambda: self._client("events"),
             sns=lambda: self._client("sns"),
             bus_name=self.stack.outputs["EventBusName"],
             topic_arn=self.stack.outputs["AlertTopicArn"],
-        )
-
-    @property
-    def ledger(self) -> RequestLedger:
-        return RequestLedger(
-            self._client("dynamodb"),
-            jobs_table=self.stack.outputs["JobsTableName"],
-            requests_table=self.stack.outputs["RequestsTableName"],
-        )
-
-    @property
-    def queues(self) -> RequestQueues:
-        return RequestQueues(
-            lambda: self._client("sqs"),
-            queue_url=self.stack.outputs["RequestQueueUrl"],
-            dead_letter_queue_url=self.stack.outputs["DeadLetterQueueUrl"],
-        )
-
-    def sweeper(
-        self,
-        policy: Policy | None = None,
-        *,
-        time_left_s: Callable[[], float] = lambda: math.inf,
-        tries: int = 1,
-        **options: Any,
-    ) -> Sweeper:
-        return Sweeper(
-            api=self._api(time_left_s, tries),
-            table=self.jobs_table,
-            announcer=self.announcer,
-            policy=policy or Policy(),
-            clock=self.clock,
-            time_left_s=time_left_s,
-            **options,
-        )
-
-    def fulfiller(
-        self,
-        rules: Rules | None = None,
-        *,
-        time_left_s: Callable[[], float] = lambda: math.inf,
-        tries: int = 1,
-    ) -> Fulfiller:
-        return Fulfiller(
-            api=self._api(time_left_s, tries),
-            ledger=self.ledger,
-            queues=self.queues,
-            announcer=self.announcer,
-            rules=rules or Rules(sandboxes=self.service.sandboxes),
-            clock=self.clock,
-            time_left_s=time_left_s,
         )

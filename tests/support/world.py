@@ -1,8 +1,7 @@
-"""The outside world in memory, for histories by the thousand: service, tables, sinks and queue.
+"""The outside world in memory, for histories by the thousand: service, sinks and queues.
 
-Every call passes one gate, where a fault may strike it and where runs that go on at the same time
-take turns in a drawn order. That the tables behave as DynamoDB does is what
-`tests/integration/test_store.py` compares.
+Every call goes through `World.call`, where a fault may strike it and where runs that go on at the
+same time take turns in a drawn order. The tables are in `support.memory_table`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import random
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from export_jobs.client.errors import (
@@ -21,17 +20,10 @@ from export_jobs.client.errors import (
     RetryLater,
     SegmentationError,
 )
-from export_jobs.contract import FINAL_STATUSES, CreateExportJob, Job, JobPage
-from export_jobs.creator.message import Message, RequestRecord
-from export_jobs.model.ports import RecordChanged, TableUnavailable
-from export_jobs.model.records import (
-    Attempt,
-    Event,
-    JobRecord,
-    SandboxRecord,
-    SandboxState,
-    Sink,
-)
+from export_jobs.contract import FINAL_STATUSES, Job, JobPage
+from export_jobs.creator.message import Message, wake_up_body
+from export_jobs.model.ports import QueueUnavailable
+from export_jobs.model.records import Event, Sink
 
 from support.faults import Kind, ProcessDied
 from support.schemas import validate_event
@@ -48,6 +40,8 @@ class Turns:
         self._waiting: set[int] = set()
         self._running = 0
         self._next: int | None = None
+        self.chance: random.Random | None = None
+        """What the order is drawn from, while several runs go on."""
 
     def take(self) -> None:
         """Waits for this thread's turn. Outside of `run`, it is always its turn."""
@@ -74,6 +68,7 @@ class Turns:
                     self._running -= 1
                     self._state.notify_all()
 
+        self.chance = chance
         self._running = len(works)
         threads = [threading.Thread(target=worked, args=[work], daemon=True) for work in works]
         for thread in threads:
@@ -92,6 +87,7 @@ class Turns:
                     self._state.wait_for(lambda: self._next is None, timeout=20)
         for thread in threads:
             thread.join(timeout=20)
+        self.chance = None
 
 
 @dataclass
@@ -107,6 +103,16 @@ class ServiceJob:
         return int(self.body["creationTime"]), int(self.body["id"])
 
 
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message in the dead-letter queue, with what the creator says of it in its attributes."""
+
+    body: str
+    request_key: str
+    reason: str
+    event_id: str
+
+
 @dataclass
 class World:
     """All of it. `strikes` maps a coming call, by its number or its name, to the fault it meets."""
@@ -117,17 +123,22 @@ class World:
     life: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Every status of every job, in order; VANISHED when it was deleted."""
     quirks: set[str] = field(default_factory=set)
-    """What is wrong with the listings: `lags`, `repeats`, `misses`; `late`: they show what a create
-    call made only a minute later."""
+    """What is wrong with the answers. In listings: `lags`, `repeats`, `misses`; `late`: they show what
+    a create call made only a minute later. In listings and by id: `omits`, of a job's optional fields
+    those that the listing of Adobe's own example leaves out."""
     items: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    """What is in the tables, by kind, sandbox and key."""
     open: dict[str, dict[tuple[str, ...], Any]] = field(default_factory=lambda: defaultdict(dict))
-    """Of each sandbox, the open jobs and attempts among the items: the index that a sweep reads."""
+    """Of each sandbox, the items that the index `open` has."""
+    watched: frozenset[str] = frozenset()
+    """The sandboxes that the stack item names."""
     recorded: dict[str, dict[int, str | None]] = field(default_factory=lambda: defaultdict(dict))
-    """Of each job, the statuses of the events that were ever owed, by sequence number."""
+    """Of each job, the statuses of the events that were ever in its outbox, by sequence number."""
     told: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
     """What arrived at each sink."""
     queue: list[tuple[int, Message]] = field(default_factory=list)
-    dead_letters: list[tuple[Message, str, str]] = field(default_factory=list)
+    """The messages of the request queue, each with the time from which it can be received."""
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     strikes: dict[int | str, Kind] = field(default_factory=dict)
     set_strike: tuple[int, Kind] | None = None
@@ -211,10 +222,19 @@ class World:
 
 
 class MemoryApi:
-    """The four calls of the client."""
+    """The client, of one run: its first `prepare` gets a token, which is good for the whole run."""
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._has_token = False
+
+    def org_id(self) -> str:
+        return "ORG@AdobeOrg"
+
+    def prepare(self) -> None:
+        if not self._has_token:
+            self._world.call("token", lambda: None, _later)
+            self._has_token = True
 
     def _listed(self, sandbox: str, after: tuple[int, ...] | None) -> list[ServiceJob]:
         """Visible jobs older than `after`, newest first."""
@@ -245,7 +265,7 @@ class MemoryApi:
             records.insert(0, records[-1])
         last = shown[-1].order if shown else None
         return JobPage(
-            tuple(Job.model_validate(record) for record in records),
+            tuple(self._shown(record) for record in records),
             next_cursor=f"{last[0]}_{last[1]}" if last and len(listed) > limit else None,
         )
 
@@ -254,18 +274,33 @@ class MemoryApi:
             job = self._world.jobs[sandbox].get(job_id)
             if job is None:
                 raise NotFound(job_id)
-            return Job.model_validate(job.body)
+            return self._shown(job.body)
 
         return self._world.call("get", effect, _later)
 
-    def create_job(self, sandbox: str, request: CreateExportJob, *, request_id: str) -> Job:
+    def _shown(self, body: Mapping[str, Any]) -> Job:
+        return Job.model_validate(_without_optional(body) if self._omits else body)
+
+    @property
+    def _omits(self) -> bool:
+        return "omits" in self._world.quirks
+
+    def create_job(
+        self,
+        sandbox: str,
+        body: Mapping[str, Any],
+        *,
+        request_id: str,
+        may_send: Callable[[], bool],
+    ) -> Job:
         def effect() -> Job:
-            asked = request.to_wire()
-            if asked["destination"]["datasetId"] == "refused":
+            if not may_send():
+                raise RetryLater("it is too late to send the call")
+            if body["destination"]["datasetId"] == "refused":
                 raise Refused("no such dataset")
             shown_id = request_id if self._world.echoes_request_id else "service's own"
             late_ms = 60_000 if "late" in self._world.quirks else 0
-            job = self._world.create(sandbox, late_ms=late_ms, **asked, requestId=shown_id)
+            job = self._world.create(sandbox, late_ms=late_ms, **body, requestId=shown_id)
             return Job.model_validate(job.body)
 
         return self._world.call("create", effect, _unknown)
@@ -281,148 +316,6 @@ class MemoryApi:
                 self._world.move(sandbox, job_id, "CANCELLING")
 
         self._world.call("delete", effect, _later)
-
-
-class MemoryTable:
-    """The jobs table and the requests ledger: conditional writes on one dictionary."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._items = world.items
-
-    def load(self, sandbox: str) -> SandboxRecord:
-        return self._world.call("query", lambda: self._sandbox(sandbox), _unavailable)
-
-    def _sandbox(self, sandbox: str) -> SandboxRecord:
-        mine = self._world.open[sandbox]
-        return SandboxRecord(
-            self._items.get(("state", sandbox)),
-            {item.job_id: item for key, item in mine.items() if key[0] == "job"},
-            tuple(
-                sorted(
-                    (item for key, item in mine.items() if key[0] == "attempt"),
-                    key=lambda attempt: attempt.request_key,
-                )
-            ),
-        )
-
-    def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
-        def effect() -> JobRecord:
-            self._check(_job_key(record), record.version)
-            if state is not None:
-                self._put_state(state)
-            return self._put_job(record)
-
-        return self._world.call("transact" if state else "put", effect, _unavailable)
-
-    def put_state(self, state: SandboxState) -> None:
-        self._world.call("put", lambda: self._put_state(state), _unavailable)
-
-    def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
-        return self._world.call(
-            "query",
-            lambda: sorted(
-                (
-                    item
-                    for (kind, box, *_), item in self._items.items()
-                    if kind == "job" and box == sandbox and item.final
-                ),
-                key=lambda item: -item.creation_time,
-            ),
-            _unavailable,
-        )
-
-    # -- the ledger ------------------------------------------------------------------------------
-
-    def request(self, request_key: str) -> RequestRecord | None:
-        return self._world.call(
-            "get item", lambda: self._items.get(("request", "", request_key)), _unavailable
-        )
-
-    def sandbox(self, sandbox: str) -> tuple[SandboxRecord, int]:
-        gate = self._world.call(
-            "get item", lambda: int(self._items.get(("gate", sandbox), 0)), _unavailable
-        )
-        return self.load(sandbox), gate
-
-    def job(self, sandbox: str, job: Job) -> JobRecord | None:
-        key = ("job", sandbox, str(job.creation_time or 0), job.id)
-        return self._world.call("get item", lambda: self._items.get(key), _unavailable)
-
-    def put_request(self, record: RequestRecord) -> RequestRecord:
-        def effect() -> RequestRecord:
-            self._check(_request_key(record), record.version)
-            return self._put_request(record)
-
-        return self._world.call("put", effect, _unavailable)
-
-    def note_attempt(self, record: RequestRecord, attempt: Attempt, gate: int) -> RequestRecord:
-        def effect() -> RequestRecord:
-            self._check(_request_key(record), record.version)
-            place = ("attempt", attempt.sandbox, attempt.request_key)
-            if place in self._items or self._items.get(("gate", attempt.sandbox), 0) != gate:
-                raise RecordChanged(None)
-            self._items[place] = self._world.open[attempt.sandbox][place] = attempt
-            self._items["gate", attempt.sandbox] = gate + 1
-            return self._put_request(record)
-
-        return self._world.call("transact", effect, _unavailable)
-
-    def drop_attempt(self, record: RequestRecord, sandbox: str) -> RequestRecord:
-        def effect() -> RequestRecord:
-            self._check(_request_key(record), record.version)
-            self._remove_attempt(sandbox, record.request_key)
-            return self._put_request(record)
-
-        return self._world.call("transact", effect, _unavailable)
-
-    def link(self, record: RequestRecord, job: JobRecord) -> RequestRecord:
-        def effect() -> RequestRecord:
-            self._check(_request_key(record), record.version)
-            try:
-                self._check(_job_key(job), job.version)
-            except RecordChanged:
-                raise RecordChanged(None) from None
-            self._put_job(job)
-            self._remove_attempt(job.sandbox, record.request_key)
-            return self._put_request(record)
-
-        return self._world.call("transact", effect, _unavailable)
-
-    # -- writes ----------------------------------------------------------------------------------
-
-    def _check(self, key: tuple[str, ...], version: int) -> None:
-        current = self._items.get(key)
-        if (current.version if current else 0) != version:
-            raise RecordChanged(current if isinstance(current, JobRecord) else None)
-
-    def _remove_attempt(self, sandbox: str, request_key: str) -> None:
-        place = ("attempt", sandbox, request_key)
-        self._items.pop(place, None)
-        self._world.open[sandbox].pop(place, None)
-
-    def _put_job(self, record: JobRecord) -> JobRecord:
-        written = replace(record, version=record.version + 1)
-        key = _job_key(record)
-        self._items[key] = written
-        if written.is_open:
-            self._world.open[record.sandbox][key] = written
-        else:
-            self._world.open[record.sandbox].pop(key, None)
-        for owed in written.owed:
-            detail = owed.event.detail
-            self._world.recorded[written.job_id].setdefault(detail["sequence"], detail["status"])
-        return written
-
-    def _put_request(self, record: RequestRecord) -> RequestRecord:
-        written = replace(record, version=record.version + 1)
-        self._items[_request_key(record)] = written
-        return written
-
-    def _put_state(self, state: SandboxState) -> None:
-        current = self._items.get(("state", state.sandbox))
-        if current is None or current.swept_at <= state.swept_at:
-            self._items["state", state.sandbox] = state
 
 
 class MemoryAnnouncer:
@@ -459,21 +352,32 @@ class MemoryAnnouncer:
         return self._world.call(name, effect, lambda _: _NotPublished())
 
 
-class MemoryQueues:
-    """The request queue and the dead letters."""
+class MemoryDeadLetters:
+    """The dead-letter queue, as it is written to."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def send_back(self, message: Message, *, delay_s: int) -> None:
-        back = replace(message, waits=message.waits + 1)
-        self._send(lambda: self._world.queue.append((self._world.now + delay_s * 1000, back)))
+    def send(self, body: str, *, request_key: str, reason: str, event_id: str) -> None:
+        letter = DeadLetter(body, request_key, reason, event_id)
+        self._world.call(
+            "send", lambda: self._world.dead_letters.append(letter), _queue_unavailable
+        )
 
-    def send_to_dead_letters(self, message: Message, *, request_key: str, reason: str) -> None:
-        self._send(lambda: self._world.dead_letters.append((message, request_key, reason)))
 
-    def _send(self, effect: Callable[[], None]) -> None:
-        self._world.call("send", effect, _unavailable)
+class MemoryWakeUps:
+    """The request queue, as the monitor writes to it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def wake(self, sandbox: str) -> None:
+        def effect() -> None:
+            world = self._world
+            message = Message(f"wake-up-{world.numbered}", wake_up_body(sandbox), world.now)
+            world.queue.append((world.now, message))
+
+        self._world.call("send", effect, _queue_unavailable)
 
 
 class _NotPublished(Exception):
@@ -489,16 +393,19 @@ def _unknown(kind: Kind) -> SegmentationError:
     return RetryLater("as planned") if kind == "is throttled" else OutcomeUnknown("as planned")
 
 
-def _unavailable(_kind: Kind) -> TableUnavailable:
-    return TableUnavailable("as planned")
+def _queue_unavailable(_kind: Kind) -> QueueUnavailable:
+    return QueueUnavailable("as planned")
 
 
-def _job_key(record: JobRecord) -> tuple[str, ...]:
-    return ("job", record.sandbox, str(record.creation_time), record.job_id)
-
-
-def _request_key(record: RequestRecord) -> tuple[str, ...]:
-    return ("request", "", record.request_key)
+def _without_optional(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A job as Adobe's example of a listing shows it, without what only its create request has."""
+    shown = {name: value for name, value in body.items() if name != "additionalFields"}
+    if isinstance(body.get("filter"), dict):
+        left_out = {"segmentQualificationTime", "fromIngestTimestamp", "emptyProfiles"}
+        shown["filter"] = {
+            name: value for name, value in body["filter"].items() if name not in left_out
+        }
+    return shown
 
 
 def told_by_job(events: Sequence[Event]) -> Mapping[str, list[Event]]:

@@ -67,8 +67,11 @@ class RequestTable(Protocol):
     ) -> frozenset[int]:
         """Writes the steps in one transaction; returns the positions of those that were written.
 
-        A step that somebody else has outrun is left out, and the others are written. Raises GateMoved,
-        with nothing written, if the gate is no longer of the version that `gate` names.
+        A step that somebody else has outrun is left out, and so is one that touches what an earlier
+        step writes; the others are written. The change of the gate is written in any case. Raises
+        GateMoved, with nothing written, if the gate is no longer of the version that `gate` names.
+        Without a change of the gate, steps that are too large for one transaction are written in
+        several; if one of those fails, the ones before stay written.
         """
 
 
@@ -102,8 +105,8 @@ class JobTable(RequestTable, Protocol):
     def put_outbox(self, item: OutboxItem) -> OutboxItem | None:
         """Replaces version `item.version`; deletes it if its outbox is empty.
 
-        Returns it with its new version, or None if it is gone. Raises RecordChanged if somebody else
-        wrote it.
+        Returns it with its new version, or None if it is gone. Raises RecordChanged, which tells
+        nothing of the item, if somebody else wrote it.
         """
 
     def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:

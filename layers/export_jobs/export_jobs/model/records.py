@@ -91,7 +91,7 @@ class OutboxItem:
     """An event of a request that has no job, not delivered yet; the bearer of its own small outbox.
 
     `record_key` is the key under which the request's record is stored; its body is what goes to the
-    dead-letter queue.
+    dead-letter queue. `event_id` is the event's, also when it is delivered and the outbox empty.
     """
 
     sandbox: str
@@ -99,10 +99,11 @@ class OutboxItem:
     outbox: tuple[Undelivered, ...]
     leased_at: int = 0
     version: int = 0
+    event_id: str = ""
 
-    @property
-    def event_id(self) -> str:
-        return self.outbox[0].event.id
+    def __post_init__(self) -> None:
+        if not self.event_id:
+            object.__setattr__(self, "event_id", self.outbox[0].event.id)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ from export_jobs.model.records import (
 MAX_STEPS = 20
 """Steps in one transaction: DynamoDB takes 100 items, and a step has four at the most."""
 
+MAX_EXPIRED = 25
+"""How many expired slots, and how many former attempts, one transaction takes out of the gate."""
+
 SlotChange = Literal["note", "link", "drop", "miss", "give up"]
 
 
@@ -56,7 +59,8 @@ class GateChange:
     """A change of the gate that goes with the steps of a transaction.
 
     `version`: the attempts noted are admitted by this version of the gate; if it has moved, nothing is
-    written. `expired` are the keys of linked slots, and the ids of former attempts, to take out.
+    written. `expired_slots` are the keys of linked slots, `expired_former` the ids of former attempts
+    to take out: the first `MAX_EXPIRED` of each, and of slots only those that still are linked.
     """
 
     version: int | None = None

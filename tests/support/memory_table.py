@@ -1,0 +1,346 @@
+"""The tables in memory: what `model.ports` asks of them, on one dictionary.
+
+That DynamoDB's adapter answers alike is what `tests/integration/test_tables.py` compares. As
+DynamoDB's, a Query may see a transaction in part; a write is atomic, and so is the read of an item.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from export_jobs.model.ports import GateMoved, RecordChanged, TableUnavailable
+from export_jobs.model.records import (
+    Attempt,
+    Gate,
+    JobRecord,
+    Line,
+    OutboxItem,
+    RequestRecord,
+    SandboxRecord,
+    SandboxState,
+    Ticket,
+)
+from export_jobs.model.steps import MAX_EXPIRED, GateChange, Step
+
+from support.faults import Kind
+from support.world import World
+
+Key = tuple[str, ...]
+Stored = JobRecord | OutboxItem | RequestRecord
+"""What has a version."""
+_Bearer = TypeVar("_Bearer", JobRecord, OutboxItem)
+
+
+class MemoryTable:
+    """Both tables: every method is one call, which a fault may strike."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._items = world.items
+
+    # -- reads -----------------------------------------------------------------------------------
+
+    def load(self, sandbox: str) -> SandboxRecord:
+        def effect() -> SandboxRecord:
+            seen = self._query(sandbox)
+            return SandboxRecord(
+                gate=seen.get(("gate", sandbox), Gate(sandbox)),
+                state=seen.get(("state", sandbox)),
+                open_jobs=_jobs(seen),
+                outbox=tuple(item for key, item in sorted(seen.items()) if key[0] == "outbox"),
+                tickets=_in_line(seen),
+            )
+
+        return self._world.call("query", effect, _unavailable)
+
+    def line(self, sandbox: str, *, until: int, limit: int) -> Line:
+        def effect() -> Line:
+            seen = self._query(sandbox)
+            due = [ticket for ticket in _in_line(seen) if ticket.turn <= until]
+            return Line(_jobs(seen), tuple(due[:limit]))
+
+        return self._world.call("query", effect, _unavailable)
+
+    def requests(self, keys: Sequence[str]) -> Mapping[str, RequestRecord]:
+        def effect() -> Mapping[str, RequestRecord]:
+            found = {key: self._items.get(("request", key)) for key in keys}
+            return {key: record for key, record in found.items() if record is not None}
+
+        return self._world.call("get item", effect, _unavailable) if keys else {}
+
+    def gate(self, sandbox: str) -> Gate:
+        return self._world.call("get item", lambda: self._gate(sandbox), _unavailable)
+
+    def job(self, sandbox: str, job_id: str, creation_time: int) -> JobRecord | None:
+        key = ("job", sandbox, str(creation_time), job_id)
+        return self._world.call("get item", lambda: self._items.get(key), _unavailable)
+
+    def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
+        def effect() -> Sequence[JobRecord]:
+            jobs = [item for key, item in self._items.items() if key[:2] == ("job", sandbox)]
+            jobs.sort(key=lambda job: (job.creation_time, job.job_id), reverse=True)
+            return [job for job in jobs[:50] if job.final]
+
+        return self._world.call("query", effect, _unavailable)
+
+    def watched(self) -> frozenset[str]:
+        return self._world.call("get item", lambda: self._world.watched, _unavailable)
+
+    # -- writes ----------------------------------------------------------------------------------
+
+    def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
+        def effect() -> JobRecord:
+            current = self._items.get(_key(record))
+            if _version(current) != record.version:
+                raise RecordChanged(current)
+            if state is not None:
+                self._put_state(state)
+            return self._put(record)
+
+        return self._world.call("transact" if state else "put", effect, _unavailable)
+
+    def put_state(self, state: SandboxState) -> None:
+        self._world.call("put", lambda: self._put_state(state), _unavailable)
+
+    def put_outbox(self, item: OutboxItem) -> OutboxItem | None:
+        def effect() -> OutboxItem | None:
+            current = self._items.get(_key(item))
+            if current is None and item.version:
+                return None
+            if _version(current) != item.version:
+                raise RecordChanged(None)
+            if not item.outbox:
+                self._delete(item.sandbox, _key(item))
+                return None
+            return self._put(item)
+
+        return self._world.call("put", effect, _unavailable)
+
+    def commit(
+        self, sandbox: str, steps: Sequence[Step], gate: GateChange | None = None
+    ) -> frozenset[int]:
+        change = gate or GateChange()
+        if change.version is None and any(s.slot and s.slot.change == "note" for s in steps):
+            raise ValueError("attempts are noted by a version of the gate")
+        if change == GateChange() and all(step == Step() for step in steps):
+            return frozenset(range(len(steps)))
+        return self._world.call(
+            "transact", lambda: self._commit(sandbox, steps, change), _unavailable
+        )
+
+    def watch(self, sandboxes: Collection[str]) -> None:
+        def effect() -> None:
+            self._world.watched |= frozenset(sandboxes)
+
+        if sandboxes:
+            self._world.call("put", effect, _unavailable)
+
+    def release(self, sandbox: str) -> None:
+        def effect() -> None:
+            self._delete(sandbox, ("state", sandbox))
+            self._world.watched -= {sandbox}
+
+        self._world.call("transact", effect, _unavailable)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _query(self, sandbox: str) -> dict[Key, Any]:
+        """What a Query of the index sees.
+
+        While it goes on, other runs may write; of each item it sees either state, whatever it sees
+        of the others. A ticket that is moved meanwhile may be passed by altogether.
+        """
+        first = dict(self._world.open[sandbox])
+        chance = self._world.turns.chance
+        if chance is None:
+            return first
+        self._world.turns.take()
+        then = self._world.open[sandbox]
+        seen = {key: _either(chance, first.get(key), then.get(key)) for key in {**first, **then}}
+        return {key: item for key, item in seen.items() if item is not None}
+
+    def _gate(self, sandbox: str) -> Gate:
+        gate: Gate = self._items.get(("gate", sandbox), Gate(sandbox))
+        return gate
+
+    def _commit(self, sandbox: str, steps: Sequence[Step], change: GateChange) -> frozenset[int]:
+        gate = self._gate(sandbox)
+        if change.version not in {None, gate.version}:
+            raise GateMoved
+        written = []
+        touched: set[Key] = set()
+        for number, step in enumerate(steps):
+            if self._holds(step, gate) and not touched & _touched_by(step):
+                written.append(number)
+                touched |= _touched_by(step)
+        for number in written:
+            self._write(steps[number])
+        after = _gate_after(gate, [steps[number] for number in written], change)
+        if after != gate:
+            self._store(sandbox, ("gate", sandbox), after)
+        return frozenset(written)
+
+    def _holds(self, step: Step, gate: Gate) -> bool:
+        """Whether nobody has outrun a step."""
+        records: list[Stored] = [*step.requests, *step.jobs, *step.outbox, *step.published]
+        if any(_version(self._items.get(_key(record))) != record.version for record in records):
+            return False
+        if any(item.version == 0 for item in step.published):
+            return False
+        if step.slot is None:
+            return True
+        slot = gate.slots.get(step.slot.attempt.request_key)
+        if step.slot.change == "note":
+            return slot is None or slot.job_id is not None
+        same = slot is not None and slot.request_id == step.slot.attempt.request_id
+        return same and slot is not None and slot.job_id is None
+
+    def _write(self, step: Step) -> None:
+        for request in step.requests:
+            self._put_request(request)
+        for job in step.jobs:
+            self._put(job)
+        for item in step.outbox:
+            self._put(item)
+        for item in step.published:
+            self._delete(item.sandbox, _key(item))
+        for ticket in step.drop_tickets:
+            self._delete(ticket.sandbox, _key(ticket))
+        for ticket in step.add_tickets:
+            self._store(ticket.sandbox, _key(ticket), ticket)
+
+    def _put_request(self, record: RequestRecord) -> None:
+        key = _key(record)
+        before = self._items.get(key)
+        body = before.body if record.body is None and before else record.body
+        self._items[key] = replace(record, body=body, version=record.version + 1)
+
+    def _put(self, record: _Bearer) -> _Bearer:
+        written = replace(record, version=record.version + 1)
+        self._store(written.sandbox, _key(written), written)
+        if isinstance(written, JobRecord):
+            for undelivered in written.outbox:
+                detail = undelivered.event.detail
+                if "sequence" in detail:
+                    statuses = self._world.recorded[written.job_id]
+                    statuses.setdefault(detail["sequence"], detail["status"])
+        return written
+
+    def _put_state(self, state: SandboxState) -> None:
+        current = self._items.get(("state", state.sandbox))
+        if current is None or current.swept_at <= state.swept_at:
+            self._store(state.sandbox, ("state", state.sandbox), state)
+
+    def _store(self, sandbox: str, key: Key, item: Any) -> None:
+        self._items[key] = item
+        if isinstance(item, JobRecord) and not item.is_open:
+            self._world.open[sandbox].pop(key, None)
+        else:
+            self._world.open[sandbox][key] = item
+
+    def _delete(self, sandbox: str, key: Key) -> None:
+        self._items.pop(key, None)
+        self._world.open[sandbox].pop(key, None)
+
+
+def _unavailable(_kind: Kind) -> TableUnavailable:
+    return TableUnavailable("as planned")
+
+
+def _key(item: JobRecord | OutboxItem | RequestRecord | Ticket) -> Key:
+    match item:
+        case JobRecord():
+            return ("job", item.sandbox, str(item.creation_time), item.job_id)
+        case OutboxItem():
+            return ("outbox", item.sandbox, item.event_id)
+        case RequestRecord():
+            return ("request", item.request_key)
+        case Ticket():
+            return ("ticket", item.sandbox, item.request_key)
+
+
+def _version(item: Any) -> int:
+    return item.version if item is not None else 0
+
+
+def _either(chance: random.Random, before: Any, after: Any) -> Any:
+    if before is after:
+        return after
+    moved = isinstance(before, Ticket) and isinstance(after, Ticket) and before.turn != after.turn
+    return chance.choice([before, after, None] if moved else [before, after])
+
+
+def _jobs(seen: Mapping[Key, Any]) -> dict[str, JobRecord]:
+    return {item.job_id: item for key, item in seen.items() if key[0] == "job"}
+
+
+def _in_line(seen: Mapping[Key, Any]) -> tuple[Ticket, ...]:
+    tickets = [cast("Ticket", item) for key, item in seen.items() if key[0] == "ticket"]
+    tickets.sort(key=lambda t: (t.action != "cancel", t.turn, t.request_key))
+    return tuple(tickets)
+
+
+def _touched_by(step: Step) -> set[Key]:
+    """What no other step of the same transaction may touch."""
+    touched: set[Key] = {_key(request) for request in step.requests}
+    touched |= {_key(job) for job in step.jobs}
+    touched |= {_key(item) for item in (*step.outbox, *step.published)}
+    touched |= {_key(ticket) for ticket in (*step.add_tickets, *step.drop_tickets)}
+    if step.slot:
+        touched |= {("slot", step.slot.attempt.request_key)}
+    return touched
+
+
+def _gate_after(gate: Gate, steps: Sequence[Step], change: GateChange) -> Gate:
+    slots, former = dict(gate.slots), dict(gate.former)
+    for key in change.expired_slots[:MAX_EXPIRED]:
+        if key in slots and slots[key].job_id is not None:
+            del slots[key]
+    for request_id in change.expired_former[:MAX_EXPIRED]:
+        former.pop(request_id, None)
+    noted = False
+    for step in steps:
+        if step.forget is not None:
+            former.pop(step.forget, None)
+    for step in steps:
+        if step.slot is None:
+            continue
+        attempt, key = step.slot.attempt, step.slot.attempt.request_key
+        match step.slot.change:
+            case "note":
+                slots[key] = attempt
+                noted = True
+            case "link":
+                slots[key] = _linked(attempt)
+            case "miss":
+                slots[key] = replace(slots[key], missed_at=attempt.missed_at)
+            case "drop":
+                del slots[key]
+            case "give up":
+                del slots[key]
+                former[attempt.request_id] = attempt
+    return Gate(
+        gate.sandbox,
+        slots=slots,
+        former=former,
+        hold=gate.hold if change.hold is None else change.hold,
+        echoes=gate.echoes if change.echoes is None else change.echoes,
+        version=gate.version + noted,
+    )
+
+
+def _linked(attempt: Attempt) -> Attempt:
+    """What is kept of an attempt whose job is known."""
+    return Attempt(
+        request_key=attempt.request_key,
+        request_id=attempt.request_id,
+        noted_at=0,
+        send_by=0,
+        hashes={},
+        rule=0,
+        job_id=attempt.job_id,
+        linked_at=attempt.linked_at,
+    )
