@@ -10,7 +10,14 @@ from export_jobs.model.records import Event
 from export_jobs.monitor.decide import DelayPolicy, Policy
 from export_jobs.monitor.sweep import Sweeper, SweepReport
 
-from support.world import MemoryAnnouncer, MemoryApi, MemoryTable, World
+from support.memory_table import MemoryTable
+from support.world import (
+    MemoryAnnouncer,
+    MemoryApi,
+    MemoryDeadLetters,
+    MemoryWakeUps,
+    World,
+)
 
 NO_DELAYS = Policy(delays=DelayPolicy(limit_ms=10**12))
 
@@ -32,6 +39,8 @@ class Monitor:
             api=api or MemoryApi(world),
             table=MemoryTable(world),
             announcer=MemoryAnnouncer(world),
+            dead_letters=MemoryDeadLetters(world),
+            wake_ups=MemoryWakeUps(world),
             policy=policy,
             clock=world.clock,
             time_left_s=time_left_s,
@@ -39,8 +48,8 @@ class Monitor:
             workers=1,
         )
 
-    def sweep(self, sandbox: str = "prod") -> SweepReport:
-        report = self.sweeper.sweep(sandbox)
+    def sweep(self, sandbox: str = "prod", *, watched: bool = True) -> SweepReport:
+        report = self.sweeper.sweep(sandbox, watched=watched)
         assert report.problems == []
         return report
 

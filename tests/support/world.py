@@ -109,8 +109,19 @@ class DeadLetter:
 
     body: str
     request_key: str
+    record_key: str
     reason: str
     event_id: str
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The message attributes with which SQS's own redrive brings it back."""
+        return {
+            "requestKey": self.request_key,
+            "recordKey": self.record_key,
+            "reason": self.reason,
+            "eventId": self.event_id,
+        }
 
 
 @dataclass
@@ -358,8 +369,10 @@ class MemoryDeadLetters:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def send(self, body: str, *, request_key: str, reason: str, event_id: str) -> None:
-        letter = DeadLetter(body, request_key, reason, event_id)
+    def send(
+        self, body: str, *, request_key: str, record_key: str, reason: str, event_id: str
+    ) -> None:
+        letter = DeadLetter(body, request_key, record_key, reason, event_id)
         self._world.call(
             "send", lambda: self._world.dead_letters.append(letter), _queue_unavailable
         )

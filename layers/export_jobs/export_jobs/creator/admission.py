@@ -292,8 +292,8 @@ class Admission:
             hold = held_on(
                 gate.hold,
                 retry_after_s=asked_s,
-                jitter=random.random(),
-                now=self._clock(),  # noqa: S311
+                jitter=random.random(),  # noqa: S311
+                now=self._clock(),
             )
         elif created and gate.hold.length_ms:
             hold = Hold()

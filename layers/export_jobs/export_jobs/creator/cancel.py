@@ -55,7 +55,9 @@ class Canceller:
         key = ticket.request_key
         for _ in range(TRIES):
             record = self._table.requests([key]).get(key)
-            if record is None or record.status != "WAITING":  # a query may show a ticket that is gone
+            if (
+                record is None or record.status != "WAITING"
+            ):  # a query may show a ticket that is gone
                 self._table.commit(ticket.sandbox, [Step(drop_tickets=(ticket,))])
                 return []
             step = self._step(record, ticket)

@@ -122,7 +122,9 @@ class RequestProcessor:
             if self._out_of_time():
                 return False
             self._publish([], self._canceller.carry_out(ticket, report), [], report)
-        if cancels:  # which may have taken others out of line: those who are left come in the next round
+        if (
+            cancels
+        ):  # which may have taken others out of line: those who are left come in the next round
             return len(line.tickets) > len(cancels) or len(line.tickets) > MAX_STEPS
         admitted = self._admission.admit(gate, line.tickets, line.open_jobs, fresh, report)
         self._publish(admitted.jobs, admitted.items, [], report)
@@ -221,4 +223,3 @@ class RequestProcessor:
         except SegmentationError as error:
             logger.warning("the organisation is not known: %s", error)
             return None
-

@@ -85,9 +85,8 @@ class AttemptSettler:
         strangers = self._strangers(known, seen)
         try:
             matched = self._link_found(known, seen, strangers, settled, now=now)
-            late = matching.match(
-                list(gate.former.values()), strangers.values(), echoes=gate.echoes, now=now
-            )
+            former = gate.former.values()
+            late = self._match(gate.sandbox, former, strangers, seen, echoes=gate.echoes, now=now)
             for found in late.found:
                 self._link_former(found, known, settled, now=now)
             for attempt in gate.unsettled:

@@ -1,0 +1,228 @@
+"""A creator, its queue and a monitor in a world in memory."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from export_jobs.creator.message import Message
+from export_jobs.creator.policy import CreatorPolicy, RunReport
+from export_jobs.creator.process import RequestProcessor
+from export_jobs.model.records import Gate, RequestRecord
+from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.monitor.sweep import Sweeper, SweepReport
+
+from support.faults import ProcessDied
+from support.memory_table import MemoryTable
+from support.world import (
+    DeadLetter,
+    MemoryAnnouncer,
+    MemoryApi,
+    MemoryDeadLetters,
+    MemoryWakeUps,
+    World,
+)
+
+SECOND_MS = 1_000
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+VISIBILITY_MS = 12 * MINUTE_MS
+CREATE: dict[str, Any] = {"job": {"destination": {"datasetId": "d"}, "schema": {"name": "s"}}}
+
+
+def asking(**fields: Any) -> dict[str, Any]:
+    """A create request whose job has these fields, too."""
+    return {"job": {**CREATE["job"], **fields}}
+
+
+class Creator:
+    """Requests are sent, delivered in batches, and looked after by sweeps."""
+
+    def __init__(
+        self,
+        *,
+        max_open: int = 5,
+        sandboxes: tuple[str, ...] = ("prod", "dev"),
+        page_size: int = 100,
+        first_lookback_ms: int = 7 * 24 * HOUR_MS,
+    ) -> None:
+        self.world = World()
+        self.api: Callable[[], MemoryApi] = lambda: MemoryApi(self.world)
+        self.sweep_api: Callable[[], MemoryApi] = lambda: MemoryApi(self.world)
+        self.sandboxes = sandboxes
+        self.max_open = max_open
+        self.page_size = page_size
+        self.first_lookback_ms = first_lookback_ms
+        self.time_left_s = 300.0
+        self.receives: dict[str, int] = {}
+        self._ids = itertools.count()
+
+    # -- the parts -------------------------------------------------------------------------------
+
+    def processor(self) -> RequestProcessor:
+        """A new process, one that knows nothing."""
+        return RequestProcessor(
+            api=self.api(),
+            table=MemoryTable(self.world),
+            announcer=MemoryAnnouncer(self.world),
+            dead_letters=MemoryDeadLetters(self.world),
+            policy=CreatorPolicy(sandboxes=self.sandboxes, max_open=self.max_open),
+            clock=self.world.clock,
+            time_left_s=lambda: self.time_left_s,
+            new_id=lambda: f"id-{next(self._ids)}",
+            sleep=lambda _: None,
+            workers=1,
+        )
+
+    def sweeper(self) -> Sweeper:
+        return Sweeper(
+            api=self.sweep_api(),
+            table=MemoryTable(self.world),
+            announcer=MemoryAnnouncer(self.world),
+            dead_letters=MemoryDeadLetters(self.world),
+            wake_ups=MemoryWakeUps(self.world),
+            policy=Policy(
+                max_open=self.max_open,
+                delays=DelayPolicy(limit_ms=10**12),
+                first_lookback_ms=self.first_lookback_ms,
+            ),
+            clock=self.world.clock,
+            time_left_s=lambda: 300.0,
+            page_size=self.page_size,
+            workers=1,
+        )
+
+    # -- what happens ----------------------------------------------------------------------------
+
+    def message(self, key: str | None = "key", **envelope: Any) -> Message:
+        asked = {**envelope, **({"requestKey": key} if key else {})}
+        return self.raw(json.dumps(asked))
+
+    def raw(self, body: str, attributes: Mapping[str, str] | None = None) -> Message:
+        return Message(
+            f"m{next(self._ids)}", body, self.world.now, attributes=dict(attributes or {})
+        )
+
+    def send(self, key: str | None = "key", **envelope: Any) -> Message:
+        return self.enqueue(self.message(key, **envelope))
+
+    def enqueue(self, message: Message) -> Message:
+        self.world.queue.append((self.world.now, message))
+        return message
+
+    def redrive(self, letter: DeadLetter, body: str | None = None) -> Message:
+        """As SQS's own redrive, and the command, bring a dead letter back."""
+        self.world.dead_letters.remove(letter)
+        return self.enqueue(self.raw(body or letter.body, letter.attributes))
+
+    def receive(self, most: int = 10) -> list[Message]:
+        """Takes messages that can be seen off the queue; each counts its receives."""
+        ready = [entry for entry in self.world.queue if entry[0] <= self.world.now][:most]
+        for entry in ready:
+            self.world.queue.remove(entry)
+        received = []
+        for _, message in ready:
+            count = self.receives[message.message_id] = self.receives.get(message.message_id, 0) + 1
+            received.append(
+                Message(
+                    message.message_id, message.body, message.sent_at, count, message.attributes
+                )
+            )
+        return received
+
+    def deliver(self, messages: Sequence[Message]) -> RunReport | None:
+        """One run; what it fails with, or what it dies over, is visible again later."""
+        try:
+            report = self.processor().process(messages)
+        except ProcessDied:
+            failed = list(messages)
+            report = None
+        else:
+            failed = [m for m in messages if m.message_id in report.failed]
+        for message in failed:
+            self.world.queue.append((self.world.now + VISIBILITY_MS, message))
+        return report
+
+    def work(self) -> list[RunReport | None]:
+        """Works off what can be seen, in batches of ten."""
+        reports = []
+        while batch := self.receive():
+            reports.append(self.deliver(batch))
+        return reports
+
+    def sweep(self, sandbox: str = "prod", *, watched: bool = True) -> SweepReport:
+        return self.sweeper().sweep(sandbox, watched=watched)
+
+    def minute(self) -> None:
+        """What happens in a minute: a sweep, and whatever it wakes."""
+        for sandbox in self.sandboxes:
+            self.sweep(sandbox)
+        self.work()
+        self.world.now += MINUTE_MS
+
+    def minutes(self, number: int) -> None:
+        for _ in range(number):
+            self.minute()
+
+    def together(self, order: int, *works: Callable[[], object]) -> None:
+        """Runs at the same time, their calls in an order drawn by `order`."""
+        self.world.turns.run(random.Random(order), works)
+
+    def until_ended(self, *, minutes: int = 600) -> None:
+        """Minute after minute, until every request has ended and every event is delivered."""
+        for _ in range(minutes):
+            self.work()
+            if not self.world.queue and not self.unfinished():
+                return
+            self.minute()
+        raise AssertionError(f"unfinished for ever: {self.unfinished()}, {self.world.queue}")
+
+    def finish(self, status: str = "SUCCEEDED", sandbox: str = "prod") -> None:
+        """Every open job ends."""
+        for number, job in list(self.world.jobs[sandbox].items()):
+            if job.body["status"] == "CANCELLING":
+                self.world.move(sandbox, number, "CANCELLED")
+            elif job.body["status"] in {"NEW", "PROCESSING"}:
+                self.world.move(sandbox, number, status)
+
+    # -- what came of it -------------------------------------------------------------------------
+
+    def unfinished(self) -> list[Any]:
+        """Requests that have not ended, and records with something in their outboxes."""
+        left: list[Any] = []
+        for item in self.world.items.values():
+            if getattr(item, "outbox", ()):
+                left.append(item)
+            if isinstance(item, RequestRecord) and item.status in {"WAITING", "CREATING"}:
+                left.append(item)
+        return left
+
+    def record(self, key: str = "key") -> RequestRecord:
+        record = self.world.items["request", key]
+        assert isinstance(record, RequestRecord)
+        return record
+
+    def gate(self, sandbox: str = "prod") -> Gate:
+        return MemoryTable(self.world).gate(sandbox)
+
+    def waiting(self, sandbox: str = "prod") -> list[str]:
+        """The keys of those who wait, in the order of the line."""
+        return [ticket.request_key for ticket in MemoryTable(self.world).load(sandbox).tickets]
+
+    def ends(self) -> list[tuple[str, str]]:
+        """Key and outcome of each request that has ended, as the bus was told."""
+        return [
+            (event.detail["requestKey"], event.detail["outcome"])
+            for event in self.world.told["bus"]
+            if event.type.startswith("Export Request")
+        ]
+
+    def last(self) -> dict[str, Any]:
+        return dict(self.world.told["bus"][-1].detail)
+
+    @property
+    def jobs(self) -> list[str]:
+        return list(self.world.life)

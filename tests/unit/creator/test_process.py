@@ -1,0 +1,969 @@
+"""How requests are handled: one job each, in turn, visibly ended; in a world in memory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from export_jobs.client.errors import BadCredentials, Forbidden, OutcomeUnknown, Refused, RetryLater
+from export_jobs.contract import Job
+from export_jobs.model.limits import LISTINGS_APART_MS
+from support.creator import CREATE, HOUR_MS, MINUTE_MS, SECOND_MS, Creator, asking
+from support.world import MemoryApi, ServiceJob
+
+
+@pytest.fixture
+def creator() -> Creator:
+    return Creator()
+
+
+# -- one request, one job ------------------------------------------------------------------------
+
+
+def test_a_request_becomes_a_job(creator: Creator) -> None:
+    """What was asked for is sent as it was, and the bus is told with the correlation id."""
+    creator.send(correlationId="campaign", **CREATE)
+    creator.work()
+    (job,) = creator.world.jobs["prod"].values()
+    assert job.body["destination"] == {"datasetId": "d"}
+    told = creator.last()
+    assert (told["jobId"], told["correlationId"]) == (job.body["id"], "campaign")
+    assert (told["linkedBy"], told["orgId"]) == ("answer", "ORG@AdobeOrg")
+    assert creator.ends() == [("key", "CREATED")]
+
+
+def test_a_lone_request_costs_seven_calls(creator: Creator) -> None:
+    """Recorded, gate, line, noted, linked, published, settled; and one call creates it."""
+    creator.send(**CREATE)
+    creator.work()
+    calls = dict(creator.world.calls)
+    assert (calls.pop("create"), calls.pop("token")) == (1, 1)
+    assert calls == {"transact": 4, "get item": 1, "query": 1, "publish to bus": 1}
+
+
+def test_a_full_batch_costs_no_more_calls_than_a_lone_request(creator: Creator) -> None:
+    """Ten requests, recorded, noted, linked and published together."""
+    creator.max_open = 20
+    for number in range(10):
+        creator.send(f"k{number}", **asking(fields=f"f{number}"))
+    creator.work()
+    calls = dict(creator.world.calls)
+    assert (calls.pop("create"), calls.pop("token")) == (10, 1)
+    assert sum(calls.values()) == 7
+
+
+def test_a_bare_body_is_a_request_of_its_own(creator: Creator) -> None:
+    """Without a request key, the message's id serves: a redelivery makes no second job."""
+    message = creator.send(None, **CREATE["job"])
+    creator.enqueue(message)
+    creator.work()
+    creator.enqueue(message)
+    creator.work()
+    assert len(creator.jobs) == 1
+    assert creator.ends() == [(message.message_id, "CREATED")]
+
+
+def test_the_same_key_in_two_messages_makes_one_job(creator: Creator) -> None:
+    """In one batch or in two, whether they ask alike by the letter or only in what they mean."""
+    creator.send(**CREATE)
+    other = {"schema": {"name": "s"}, "destination": {"datasetId": "d"}}
+    creator.send(job=other)
+    creator.work()
+    creator.send(job=other)
+    creator.work()
+    assert creator.ends() == [("key", "CREATED")]
+    assert len(creator.jobs) == 1
+
+
+@pytest.mark.parametrize("echoes", [True, False])
+@pytest.mark.parametrize("strike", ["times out after", "answers 5xx", "dies after"])
+def test_a_lost_answer_makes_no_second_job(creator: Creator, echoes: bool, strike: Any) -> None:
+    """The sweep finds the job, by our request id or by what was asked for, and says by which."""
+    creator.world.echoes_request_id = echoes
+    creator.sweep()
+    creator.send(**asking(filter={"segments": [{"segmentId": "x"}]}))
+    creator.world.create("prod", destination={"datasetId": "another"}, schema={"name": "s"})
+    creator.world.plan([("create", strike)])
+    creator.until_ended()
+    assert creator.ends() == [("key", "CREATED")]
+    assert len(creator.jobs) == 2
+    (told,) = [e.detail for e in creator.world.told["bus"] if e.type == "Export Request Accepted"]
+    if strike != "answers 5xx":
+        assert told["linkedBy"] == ("requestId" if echoes else "content")
+    named = creator.world.jobs["prod"][told["jobId"]]
+    assert named.body["destination"] == {"datasetId": "d"}
+
+
+def test_a_service_that_omits_fields_is_no_contradiction(creator: Creator) -> None:
+    """Field case 2: the seed's listing does not show all that the seed's request asks for."""
+    creator.world.quirks = {"omits"}
+    asked = asking(
+        filter={
+            "segments": [{"segmentId": "x"}],
+            "segmentQualificationTime": {"startTime": "2018-01-01T00:00:00Z"},
+            "fromIngestTimestamp": "2018-01-01T00:00:00Z",
+            "emptyProfiles": True,
+        },
+        additionalFields={"eventList": {"fields": "environment.browserDetails.name"}},
+    )
+    creator.sweep()
+    creator.send(**asked)
+    creator.world.plan([("create", "times out after")])
+    creator.until_ended()
+    assert creator.ends() == [("key", "CREATED")]
+    assert len(creator.jobs) == 1
+
+
+def test_a_difference_that_is_shown_is_a_contradiction(creator: Creator) -> None:
+    """Somebody else's job into the same dataset, made at the same time, is not ours."""
+    creator.sweep()
+    creator.send(**asking(filter={"segments": [{"segmentId": "x"}]}))
+    creator.world.plan([("create", "times out before")])
+    creator.work()
+    theirs = {**CREATE["job"], "filter": {"segments": [{"segmentId": "y"}]}}
+    creator.world.create("prod", **theirs)
+    creator.until_ended()
+    assert creator.ends() == [("key", "CREATED")]
+    assert creator.last()["requestKey"] == "key"
+    assert len(creator.jobs) == 2
+
+
+def test_content_is_not_believed_while_a_run_may_hold_the_answer(creator: Creator) -> None:
+    """A foreign equal job is not taken for a request's whose own answer is still on its way."""
+
+    class Slow(MemoryApi):
+        def create_job(self, *asked: Any, **options: Any) -> Job:
+            self._world.create("prod", **asked[1])  # somebody else's, and its like
+            self._world.now += 20 * SECOND_MS
+            report = creator.sweep()
+            assert report.problems == []
+            return super().create_job(*asked, **options)
+
+    creator.sweep()
+    creator.api = lambda: Slow(creator.world)
+    creator.send(**asking(filter={"segments": [{"segmentId": "x"}]}))
+    creator.work()
+    (end,) = [e.detail for e in creator.world.told["bus"] if e.type == "Export Request Accepted"]
+    assert (end["jobId"], end["linkedBy"]) == (creator.jobs[1], "answer")
+    creator.until_ended()
+    creator.minutes(2)
+    named = {e.detail["jobId"]: e.detail["requestKey"] for e in creator.world.told["bus"]}
+    assert named == {creator.jobs[0]: None, creator.jobs[1]: "key"}
+
+
+def test_an_export_that_somebody_else_made_just_before_is_not_taken_for_ours(
+    creator: Creator,
+) -> None:
+    """Of several jobs that could be ours, the earliest created after the attempt is."""
+    creator.sweep()
+    asked = asking(filter={"segments": [{"segmentId": "x"}]})
+    theirs = creator.world.create("prod", **asked["job"]).body["id"]
+    creator.world.now += 30 * SECOND_MS
+    creator.send(**asked)
+    creator.world.plan([("create", "times out after")])
+    creator.until_ended()
+    ours = next(job for job in creator.jobs if job != theirs)
+    ends = [
+        e.detail["jobId"]
+        for e in creator.world.told["bus"]
+        if "outcome" in e.detail and e.type == "Export Request Accepted"
+    ]
+    assert ends == [ours]
+
+
+@pytest.mark.parametrize("echoes", [True, False])
+def test_equal_requests_at_the_same_moment_get_a_job_each(echoes: bool) -> None:
+    """Two keys, one body, answers lost, in every drawn order: two jobs, one for each."""
+    for order in range(30):
+        creator = Creator()
+        creator.sweep()
+        creator.world.echoes_request_id = echoes
+        first, second = (creator.message(key, **CREATE) for key in ("a", "b"))
+        creator.world.plan([("create", "times out after")])
+        creator.together(
+            order,
+            lambda: creator.deliver([first]),  # noqa: B023
+            lambda: creator.deliver([second]),  # noqa: B023
+        )
+        creator.world.plan([("create", "times out after")])
+        creator.until_ended()
+        assert sorted(creator.ends()) == [("a", "CREATED"), ("b", "CREATED")]
+        jobs = {e.detail["jobId"] for e in creator.world.told["bus"] if "requestKey" in e.detail}
+        assert jobs == set(creator.jobs)
+        assert len(jobs) == 2
+
+
+def test_an_attempt_without_a_job_is_given_up_after_two_listings(creator: Creator) -> None:
+    """The create call never arrived: the job is created once it had every chance to show."""
+    creator.sweep()
+    creator.send(**CREATE)
+    creator.world.plan([("create", "times out before")])
+    creator.work()
+    slot = creator.gate().slots["key"]
+    creator.world.now = slot.send_by + 320 * SECOND_MS
+    creator.sweep()
+    assert creator.gate().slots["key"].missed_at
+    creator.world.now += LISTINGS_APART_MS // 2
+    creator.sweep()
+    assert "key" in creator.gate().slots
+    creator.world.now += LISTINGS_APART_MS
+    creator.sweep()
+    assert creator.waiting() == ["key"]
+    creator.until_ended()
+    assert creator.ends() == [("key", "CREATED")]
+    assert len(creator.jobs) == 1
+
+
+def test_a_job_that_shows_after_giving_up_is_the_waiting_request_s(creator: Creator) -> None:
+    """Former attempts stay with a request until it is admitted again."""
+    creator.sweep()
+    creator.max_open = 1
+    creator.send(**CREATE)
+    creator.world.plan([("create", "times out after")])
+    creator.work()
+    (hidden,) = creator.world.jobs["prod"].values()
+    hidden.visible_at = creator.world.now + HOUR_MS
+    other = creator.world.create("prod", destination={"datasetId": "e"})
+    while creator.waiting() != ["key"]:
+        creator.minute()
+    hidden.visible_at = 0
+    hidden.body["filter"] = {"segments": []}
+    assert other.body["status"] == "NEW"
+    creator.until_ended()
+    assert creator.ends() == [("key", "CREATED")]
+    assert len(creator.jobs) == 2
+
+
+def test_a_job_that_shows_after_another_was_made_is_a_duplicate(creator: Creator) -> None:
+    """It is reported, with the key of the request that has another job, and never given to it."""
+    creator.world.echoes_request_id = True
+    creator.sweep()
+    creator.send(**CREATE)
+    creator.world.plan([("create", "times out after")])
+    creator.work()
+    (hidden,) = creator.world.jobs["prod"].values()
+    hidden.visible_at = creator.world.now + HOUR_MS
+    creator.until_ended()
+    assert creator.ends() == [("key", "CREATED")]
+    hidden.visible_at = 0
+    report = creator.sweep()
+    assert report.duplicates == 1
+    (told,) = [e.detail for e in creator.world.told["bus"] if e.detail["jobId"] == creator.jobs[0]]
+    assert (told["duplicateOfRequest"], told["requestKey"]) == ("key", None)
+    assert creator.sweep().duplicates == 0
+
+
+def test_an_attempt_that_can_t_be_settled_ends_the_request(creator: Creator) -> None:
+    """After six hours without a listing it is rejected, and never sent again."""
+
+    class Blind(MemoryApi):
+        def list_jobs(self, *_: Any, **__: Any) -> Any:
+            raise RetryLater("down")
+
+    creator.sweep()
+    creator.send(**CREATE)
+    creator.world.plan([("create", "times out after")])
+    creator.work()
+    creator.sweep_api = lambda: Blind(creator.world)
+    creator.world.now += 7 * HOUR_MS
+    creator.sweep()
+    creator.work()
+    assert creator.ends() == [("key", "OUTCOME_UNKNOWN")]
+    assert [letter.request_key for letter in creator.world.dead_letters] == ["key"]
+    creator.sweep_api = lambda: MemoryApi(creator.world)
+    creator.minutes(3)
+    assert len(creator.jobs) == 1
+    assert creator.last()["requestKey"] == "key"
+
+
+def test_a_job_whose_creation_answer_has_no_time_is_linked_to_its_one_record(
+    creator: Creator,
+) -> None:
+    """The table's key holds the creation time, which the listing shows later."""
+
+    class Timeless(MemoryApi):
+        def create_job(self, *asked: Any, **options: Any) -> Any:
+            job = super().create_job(*asked, **options)
+            creator.sweep()
+            return job.model_copy(update={"creation_time": None})
+
+    creator.sweep()
+    creator.api = lambda: Timeless(creator.world)
+    creator.send(**CREATE)
+    creator.work()
+    creator.minutes(2)
+    creator.finish()
+    creator.minutes(2)
+    statuses = [
+        (event.detail["sequence"], event.detail["status"], event.detail["requestKey"])
+        for event in creator.world.told["bus"]
+        if event.detail.get("sequence")
+    ]
+    assert statuses == [(1, "NEW", "key"), (2, "SUCCEEDED", "key")]
+
+
+def test_every_event_of_the_job_names_its_request_in_order(creator: Creator) -> None:
+    """The request's own event comes before those of its job, also when the sweep found the job."""
+    creator.world.echoes_request_id = True
+    creator.sweep()
+    creator.send(correlationId="campaign", **CREATE)
+    creator.world.plan([("create", "dies after")])
+    creator.work()
+    creator.sweep()
+    creator.finish()
+    creator.until_ended()
+    creator.minutes(2)
+    told = [e.detail for e in creator.world.told["bus"]]
+    assert [detail.get("status") for detail in told] == [None, "NEW", "SUCCEEDED"]
+    assert {detail["requestKey"] for detail in told} == {"key"}
+    assert {detail["correlationId"] for detail in told} == {"campaign"}
+    assert len({detail["jobId"] for detail in told}) == 1
+
+
+def test_a_changed_body_under_a_used_key_is_rejected(creator: Creator) -> None:
+    """It says so; the first request's end stands."""
+    creator.send(**CREATE)
+    creator.work()
+    changed = {"destination": {"datasetId": "other"}, "schema": {"name": "s"}}
+    creator.send(correlationId="second", job=changed)
+    creator.work()
+    assert creator.ends() == [("key", "CREATED"), ("key", "KEY_REUSED")]
+    assert "was used before for another request" in creator.last()["reason"]
+    assert creator.last()["correlationId"] == "second"
+    assert len(creator.world.dead_letters) == 1
+
+
+def test_reordering_the_sandboxes_moves_no_request(creator: Creator) -> None:
+    """Field case 20: one that names no sandbox stays where it was; its redelivery is a duplicate."""
+    message = creator.send(**CREATE)
+    creator.work()
+    creator.sandboxes = ("dev", "prod")
+    creator.enqueue(message)
+    creator.work()
+    assert creator.ends() == [("key", "CREATED")]
+    assert not creator.world.jobs["dev"]
+    creator.send(sandboxName="dev", **CREATE)
+    creator.work()
+    assert creator.ends()[-1] == ("key", "KEY_REUSED")
+
+
+def test_attributes_of_a_sender_mean_nothing(creator: Creator) -> None:
+    """Field case 18: neither a key, nor a time, nor a reason; even if it names another's rejection."""
+    creator.send("taken", job={"destination": {"datasetId": "refused"}, "schema": {"name": "s"}})
+    creator.work()
+    for attributes in (
+        {"requestKey": "x" * 3_000, "notBefore": "9999999999999"},
+        {"requestKey": "taken", "eventId": "made up", "redrives": "7"},
+        {"requestKey": "taken", "recordKey": "taken", "reason": "x"},
+    ):
+        message = creator.enqueue(creator.raw(json.dumps(CREATE["job"]), attributes))
+        creator.work()
+        assert creator.ends()[-1] == (message.message_id, "CREATED")
+    assert creator.record("taken").status == "REJECTED"
+
+
+# -- waiting -------------------------------------------------------------------------------------
+
+
+class Down(MemoryApi):
+    """A service that answers every create call with the same failure, until it is mended."""
+
+    failure: Exception | None = None
+
+    def create_job(self, *asked: Any, **options: Any) -> Any:
+        if Down.failure:
+            self._world.calls["refused create"] += 1
+            raise Down.failure
+        return super().create_job(*asked, **options)
+
+
+@pytest.mark.parametrize(
+    "failure", [RetryLater("429"), BadCredentials("expired"), Forbidden("no permission")]
+)
+def test_six_hours_of_outage_are_waited_out(creator: Creator, failure: Exception) -> None:
+    """Outages and bad credentials never lead to the dead-letter queue, and cost few calls."""
+    Down.failure = failure
+    creator.api = lambda: Down(creator.world)
+    creator.sweep()
+    for number in range(3):
+        creator.send(f"k{number}", **asking(fields=f"f{number}"))
+    creator.work()
+    creator.minutes(6 * 60)
+    assert creator.world.queue == []
+    assert creator.waiting() == ["k0", "k1", "k2"]
+    assert 20 < creator.world.calls["refused create"] < 50
+    Down.failure = None
+    creator.until_ended(minutes=20)
+    assert creator.ends() == [(f"k{n}", "CREATED") for n in range(3)]
+    assert creator.world.dead_letters == []
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "least_s", "most_s"),
+    [(7.2, 60, 70), (600.0, 600, 610), (86_400.0, 3_600, 3_610), (1_790_000_000.0, 3_600, 3_610)],
+)
+def test_retry_after_is_honoured_up_to_an_hour(
+    creator: Creator, asked_s: float, least_s: int, most_s: int
+) -> None:
+    """Field case 5: an epoch for a number of seconds does not make anybody wait for years."""
+    Down.failure = RetryLater("429", retry_after_s=asked_s)
+    creator.api = lambda: Down(creator.world)
+    creator.send(**CREATE)
+    creator.work()
+    held_s = (creator.gate().hold.until - creator.world.now) / SECOND_MS
+    Down.failure = None
+    assert least_s - 1 <= held_s <= most_s
+
+
+def test_a_failure_holds_the_line_and_one_probe_lifts_it(creator: Creator) -> None:
+    """1 to 15 minutes, doubled; then a single call; then all."""
+    Down.failure = RetryLater("503")
+    creator.api = lambda: Down(creator.world)
+    creator.sweep()
+    for number in range(4):
+        creator.send(f"k{number}", **asking(fields=f"f{number}"))
+    creator.work()
+    holds = []
+    for _ in range(7):
+        hold = creator.gate().hold
+        holds.append(hold.length_ms // MINUTE_MS)
+        before = creator.world.calls["refused create"]
+        creator.world.now = hold.until - 10 * SECOND_MS
+        creator.sweep()
+        creator.work()
+        assert creator.world.calls["refused create"] == before
+        creator.world.now = hold.until + SECOND_MS
+        creator.sweep()
+        creator.work()
+        assert creator.world.calls["refused create"] == before + 1
+    assert holds == [1, 2, 4, 8, 15, 15, 15]
+    Down.failure = None
+    creator.world.now = creator.gate().hold.until + SECOND_MS
+    creator.sweep()
+    creator.work()
+    assert creator.ends() == [(f"k{n}", "CREATED") for n in range(4)]
+
+
+def test_one_poisonous_request_holds_up_nobody_for_long(creator: Creator) -> None:
+    """One whose create call always fails without an answer goes behind those who wait."""
+
+    class Poisoned(MemoryApi):
+        def create_job(self, sandbox: str, body: Any, **options: Any) -> Any:
+            if body["destination"]["datasetId"] == "poison":
+                raise OutcomeUnknown("500")
+            return super().create_job(sandbox, body, **options)
+
+    creator.api = lambda: Poisoned(creator.world)
+    creator.max_open = 1
+    creator.sweep()
+    creator.send("poison", job={"destination": {"datasetId": "poison"}, "schema": {"name": "s"}})
+    creator.work()
+    for number in range(3):
+        creator.send(f"k{number}", **CREATE)
+    for _ in range(40):
+        creator.minute()
+        creator.finish()
+    assert creator.ends() == [(f"k{n}", "CREATED") for n in range(3)]
+
+
+@pytest.mark.parametrize("outage", ["down", "cap", "held"])
+def test_a_request_that_waits_past_its_time_is_rejected(creator: Creator, outage: str) -> None:
+    """`expiresAt` is kept whatever else a request waits for."""
+    creator.sweep()
+    if outage == "cap":
+        creator.max_open = 1
+        creator.world.create("prod")
+        creator.sweep()
+    else:
+        Down.failure = RetryLater("503", retry_after_s=3_600 if outage == "held" else None)
+        creator.api = lambda: Down(creator.world)
+    creator.send(expiresAt="2023-11-14T22:45:00Z", **CREATE)
+    creator.work()
+    creator.minutes(35)
+    Down.failure = None
+    assert creator.ends() == [("key", "EXPIRED")]
+    assert [letter.request_key for letter in creator.world.dead_letters] == ["key"]
+    creator.minutes(70)
+    assert creator.ends() == [("key", "EXPIRED")]
+
+
+def test_the_cap_makes_requests_wait_their_turn() -> None:
+    """At most so many jobs are open at once; the rest wait, and are served in order of arrival."""
+    creator = Creator(max_open=3)
+    creator.sweep()
+    for number in range(12):
+        creator.send(f"k{number}", **asking(fields=f"f{number}"))
+        creator.world.now += SECOND_MS
+    for _ in range(30):
+        creator.minute()
+        creator.finish()
+    assert creator.world.most_open["prod"] == 3
+    assert creator.ends() == [(f"k{n}", "CREATED") for n in range(12)]
+
+
+def test_the_line_is_served_in_order_of_arrival() -> None:
+    """Field case 21: a burst, a small cap, then newcomers: nobody is overtaken, nobody unserved."""
+    creator = Creator(max_open=2)
+    creator.sweep()
+    arrived: list[str] = []
+    for number in range(30):
+        arrived.append(creator.send(f"burst{number}", **asking(fields=f"f{number}")).message_id)
+        creator.world.now += 100
+    for minute in range(240):
+        if minute % 9 == 0:
+            creator.send(f"later{minute}", **asking(fields=f"g{minute}"))
+        creator.minute()
+        if minute % 6 == 5:
+            creator.finish()
+    order = [key for key, outcome in creator.ends() if outcome == "CREATED"]
+    assert order == sorted(
+        order, key=lambda key: (key.startswith("later"), int(key.lstrip("burstlae")))
+    )
+    assert len(order) >= 50
+    assert creator.world.most_open["prod"] <= 2
+
+
+class Busy(MemoryApi):
+    """A service that takes ten create calls a minute and asks for a minute's peace after them."""
+
+    taken = 0
+    since = 0
+
+    def create_job(self, *asked: Any, **options: Any) -> Any:
+        if self._world.now - Busy.since > 60 * SECOND_MS:
+            Busy.since, Busy.taken = self._world.now, 0
+        Busy.taken += 1
+        if Busy.taken > 10:
+            raise RetryLater("429", retry_after_s=60)
+        return super().create_job(*asked, **options)
+
+
+def test_a_burst_of_a_thousand_requests_is_worked_off() -> None:
+    """Within the cap and the service's rate, and none is lost."""
+    creator = Creator(max_open=20, sandboxes=("prod",))
+    creator.sweep()
+    creator.api = lambda: Busy(creator.world)
+    for number in range(1_000):
+        creator.send(f"k{number}", **asking(fields=f"f{number}"))
+    for _ in range(600):
+        if len(creator.ends()) == 1_000:
+            break
+        creator.minute()
+        creator.finish()
+    assert sorted(creator.ends()) == sorted((f"k{n}", "CREATED") for n in range(1_000))
+    assert len(creator.jobs) == 1_000
+    assert creator.world.most_open["prod"] <= 20
+    assert creator.world.dead_letters == []
+
+
+def test_the_cap_holds_among_runs_at_the_same_moment() -> None:
+    """What others are just creating counts, in every drawn order of their calls and torn reads."""
+    for order in range(60):
+        creator = Creator(max_open=2)
+        creator.sweep()
+        batches = [
+            [creator.message(f"{run}{n}", **asking(fields=f"{run}{n}")) for n in range(2)]
+            for run in range(3)
+        ]
+        creator.together(
+            order,
+            *[lambda b=batch: creator.deliver(b) for batch in batches],  # type: ignore[misc]  # noqa: B023
+            creator.sweep,
+        )
+        assert creator.world.most_open["prod"] == 2
+        assert len(creator.waiting()) == 4
+
+
+def test_jobs_that_others_created_count_to_the_cap() -> None:
+    """The sandbox slows down by all open exports, not only by ours."""
+    creator = Creator(max_open=2)
+    for _ in range(2):
+        creator.world.create("prod")
+    creator.sweep()
+    creator.send(**CREATE)
+    creator.minutes(5)
+    assert creator.waiting() == ["key"]
+    creator.finish()
+    creator.until_ended()
+    assert creator.ends() == [("key", "CREATED")]
+
+
+def test_a_lost_wake_up_is_sent_again(creator: Creator) -> None:
+    """The next sweep sends another; one that comes late says nothing."""
+    creator.max_open = 1
+    creator.world.create("prod")
+    creator.sweep()
+    creator.send(**CREATE)
+    creator.work()
+    creator.finish()
+    creator.world.plan([("send", "times out before")])
+    report = creator.sweep()
+    assert report.problems
+    creator.world.queue.clear()
+    creator.sweep()
+    (wake_up,) = [m for _, m in creator.world.queue]
+    creator.world.now += 6 * MINUTE_MS
+    (late,) = creator.work()
+    assert late
+    assert late.handled == {wake_up.message_id: "DROPPED"}
+    creator.until_ended()
+    assert creator.ends() == [("key", "CREATED")]
+
+
+def test_with_no_time_left_a_request_waits_for_the_next_run(creator: Creator) -> None:
+    """Nothing is begun that can't be ended before the function's time limit."""
+    creator.sweep()
+    creator.send(**CREATE)
+    creator.time_left_s = 5.0
+    creator.work()
+    assert creator.world.calls["create"] == 0
+    creator.time_left_s = 300.0
+    creator.until_ended()
+    assert creator.ends() == [("key", "CREATED")]
+
+
+def test_an_outage_of_the_tables_for_a_day_loses_nothing(creator: Creator) -> None:
+    """No request is rejected for it, and no message by its receives."""
+    creator.send(**CREATE)
+    for _ in range(120):
+        creator.world.now = max(creator.world.now, *(at for at, _ in creator.world.queue))
+        creator.world.strikes = {"transact": "is throttled"}
+        (report,) = creator.work()
+        assert report
+        assert set(report.handled.values()) == {"FAILED"}
+    assert creator.receives["m0"] == 120
+    creator.until_ended()
+    assert creator.ends() == [("key", "CREATED")]
+    assert creator.world.dead_letters == []
+
+
+def test_a_sandbox_that_is_not_watched_any_more_ends_its_requests(creator: Creator) -> None:
+    """Those who wait are rejected; open jobs are followed to their ends; new ones are not ours."""
+    creator.max_open = 1
+    running = creator.world.create("dev").body["id"]
+    creator.sweep("dev")
+    creator.send(sandboxName="dev", **CREATE)
+    creator.work()
+    report = creator.sweep("dev", watched=False)
+    assert creator.ends() == [("key", "NOT_WATCHED")]
+    assert [letter.request_key for letter in creator.world.dead_letters] == ["key"]
+    assert not report.finished
+    creator.world.create("dev")
+    creator.world.move("dev", running, "SUCCEEDED")
+    creator.sweep("dev", watched=False)
+    assert creator.last()["jobId"] == running
+    assert creator.sweep("dev", watched=False).finished
+
+
+# -- cancel --------------------------------------------------------------------------------------
+
+
+def test_cancel_by_job_while_it_runs(creator: Creator) -> None:
+    """The job is marked for cancelling; its id may be a number, as the service shows ids."""
+    creator.send(**CREATE)
+    creator.work()
+    (job,) = creator.jobs
+    creator.send("stop", action="cancel", jobId=int(job))
+    creator.work()
+    assert creator.ends()[-1] == ("stop", "CANCELLING")
+    assert creator.world.life[job][-1] == "CANCELLING"
+
+
+def test_cancel_by_request_goes_to_the_sandbox_of_its_job(creator: Creator) -> None:
+    """Which is not the one that a cancel without a sandbox is for; ids may be the same in both."""
+    creator.send(sandboxName="dev", **CREATE)
+    creator.work()
+    (job,) = creator.jobs
+    creator.world.jobs["prod"][job] = ServiceJob(dict(creator.world.jobs["dev"][job].body))
+    creator.send("stop", action="cancel", cancelRequestKey="key")
+    creator.work()
+    assert creator.ends()[-1] == ("stop", "CANCELLING")
+    assert creator.last()["sandboxName"] == "dev"
+    assert creator.world.jobs["dev"][job].body["status"] == "CANCELLING"
+    assert creator.world.jobs["prod"][job].body["status"] == "NEW"
+
+
+def test_cancel_that_was_carried_out_before_a_crash_is_accepted(creator: Creator) -> None:
+    """Also by a service that refuses to cancel a job that is being cancelled."""
+
+    class Strict(MemoryApi):
+        def cancel_job(self, sandbox: str, job_id: str) -> None:
+            if creator.world.jobs[sandbox][job_id].body["status"] == "CANCELLING":
+                raise Refused("it is being cancelled")
+            super().cancel_job(sandbox, job_id)
+
+    creator.api = lambda: Strict(creator.world)
+    creator.send(**CREATE)
+    creator.work()
+    creator.send("stop", action="cancel", jobId=creator.jobs[0])
+    creator.world.plan([("delete", "dies after")])
+    creator.until_ended()
+    assert creator.ends()[-1] == ("stop", "CANCELLING")
+
+
+def test_cancel_before_the_request_has_arrived(creator: Creator) -> None:
+    """SQS keeps no order: a request that comes after its cancellation is never carried out."""
+    creator.send("stop", action="cancel", cancelRequestKey="key")
+    creator.work()
+    assert creator.ends() == []
+    creator.send(**CREATE)
+    creator.work()
+    assert sorted(creator.ends()) == [("key", "CANCELLED"), ("stop", "CANCELLED")]
+    assert creator.jobs == []
+    assert creator.waiting() == []
+    assert creator.world.dead_letters == []
+
+
+def test_cancel_while_the_request_waits() -> None:
+    """Both end at once, outside of line and cap."""
+    creator = Creator(max_open=1)
+    creator.world.create("prod")
+    creator.sweep()
+    creator.send(**CREATE)
+    creator.work()
+    creator.send("stop", action="cancel", cancelRequestKey="key")
+    creator.work()
+    assert sorted(creator.ends()) == [("key", "CANCELLED"), ("stop", "CANCELLED")]
+    assert len(creator.jobs) == 1
+    assert creator.waiting() == []
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_cancel_while_the_request_is_being_created(creator: Creator, arrives: bool) -> None:
+    """A flag: the job is cancelled once it is known, and one that was not made never will be."""
+    creator.sweep()
+    creator.send(**asking(filter={"segments": [{"segmentId": "x"}]}))
+    creator.world.plan([("create", "times out after" if arrives else "times out before")])
+    creator.work()
+    creator.send("stop", action="cancel", cancelRequestKey="key")
+    creator.work()
+    assert creator.ends() == []
+    creator.until_ended()
+    if arrives:
+        assert creator.ends() == [("key", "CREATED"), ("stop", "CANCELLING")]
+        assert creator.world.life[creator.jobs[0]][-1] == "CANCELLING"
+    else:
+        assert sorted(creator.ends()) == [("key", "CANCELLED"), ("stop", "CANCELLED")]
+        assert creator.jobs == []
+
+
+def test_a_flag_that_comes_while_the_call_is_open_is_acted_on(creator: Creator) -> None:
+    """The run that holds the answer links the job, and has it cancelled at once."""
+
+    class Slow(MemoryApi):
+        def create_job(self, *asked: Any, **options: Any) -> Job:
+            job = super().create_job(*asked, **options)
+            creator.api = lambda: MemoryApi(creator.world)
+            creator.deliver([creator.message("stop", action="cancel", cancelRequestKey="key")])
+            return job
+
+    creator.api = lambda: Slow(creator.world)
+    creator.send(**CREATE)
+    creator.work()
+    assert creator.ends() == [("key", "CREATED"), ("stop", "CANCELLING")]
+    assert creator.world.life[creator.jobs[0]][-1] == "CANCELLING"
+
+
+@pytest.mark.parametrize("by", ["jobId", "cancelRequestKey"])
+def test_cancel_after_the_end_says_so(creator: Creator, by: str) -> None:
+    """That is no error."""
+    creator.send(**CREATE)
+    creator.work()
+    (job,) = creator.jobs
+    creator.finish()
+    creator.send("stop", action="cancel", **{by: job if by == "jobId" else "key"})
+    creator.work()
+    assert creator.ends()[-1] == ("stop", "ALREADY_FINAL")
+    assert creator.world.dead_letters == []
+
+
+def test_cancel_of_an_unknown_job_is_rejected(creator: Creator) -> None:
+    """At once, with the reason."""
+    creator.send("stop", action="cancel", jobId="404")
+    creator.work()
+    assert creator.ends() == [("stop", "NOT_FOUND")]
+    assert "knows no job '404'" in creator.world.dead_letters[0].reason
+
+
+def test_cancel_of_an_unknown_request_is_rejected_after_a_while(creator: Creator) -> None:
+    """Its request may still be on the way; after fifteen minutes it is not, and then comes as new."""
+    creator.send("stop", action="cancel", cancelRequestKey="never-sent")
+    began = creator.world.now
+    creator.until_ended()
+    assert creator.ends() == [("stop", "NOT_FOUND")]
+    assert 15 <= (creator.world.now - began) / MINUTE_MS <= 18
+    creator.send("never-sent", **CREATE)
+    creator.work()
+    assert creator.ends()[-1] == ("never-sent", "CREATED")
+
+
+# -- rejections ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ("{not JSON", ["(body)"]),
+        ("[1]", ["(body)"]),
+        ('{"job": {"schema": {"name": "s"}}}', ["job.destination"]),
+        (
+            '{"job": {"destination": {"datsetId": "d"}, "schema": {}, "filter": {"segments": []}}}',
+            [
+                "job.destination.datasetId",
+                "job.destination.datsetId",
+                "job.schema.name",
+                "job.filter.segments",
+            ],
+        ),
+        ('{"action": "cancel"}', ["(body)"]),
+        (
+            '{"sandboxName": "no", "job": {"destination": {"datasetId": "d"}, "schema": {"name": "s"}}}',
+            ["sandboxName"],
+        ),
+        (json.dumps({"job": {**CREATE["job"], "fields": "x" * 262_144}}), ["(body)"]),
+    ],
+)
+def test_a_bad_request_is_rejected_at_once_naming_every_wrong_field(
+    creator: Creator, body: str, fields: list[str]
+) -> None:
+    """No call to the service, no retry, a dead letter with the reason, an event with the fields."""
+    message = creator.enqueue(creator.raw(body))
+    creator.work()
+    assert creator.ends() == [(message.message_id, "INVALID")]
+    assert sorted(problem["field"] for problem in creator.last()["problems"]) == sorted(fields)
+    (letter,) = creator.world.dead_letters
+    assert (letter.body, letter.request_key) == (body, message.message_id)
+    assert fields[0] in letter.reason
+    assert creator.last()["orgId"] == "ORG@AdobeOrg"
+    assert not {"create", "list", "get", "delete"} & creator.world.calls.keys()
+    creator.enqueue(message)
+    creator.work()
+    assert creator.ends() == [(message.message_id, "INVALID")]
+    assert len(creator.world.dead_letters) == 1
+
+
+def test_a_body_that_is_too_large_names_the_limit(creator: Creator) -> None:
+    """256 KB: a request is kept in an item of the table."""
+    creator.enqueue(creator.raw(json.dumps({"job": {**CREATE["job"], "fields": "é" * 140_000}})))
+    creator.work()
+    assert "the limit is 262,144 (256 KB)" in creator.last()["reason"]
+
+
+def test_a_poison_message_costs_nobody_but_itself(creator: Creator) -> None:
+    """What fails for a reason of its own is rejected at its fifth receive; its batch goes through."""
+
+    creator.send("good", **CREATE)
+    bad = creator.send("bad", **CREATE)
+    processor_of = creator.processor
+
+    def poisoned() -> Any:
+        processor = processor_of()
+        sort = processor._intake._sort
+
+        def strict(message: Any, *rest: Any) -> None:
+            if message.message_id == bad.message_id:
+                raise KeyError("nobody foresaw this")
+            sort(message, *rest)
+
+        processor._intake._sort = strict  # type: ignore[method-assign]
+        return processor
+
+    creator.processor = poisoned  # type: ignore[method-assign]
+    creator.work()
+    assert creator.ends() == [("good", "CREATED")]
+    for _ in range(4):
+        creator.world.now += 13 * MINUTE_MS
+        creator.work()
+    assert creator.ends() == [("good", "CREATED"), ("bad", "UNEXPECTED")]
+    (letter,) = creator.world.dead_letters
+    assert letter.body == bad.body
+    assert creator.world.queue == []
+
+
+def test_what_the_service_refuses_for_good_is_rejected(creator: Creator) -> None:
+    """With its reason, and without a second try; the others of its batch are created."""
+    creator.send("bad", job={"destination": {"datasetId": "refused"}, "schema": {"name": "s"}})
+    creator.send("good", **CREATE)
+    creator.work()
+    assert sorted(creator.ends()) == [("bad", "REFUSED"), ("good", "CREATED")]
+    assert creator.world.dead_letters[0].reason == "REFUSED: no such dataset"
+    assert creator.world.calls["create"] == 2
+    assert not creator.gate().hold.length_ms
+
+
+def test_a_redriven_request_is_tried_again(creator: Creator) -> None:
+    """Mended or not: each redrive ends once more, under an event id of its own; its copies do not."""
+    refused = {"destination": {"datasetId": "refused"}, "schema": {"name": "s"}}
+    creator.send(job=refused)
+    creator.work()
+    creator.redrive(creator.world.dead_letters[0])
+    creator.work()
+    (letter,) = creator.world.dead_letters
+    copy = creator.raw(json.dumps({"requestKey": "key", **CREATE}), letter.attributes)
+    creator.redrive(letter, copy.body)
+    creator.work()
+    creator.enqueue(copy)
+    creator.work()
+    assert creator.ends() == [("key", "REFUSED"), ("key", "REFUSED"), ("key", "CREATED")]
+    assert len({event.id for event in creator.world.told["bus"]}) == 3
+    assert len(creator.jobs) == 1
+
+
+def test_a_redriven_request_without_a_key_keeps_the_one_it_had(creator: Creator) -> None:
+    """Delivered twice, or mended in two copies, it makes one job."""
+    message = creator.enqueue(creator.raw('{"destination": {}, "schema": {"name": "s"}}'))
+    creator.work()
+    (letter,) = creator.world.dead_letters
+    mended = json.dumps(CREATE["job"])
+    creator.enqueue(creator.raw(mended, letter.attributes))
+    creator.redrive(letter, mended)
+    creator.work()
+    assert creator.ends() == [(message.message_id, "INVALID"), (message.message_id, "CREATED")]
+    assert len(creator.jobs) == 1
+
+
+def test_a_dead_letter_that_can_t_be_sent_is_sent_later(creator: Creator) -> None:
+    """The sinks that have heard of the rejection hear it once."""
+    creator.send(job={"destination": {"datasetId": "refused"}, "schema": {"name": "s"}})
+    creator.world.plan([("send", "is throttled")])
+    creator.until_ended()
+    assert creator.ends() == [("key", "REFUSED")]
+    assert len(creator.world.dead_letters) == 1
+
+
+def test_a_message_rejected_at_intake_is_done_when_its_dead_letter_is_sent(
+    creator: Creator,
+) -> None:
+    """Until then it is delivered again, and its rejection is published once."""
+    message = creator.enqueue(creator.raw("{"))
+    creator.world.plan([("send", "is throttled")])
+    (report,) = creator.work()
+    assert report
+    assert report.failed == [message.message_id]
+    creator.until_ended()
+    assert creator.ends() == [(message.message_id, "INVALID")]
+    assert len(creator.world.dead_letters) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"requestKey": "\\ud800", "job": {}}',
+        '{"requestKey": "a\\u0001b", "job": {}}',
+        '{"requestKey": "k", "correlationId": "\\ud800\\u0007", "job": {}}',
+        '{"requestKey": "k", "job": {}, "x\\u0000\\ud800": 1}',
+        '{"requestKey": "k", "sandboxName": "\\u001b", "job": {}}',
+    ],
+)
+def test_text_that_can_t_be_passed_on_is_rejected_like_any_other(
+    creator: Creator, body: str
+) -> None:
+    """Half a surrogate pair can't be encoded, and SNS and SQS refuse control characters."""
+    creator.enqueue(creator.raw(body))
+    creator.work()
+    for event in creator.world.told["topic"]:
+        json.dumps(event.detail, ensure_ascii=False).encode()
+    (letter,) = creator.world.dead_letters
+    assert letter.request_key.isprintable()
+    assert letter.reason.encode()
