@@ -16,7 +16,7 @@ from export_jobs.monitor.decide import DelayPolicy, Policy
 from export_jobs.monitor.sweep import Sweeper, SweepReport
 
 from support.faults import ProcessDied
-from support.memory_table import MemoryTable
+from support.memory_table import MemoryTable, in_line
 from support.world import (
     DeadLetter,
     MemoryAnnouncer,
@@ -200,17 +200,23 @@ class Creator:
                 left.append(item)
         return left
 
+    @property
+    def keys_by_request_id(self) -> dict[str, str]:
+        """The request key of every attempt that was ever noted."""
+        return {slot.request_id: slot.request_key for slot in self.world.noted}
+
     def record(self, key: str = "key") -> RequestRecord:
         record = self.world.items["request", key]
         assert isinstance(record, RequestRecord)
         return record
 
     def gate(self, sandbox: str = "prod") -> Gate:
-        return MemoryTable(self.world).gate(sandbox)
+        gate: Gate = self.world.items.get(("gate", sandbox), Gate(sandbox))
+        return gate
 
     def waiting(self, sandbox: str = "prod") -> list[str]:
         """The keys of those who wait, in the order of the line."""
-        return [ticket.request_key for ticket in MemoryTable(self.world).load(sandbox).tickets]
+        return [ticket.request_key for ticket in in_line(self.world.open[sandbox])]
 
     def ends(self) -> list[tuple[str, str]]:
         """Key and outcome of each request that has ended, as the bus was told."""

@@ -51,7 +51,7 @@ class MemoryTable:
                 state=seen.get(("state", sandbox)),
                 open_jobs=_jobs(seen),
                 outbox=tuple(item for key, item in sorted(seen.items()) if key[0] == "outbox"),
-                tickets=_in_line(seen),
+                tickets=in_line(seen),
             )
 
         return self._world.call("query", effect, _unavailable)
@@ -59,7 +59,7 @@ class MemoryTable:
     def line(self, sandbox: str, *, until: int, limit: int) -> Line:
         def effect() -> Line:
             seen = self._query(sandbox)
-            due = [ticket for ticket in _in_line(seen) if ticket.turn <= until]
+            due = [ticket for ticket in in_line(seen) if ticket.turn <= until]
             return Line(_jobs(seen), tuple(due[:limit]))
 
         return self._world.call("query", effect, _unavailable)
@@ -199,6 +199,8 @@ class MemoryTable:
         return same and slot is not None and slot.job_id is None
 
     def _write(self, step: Step) -> None:
+        if step.slot and step.slot.change == "note":
+            self._world.noted.append(step.slot.attempt)
         for request in step.requests:
             self._put_request(request)
         for job in step.jobs:
@@ -277,7 +279,8 @@ def _jobs(seen: Mapping[Key, Any]) -> dict[str, JobRecord]:
     return {item.job_id: item for key, item in seen.items() if key[0] == "job"}
 
 
-def _in_line(seen: Mapping[Key, Any]) -> tuple[Ticket, ...]:
+def in_line(seen: Mapping[Key, Any]) -> tuple[Ticket, ...]:
+    """The tickets among some items, in the order of the line."""
     tickets = [cast("Ticket", item) for key, item in seen.items() if key[0] == "ticket"]
     tickets.sort(key=lambda t: (t.action != "cancel", t.turn, t.request_key))
     return tuple(tickets)

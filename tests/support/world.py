@@ -23,7 +23,7 @@ from export_jobs.client.errors import (
 from export_jobs.contract import FINAL_STATUSES, Job, JobPage
 from export_jobs.creator.message import Message, wake_up_body
 from export_jobs.model.ports import QueueUnavailable
-from export_jobs.model.records import Event, Sink
+from export_jobs.model.records import Attempt, Event, Sink
 
 from support.faults import Kind, ProcessDied
 from support.schemas import validate_event
@@ -158,6 +158,12 @@ class World:
     numbered: int = 0
     most_open: Counter[str] = field(default_factory=Counter)
     """The most jobs that were ever open in a sandbox at once."""
+    made: dict[str, str] = field(default_factory=dict)
+    """Of each job that a create call of ours made, the request id it was sent with."""
+    noted: list[Attempt] = field(default_factory=list)
+    """Every attempt that was ever noted."""
+    most_made: Counter[str] = field(default_factory=Counter)
+    """The most of those that were ever open in a sandbox at once."""
     turns: Turns = field(default_factory=Turns)
 
     def clock(self) -> int:
@@ -219,6 +225,15 @@ class World:
         )
         self.most_open[sandbox] = max(self.most_open[sandbox], running)
         return job
+
+    def note_made(self, sandbox: str, job: ServiceJob, request_id: str) -> None:
+        self.made[job.body["id"]] = request_id
+        ours = sum(
+            other.body["status"] not in FINAL_STATUSES
+            for number, other in self.jobs[sandbox].items()
+            if number in self.made
+        )
+        self.most_made[sandbox] = max(self.most_made[sandbox], ours)
 
     def move(self, sandbox: str, number: str, status: str) -> None:
         job = self.jobs[sandbox][number]
@@ -312,6 +327,7 @@ class MemoryApi:
             shown_id = request_id if self._world.echoes_request_id else "service's own"
             late_ms = 60_000 if "late" in self._world.quirks else 0
             job = self._world.create(sandbox, late_ms=late_ms, **body, requestId=shown_id)
+            self._world.note_made(sandbox, job, request_id)
             return Job.model_validate(job.body)
 
         return self._world.call("create", effect, _unknown)
