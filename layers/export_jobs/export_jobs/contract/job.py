@@ -1,16 +1,20 @@
 """What the service answers: jobs and pages of jobs, in every spelling that Adobe has published.
 
 Only `id` and `status` are required of a job. Any other field that is missing or unreadable is
-`None`, and unknown fields are kept (`model_extra`), so a change at the service costs us one detail
-and not our sight. Source: `docs/contract.md`.
+`None`, an entry of a list or a map that is unreadable is left out, and unknown fields are kept
+(`model_extra`), so a change at the service costs us one detail and not our sight. Source:
+`docs/contract.md`.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -26,6 +30,9 @@ FINAL_STATUSES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 """A job in one of these has ended. Any other status, also an unknown one, means it is still open."""
 
 _T = TypeVar("_T")
+_UNREADABLE = object()
+_CURSOR = re.compile(r"([0-9]{13})_.+")
+"""A cursor: creation time and id of a page's last record. Thirteen digits are no other number."""
 
 
 def _none_if_unreadable(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
@@ -42,11 +49,43 @@ def _empty_if_unreadable(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
         return []
 
 
+def _marked_if_unreadable(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return read(value)
+    except ValidationError:
+        return _UNREADABLE
+
+
+def _readable(entries: Any) -> Any:
+    """A list or a map without its unreadable entries."""
+    if isinstance(entries, dict):
+        return {name: value for name, value in entries.items() if value is not _UNREADABLE}
+    return [entry for entry in entries if entry is not _UNREADABLE]
+
+
 def _as_list(value: Any) -> Any:
     """One object, or one string, where a list is expected is read as a list of one."""
     if value is None:
         return []
     return [value] if isinstance(value, dict | str) else value
+
+
+def _as_errors(value: Any) -> Any:
+    """As above; and a list that holds anything is never read as no error at all.
+
+    What is no object is taken for the message; what says nothing counts only if nothing else does.
+    """
+    entries = value if isinstance(value, list) else [value] if value else []
+    read = [error for entry in entries if (error := _as_error(entry)) is not None]
+    return read or ([{}] if entries else [])
+
+
+def _as_error(entry: Any) -> Any:
+    if isinstance(entry, str):
+        return {"msg": entry}
+    if isinstance(entry, bool | int | float):
+        return {"msg": json.dumps(entry)}
+    return entry if isinstance(entry, dict | BaseModel) else None
 
 
 def _as_text(value: Any) -> Any:
@@ -57,7 +96,14 @@ def _as_text(value: Any) -> Any:
 
 
 Lenient = Annotated[_T | None, WrapValidator(_none_if_unreadable)]
-ListOrOne = Annotated[list[_T], WrapValidator(_empty_if_unreadable), BeforeValidator(_as_list)]
+_Entry = Annotated[_T, WrapValidator(_marked_if_unreadable)]
+ListOrOne = Annotated[
+    list[_Entry[_T]],
+    AfterValidator(_readable),
+    WrapValidator(_empty_if_unreadable),
+    BeforeValidator(_as_list),
+]
+Counters = Annotated[dict[str, _Entry[int]], AfterValidator(_readable)]
 Identifier = Annotated[str, BeforeValidator(_as_text), Field(min_length=1, max_length=256)]
 EpochMs = Annotated[int, Field(ge=0, lt=10**14)]
 """Milliseconds since 1970-01-01 UTC."""
@@ -117,7 +163,7 @@ class MergePolicy(_Answer):
 
 
 class JobError(_Answer):
-    """One error of a job. A SUCCEEDED job may carry some too."""
+    """One error of a job, of which anything may be missing. A SUCCEEDED job may carry some too."""
 
     code: Lenient[Identifier] = None
     msg: Lenient[str] = None
@@ -136,7 +182,7 @@ class Metrics(_Answer):
     total_time: Lenient[Timing] = None
     profile_export_time: Lenient[Timing] = None
     total_exported_profile_counter: Lenient[int] = None
-    exported_profile_by_namespace_counter: Lenient[dict[str, int]] = None
+    exported_profile_by_namespace_counter: Lenient[Counters] = None
 
 
 class Job(_Answer):
@@ -156,7 +202,7 @@ class Job(_Answer):
     merge_policy: Lenient[MergePolicy] = None
     profile_instance_id: Lenient[str] = None
     ims_org_id: Lenient[str] = None
-    errors: ListOrOne[JobError] = []
+    errors: Annotated[list[JobError], BeforeValidator(_as_errors)] = []
     metrics: Lenient[Metrics] = None
     creation_time: Lenient[EpochMs] = None
     update_time: Lenient[EpochMs] = None
@@ -215,6 +261,20 @@ class JobPage:
             next_link=(answer.link.next or None) if answer.link else None,
             unreadable=len(answer.records) - len(jobs),
         )
+
+    @property
+    def oldest(self) -> int | None:
+        """How far back the page reaches: the creation time of its last record, epoch milliseconds.
+
+        Where that record does not show it, the next page's cursor does (`{creationTime}_{id}`); else
+        it is the oldest time on the page. None if there is none, and then nobody knows.
+        """
+        times = [job.creation_time or None for job in self.records]
+        if times and times[-1]:
+            return times[-1]
+        shown = [time for time in times if time]
+        cursor = _CURSOR.fullmatch(self.next_cursor or "")
+        return min([*shown, int(cursor[1])] if cursor else shown, default=None)
 
     def continuing_at(self, cursor: str | None) -> JobPage:
         return replace(self, next_cursor=cursor)
