@@ -21,7 +21,7 @@ from export_jobs.client.errors import (
     RetryLater,
     SegmentationError,
 )
-from export_jobs.contract import FINAL_STATUSES, CreateExportJob, Job, JobPage
+from export_jobs.contract import FINAL_STATUSES, Job, JobPage
 from export_jobs.creator.message import Message, RequestRecord
 from export_jobs.model.ports import RecordChanged, TableUnavailable
 from export_jobs.model.records import (
@@ -258,14 +258,23 @@ class MemoryApi:
 
         return self._world.call("get", effect, _later)
 
-    def create_job(self, sandbox: str, request: CreateExportJob, *, request_id: str) -> Job:
+    def create_job(
+        self,
+        sandbox: str,
+        body: Mapping[str, Any],
+        *,
+        request_id: str,
+        may_send: Callable[[], bool],
+    ) -> Job:
+        if not may_send():
+            raise RetryLater("not sent")
+
         def effect() -> Job:
-            asked = request.to_wire()
-            if asked["destination"]["datasetId"] == "refused":
+            if body["destination"]["datasetId"] == "refused":
                 raise Refused("no such dataset")
             shown_id = request_id if self._world.echoes_request_id else "service's own"
             late_ms = 60_000 if "late" in self._world.quirks else 0
-            job = self._world.create(sandbox, late_ms=late_ms, **asked, requestId=shown_id)
+            job = self._world.create(sandbox, late_ms=late_ms, **body, requestId=shown_id)
             return Job.model_validate(job.body)
 
         return self._world.call("create", effect, _unknown)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 
 from export_jobs.client.errors import BadCredentials
 
+_SENDABLE = re.compile(r"[\x20-\x7e]+")
+"""What OAuth allows in the parts of a credential (RFC 6749, appendix A), and a header can hold."""
+
 
 class SecretUnreadable(BadCredentials):
-    """The secret is not the JSON object it has to be. Names what is missing, never a value."""
+    """The secret is not the JSON object it has to be. Names what is wrong, never a value."""
 
 
 @dataclass(frozen=True)
@@ -37,4 +41,8 @@ class Credentials:
         ]
         if missing:
             raise SecretUnreadable(f"the secret lacks {', '.join(missing)} (non-empty strings)")
-        return cls(*(str(value).strip() for value in values))
+        parts = [str(value).strip() for value in values]
+        odd = [n for n, part in zip(names, parts, strict=True) if not _SENDABLE.fullmatch(part)]
+        if odd:
+            raise SecretUnreadable(f"the secret's {', '.join(odd)} must be printable ASCII")
+        return cls(*parts)

@@ -1,16 +1,16 @@
-"""How a call can fail, each kind saying what to do. No message ever holds a token or a secret."""
+"""How a call can fail, each kind saying what to do. No message ever holds a token or a secret.
+
+Of a create call, `OutcomeUnknown` alone means that a job may have been created. After any other of
+these, surely none was.
+"""
 
 from __future__ import annotations
 
 
 class SegmentationError(Exception):
-    """A call to the Segmentation service or to IMS did not end well. Catch a subclass to decide."""
+    """A call to the Segmentation service or to IMS did not end well. Catch a subclass to decide.
 
-
-class RetryLater(SegmentationError):
-    """Surely not done, and worth another try: throttled, overloaded, out of reach.
-
-    `retry_after_s` is what the service asked for, in seconds, or None if it did not say.
+    `retry_after_s` is what the answer asked for, in seconds, an hour at most; None if it did not say.
     """
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
@@ -18,8 +18,15 @@ class RetryLater(SegmentationError):
         super().__init__(message)
 
 
+class RetryLater(SegmentationError):
+    """Not done, and worth another try: throttled, overloaded, out of reach, or not sent at all."""
+
+
 class OutcomeUnknown(SegmentationError):
-    """A create call was sent and its answer was lost: the job may exist. Look before trying again."""
+    """A create call was sent, and no answer says what came of it: the job may exist.
+
+    Look before trying again.
+    """
 
 
 class BadCredentials(SegmentationError):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 from pydantic import ValidationError
@@ -18,14 +18,14 @@ from export_jobs.client.errors import (
     OutcomeUnknown,
     Refused,
     RetryLater,
+    SegmentationError,
 )
 from export_jobs.client.tokens import ImsTokens
-from export_jobs.client.transport import TRY_LATER, Answer, Transport
+from export_jobs.client.transport import Answer, Transport
 from export_jobs.contract import Job, JobPage
 
-if TYPE_CHECKING:
-    from export_jobs.contract import CreateExportJob
-
+REFUSED_FOR_GOOD = frozenset({400, 404, 405, 413, 415, 422})
+"""Answers to a create call that say for sure: no job was created, and none ever will be from this."""
 _SECRETS = re.compile(r"(?i)(bearer\s+)?[A-Za-z0-9_\-]{12,}\.[A-Za-z0-9_\-.]{12,}")
 """Anything that looks like a token (JWT), in a text that is going to be shown."""
 
@@ -44,11 +44,26 @@ class SegmentationClient:
         tokens: ImsTokens,
         transport: Transport,
     ) -> None:
-        """`base_url` is the service's root, `https://platform.adobe.io/data/core/ups`."""
+        """`base_url` is the service's root, `https://platform.adobe.io/data/core/ups`.
+
+        `credentials` is asked once for each call, so a secret that is replaced is found by itself; it
+        may raise a SegmentationError.
+        """
         self._jobs_url = base_url.rstrip("/") + "/export/jobs"
         self._credentials = credentials
         self._tokens = tokens
         self._transport = transport
+
+    def prepare(self) -> None:
+        """Has a token ready, so that the next call need not fetch one.
+
+        Raises what `ImsTokens.get` raises.
+        """
+        self._tokens.get(self._credentials())
+
+    def org_id(self) -> str:
+        """The organisation that the credential belongs to."""
+        return self._credentials().org_id
 
     def list_jobs(
         self, sandbox: str, *, limit: int, cursor: str | None = None, status: str | None = None
@@ -91,28 +106,49 @@ class SegmentationClient:
 
     def get_job(self, sandbox: str, job_id: str) -> Job:
         """One job. Raises NotFound."""
-        return self._job(self._call("GET", self._job_url(job_id), sandbox))
+        return self._job(self._call("GET", self._job_url(job_id), sandbox, failure=self._no_job))
 
-    def create_job(self, sandbox: str, request: CreateExportJob, *, request_id: str) -> Job:
-        """Creates a job, sending `request_id` as `x-request-id`.
+    def create_job(
+        self,
+        sandbox: str,
+        body: Mapping[str, Any],
+        *,
+        request_id: str,
+        may_send: Callable[[], bool],
+    ) -> Job:
+        """Creates a job from a body in its wire form, sending `request_id` as `x-request-id`.
 
-        Raises RetryLater only when surely no job was created, and OutcomeUnknown when one may
-        have been: the service has no idempotency key, so this call is never repeated blindly.
+        The service has no idempotency key, so the call is sent again only where it surely had no
+        effect: no connection was made, or the token was refused. `may_send` is asked each time
+        immediately before the first byte leaves; if it says no, nothing is sent.
+
+        Raises OutcomeUnknown when a job may have been created. After anything else surely none was:
+        Refused when none ever will be, RetryLater, BadCredentials, Forbidden and NotUnderstood (of
+        IMS) when one may be later.
         """
         answer = self._call(
-            "POST", self._jobs_url, sandbox, json_body=request.to_wire(), request_id=request_id
+            "POST",
+            self._jobs_url,
+            sandbox,
+            json_body=body,
+            request_id=request_id,
+            may_send=may_send,
+            failure=self._not_created,
         )
         try:
             return self._job(answer)
         except NotUnderstood as error:
-            raise OutcomeUnknown(str(error)) from None
+            raise OutcomeUnknown(str(error), retry_after_s=error.retry_after_s) from None
 
     def cancel_job(self, sandbox: str, job_id: str) -> None:
-        """Marks a job for cancelling. Whatever body comes with success, or none, is fine."""
-        self._call("DELETE", self._job_url(job_id), sandbox)
+        """Marks a job for cancelling. Any 2xx is success, with any body, a broken one or none.
+
+        Raises NotFound.
+        """
+        self._call("DELETE", self._job_url(job_id), sandbox, failure=self._no_job)
 
     def _job_url(self, job_id: str) -> str:
-        if job_id in {".", ".."}:
+        if job_id in {"", ".", ".."}:
             raise NotFound(f"there is no job {job_id!r}")
         return f"{self._jobs_url}/{quote(job_id, safe='')}"
 
@@ -123,10 +159,16 @@ class SegmentationClient:
         sandbox: str,
         *,
         params: dict[str, str] | None = None,
-        json_body: Any = None,
+        json_body: Mapping[str, Any] | None = None,
         request_id: str | None = None,
+        may_send: Callable[[], bool] = lambda: True,
+        failure: Callable[[Answer], SegmentationError] | None = None,
     ) -> Answer:
-        """A successful answer; a token that was refused is replaced once."""
+        """A successful answer; a token that was refused is replaced once.
+
+        `failure` says what any other answer means. The credential is looked at once, so that the
+        token is of the one that the headers name.
+        """
         credentials = self._credentials()
         headers = {
             "Accept": "application/json",
@@ -137,33 +179,62 @@ class SegmentationClient:
         if request_id is not None:
             headers["x-request-id"] = request_id
         for last in (False, True):
-            token = self._tokens.get()
+            token = self._tokens.get(credentials)
             answer = self._transport.send(
-                method, url, token=token, headers=headers, params=params, json_body=json_body
+                method,
+                url,
+                token=token,
+                headers=headers,
+                params=params,
+                json_body=json_body,
+                may_send=may_send,
             )
             if answer.status != 401 or last:
                 break
             self._tokens.forget(token)
-        if answer.status in {200, 201, 204}:
+        if answer.succeeded:
             return answer
-        raise self._failure(method, answer)
+        raise (failure or self._failure)(answer)
 
-    def _failure(self, method: str, answer: Answer) -> Exception:
-        said = f"HTTP {answer.status}: {self._excerpt(answer)}"
-        if method == "POST" and answer.status >= 500:  # 503, too, may come after the effect
-            return OutcomeUnknown(f"the service failed while creating ({said})")
-        if answer.status in TRY_LATER or answer.status in {408, 425} or answer.status >= 500:
-            return RetryLater(f"try later ({said})", retry_after_s=answer.retry_after_s)
+    def _failure(self, answer: Answer) -> SegmentationError:
+        """What an answer without success means, of a call that can be repeated."""
+        said = self._said(answer)
         match answer.status:
             case 401:
                 return BadCredentials(f"a fresh token is refused ({said}); check the secret")
             case 403:
                 return Forbidden(f"not allowed ({said}); check API key, organisation, permissions")
-            case 404:
-                return NotFound(f"no such job ({said})")
+            case _ if answer.asks_for_patience:
+                return RetryLater(f"try later ({said})", retry_after_s=answer.retry_after_s)
             case status if 400 <= status < 500:
                 return Refused(f"the service refuses this ({said})")
         return NotUnderstood(f"an answer without a meaning here ({said})")
+
+    def _no_job(self, answer: Answer) -> SegmentationError:
+        """The same, of a call that names a job."""
+        if answer.status == 404:
+            return NotFound(f"no such job ({self._said(answer)})")
+        return self._failure(answer)
+
+    def _not_created(self, answer: Answer) -> SegmentationError:
+        """The same, of a create call: whatever does not surely say otherwise may have had its effect.
+
+        A 503, too, may come from a gateway, after the effect.
+        """
+        said = self._said(answer)
+        if answer.status in {401, 403, 429}:
+            return self._failure(answer)
+        if answer.status == 404:
+            return Refused(
+                f"what this asks for was not found ({said}); check the dataset, the segments and "
+                "whatever else it names"
+            )
+        if answer.status in REFUSED_FOR_GOOD:
+            return Refused(f"the service refuses this ({said})")
+        return OutcomeUnknown(
+            f"the service does not say whether it created the job ({said})",
+            retry_after_s=answer.retry_after_s,
+        )
 
     def _job(self, answer: Answer) -> Job:
         try:
@@ -172,14 +243,19 @@ class SegmentationClient:
             raise self._not_understood(answer, "no job") from None
 
     def _not_understood(self, answer: Answer, what: str) -> NotUnderstood:
-        return NotUnderstood(f"HTTP {answer.status} holds {what}: {self._excerpt(answer)}")
+        return NotUnderstood(
+            f"the answer holds {what} ({self._said(answer)})", retry_after_s=answer.retry_after_s
+        )
 
-    def _excerpt(self, answer: Answer) -> str:
-        """The start of the body, without anything that is, or looks like, a secret."""
+    def _said(self, answer: Answer) -> str:
+        """Status and start of the body, without anything that is, or looks like, a secret."""
         text = answer.text
         for secret in self._tokens.secrets():
             text = text.replace(secret, "[removed]")
-        return _SECRETS.sub("[removed]", " ".join(text.split()))[:300] or "(no body)"
+            # Perhaps the end of the text, or the service, has cut it.
+            text = re.sub(re.escape(secret[:12]) + r"[\w.~+/=-]*", "[removed]", text)
+        excerpt = _SECRETS.sub("[removed]", " ".join(text.split()))[:300] or "(no body)"
+        return f"HTTP {answer.status}: {excerpt}"
 
     def _next_cursor(self, link: str | None) -> str | None:
         """The cursor that `link.next` holds. Links that lead to another host are refused."""

@@ -2,62 +2,67 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from export_jobs.client.credentials import Credentials
 from export_jobs.client.errors import BadCredentials, NotUnderstood, RetryLater
-from export_jobs.client.transport import TRY_LATER, Transport
+from export_jobs.client.transport import Transport
 
 MARGIN_S = 300.0
 """A token is replaced so long before it expires (IMS gives it for 24 hours)."""
+REMEMBERED = 16
+"""So many of the last tokens are known, to be removed from texts that quote them."""
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+"""What can stand in the header that carries a token."""
 
 
 class ImsTokens:
-    """Keeps one token for all threads, and fetches the next when it is due or was refused."""
+    """Keeps a token for each credential, for all threads, and fetches the next when it is due or
+    was refused.
+    """
 
     def __init__(
-        self,
-        *,
-        token_url: str,
-        credentials: Callable[[], Credentials],
-        transport: Transport,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, token_url: str, transport: Transport, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`credentials` is asked anew for every token, so a rotated secret is found by itself."""
+        """`clock` gives seconds."""
         self._token_url = token_url
-        self._credentials = credentials
         self._transport = transport
         self._clock = clock
         self._lock = threading.Lock()
-        self._token: str | None = None
-        self._forgotten: str | None = None
-        self._until = 0.0
+        self._kept: Mapping[Credentials, tuple[str, float]] = {}
+        """Of each credential its token, and when that is due. Replaced, never changed."""
+        self._given: Sequence[str] = ()
 
-    def get(self) -> str:
-        """A token good for some minutes more.
+    def get(self, credentials: Credentials) -> str:
+        """A token of this credential that is good for some minutes more.
 
-        Raises BadCredentials if IMS refuses the client, RetryLater if it can't be asked now.
+        Raises BadCredentials if IMS refuses the client, RetryLater if it can't be asked now, and
+        NotUnderstood if its answer can't be read.
         """
         with self._lock:
-            if self._token is None or self._clock() >= self._until:
-                self._token, lifetime_s = self._fetch()
-                self._until = self._clock() + max(lifetime_s - MARGIN_S, lifetime_s / 2)
-            return self._token
+            token, due = self._kept.get(credentials, ("", 0.0))
+            if not token or self._clock() >= due:
+                token, lifetime_s = self._fetch(credentials)
+                now = self._clock()
+                due = now + max(lifetime_s - MARGIN_S, lifetime_s / 2)
+                others = {key: kept for key, kept in self._kept.items() if kept[1] > now}
+                self._kept = {**others, credentials: (token, due)}
+                self._given = (*self._given, token)[-REMEMBERED:]
+            return token
 
     def forget(self, token: str) -> None:
         """Drops a token that was refused, unless another thread has replaced it already."""
         with self._lock:
-            if self._token == token:
-                self._token, self._forgotten = None, token
+            self._kept = {key: kept for key, kept in self._kept.items() if kept[0] != token}
 
-    def secrets(self) -> list[str]:
+    def secrets(self) -> Sequence[str]:
         """What must not appear in any text that leaves us."""
-        return [token for token in (self._token, self._forgotten) if token]
+        return self._given
 
-    def _fetch(self) -> tuple[str, float]:
-        credentials = self._credentials()
+    def _fetch(self, credentials: Credentials) -> tuple[str, float]:
         answer = self._transport.send(
             "POST",
             self._token_url,
@@ -69,7 +74,7 @@ class ImsTokens:
             },
         )
         body = answer.body if isinstance(answer.body, dict) else {}
-        if answer.status in TRY_LATER:
+        if answer.asks_for_patience:
             raise RetryLater(
                 f"IMS answers HTTP {answer.status}", retry_after_s=answer.retry_after_s
             )
@@ -79,7 +84,7 @@ class ImsTokens:
                 "check clientId, clientSecret and scopes in the secret"
             )
         token, lifetime = body.get("access_token"), body.get("expires_in")
-        if answer.status != 200 or not isinstance(token, str) or not token.isascii() or not token:
+        if not answer.succeeded or not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise NotUnderstood(f"IMS answers HTTP {answer.status} without a readable token")
         if not isinstance(lifetime, int | float) or not 0 < lifetime < 10**9:
             lifetime = 2 * MARGIN_S

@@ -3,13 +3,14 @@
 TLS certificates are always verified. Redirects are not followed, and neither proxies nor `.netrc`
 nor cookies are taken from around us: a token goes to the configured host only. GET and DELETE are
 tried again after connection failures and "try later" answers, with backoff and jitter; a POST is
-tried again only where the connection was never made.
+tried again only where nothing of it was sent.
 """
 
 from __future__ import annotations
 
 import email.utils
 import http.cookiejar
+import json
 import math
 import re
 import time
@@ -19,16 +20,10 @@ from datetime import UTC
 from typing import Any
 
 import requests
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    MaxRetryError,
-    NewConnectionError,
-    ProtocolError,
-)
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, ProtocolError
 from urllib3.util.retry import Retry
 
-from export_jobs.client.deadline import WholeAnswerAdapter
+from export_jobs.client.connections import WholeAnswerAdapter, Withheld, sending
 from export_jobs.client.errors import (
     NotUnderstood,
     OutcomeUnknown,
@@ -41,11 +36,17 @@ from export_jobs.contract.text import decode_json
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_TEXT_BYTES = 16 * 1024
 """Longer than any token that an error may quote: cut, it could not be found and removed."""
-TRY_LATER = frozenset({429, 500, 502, 503, 504})
+TRIED_AGAIN = frozenset({429, 500, 502, 503, 504})
+"""Answers after which a GET or a DELETE is tried again within the call."""
 TRIES = 3
 CONNECT_TIMEOUT_S = 5.0
+"""Also the longest time to send a head, and to send a body."""
 MAX_ANSWER_S = 20.0
 """The longest wait for one answer, from the request sent to the last byte received."""
+MAX_SENT_S = 2 * CONNECT_TIMEOUT_S + MAX_ANSWER_S
+"""The longest time from the moment that `may_send` allowed a call to the end of its answer."""
+MAX_RETRY_AFTER_S = 3600.0
+"""The longest wait that `Retry-After` is believed to ask for, whatever it says."""
 MAX_PAUSE_S = 5.0
 """The longest sleep inside a call. A longer `Retry-After` is for the caller to honour."""
 LEAST_S = 1.0
@@ -65,17 +66,33 @@ class Answer:
     """The start of the body as it came, for error messages; not yet free of secrets."""
 
     @property
+    def succeeded(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def asks_for_patience(self) -> bool:
+        """Whether a call that can be repeated may well succeed later."""
+        return self.status in {408, 425, 429} or self.status >= 500
+
+    @property
     def retry_after_s(self) -> float | None:
-        """`Retry-After` in seconds, given as seconds or as an HTTP date; None if there is none."""
-        value = self.headers.get("Retry-After", "").strip()
+        """What `Retry-After` asks for: seconds, at most MAX_RETRY_AFTER_S; None if it does not say."""
+        return _retry_after_s(self.headers)
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Reads seconds, or an HTTP date. Some servers send an epoch as if it were seconds."""
+    value = headers.get("Retry-After", "").strip()
+    try:
         if re.fullmatch("[0-9]+", value):
-            return float(value[:9])
-        try:
+            asked_s = float(value[:9])
+        else:
             at = email.utils.parsedate_to_datetime(value)
             # A date "-0000" comes without a zone; RFC 5322 says it is UTC.
-            return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time())
-        except (TypeError, ValueError, OverflowError, IndexError):
-            return None
+            asked_s = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time()
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
+    return min(max(0.0, asked_s), MAX_RETRY_AFTER_S)
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -123,7 +140,7 @@ class Transport:
         self._retries = Retry(
             total=tries - 1,
             allowed_methods={"GET", "DELETE"},
-            status_forcelist=TRY_LATER,
+            status_forcelist=TRIED_AGAIN,
             backoff_factor=0.3,
             backoff_jitter=0.3,
             backoff_max=MAX_PAUSE_S,
@@ -137,114 +154,159 @@ class Transport:
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
-        json_body: Any = None,
+        json_body: Mapping[str, Any] | None = None,
         form: Mapping[str, str] | None = None,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> Answer:
         """One call, with its retries. Any answer is returned, whatever its status, but a redirect.
 
-        Raises RetryLater, NotUnderstood, Refused (it can't be sent at all) and, for a POST of
-        JSON whose answer was lost, OutcomeUnknown.
+        `may_send` is asked each time immediately before the first byte leaves; if it says no, nothing
+        is sent. Raises RetryLater, NotUnderstood, Refused (the body can't be written as JSON) and,
+        for a POST of JSON, OutcomeUnknown where it was sent and no answer can be read.
         """
         for name, value in (headers or {}).items():
             if not value or _UNSENDABLE.search(value):
-                raise Refused(f"the header {name} would be empty or hold characters no header can")
-        creates = method == "POST" and json_body is not None
+                raise RetryLater(
+                    f"not sent: the header {name} would be empty or hold characters no header can; "
+                    "check the configuration"
+                )
+        creates = json_body is not None
+        request = requests.Request(
+            method,
+            url,
+            params=params,
+            headers={
+                **(headers or {}),
+                **({"Content-Type": "application/json"} if creates else {}),
+            },
+            data=_encoded(json_body) if json_body is not None else form,
+            auth=_Bearer(token),
+        )
         budget_s = min(self._time_left_s(), MAX_ANSWER_S * self._tries)
         if budget_s <= LEAST_S:
             raise RetryLater("no time left in this run for another call")
         deadline = time.monotonic() + budget_s
         retries = self._retries
         while True:
-            answer: Answer | None = None
-            failure: SegmentationError | None = None
+            came: Answer | SegmentationError
             reason: HTTPError | None = None
             left_s = deadline - time.monotonic()
             try:
-                answer = self._once(
-                    requests.Request(
-                        method,
-                        url,
-                        params=params,
-                        headers=headers,
-                        json=json_body,
-                        data=form,
-                        auth=_Bearer(token),
-                    ),
+                came = self._once(
+                    request,
+                    creates=creates,
+                    may_send=may_send,
                     answer_within_s=min(MAX_ANSWER_S, left_s / (int(retries.total or 0) + 1)),
                 )
             except _NeverSent as unsent:
-                failure = RetryLater(f"can't reach the service: {unsent}")
+                came = RetryLater(f"can't reach the service: {unsent}")
                 reason = ConnectTimeoutError()
             except _Lost as lost:
-                failure = (OutcomeUnknown if creates else RetryLater)(str(lost))
+                kind = OutcomeUnknown if creates else RetryLater
+                came = kind(str(lost), retry_after_s=lost.retry_after_s)
                 reason = ProtocolError()
             else:
-                if not retries.is_retry(method, answer.status):
-                    return answer
-            asked_s = answer.retry_after_s if answer else None
+                if not retries.is_retry(method, came.status):
+                    return came
             try:
                 retries = retries.increment(method, url, error=reason)
             except HTTPError:  # no try left, or not a method to be repeated
                 break
-            pause_s = max(retries.get_backoff_time(), asked_s or 0.0)
+            pause_s = max(retries.get_backoff_time(), came.retry_after_s or 0.0)
             if pause_s > min(MAX_PAUSE_S, deadline - time.monotonic() - LEAST_S):
                 break
             time.sleep(pause_s)
-        if answer is None:
-            raise failure or RetryLater("no answer")
-        return answer
+        if isinstance(came, Answer):
+            return came
+        raise came
 
-    def _once(self, request: requests.Request, *, answer_within_s: float) -> Answer:
+    def _once(
+        self,
+        request: requests.Request,
+        *,
+        creates: bool,
+        may_send: Callable[[], bool],
+        answer_within_s: float,
+    ) -> Answer:
         try:
             prepared = self._session.prepare_request(request)
         except (requests.RequestException, ValueError):
-            raise Refused("the call can't be put into HTTP; check the configured address") from None
-        try:
-            response = self._session.send(
-                prepared,
-                timeout=(min(CONNECT_TIMEOUT_S, answer_within_s), answer_within_s),
-                allow_redirects=False,
-                stream=True,
-            )
-        except (requests.RequestException, HTTPError) as error:
-            if _never_sent(error):
-                raise _NeverSent(_kind(error)) from None
-            raise _Lost(f"no answer from the service: {_kind(error)}") from None
-        with response:
-            status = response.status_code
-            if 300 <= status < 400:
-                raise _redirected(request, status)
+            raise RetryLater(
+                "not sent: it can't be put into HTTP; check the configured address"
+            ) from None
+        with sending(may_send) as call:
             try:
-                content = _read(response)
-            except (requests.RequestException, HTTPError, OSError) as error:
-                raise _Lost(f"the answer (HTTP {status}) broke off: {_kind(error)}") from None
-            except TooLarge as large:
-                if request.json is not None:
-                    raise OutcomeUnknown(f"the answer (HTTP {status}) is {large}") from None
-                raise NotUnderstood(f"the answer (HTTP {status}) is {large}") from None
-        text = content[:MAX_TEXT_BYTES].decode("utf-8", "replace")
-        return Answer(status, response.headers, _decoded(content), text)
+                response = self._session.send(
+                    prepared,
+                    timeout=(min(CONNECT_TIMEOUT_S, answer_within_s), answer_within_s),
+                    allow_redirects=False,
+                    stream=True,
+                )
+            except Withheld:
+                raise RetryLater("not sent: it was too late when its connection stood") from None
+            except (requests.RequestException, HTTPError) as error:
+                if not call.begun:
+                    raise _NeverSent(_kind(error)) from None
+                raise _Lost(f"no answer from the service: {_kind(error)}") from None
+        with response:
+            return _complete(response, creates=creates)
 
 
 class _NeverSent(Exception):
-    """No connection was made, so the call had no effect."""
+    """Nothing of the call was sent, so it had no effect."""
 
 
 class _Lost(Exception):
     """The call may have been received; its answer was not, or not whole."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class TooLarge(Exception):
     """The body is larger than any sane answer."""
 
 
-def _redirected(request: requests.Request, status: int) -> SegmentationError:
-    said = (
-        f"the service redirects (HTTP {status}), which is not followed with a token; "
-        "check the configured address"
-    )
-    # "See other" and its like may be said once a job is created.
-    return OutcomeUnknown(said) if request.json is not None else NotUnderstood(said)
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(dict(body), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        raise Refused("not sent: its body can't be written as JSON") from None
+
+
+def _complete(response: requests.Response, *, creates: bool) -> Answer:
+    """The answer with its body, of which its head has come."""
+    status = response.status_code
+    asked_s = _retry_after_s(response.headers)
+    if status < 200:
+        # The real answer may follow: the connection is closed, so that no other call reads that.
+        raise _Lost(f"HTTP {status} is no final answer")
+    if 300 <= status < 400:
+        raise _unclear(
+            f"the service redirects (HTTP {status}), which is not followed with a token; "
+            "check the configured address",
+            creates=creates,  # "see other" and its like may be said once a job is created
+            retry_after_s=asked_s,
+        )
+    try:
+        content = _read(response)
+    except (requests.RequestException, HTTPError, OSError, TooLarge) as error:
+        if response.request.method == "DELETE" and status < 300:
+            content = b""  # it is done, whatever more there was to say
+        elif isinstance(error, TooLarge):
+            said = f"the answer (HTTP {status}) is {error}"
+            raise _unclear(said, creates=creates, retry_after_s=asked_s) from None
+        else:
+            said = f"the answer (HTTP {status}) broke off: {_kind(error)}"
+            raise _Lost(said, asked_s) from None
+    text = content[:MAX_TEXT_BYTES].decode("utf-8", "replace")
+    return Answer(status, response.headers, _decoded(content), text)
+
+
+def _unclear(said: str, *, creates: bool, retry_after_s: float | None) -> SegmentationError:
+    """An answer that is of no use; to a create call it leaves open whether there is a job."""
+    return (OutcomeUnknown if creates else NotUnderstood)(said, retry_after_s=retry_after_s)
 
 
 def _read(response: requests.Response) -> bytes:
@@ -265,14 +327,6 @@ def _decoded(content: bytes) -> Any:
         return decode_json(content)
     except (ValueError, RecursionError):
         return None
-
-
-def _never_sent(error: Exception) -> bool:
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return True
-    cause = error.args[0] if error.args else None
-    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
-    return isinstance(reason, NewConnectionError | ConnectTimeoutError)
 
 
 def _kind(error: BaseException) -> str:

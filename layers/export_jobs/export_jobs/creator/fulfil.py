@@ -12,9 +12,9 @@ from __future__ import annotations
 import logging
 import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from export_jobs.client.errors import (
     NotFound,
@@ -62,7 +62,14 @@ class JobCalls(Protocol):
 
     def list_jobs(self, sandbox: str, *, limit: int, cursor: str | None = None) -> JobPage: ...
     def get_job(self, sandbox: str, job_id: str) -> Job: ...
-    def create_job(self, sandbox: str, request: CreateExportJob, *, request_id: str) -> Job: ...
+    def create_job(
+        self,
+        sandbox: str,
+        body: Mapping[str, Any],
+        *,
+        request_id: str,
+        may_send: Callable[[], bool],
+    ) -> Job: ...
     def cancel_job(self, sandbox: str, job_id: str) -> None: ...
 
 
@@ -228,7 +235,10 @@ class Fulfiller:
         attempting = self._note_attempt(request, request.job, record)
         try:
             job = self._api.create_job(
-                request.sandbox, request.job, request_id=str(attempting.request_id)
+                request.sandbox,
+                request.job.to_wire(),
+                request_id=str(attempting.request_id),
+                may_send=lambda: True,
             )
         except OutcomeUnknown as unknown:
             raise _Wait(str(unknown), retry_after_s=5) from None
