@@ -280,7 +280,6 @@ def test_the_answer_after_an_interim_one_is_not_read_as_another_call_s() -> None
     with served(hint_then_job, answer(body={**JOB, "id": "second"})) as (client, _):
         with pytest.raises(OutcomeUnknown):
             create(client)
-        time.sleep(0.4)
         assert create(client).id == "second"
 
 
