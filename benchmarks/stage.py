@@ -73,13 +73,10 @@ class Stage:
         """A client as the functions make them, but for where the credential comes from."""
         credentials = self.credentials
         transport = MeasuredTransport(time_left_s=lambda: 300.0)
-        tokens = ImsTokens(
-            token_url=self._said["imsUrl"], credentials=lambda: credentials, transport=transport
-        )
         return SegmentationClient(
             base_url=self._said["apiUrl"],
             credentials=lambda: credentials,
-            tokens=tokens,
+            tokens=ImsTokens(token_url=self._said["imsUrl"], transport=transport),
             transport=transport,
         )
 

@@ -190,7 +190,7 @@ def test_every_field_of_the_request_is_taken(caller: Caller, client: Segmentatio
     }
     request = parse_create_request(FULL_BODY)
     assert request.to_wire() == FULL_BODY
-    created = client.create_job("prod", request, request_id="r")
+    created = client.create_job("prod", request.to_wire(), request_id="r", may_send=lambda: True)
     assert created.destination
     assert len(created.destination.batch_ids) == 2
 
@@ -265,7 +265,7 @@ def test_the_caller_s_request_id_is_shown_where_that_is_switched_on(
 ) -> None:
     """Adobe does not say whether it does: both are lived with."""
     service.control.echo_request_id(echoes)
-    job = client.create_job("prod", parse_create_request(BODY), request_id="export-jobs-1")
+    job = client.create_job("prod", BODY, request_id="export-jobs-1", may_send=lambda: True)
     assert (job.request_id == "export-jobs-1") is echoes
     assert job.request_id
 
@@ -276,7 +276,7 @@ def test_a_create_request_that_the_service_refuses_is_final(
     """A typed error with the service's reason."""
     service.control.plan_fault("create", "http", status=400)
     with pytest.raises(Refused, match="HTTP 400"):
-        client.create_job("prod", parse_create_request(BODY), request_id="r")
+        client.create_job("prod", BODY, request_id="r", may_send=lambda: True)
 
 
 # -- list ----------------------------------------------------------------------------------------

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import email.utils
 import gzip
+import itertools
 import json
 import math
+import socket
+import struct
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import urllib3
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient, Transport
 from export_jobs.client.errors import (
     BadCredentials,
@@ -23,15 +29,14 @@ from export_jobs.client.errors import (
     RetryLater,
     SegmentationError,
 )
-from export_jobs.client.transport import MAX_BODY_BYTES
-from export_jobs.contract import CreateExportJob, parse_create_request
-from support.scripted import Reply, ScriptedServer, answer, cut, dripping, scripted
+from export_jobs.client.transport import MAX_BODY_BYTES, MAX_TEXT_BYTES
+from export_jobs.contract import CreateExportJob, Job
+from support.scripted import Reply, ScriptedServer, answer, cut, dripping, scripted, token_answer
 
 from .conftest import BODY
 
 JOB = {"id": 1, "status": "NEW", "creationTime": 1_700_000_000_000}
 PAGE = {"records": [JOB], "page": {}, "link": {}}
-CREATE = parse_create_request(BODY)
 CREDENTIALS = Credentials("id", "planted-secret", "org", "scope")
 
 
@@ -41,18 +46,26 @@ def client_to(
     tries: int = 1,
     time_left_s: Callable[[], float] = lambda: math.inf,
     tokens: Any = None,
+    credentials: Callable[[], Credentials] = lambda: CREDENTIALS,
 ) -> SegmentationClient:
-    credentials = CREDENTIALS
     transport = Transport(time_left_s=time_left_s, tries=tries)
-    tokens = tokens or ImsTokens(
-        token_url=f"{url}/ims/token/v3", credentials=lambda: credentials, transport=transport
-    )
+    tokens = tokens or ImsTokens(token_url=f"{url}/ims/token/v3", transport=transport)
     return SegmentationClient(
         base_url=f"{url}/data/core/ups",
-        credentials=lambda: credentials,
+        credentials=credentials,
         tokens=tokens,
         transport=transport,
     )
+
+
+def create(
+    client: SegmentationClient,
+    *,
+    request_id: str = "r",
+    may_send: Callable[[], bool] = lambda: True,
+    body: Mapping[str, Any] = BODY,
+) -> Job:
+    return client.create_job("prod", body, request_id=request_id, may_send=may_send)
 
 
 @contextmanager
@@ -140,7 +153,7 @@ def test_a_record_that_is_no_job_costs_only_itself() -> None:
 def test_every_call_carries_its_headers() -> None:
     """And POST its content type and our request id; nothing of it leaves unchecked."""
     with served(answer(body=JOB)) as (client, server):
-        client.create_job("prod", CREATE, request_id="export-jobs-1")
+        create(client, request_id="export-jobs-1")
     ((method, path, sent),) = server.requests
     assert (method, path) == ("POST", "/data/core/ups/export/jobs")
     head, _, body = sent.partition(b"\r\n\r\n")
@@ -165,7 +178,7 @@ def test_redirects_are_not_followed_with_the_token(status: int) -> None:
             with pytest.raises(NotUnderstood, match="redirects"):
                 client.list_jobs("prod", limit=1)
             with pytest.raises(OutcomeUnknown, match="redirects"):
-                client.create_job("prod", CREATE, request_id="r")
+                create(client)
         assert elsewhere.requests == []
 
 
@@ -210,17 +223,176 @@ def test_each_status_says_what_to_do(status: int, error: type[SegmentationError]
     assert type(caught.value) is error
 
 
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [(429, RetryLater), (503, OutcomeUnknown), (500, OutcomeUnknown), (504, OutcomeUnknown)],
-)
+MEANS_NO_JOB = {
+    **dict.fromkeys((400, 404, 405, 413, 415, 422), Refused),
+    401: BadCredentials,
+    403: Forbidden,
+    429: RetryLater,
+}
+
+
+@pytest.mark.parametrize("readable", [True, False])
 def test_a_create_call_that_was_not_surely_turned_away_may_have_had_its_effect(
-    status: int, error: type[SegmentationError]
+    *, readable: bool
 ) -> None:
-    """Only 429 says that no job was created: a 503 may come from a gateway, after the effect."""
-    with served(answer(status), tries=3) as (client, server), pytest.raises(error):
-        client.create_job("prod", CREATE, request_id="r")
+    """At every status there is: only a 2xx with a job is one, and only nine others mean that none is."""
+    bodiless = {*range(100, 200), 204, 304}
+    with served(b"", tries=3) as (client, server):
+        for status in range(101, 1000):
+            body = b"" if status in bodiless else JOB if readable else {"id": 1, "message": "?"}
+            server._replies[:] = [answer(status, body, headers={"Retry-After": "7"})]
+            server.requests.clear()
+            if readable and 200 <= status < 300 and status != 204:
+                assert create(client).id == "1"
+                continue
+            with pytest.raises(SegmentationError) as caught:
+                create(client)
+            assert type(caught.value) is MEANS_NO_JOB.get(status, OutcomeUnknown), status
+            if isinstance(caught.value, OutcomeUnknown | RetryLater) and status > 199:
+                assert caught.value.retry_after_s == 7, status
+            assert len(server.requests) == (2 if status == 401 else 1), status
+
+
+def test_what_a_create_call_did_not_find_is_no_job() -> None:
+    """A 404 is told as what it is about: something that the request names, in the service's words."""
+    said = {"title": "NotFoundError", "detail": "Dataset 5b7c does not exist"}
+    with served(answer(404, said)) as (client, _), pytest.raises(Refused) as caught:
+        create(client)
+    assert "was not found" in str(caught.value)
+    assert "Dataset 5b7c does not exist" in str(caught.value)
+    assert "no such job" not in str(caught.value)
+
+
+def test_a_listing_that_is_not_found_is_no_missing_job() -> None:
+    """NotFound is said of a job only: a sweep takes it for a job that vanished."""
+    with served(answer(404)) as (client, _), pytest.raises(Refused):
+        client.list_jobs("prod", limit=1)
+
+
+def test_the_answer_after_an_interim_one_is_not_read_as_another_call_s() -> None:
+    """A job that comes after "early hints" was created by that call, and is not the next one's."""
+
+    def hint_then_job(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        time.sleep(0.2)
+        connection.sendall(answer(body={**JOB, "id": "first"}))
+
+    with served(hint_then_job, answer(body={**JOB, "id": "second"})) as (client, _):
+        with pytest.raises(OutcomeUnknown):
+            create(client)
+        assert create(client).id == "second"
+
+
+# -- whether a create call is sent ---------------------------------------------------------------
+
+
+def test_a_create_call_that_is_too_late_is_not_sent() -> None:
+    """Nothing leaves, and surely no job was created."""
+    with served(answer(body=JOB)) as (client, server):
+        with pytest.raises(RetryLater, match="not sent"):
+            create(client, may_send=lambda: False)
+        assert server.requests == []
+
+
+def test_a_create_call_is_not_sent_again_too_late() -> None:
+    """After a token that was refused it is asked once more, for IMS may have taken its time."""
+    allowed = iter([True, False])
+    with served(answer(401), answer(body=JOB)) as (client, server):
+        with pytest.raises(RetryLater, match="not sent"):
+            create(client, may_send=lambda: next(allowed))
+        assert len(server.requests) == 1
+        assert len(server.token_calls) == 2
+
+
+class Line:
+    """The line to a host: the first connections fail, and each takes its time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, failures: int = 0) -> None:
+        self.tried = 0
+        self.asked: list[int] = []
+        self._failures = failures
+        self._connect = urllib3.util.connection.create_connection
+        monkeypatch.setattr(urllib3.util.connection, "create_connection", self._create)
+
+    def _create(self, *args: Any, **options: Any) -> socket.socket:
+        self.tried += 1
+        if self.tried <= self._failures:
+            raise ConnectionRefusedError
+        return self._connect(*args, **options)
+
+    def may_send(self, *, until: int) -> Callable[[], bool]:
+        """Allows to send as long as no more than so many connections have been tried."""
+
+        def asked() -> bool:
+            self.asked.append(self.tried)
+            return self.tried <= until
+
+        return asked
+
+
+def test_whether_to_send_is_asked_once_the_connection_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Looking up a name and trying addresses may take longer than the time there was."""
+    with served(answer(body=JOB), tokens=OpaqueTokens()) as (client, server):
+        line = Line(monkeypatch)
+        with pytest.raises(RetryLater, match="not sent"):
+            create(client, may_send=line.may_send(until=0))
+        assert (line.tried, line.asked, server.requests) == (1, [1], [])
+        assert create(client).id == "1"
+
+
+@pytest.mark.parametrize(("until", "sent"), [(2, 1), (1, 0)])
+def test_whether_to_send_is_asked_for_each_try(
+    monkeypatch: pytest.MonkeyPatch, until: int, sent: int
+) -> None:
+    """A connection that was never made is tried again; what is sent over it is asked about first."""
+    with served(answer(body=JOB), tokens=OpaqueTokens(), tries=3) as (client, server):
+        line = Line(monkeypatch, failures=1)
+        with nullcontext() if sent else pytest.raises(RetryLater, match="not sent"):
+            create(client, may_send=line.may_send(until=until))
+        assert (line.tried, line.asked, len(server.requests)) == (2, [2], sent)
+
+
+def test_without_a_tls_connection_nothing_was_sent() -> None:
+    """A handshake that fails, for whatever reason, leaves no doubt about the job."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def hang_up() -> None:
+            for _ in range(2):
+                listener.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        client = client_to(
+            f"https://127.0.0.1:{listener.getsockname()[1]}", tokens=OpaqueTokens(), tries=2
+        )
+        with pytest.raises(RetryLater, match="can't reach"):
+            create(client)
+        thread.join()
+
+
+def test_a_request_that_ends_in_the_middle_may_have_had_its_effect() -> None:
+    """Once its first byte has left, a connection that breaks is an unknown outcome."""
+
+    def reset(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    with served(reset, tries=3) as (client, server), pytest.raises(OutcomeUnknown):
+        create(client)
     assert len(server.requests) == 1
+
+
+def test_a_body_that_is_no_json_is_refused_before_it_leaves() -> None:
+    """No later try could send it either."""
+    with served(answer(body=JOB)) as (client, server):
+        for value in (math.nan, object(), {"deep": {1, 2}}):
+            with pytest.raises(Refused, match="JSON"):
+                create(client, body={**BODY, "fields": value})
+        assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -229,6 +401,9 @@ def test_a_create_call_that_was_not_surely_turned_away_may_have_had_its_effect(
         b"",
         cut(answer(body=JOB)[:-4]),
         cut(b"HTTP/1.1 200 OK\r\nContent-Le"),
+        cut(b"HTTP/1.1 400 Bad Request\r\nContent-Le"),
+        cut(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n"),
+        cut(answer(400, {"message": "the reason"})[:-4]),
         b"nonsense\r\n\r\n",
         answer(body=b"<html>"),
         answer(body={"no": "job"}),
@@ -237,16 +412,21 @@ def test_a_create_call_that_was_not_surely_turned_away_may_have_had_its_effect(
 def test_a_create_call_is_never_repeated_blindly(reply: Reply) -> None:
     """Its answer lost or unreadable: an error of its own, and the server was called once."""
     with served(reply, tries=3) as (client, server), pytest.raises(OutcomeUnknown):
-        client.create_job("prod", CREATE, request_id="r")
+        create(client)
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("broken", [b"", answer(503), cut(answer(body=PAGE)[:-4]), answer(429)])
-def test_get_and_delete_are_tried_again(broken: Reply) -> None:
+def test_get_is_tried_again(broken: Reply) -> None:
     """With backoff, up to three times; the answer that comes counts."""
     with served(broken, broken, answer(body=PAGE), tries=3) as (client, server):
         assert len(client.list_jobs("prod", limit=1).records) == 1
     assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("broken", [b"", answer(503), cut(b"HTTP/1.1 200 OK\r\nCon"), answer(429)])
+def test_delete_is_tried_again(broken: Reply) -> None:
+    """Until an answer comes that says how it went."""
     with served(broken, answer(204), tries=3) as (client, server):
         client.cancel_job("prod", "1")
     assert [method for method, _, _ in server.requests] == ["DELETE", "DELETE"]
@@ -259,12 +439,30 @@ def test_get_and_delete_are_tried_again(broken: Reply) -> None:
         answer(200),
         answer(204),
         answer(200, b"not JSON"),
+        answer(202),
+        answer(206, {"id": 1}),
+        answer(299, b"["),
+        cut(answer(202, {"status": True})[:-4]),
+        answer(200, headers={"Content-Encoding": "gzip", "Content-Length": "3"}) + b"abc",
     ],
 )
 def test_delete_takes_success_with_any_body_or_none(reply: Reply) -> None:
-    """200 or 204: the sources differ."""
-    with served(reply) as (client, _):
+    """Any 2xx, once: the sources differ, and a sibling endpoint answers 202."""
+    with served(reply, tries=3) as (client, server):
         client.cancel_job("prod", "1")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 203, 206, 226, 299])
+def test_any_success_that_can_be_read_is_read(status: int) -> None:
+    """A page or a job is what it is, whatever 2xx comes with it."""
+    with served(answer(status, JOB)) as (client, _):
+        assert client.get_job("prod", "1").id == "1"
+    with served(answer(status, PAGE)) as (client, _):
+        assert [job.id for job in client.list_jobs("prod", limit=1).records] == ["1"]
+    with scripted(answer(body=PAGE)) as server:
+        server.ims = lambda _: token_answer().replace(b"200", b"%d" % status, 1)
+        assert client_to(server.url).list_jobs("prod", limit=1)
 
 
 def test_out_of_reach_is_to_be_tried_later() -> None:
@@ -273,7 +471,7 @@ def test_out_of_reach_is_to_be_tried_later() -> None:
         url = server.url
     for call in (
         lambda: client_to(url).list_jobs("prod", limit=1),
-        lambda: client_to(url).create_job("prod", CREATE, request_id="r"),
+        lambda: create(client_to(url)),
     ):
         with pytest.raises(RetryLater, match="can't reach"):
             call()
@@ -284,21 +482,49 @@ def test_out_of_reach_is_to_be_tried_later() -> None:
     [
         ("7", 7.0),
         ("0", 0.0),
+        ("3600", 3_600.0),
+        ("3601", 3_600.0),
+        ("1790000000", 3_600.0),
+        ("9" * 400, 3_600.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 3_600.0),
         ("Wed, 21 Oct 2015 07:28:00 -0000", 0.0),
         ("soon", None),
         ("-3", None),
         ("", None),
         ("Wed, 99 Zzz", None),
+        ("1e9", None),
     ],
 )
 def test_retry_after_is_read_in_both_forms(header: str, seconds: float | None) -> None:
-    """Seconds, or a date; anything else is as if it were not there."""
-    with (
-        served(answer(429, headers={"Retry-After": header})) as (client, _),
-        pytest.raises(RetryLater) as caught,
-    ):
+    """Seconds, or a date, an hour at most, of API and IMS; anything else is as if it were not there."""
+    waits = {"Retry-After": header}
+    with served(answer(429, headers=waits)) as (client, _), pytest.raises(RetryLater) as caught:
         client.list_jobs("prod", limit=1)
     assert caught.value.retry_after_s == seconds
+    with served(answer(503, headers=waits)) as (client, _), pytest.raises(OutcomeUnknown) as lost:
+        create(client)
+    assert lost.value.retry_after_s == seconds
+    with served(answer(body=PAGE)) as (client, server):
+        server.ims = lambda _: answer(503, headers=waits)
+        with pytest.raises(RetryLater) as caught:
+            client.list_jobs("prod", limit=1)
+    assert caught.value.retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answer(200, {"no": "job"}, headers={"Retry-After": "7"}),
+        answer(302, headers={"Retry-After": "7"}),
+        cut(answer(500, {"message": "?"}, headers={"Retry-After": "7"})[:-4]),
+        answer(500, b" " * (MAX_BODY_BYTES + 1), headers={"Retry-After": "7"}),
+    ],
+)
+def test_an_unknown_outcome_says_how_long_to_wait(reply: Reply) -> None:
+    """Where the answer asked for it, however little else of it could be read."""
+    with served(reply) as (client, _), pytest.raises(OutcomeUnknown) as caught:
+        create(client)
+    assert caught.value.retry_after_s == 7
 
 
 def test_a_retry_after_that_is_a_date_is_read_as_seconds_from_now() -> None:
@@ -361,7 +587,7 @@ def test_a_body_over_a_sane_size_is_not_read_to_its_end(*, packed: bool) -> None
         with pytest.raises(NotUnderstood, match="larger than"):
             client.list_jobs("prod", limit=1)
         with pytest.raises(OutcomeUnknown, match="larger than"):
-            client.create_job("prod", CREATE, request_id="r")
+            create(client)
 
 
 def test_a_deeply_nested_body_is_not_understood() -> None:
@@ -382,14 +608,40 @@ def test_secrets_in_a_body_are_removed_from_the_error() -> None:
     assert "bad token" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "quoted",
+    ["planted.token", " " * (MAX_TEXT_BYTES - 35) + "planted.token, and more", "planted.toke"],
+)
+@pytest.mark.parametrize("status", [200, 400, 409, 429, 503])
+def test_no_error_of_a_create_call_holds_the_token(status: int, quoted: str) -> None:
+    """Whole, cut by us, or cut by the service; whatever the answer means."""
+    with (
+        served(answer(status, {"message": f"bad {quoted}"})) as (client, _),
+        pytest.raises(SegmentationError) as caught,
+    ):
+        create(client)
+    assert "planted" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["with\nnewline", "with space", "\x00", "ü", "", None, 7])
+def test_a_token_that_no_header_can_hold_is_not_understood(token: Any) -> None:
+    """It is not sent, and no library's own error quotes it."""
+    with served(answer(body=PAGE)) as (client, server):
+        server.ims = lambda _: token_answer(token)
+        with pytest.raises(NotUnderstood, match="without a readable token") as caught:
+            client.list_jobs("prod", limit=1)
+        assert server.requests == []
+    assert not token or str(token) not in str(caught.value)
+
+
 class OpaqueTokens(ImsTokens):
     """Gives tokens that no pattern knows, a new one whenever the last was refused."""
 
     def __init__(self) -> None:
-        super().__init__(token_url="", credentials=lambda: CREDENTIALS, transport=Transport())
+        super().__init__(token_url="", transport=Transport())
         self.given = 0
 
-    def _fetch(self) -> tuple[str, float]:
+    def _fetch(self, credentials: Credentials) -> tuple[str, float]:
         self.given += 1
         return f"opaque{self.given}" * 100, 3_600.0
 
@@ -408,12 +660,119 @@ def test_no_part_of_any_token_is_quoted(status: int) -> None:
 
 
 @pytest.mark.parametrize("sandbox", ["with\nnewline", "ü", "", " prod"])
-def test_what_no_header_can_hold_is_refused_before_it_leaves(sandbox: str) -> None:
-    """A typed error, and no call."""
+def test_what_no_header_can_hold_does_not_leave(sandbox: str) -> None:
+    """A configuration to be mended: no call, and nothing that ends a request for good."""
     with served(answer(body=PAGE)) as (client, server):
-        with pytest.raises(Refused):
+        with pytest.raises(RetryLater, match="check the configuration"):
             client.list_jobs(sandbox, limit=1)
+        with pytest.raises(RetryLater, match="check the configuration"):
+            client.create_job(sandbox, BODY, request_id="r", may_send=lambda: True)
         assert server.requests == []
+
+
+# -- credentials ---------------------------------------------------------------------------------
+
+
+def token_of(form: Mapping[str, str]) -> bytes:
+    """IMS gives each credential a token of its own."""
+    return token_answer(".".join(form[n] for n in ("client_id", "client_secret", "scope")))
+
+
+def header(sent: bytes, name: str) -> str:
+    (line,) = [li for li in sent.split(b"\r\n") if li.lower().startswith(f"{name}:".encode())]
+    return line.partition(b":")[2].decode().strip()
+
+
+@pytest.mark.parametrize("part", ["client_id", "client_secret", "org_id", "scopes"])
+def test_a_credential_that_replaces_another_gets_a_token_of_its_own(part: str) -> None:
+    """From the next call on: never the token of the one with the key of the other."""
+    secret = [CREDENTIALS]
+    with scripted(answer(body=PAGE)) as server:
+        server.ims = token_of
+        client = client_to(server.url, credentials=lambda: secret[0])
+        client.list_jobs("prod", limit=1)
+        secret[0] = replace(CREDENTIALS, **{part: "another"})
+        for _ in range(2):
+            client.list_jobs("prod", limit=1)
+        secret[0] = CREDENTIALS
+        client.list_jobs("prod", limit=1)
+    of_old, of_new = token_of(server.token_calls[0]), token_of(server.token_calls[1])
+    assert len(server.token_calls) == 2
+    bearers = [
+        header(sent, "authorization").removeprefix("Bearer ") for *_, sent in server.requests
+    ]
+    assert [bearer.encode() in of_old for bearer in bearers] == [
+        True,
+        part == "org_id",
+        part == "org_id",
+        True,
+    ]
+    assert all(bearer.encode() in of_new for bearer in bearers[1:3])
+    keys = [header(sent, "x-api-key") for *_, sent in server.requests]
+    assert keys == ["id", *(["another" if part == "client_id" else "id"] * 2), "id"]
+
+
+def test_token_and_headers_of_a_call_are_of_one_credential() -> None:
+    """Also while the secret is being replaced, and after a token that was refused."""
+    secrets = itertools.cycle(
+        [Credentials(name, "secret", f"org-of-{name}", "scope") for name in ("old", "new")]
+    )
+    with scripted(answer(401), answer(body=PAGE)) as server:
+        server.ims = token_of
+        client = client_to(server.url, credentials=lambda: next(secrets))
+        for _ in range(5):
+            client.list_jobs("prod", limit=1)
+    assert len(server.requests) == 6
+    for *_, sent in server.requests:
+        key = header(sent, "x-api-key")
+        assert header(sent, "authorization") == f"Bearer {key}.secret.scope"
+        assert header(sent, "x-gw-ims-org-id") == f"org-of-{key}"
+
+
+def test_a_client_that_is_prepared_has_its_token() -> None:
+    """So that none has to be fetched between the note of an attempt and its call."""
+    with served(answer(body=JOB)) as (client, server):
+        client.prepare()
+        assert (len(server.token_calls), server.requests) == (1, [])
+        client.prepare()
+        create(client)
+        assert (len(server.token_calls), len(server.requests)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"), [(answer(400), BadCredentials), (answer(503), RetryLater)]
+)
+def test_a_client_that_can_t_be_prepared_says_why(
+    reply: bytes, error: type[SegmentationError]
+) -> None:
+    """As the call itself would."""
+    with served(answer(body=JOB)) as (client, server):
+        server.ims = lambda _: reply
+        with pytest.raises(error):
+            client.prepare()
+
+
+def test_the_client_knows_its_organisation() -> None:
+    """From the credential, without a call; a secret that can't be read is a typed error."""
+    with served(answer()) as (client, server):
+        assert client.org_id() == "org"
+        assert (server.requests, server.token_calls) == ([], [])
+
+    def unreadable() -> Credentials:
+        return Credentials.from_secret("{}")
+
+    with pytest.raises(SegmentationError, match="lacks clientId"):
+        client_to("http://127.0.0.1:9", credentials=unreadable).org_id()
+
+
+@pytest.mark.parametrize("part", ["clientId", "clientSecret", "orgId", "scopes"])
+@pytest.mark.parametrize("odd", ["planted\nsecret", "plänted", "\ud800planted"])
+def test_a_secret_that_can_t_be_sent_is_the_credential_s_fault(part: str, odd: str) -> None:
+    """It names the field and quotes nothing; requests wait until it is mended."""
+    secret = {"clientId": "i", "clientSecret": "s", "orgId": "o", "scopes": "c", part: odd}
+    with pytest.raises(BadCredentials, match=f"{part} must be printable ASCII") as caught:
+        Credentials.from_secret(json.dumps(secret))
+    assert odd not in str(caught.value)
 
 
 def test_help_on_the_models_teaches_the_api() -> None:

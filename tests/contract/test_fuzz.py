@@ -7,13 +7,14 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from export_jobs.client import Credentials, SegmentationClient
-from export_jobs.client.errors import SegmentationError
+from export_jobs.client.errors import OutcomeUnknown, SegmentationError
 from export_jobs.client.transport import Answer
-from export_jobs.contract import Job, JobPage, parse_create_request
+from export_jobs.contract import Job, JobPage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
@@ -25,11 +26,10 @@ from .test_client import client_to
 
 LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
 EXAMPLES = [seed("list-answer"), seed("create-answer"), seed("get-answer"), seed("delete-answer")]
-CREATE = parse_create_request(BODY)
 CALLS: list[Callable[[SegmentationClient], Any]] = [
     lambda client: client.list_jobs("prod", limit=2),
     lambda client: client.get_job("prod", "1"),
-    lambda client: client.create_job("prod", CREATE, request_id="r"),
+    lambda client: client.create_job("prod", BODY, request_id="r", may_send=lambda: True),
     lambda client: client.cancel_job("prod", "1"),
 ]
 
@@ -99,7 +99,7 @@ class Fed:
 class Token:
     """Tokens that need no IMS."""
 
-    def get(self) -> str:
+    def get(self, _credentials: Credentials) -> str:
         return "token"
 
     def forget(self, _token: str) -> None:
@@ -144,6 +144,36 @@ def test_mutated_answers_give_typed_results_or_errors(
     assert result is None or isinstance(result, Job | JobPage)
     if isinstance(result, JobPage):
         assert all(isinstance(job, Job) for job in result.records)
+
+
+def shows_a_job(document: Any) -> bool:
+    """Whether anything in it says which job it is, and in which status."""
+    if not isinstance(document, dict):
+        return False
+    number, status = document.get("id"), document.get("status")
+    if isinstance(number, int) and not isinstance(number, bool):
+        number = str(number)
+    return (
+        isinstance(number, str)
+        and 1 <= len(number) <= 256
+        and isinstance(status, str)
+        and 1 <= len(status) <= 64
+    )
+
+
+@settings(max_examples=5_000 if LONG else 500, deadline=None)
+@given(document=mutated(), status=st.integers(100, 999), wait=retry_after)
+def test_a_created_job_is_a_success_that_shows_a_job(document: Any, status: int, wait: str) -> None:
+    """Nothing else is one; and whatever is neither that nor a sure refusal is an unknown outcome."""
+    headers = CaseInsensitiveDict({"Retry-After": wait})
+    fed = Answer(status, headers, document, json.dumps(document)[:2_000])
+    created = 200 <= status < 300 and shows_a_job(document)
+    with nullcontext() if created else pytest.raises(SegmentationError) as caught:
+        fed_client(fed).create_job("prod", BODY, request_id="r", may_send=lambda: True)
+    if caught:
+        sure = {400, 401, 403, 404, 405, 413, 415, 422, 429}
+        assert isinstance(caught.value, OutcomeUnknown) is (status not in sure)
+        assert 0 <= (caught.value.retry_after_s or 0) <= 3_600
 
 
 @pytest.fixture(scope="module")

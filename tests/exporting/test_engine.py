@@ -15,7 +15,8 @@ from typing import Any
 
 import duckdb
 import pytest
-from export_jobs.contract import RequestInvalid, parse_create_request
+from export_jobs.client import SegmentationClient
+from export_jobs.contract import CreateExportJob, Job, RequestInvalid, parse_create_request
 from export_jobs.model.matching import job_fingerprint, request_fingerprint
 from export_jobs_local.exporting.engine import PROFILES_PER_MB, DuckDbEngine, EngineSettings
 from export_jobs_local.exporting.generate import generate
@@ -54,6 +55,10 @@ def body(**changes: Any) -> dict[str, Any]:
 def run(engine: DuckDbEngine, asked: dict[str, Any], *batches: str) -> Any:
     planned = [PlannedBatch(name) for name in batches or ["b"]]
     return engine.run(parse_create_request(asked), planned, threading.Event())
+
+
+def create(client: SegmentationClient, request: CreateExportJob) -> Job:
+    return client.create_job("prod", request.to_wire(), request_id="r", may_send=lambda: True)
 
 
 def left_behind(place: Path) -> list[str]:
@@ -264,7 +269,7 @@ def test_a_job_shows_what_was_resolved(place: Path) -> None:
             destination={"datasetId": DATASET, "segmentPerBatch": True},
         )
         request = parse_create_request(asked)
-        job = client_of(service).create_job("prod", request, request_id="r")
+        job = create(client_of(service), request)
         (stored,) = service.control.jobs("prod")
         batches = stored.body["destination"]["batches"]
         assert [batch["segmentNs"] for batch in batches] == ["AdCloud", "ups"]
@@ -273,7 +278,7 @@ def test_a_job_shows_what_was_resolved(place: Path) -> None:
         assert stored.body["mergePolicy"] == {"id": PRECEDENCE, "version": 1}
         assert job_fingerprint(job) == request_fingerprint(request)
         (place / "data" / "segments.json").write_text("{")
-        assert client_of(service).create_job("prod", request, request_id="r").status == "NEW"
+        assert create(client_of(service), request).status == "NEW"
 
 
 def test_a_full_disk_fails_the_job(place: Path) -> None:
@@ -516,8 +521,8 @@ def test_several_jobs_run_at_once_and_no_more_than_may() -> None:
     config = ServiceConfig(pace_s=0.01, run_s=0.01, max_running=2, engine=lambda _: Slow())
     with SegmentationService(config) as service:
         client = client_of(service)
-        for number in range(3):
-            client.create_job("prod", parse_create_request(body()), request_id=str(number))
+        for _ in range(3):
+            create(client, parse_create_request(body()))
         deadline = time.monotonic() + 10
         while len(running) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -541,7 +546,7 @@ def test_a_job_of_the_service_can_be_cancelled_while_it_exports(big: Path) -> No
     )
     with SegmentationService(config) as service:
         client = client_of(service)
-        job = client.create_job("prod", parse_create_request(EVENTS), request_id="r").id
+        job = create(client, parse_create_request(EVENTS)).id
         deadline = time.monotonic() + 30
         while client.get_job("prod", job).status == "NEW" and time.monotonic() < deadline:
             time.sleep(0.02)

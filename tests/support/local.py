@@ -39,9 +39,7 @@ def client_of(
     return SegmentationClient(
         base_url=service.api_url,
         credentials=lambda: credentials,
-        tokens=ImsTokens(
-            token_url=service.ims_url, credentials=lambda: credentials, transport=transport
-        ),
+        tokens=ImsTokens(token_url=service.ims_url, transport=transport),
         transport=transport,
     )
 

@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -43,7 +44,9 @@ def dripping(data: bytes, pause_s: float) -> Callable[[socket.socket], None]:
     return drip
 
 
-TOKEN = answer(body={"access_token": "planted.token", "token_type": "bearer", "expires_in": 86_399})
+def token_answer(token: Any = "planted.token") -> bytes:
+    """IMS's answer to a good credential."""
+    return answer(body={"access_token": token, "token_type": "bearer", "expires_in": 86_399})
 
 
 class ScriptedServer:
@@ -53,6 +56,9 @@ class ScriptedServer:
         self._replies = list(replies)
         self.requests: list[tuple[str, str, bytes]] = []
         """Method, path, and head with body, of every call that asked for no token."""
+        self.token_calls: list[dict[str, str]] = []
+        """The form of every call that asked for a token."""
+        self.ims: Callable[[dict[str, str]], bytes] = lambda _: token_answer()
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen()
@@ -93,7 +99,9 @@ class ScriptedServer:
                     return
                 method, path, whole = received
                 if path.endswith("/token/v3"):
-                    connection.sendall(TOKEN)
+                    form = dict(urllib.parse.parse_qsl(whole.partition(b"\r\n\r\n")[2].decode()))
+                    self.token_calls.append(form)
+                    connection.sendall(self.ims(form))
                     continue
                 self.requests.append((method, path, whole))
                 reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]

@@ -96,6 +96,14 @@ def test_a_wide_list_keeps_all_but_the_dataset_whole(capsys: pytest.CaptureFixtu
     assert "12,345,678" in line
 
 
+def test_an_error_without_a_code_is_shown_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """The service may write an error as a bare text."""
+    jobs.show_list([Listed("prod", job(errors=["Job aborted."]))], watched=1)
+    shown = capsys.readouterr().out
+    assert "Job aborted." in shown
+    assert "None" not in shown
+
+
 @pytest.mark.parametrize("watched", [1, 2])
 def test_the_sandbox_is_shown_where_there_are_several(
     capsys: pytest.CaptureFixture[str], watched: int

@@ -158,6 +158,13 @@ def every_kind() -> Iterator[tuple[str, Event]]:
 KINDS = dict(every_kind())
 
 
+def test_an_error_without_a_code_is_told_without_one() -> None:
+    """The service may write an error as a bare text."""
+    text = email(of_job(status="SUCCEEDED", errors=["Job aborted."]), stack="export-jobs")
+    assert "Job aborted.\n" in text
+    assert "None" not in text
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_the_message_reads_as_it_was_last_looked_at(name: str) -> None:
     """Subject, text and chat; whoever changes a word sees where it shows."""

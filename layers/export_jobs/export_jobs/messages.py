@@ -130,7 +130,8 @@ def _job_facts(detail: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     for error in detail["errors"][:1]:
         more = len(detail["errors"]) - 1
         others = f", and {more} more" if more else ""
-        yield "First error", f"{error['message'] or 'no message'} (code {error['code']}){others}"
+        code = f" (code {error['code']})" if error["code"] else ""
+        yield "First error", f"{error['message'] or 'no message'}{code}{others}"
     yield "Request", detail["requestKey"]
     yield "Correlation id", detail["correlationId"]
 

@@ -96,9 +96,7 @@ def segmentation_client(settings: Settings, time_left_s: Callable[[], float]) ->
     return SegmentationClient(
         base_url=settings.aep_base_url,
         credentials=credentials,
-        tokens=ImsTokens(
-            token_url=settings.ims_token_url, credentials=credentials, transport=transport
-        ),
+        tokens=ImsTokens(token_url=settings.ims_token_url, transport=transport),
         transport=transport,
     )
 

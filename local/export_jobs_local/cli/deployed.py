@@ -114,19 +114,11 @@ class DeployedSystem:
         return Transport(connections=4)
 
     @cached_property
-    def tokens(self) -> ImsTokens:
-        return ImsTokens(
-            token_url=self.monitor.ims_token_url,
-            credentials=self.credentials,
-            transport=self.transport,
-        )
-
-    @cached_property
     def api(self) -> SegmentationClient:
         return SegmentationClient(
             base_url=self.monitor.aep_base_url,
             credentials=self.credentials,
-            tokens=self.tokens,
+            tokens=ImsTokens(token_url=self.monitor.ims_token_url, transport=self.transport),
             transport=self.transport,
         )
 

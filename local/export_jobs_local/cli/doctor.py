@@ -217,7 +217,7 @@ def _secret(system: DeployedSystem) -> str:
 
 def _token(system: DeployedSystem) -> str:
     try:
-        system.tokens.get()
+        system.api.prepare()
     except BadCredentials as error:
         raise _Wrong(
             str(error), "compare the secret with the project in Adobe Developer Console"

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from export_jobs.client import NotFound
-from export_jobs.contract import FINAL_STATUSES, Job
+from export_jobs.contract import FINAL_STATUSES, Job, JobError
 from export_jobs.creator.message import RequestRecord
 from export_jobs.events.build import duration_ms, outcome_of, rfc3339
 from export_jobs.messages import span
@@ -120,7 +120,7 @@ def show_list(found: Sequence[Listed], *, watched: int) -> None:
         console.print("\nfirst errors", style="bold")
         output.facts(
             console,
-            [(escape(t.job.id), escape(_first_error(t.job))) for t in troubled],
+            [(escape(t.job.id), escape(_error(t.job.errors[0]))) for t in troubled],
         )
 
 
@@ -261,7 +261,7 @@ def show(life: Life, system: DeployedSystem) -> None:
             ("segments", _segments(job)),
             ("took" if job.is_final else "running for", span(shown["durationMs"])),
             ("profiles", None if profiles is None else f"{profiles:,}"),
-            *(("error", escape(f"{error.msg} ({error.code})")) for error in job.errors[:3]),
+            *(("error", escape(_error(error))) for error in job.errors[:3]),
             ("more errors", str(len(job.errors) - 3) if len(job.errors) > 3 else None),
             ("request", escape(record.request_key or "not from our queue") if record else None),
             ("correlation", escape(record.correlation_id or "") if record else None),
@@ -302,9 +302,9 @@ def _status_of(job: Job) -> str:
     return outcome_of(job) if job.is_final else job.status
 
 
-def _first_error(job: Job) -> str:
-    error = job.errors[0]
-    return f"{error.msg or 'no message'} ({error.code})"
+def _error(error: JobError) -> str:
+    """Its message, and its code where it has one."""
+    return (error.msg or "no message") + (f" ({error.code})" if error.code else "")
 
 
 def _segments(job: Job) -> str:

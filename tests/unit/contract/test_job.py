@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from export_jobs.contract import Job, JobPage
+from export_jobs.events.build import outcome_of
 from hypothesis import given
 from hypothesis import strategies as st
 from support.files import seed
@@ -73,7 +74,9 @@ def test_the_seeds_batches_are_read_with_either_status() -> None:
         ({"status": "CANCELLED"}, {"is_final": True}),
         ({"jobType": "STREAMING"}, {"job_type": "STREAMING"}),
         ({"errors": None}, {"errors": []}),
-        ({"errors": "broken"}, {"errors": []}),
+        ({"errors": ""}, {"errors": []}),
+        ({"errors": {}}, {"errors": []}),
+        ({"errors": False}, {"errors": []}),
         ({"metrics": "broken"}, {"metrics": None}),
         ({"creationTime": "yesterday"}, {"creation_time": None}),
         ({"destination": 7}, {"destination": None}),
@@ -86,6 +89,103 @@ def test_variants_and_broken_details_cost_no_job(
     """Whatever a field other than id and status holds, the job is read."""
     job = Job.model_validate({"id": 1, "status": "NEW", **shown})
     assert {name: getattr(job, name) for name in read} == read
+
+
+@pytest.mark.parametrize(
+    ("shown", "read"),
+    [
+        (["Job aborted."], [(None, "Job aborted.")]),
+        ("Job aborted.", [(None, "Job aborted.")]),
+        ([None, {"code": "7", "msg": "lost"}], [("7", "lost")]),
+        ([{"code": [7], "msg": "lost"}, ["?"], {"code": 8}], [(None, "lost"), ("8", None)]),
+        ([7, True, 0.5, ""], [(None, "7"), (None, "true"), (None, "0.5"), (None, "")]),
+        ({"code": "7", "msg": "lost"}, [("7", "lost")]),
+        ([None], [(None, None)]),
+        ([[], [None]], [(None, None)]),
+        ([{}], [(None, None)]),
+        ([], []),
+    ],
+)
+def test_errors_are_read_as_far_as_they_can_be(shown: Any, read: list[Any]) -> None:
+    """In whatever form they come; and where there is any, the job has succeeded with errors."""
+    job = Job.model_validate({"id": 1, "status": "SUCCEEDED", "errors": shown})
+    assert [(error.code, error.msg) for error in job.errors] == read
+    assert outcome_of(job) == ("SUCCEEDED_WITH_ERRORS" if read else "SUCCEEDED")
+
+
+@pytest.mark.parametrize("bad", [None, 7, "broken", [], [{}]])
+def test_a_bad_entry_costs_itself_and_not_its_list(bad: Any) -> None:
+    """Of segments, batches, statuses and counters, the others are read."""
+    job = Job.model_validate(
+        {
+            "id": 1,
+            "status": "NEW",
+            "filter": {"segments": [{"segmentId": "s", "status": [bad, "realized"]}, bad]},
+            "destination": {"batches": [bad, {"batchId": "b", "status": ["exited", {}]}]},
+            "metrics": {"exportedProfileByNamespaceCounter": {"a": 1, "b": [bad], "c": 3}},
+        }
+    )
+    assert job.filter is not None
+    assert job.destination is not None
+    assert job.metrics is not None
+    (segment,) = job.filter.segments
+    assert segment.segment_id == "s"
+    assert segment.status == [*([bad] if isinstance(bad, str) else []), "realized"]
+    assert job.destination.batch_ids == ["b"]
+    assert job.destination.batches[0].status == ["exited"]
+    assert job.metrics.exported_profile_by_namespace_counter == {"a": 1, "c": 3}
+
+
+def test_what_was_read_is_read_the_same_again() -> None:
+    """A job that is written down, with what was left out of it, comes back as it was."""
+    shown = {"errors": [None, "x", [1]], "filter": {"segments": [7, {"segmentId": 5}]}}
+    job = Job.model_validate({"id": 1, "status": "NEW", **shown})
+    assert Job.model_validate(job.model_dump(by_alias=True, mode="json")) == job
+
+
+@pytest.mark.parametrize(
+    ("times", "cursor", "oldest"),
+    [
+        ([30, 20, 10], "1700000000000_3", 10),
+        ([30, None, 10], None, 10),
+        ([30, 20, None], "1700000000000_3", 20),
+        ([1_700_000_000_500, None], "1700000000000_3", 1_700_000_000_000),
+        ([None, None], "1700000000000_3", 1_700_000_000_000),
+        ([None, 0], "1700000000000_3", 1_700_000_000_000),
+        ([], "1700000000000_3", 1_700_000_000_000),
+        ([1_700_000_000_000, None], "1700000000500_3", 1_700_000_000_000),
+        ([1_700_000_000_000, None], None, 1_700_000_000_000),
+        ([None], "2_722", None),
+        ([None], "17000000000001_3", None),
+        ([None], "1700000000000", None),
+        ([None], "next", None),
+        ([None], None, None),
+        ([], None, None),
+    ],
+)
+def test_a_page_says_how_far_back_it_reaches(
+    times: list[int | None], cursor: str | None, oldest: int | None
+) -> None:
+    """By its last record, or by the cursor after it; never farther than anything on it shows."""
+    records = [
+        Job.model_validate({"id": number, "status": "NEW", "creationTime": time})
+        for number, time in enumerate(times)
+    ]
+    assert JobPage(tuple(records), next_cursor=cursor).oldest == oldest
+
+
+@given(st.lists(st.none() | st.integers(10**12, 10**13 - 1), min_size=1))
+def test_no_page_reaches_farther_back_than_its_last_record(times: list[int | None]) -> None:
+    """Else a job beyond it would be taken for one that was seen; with a cursor it reaches just there."""
+    order = sorted((time or 10**12 for time in times), reverse=True)
+    hidden = {position for position, time in enumerate(times) if time is None}
+    records = [
+        {"id": n, "status": "NEW", **({} if n in hidden else {"creationTime": time})}
+        for n, time in enumerate(order)
+    ]
+    page = JobPage.from_answer({"records": records})
+    assert page.oldest is None or page.oldest >= order[-1]
+    assert page.continuing_at(f"{order[-1]}_7").oldest == order[-1]
 
 
 def test_a_single_batch_object_is_a_list_of_one() -> None:

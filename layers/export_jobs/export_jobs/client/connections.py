@@ -111,6 +111,7 @@ class _Connection(HTTPConnection):
         call = _SENDING.get()
         if not call.may_send():
             raise Withheld
+        call.begun = True
         super().endheaders(*args, **options)
 
 
