@@ -1,4 +1,4 @@
-"""The scheduled function: sweeps every sandbox and announces what has changed."""
+"""The scheduled function: sweeps every sandbox, publishes what has changed and puts things right."""
 
 from __future__ import annotations
 
@@ -9,41 +9,36 @@ from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from export_jobs import wiring
-from export_jobs.aws.jobs import JobsTable
-from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.monitor.decide import Policy
 from export_jobs.monitor.sweep import Sweeper
-from export_jobs.monitor.watch import Pace, watch
+from export_jobs.monitor.watch import FormerSandboxes, Pace, watch
 from export_jobs.settings import monitor_settings
 from export_jobs.telemetry import report_sweep
 from export_jobs.timeleft import TimeLeft
-
-MINUTE_MS = 60_000
 
 logger = Logger()
 copy_config_to_registered_loggers(logger, include={"export_jobs"})
 tracer = Tracer()
 settings = monitor_settings()
 time_left = TimeLeft()
+tables = wiring.tables(settings)
 sweeper = Sweeper(
     api=wiring.segmentation_client(settings, time_left),
-    table=JobsTable(wiring.dynamodb(), settings.jobs_table, retention_days=settings.retention_days),
+    table=tables,
     announcer=wiring.announcer(settings),
+    dead_letters=wiring.dead_letter_queue(settings),
+    wake_ups=wiring.request_queue(settings),
     policy=Policy(
-        delays=DelayPolicy(
-            limit_ms=settings.delay_limit_minutes * MINUTE_MS,
-            repeat_ms=settings.delay_repeat_minutes * MINUTE_MS,
-            by_dataset_ms={
-                dataset: minutes * MINUTE_MS
-                for dataset, minutes in settings.dataset_delay_limits.items()
-            },
-        ),
-        topic_events=settings.topic_events,
+        events=wiring.event_policy(settings),
+        delays=wiring.delay_policy(settings, repeat_minutes=settings.delay_repeat_minutes),
+        max_open=settings.max_open_exports,
         overlap_ms=settings.overlap_seconds * 1000,
     ),
     clock=wiring.now_ms,
     time_left_s=time_left,
     page_size=settings.page_size,
 )
+former_sandboxes = FormerSandboxes(tables, settings.sandboxes)
 
 
 class SweepFailed(Exception):
@@ -63,6 +58,7 @@ def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         sleep=time.sleep,
         reported=report_sweep,
     )
+    former_sandboxes.look_after(sweeper)
     if problems:
         raise SweepFailed("; ".join(problems))
     return {"sandboxes": len(settings.sandboxes)}

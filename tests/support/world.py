@@ -21,9 +21,10 @@ from export_jobs.client.errors import (
     SegmentationError,
 )
 from export_jobs.contract import FINAL_STATUSES, Job, JobPage
-from export_jobs.creator.message import Message, wake_up_body
+from export_jobs.creator.message import Message
 from export_jobs.model.ports import QueueUnavailable
 from export_jobs.model.records import Attempt, Event, Sink
+from export_jobs.model.wake_up import wake_up_body
 
 from support.faults import Kind, ProcessDied
 from support.schemas import validate_event

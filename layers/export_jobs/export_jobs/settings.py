@@ -58,11 +58,17 @@ class Settings(BaseModel):
     sandboxes: Annotated[tuple[SandboxName, ...], BeforeValidator(_names), Field(min_length=1)]
     jobs_table: Required
     requests_table: Required
+    request_queue_url: QueueUrl
+    dead_letter_queue_url: QueueUrl
     event_bus_name: Required
     topic_arn: Required
     topic_events: Literal["notable", "all"] = "notable"
+    stack_id: Required
     stack_name: str | None = None
-    retention_days: Annotated[int, Field(ge=1)] = 90
+    max_open_exports: Annotated[int, Field(ge=1, le=200)] = 20
+    delay_limit_minutes: Minutes = 150
+    dataset_delay_limits: Annotated[dict[str, Minutes], BeforeValidator(_limits)] = {}
+    retention_days: Annotated[int, Field(ge=30)] = 90
     page_size: Annotated[int, Field(ge=1, le=1000)] = 100
 
     @classmethod
@@ -82,16 +88,12 @@ class MonitorSettings(Settings):
     """`poll_seconds`: 0 sweeps once an invocation; N sweeps every N seconds while jobs are open."""
 
     poll_seconds: Annotated[int, Field(ge=0, le=60)] = 0
-    delay_limit_minutes: Minutes = 150
     delay_repeat_minutes: Minutes = 60
-    dataset_delay_limits: Annotated[dict[str, Minutes], BeforeValidator(_limits)] = {}
     overlap_seconds: Annotated[int, Field(ge=0)] = 900
 
 
 class CreatorSettings(Settings):
-    request_queue_url: QueueUrl
-    dead_letter_queue_url: QueueUrl
-    max_open_exports: Annotated[int, Field(ge=1)] = 20
+    """The creator needs nothing but what both share."""
 
 
 @cache

@@ -8,12 +8,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from export_jobs.announce import Announcer
+from export_jobs.aws.queues import DeadLetterQueue, RequestQueue
+from export_jobs.aws.tables import Tables
 from export_jobs.client import (
     Credentials,
     ImsTokens,
     RetryLater,
     SegmentationClient,
 )
+from export_jobs.events.endings import EventPolicy
+from export_jobs.model.capacity import DelayPolicy
 from export_jobs.settings import Settings
 from export_jobs.telemetry import MeasuredTransport
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 SECRET_MAX_AGE_S = 60
+MINUTE_MS = 60_000
 AFTER_A_CALL_S = 12.0
 """What is left of a run after the longest call to the service: to note what came of it."""
 
@@ -108,4 +113,36 @@ def announcer(settings: Settings) -> Announcer:
         bus_name=settings.event_bus_name,
         topic_arn=settings.topic_arn,
         stack_name=settings.stack_name,
+    )
+
+
+def tables(settings: Settings) -> Tables:
+    return Tables(
+        dynamodb(),
+        jobs_table=settings.jobs_table,
+        requests_table=settings.requests_table,
+        retention_days=settings.retention_days,
+    )
+
+
+def dead_letter_queue(settings: Settings) -> DeadLetterQueue:
+    return DeadLetterQueue(sqs, url=settings.dead_letter_queue_url)
+
+
+def request_queue(settings: Settings) -> RequestQueue:
+    return RequestQueue(sqs, url=settings.request_queue_url)
+
+
+def event_policy(settings: Settings) -> EventPolicy:
+    return EventPolicy(stack_id=settings.stack_id, topic_events=settings.topic_events)
+
+
+def delay_policy(settings: Settings, *, repeat_minutes: int = 60) -> DelayPolicy:
+    return DelayPolicy(
+        limit_ms=settings.delay_limit_minutes * MINUTE_MS,
+        repeat_ms=repeat_minutes * MINUTE_MS,
+        by_dataset_ms={
+            dataset: minutes * MINUTE_MS
+            for dataset, minutes in settings.dataset_delay_limits.items()
+        },
     )

@@ -24,6 +24,7 @@ from export_jobs.contract import CreateExportJob, FieldProblem, RequestInvalid
 from export_jobs.contract.create import Rfc3339, describe_problems
 from export_jobs.contract.text import decode_json
 from export_jobs.contract.times import parse_rfc3339
+from export_jobs.model import wake_up
 from export_jobs.model.records import Action, RequestRecord
 
 MAX_KEY = 128
@@ -140,21 +141,16 @@ class Request:
         return known.partition(":")[0] != HASH_RULE or known == self.body_hash
 
 
-def wake_up_body(sandbox: str) -> str:
-    """The message by which the sweep has the creator look at a sandbox's line."""
-    return json.dumps({"wakeUp": sandbox})
-
-
 def woken_sandbox(message: Message) -> str | None:
     """The sandbox that a wake-up is for; None for any other message."""
-    if len(message.body) > 1_000 or '"wakeUp"' not in message.body:
+    if len(message.body) > 1_000 or f'"{wake_up.KEY}"' not in message.body:
         return None
     try:
         decoded = decode_json(message.body)
     except (ValueError, RecursionError):
         return None
-    is_wake_up = isinstance(decoded, dict) and decoded.keys() == {"wakeUp"}
-    return str(decoded["wakeUp"]) if is_wake_up else None
+    is_wake_up = isinstance(decoded, dict) and decoded.keys() == {wake_up.KEY}
+    return str(decoded[wake_up.KEY]) if is_wake_up else None
 
 
 def read_request(body: str, *, sandboxes: Collection[str]) -> Request:

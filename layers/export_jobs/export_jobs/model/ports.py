@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from export_jobs.contract import Job, JobPage
@@ -111,6 +111,17 @@ class JobTable(RequestTable, Protocol):
 
     def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
         """Some of the newest jobs that have ended, newest first; may be a moment old."""
+
+
+class SandboxRegister(Protocol):
+    """The sandboxes that were ever watched. May raise TableUnavailable."""
+
+    def watched(self) -> frozenset[str]: ...
+    def watch(self, sandboxes: Collection[str]) -> None:
+        """Adds sandboxes, if there are any."""
+
+    def release(self, sandbox: str) -> None:
+        """Takes out a sandbox, and forgets how far its sweeps had got."""
 
 
 class Announcer(Protocol):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from export_jobs.model.concurrently import each
+from export_jobs.model.ports import SandboxRegister, TableUnavailable
 from export_jobs.monitor.sweep import Sweeper, SweepReport
 
 logger = logging.getLogger(__name__)
@@ -52,9 +53,43 @@ def watch(
     return [line for lines in each(watch_one, sandboxes, workers=len(sandboxes)) for line in lines]
 
 
-def _swept(sweeper: Sweeper, sandbox: str) -> SweepReport:
+class FormerSandboxes:
+    """Sandboxes that are watched no longer: looked after until nothing in them is unfinished.
+
+    They are known from a list of all that were ever watched, which is read once a process. One that is
+    released and watched again later is as new.
+    """
+
+    def __init__(self, register: SandboxRegister, watched: Sequence[str]) -> None:
+        self._register = register
+        self._watched = frozenset(watched)
+        self._former: set[str] | None = None
+
+    def look_after(self, sweeper: Sweeper) -> None:
+        """Sweeps each once. Trouble is logged only: nobody is waiting for these sandboxes any more."""
+        try:
+            for sandbox in sorted(self._known()):
+                report = _swept(sweeper, sandbox, watched=False)
+                for problem in report.problems:
+                    logger.warning("sandbox %s, which is watched no longer: %s", sandbox, problem)
+                if report.finished:
+                    self._register.release(sandbox)
+                    self._known().discard(sandbox)
+                    logger.info("sandbox %s is watched no longer, and finished", sandbox)
+        except TableUnavailable as error:
+            logger.warning("sandboxes that are watched no longer: %s", error)
+
+    def _known(self) -> set[str]:
+        if self._former is None:
+            listed = self._register.watched()
+            self._register.watch(self._watched - listed)
+            self._former = set(listed - self._watched)
+        return self._former
+
+
+def _swept(sweeper: Sweeper, sandbox: str, *, watched: bool = True) -> SweepReport:
     try:
-        return sweeper.sweep(sandbox)
+        return sweeper.sweep(sandbox, watched=watched)
     except Exception as error:
         logger.exception("sweep of %s failed unexpectedly", sandbox)
         return SweepReport(sandbox, problems=[f"unexpected {type(error).__name__}; see the log"])
