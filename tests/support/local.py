@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from export_jobs.announce import Announcer
+from export_jobs.aws.queues import DeadLetterQueue, RequestQueue
+from export_jobs.aws.tables import Tables
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient, Transport
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack
@@ -80,6 +82,24 @@ class Bench:
                 self.service, self.injector, time_left_s=time_left_s, tries=tries
             )
         return client_of(self.service, time_left_s=time_left_s, tries=tries, transport=transport)
+
+    @property
+    def tables(self) -> Tables:
+        return Tables(
+            self._client("dynamodb"),
+            jobs_table=self.stack.outputs["JobsTableName"],
+            requests_table=self.stack.outputs["RequestsTableName"],
+        )
+
+    @property
+    def dead_letters(self) -> DeadLetterQueue:
+        return DeadLetterQueue(
+            lambda: self._client("sqs"), url=self.stack.outputs["DeadLetterQueueUrl"]
+        )
+
+    @property
+    def wake_ups(self) -> RequestQueue:
+        return RequestQueue(lambda: self._client("sqs"), url=self.stack.outputs["RequestQueueUrl"])
 
     @property
     def announcer(self) -> Announcer:

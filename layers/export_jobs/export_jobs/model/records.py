@@ -106,6 +106,10 @@ class OutboxItem:
             object.__setattr__(self, "event_id", self.outbox[0].event.id)
 
 
+SEEN_RULE: Final = 1
+"""The version of the rule by which fingerprints of jobs are made: `matching.status_fingerprint`."""
+
+
 @dataclass(frozen=True)
 class SandboxState:
     """How far the sweeps of a sandbox have got.

@@ -1,0 +1,220 @@
+"""The gate of a sandbox as an item: what every admission passes.
+
+Its slots and its former attempts are maps, which are written by path: so runs that settle different
+attempts at the same time don't undo each other's changes. A transaction can't write an item twice; so
+all changes of the gate that belong to one are one update, under one condition. Where that does not
+hold, what the item was says which of the changes have been outrun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from export_jobs.aws.items import FORMAT, OPEN_GATE, gate_key
+from export_jobs.aws.writes import Item, Value, Write, number, text
+from export_jobs.model.ports import GateMoved
+from export_jobs.model.records import Attempt, Gate, Hold
+from export_jobs.model.steps import MAX_EXPIRED, GateChange, Slot, Step
+
+
+def gate_of(item: Item | None, sandbox: str) -> Gate:
+    """The gate as it is stored; one that never was is of version 0."""
+    if item is None:
+        return Gate(sandbox)
+    slots: Mapping[str, Value] = item.get("slots", {}).get("M", {})
+    former: Mapping[str, Value] = item.get("former", {}).get("M", {})
+    return Gate(
+        sandbox,
+        slots={key: _attempt_of(value, request_key=key) for key, value in slots.items()},
+        former={id_: _attempt_of(value, request_id=id_) for id_, value in former.items()},
+        hold=Hold(_number(item, "holdUntil"), _number(item, "holdLength")),
+        echoes=item["echoes"].get("BOOL") if "echoes" in item else None,
+        version=_number(item, "version"),
+    )
+
+
+@dataclass(frozen=True)
+class GatePart:
+    """What a transaction changes of a gate: its steps' slots, by their number, and what goes with them."""
+
+    sandbox: str
+    slots: Mapping[int, Slot]
+    forget: frozenset[str]
+    change: GateChange
+
+    @classmethod
+    def of(cls, sandbox: str, steps: Mapping[int, Step], change: GateChange) -> GatePart:
+        return cls(
+            sandbox,
+            {n: step.slot for n, step in steps.items() if step.slot},
+            frozenset(step.forget for step in steps.values() if step.forget is not None),
+            change,
+        )
+
+    def write(self, table: str, *, known: Gate | None) -> Write | None:
+        """One update, or a mere check of the version; None if there is nothing to do.
+
+        `known` is the gate as a write before this one found it, if any did.
+        """
+        change = self.change
+        write = Write(table, gate_key(self.sandbox), tell=True)
+        if change.hold is not None:
+            write.put(
+                [
+                    ("holdUntil", number(change.hold.until) if change.hold.until else None),
+                    (
+                        "holdLength",
+                        number(change.hold.length_ms) if change.hold.length_ms else None,
+                    ),
+                ]
+            )
+        if change.echoes is not None:
+            write.set({"BOOL": change.echoes}, "echoes")
+        noted = [slot.attempt for slot in self.slots.values() if slot.change == "note"]
+        if noted and change.version is not None:
+            write.set(number(change.version + 1), "version")
+        if change.version == 0:  # nobody has ever noted an attempt: there are no maps to write into
+            if noted:
+                slots = {attempt.request_key: _slot_value(attempt) for attempt in noted}
+                write.set({"M": slots}, "slots")
+                write.set({"M": {}}, "former")
+        else:
+            self._write_paths(write, known)
+        if write.changes:
+            write.set(text(OPEN_GATE), "openKey")
+            write.set(number(FORMAT), "format")
+        if change.version is not None:
+            write.require_version(change.version)
+        return write if write.changes or change.version is not None else None
+
+    def outrun(self, found: Gate) -> frozenset[int]:
+        """The steps that somebody else has outrun, by the gate that was found instead.
+
+        Raises GateMoved if it is of another version than the one that admits.
+        """
+        if self.change.version not in {None, found.version}:
+            raise GateMoved
+        return frozenset(n for n, slot in self.slots.items() if not _holds(slot, found))
+
+    def _write_paths(self, write: Write, known: Gate | None) -> None:
+        """Changes within the maps. DynamoDB refuses a path into a map that does not exist."""
+        expired, former = self._taken_out(known)
+        if self.change.version is None and (self.slots or expired or former):
+            write.require(f"attribute_exists({write.path('version')})")
+        for slot in self.slots.values():
+            _require_slot(write, slot)
+            _write_slot(write, slot)
+        for key in expired:
+            slot_path, job_path = write.path("slots", key), write.path("slots", key, "jobId")
+            write.require(f"attribute_exists({job_path}) OR attribute_not_exists({slot_path})")
+            write.remove("slots", key)
+        for request_id in former:
+            write.remove("former", request_id)
+
+    def _taken_out(self, known: Gate | None) -> tuple[Collection[str], Collection[str]]:
+        """The slots and the former attempts to take out, but for those that a step writes."""
+        expired = set(self.change.expired_slots[:MAX_EXPIRED])
+        expired -= {slot.attempt.request_key for slot in self.slots.values()}
+        former = self.forget | set(self.change.expired_former[:MAX_EXPIRED])
+        former -= {s.attempt.request_id for s in self.slots.values() if s.change == "give up"}
+        if known is not None:
+            linked = {key for key, slot in known.slots.items() if slot.job_id is not None}
+            expired &= linked
+            former &= known.former.keys()
+        return sorted(expired), sorted(former)
+
+
+def _holds(slot: Slot, gate: Gate) -> bool:
+    found = gate.slots.get(slot.attempt.request_key)
+    if slot.change == "note":
+        return found is None or found.job_id is not None
+    return (
+        found is not None and found.request_id == slot.attempt.request_id and found.job_id is None
+    )
+
+
+def _require_slot(write: Write, slot: Slot) -> None:
+    """The same as `_holds`, as a condition."""
+    key = slot.attempt.request_key
+    job = write.path("slots", key, "jobId")
+    if slot.change == "note":
+        write.require(
+            f"attribute_not_exists({write.path('slots', key)}) OR attribute_exists({job})"
+        )
+    else:
+        request_id = write.path("slots", key, "requestId")
+        ours = f"{request_id} = {write.value(text(slot.attempt.request_id))}"
+        write.require(f"{ours} AND attribute_not_exists({job})")
+
+
+def _write_slot(write: Write, slot: Slot) -> None:
+    attempt, key = slot.attempt, slot.attempt.request_key
+    match slot.change:
+        case "note":
+            write.set(_slot_value(attempt), "slots", key)
+        case "link":
+            write.set(_linked_value(attempt), "slots", key)
+        case "miss":
+            write.set(number(attempt.missed_at), "slots", key, "missedAt")
+        case "drop":
+            write.remove("slots", key)
+        case "give up":
+            write.remove("slots", key)
+            former = {**_slot_value(attempt)["M"], "requestKey": text(key)}
+            del former["requestId"]
+            write.set({"M": former}, "former", attempt.request_id)
+
+
+def _slot_value(attempt: Attempt) -> Value:
+    """At most about 600 bytes, its key included: 200 of them, and as many former ones, fit an item."""
+    value: dict[str, Any] = {
+        "requestId": text(attempt.request_id),
+        "notedAt": number(attempt.noted_at),
+        "sendBy": number(attempt.send_by),
+        "hashes": {"M": {name: text(hash_) for name, hash_ in attempt.hashes.items()}},
+        "rule": number(attempt.rule),
+    }
+    if attempt.missed_at:
+        value["missedAt"] = number(attempt.missed_at)
+    if attempt.job_id is not None:
+        value |= _linked_value(attempt)["M"]
+    return {"M": value}
+
+
+def _linked_value(attempt: Attempt) -> Value:
+    """What is still of use of an attempt whose job is known."""
+    value: dict[str, Any] = {
+        "requestId": text(attempt.request_id),
+        "linkedAt": number(attempt.linked_at),
+    }
+    if attempt.job_id is not None:
+        value["jobId"] = text(attempt.job_id)
+    return {"M": value}
+
+
+def _attempt_of(
+    value: Value, *, request_key: str | None = None, request_id: str | None = None
+) -> Attempt:
+    slot: Item = value.get("M", {})
+    hashes: Mapping[str, Value] = slot.get("hashes", {}).get("M", {})
+    return Attempt(
+        request_key=request_key or _text(slot, "requestKey") or "",
+        request_id=request_id or _text(slot, "requestId") or "",
+        noted_at=_number(slot, "notedAt"),
+        send_by=_number(slot, "sendBy"),
+        hashes={name: str(hash_.get("S", "")) for name, hash_ in hashes.items()},
+        rule=_number(slot, "rule"),
+        missed_at=_number(slot, "missedAt"),
+        job_id=_text(slot, "jobId"),
+        linked_at=_number(slot, "linkedAt"),
+    )
+
+
+def _number(item: Item, name: str) -> int:
+    return int(item.get(name, {}).get("N", 0))
+
+
+def _text(item: Item, name: str) -> str | None:
+    return item.get(name, {}).get("S")

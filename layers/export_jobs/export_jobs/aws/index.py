@@ -1,0 +1,63 @@
+"""What the local index `open` holds of a sandbox."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from export_jobs.aws import items
+from export_jobs.aws.gate import gate_of
+from export_jobs.aws.writes import Item
+from export_jobs.model.records import Gate, JobRecord, OutboxItem, SandboxState, Ticket
+
+logger = logging.getLogger(__name__)
+
+_warned_of: set[str] = set()
+
+
+@dataclass
+class Found:
+    """What pages of the index hold, by kind."""
+
+    gate: Gate | None = None
+    state: SandboxState | None = None
+    jobs: dict[str, JobRecord] = field(default_factory=dict)
+    outbox: list[OutboxItem] = field(default_factory=list)
+    tickets: dict[str, Ticket] = field(default_factory=dict)
+    """By their requests' keys: one that is moved while its index is read may be met twice."""
+
+    @property
+    def in_line(self) -> tuple[Ticket, ...]:
+        tickets = self.tickets.values()
+        return tuple(sorted(tickets, key=lambda t: (t.action != "cancel", t.turn, t.request_key)))
+
+    def add_page(self, page: Sequence[Item]) -> None:
+        """Takes a page in. What is of no known kind is passed over, with one warning a process."""
+        for item in page:
+            try:
+                known = self._add(item)
+            except (KeyError, ValueError):  # its key is not as this version writes it
+                known = False
+            if not known and not _warned_of:
+                _warned_of.add(item["sk"].get("S", ""))
+                logger.warning("an item of an unknown kind is passed over: %s", item["sk"])
+
+    def _add(self, item: Item) -> bool:
+        """Takes an item in; returns whether it is of a kind that is known."""
+        key = item["sk"]["S"]
+        if key.startswith(items.TICKET):
+            ticket = items.ticket_of(item)
+            self.tickets[ticket.request_key] = ticket
+        elif key.startswith(items.JOB):
+            job = items.job_of(item)
+            self.jobs[job.job_id] = job
+        elif key.startswith(items.OUTBOX):
+            self.outbox.append(items.outbox_item_of(item))
+        elif key == items.STATE:
+            self.state = items.state_of(item)
+        elif key == items.GATE:
+            self.gate = gate_of(item, item["sandbox"]["S"])
+        else:
+            return False
+        return True

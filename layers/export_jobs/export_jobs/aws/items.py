@@ -1,0 +1,326 @@
+"""Records as items of the tables, written and read.
+
+The jobs table has the partition key `sandbox` and the sort key `sk`, which says what kind of item it
+is. The local index `open` has those items that have an `openKey`: all that is unfinished in a sandbox,
+in the order of `openKey`. The requests table has the key `requestKey`.
+
+Reading is lenient: an attribute that is absent has the default of the record's field, one that is not
+known is passed over, and so is an item of an unknown kind.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from pydantic.alias_generators import to_camel
+
+from export_jobs.aws.writes import Item, Value, Write, number, text
+from export_jobs.model.records import (
+    SEEN_RULE,
+    Event,
+    JobRecord,
+    OutboxItem,
+    RequestRecord,
+    SandboxState,
+    Ticket,
+    Undelivered,
+)
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+"""The version of the rules in this package by which items are written; every item has it."""
+OPEN_INDEX = "open"
+DAY_MS = 24 * 3_600_000
+
+STATE = "!state"
+GATE = "!gate"
+JOB = "job#"
+OUTBOX = "outbox#"
+TICKET = "ticket#"
+STACK = "!stack"
+
+# The first character of `openKey` sorts the index by kind.
+_OPEN_STATE = "1#"
+OPEN_GATE = "2#"
+OPEN_JOBS = "3#"
+_OPEN_OUTBOX = "4#"
+OPEN_CANCELS = "5#"
+OPEN_CREATES = "6#"
+
+_FINGERPRINT_BYTES = 8
+
+
+# -- keys ----------------------------------------------------------------------------------------
+
+
+def state_key(sandbox: str) -> Item:
+    return _key(sandbox, STATE)
+
+
+def gate_key(sandbox: str) -> Item:
+    return _key(sandbox, GATE)
+
+
+def job_key(sandbox: str, job_id: str, creation_time: int) -> Item:
+    return _key(sandbox, f"{JOB}{creation_time:014d}#{job_id}")
+
+
+def outbox_key(item: OutboxItem) -> Item:
+    return _key(item.sandbox, f"{OUTBOX}{item.event_id}")
+
+
+def ticket_key(ticket: Ticket) -> Item:
+    return _key(ticket.sandbox, f"{TICKET}{ticket.request_key}")
+
+
+def stack_key() -> Item:
+    return _key(STACK, STACK)
+
+
+def request_key(key: str) -> Item:
+    return {"requestKey": text(key)}
+
+
+def turn_key(turn: int) -> str:
+    """Sorts as the turns do."""
+    return f"{turn:014d}"
+
+
+def _key(sandbox: str, sort_key: str) -> Item:
+    return {"sandbox": text(sandbox), "sk": text(sort_key)}
+
+
+# -- attributes ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Attribute:
+    """An attribute and the record's field that it holds; absent where the field has its default."""
+
+    field: str
+    type: Literal["S", "N", "B", "BOOL", "L"]
+    write: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+
+    @property
+    def name(self) -> str:
+        return to_camel(self.field)
+
+
+def _texts(*names: str) -> tuple[_Attribute, ...]:
+    return tuple(_Attribute(name, "S", str, str) for name in names)
+
+
+def _numbers(*names: str) -> tuple[_Attribute, ...]:
+    return tuple(_Attribute(name, "N", str, int) for name in names)
+
+
+def _flags(*names: str) -> tuple[_Attribute, ...]:
+    return tuple(_Attribute(name, "BOOL", bool, bool) for name in names)
+
+
+def _undelivered_text(undelivered: Undelivered) -> str:
+    entry = {
+        "type": undelivered.event.type,
+        "sinks": sorted(undelivered.sinks),
+        "detail": undelivered.event.detail,
+    }
+    return json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
+
+
+def _undelivered_of(entry_text: str) -> Undelivered:
+    entry = json.loads(entry_text)
+    return Undelivered(Event(entry["type"], entry["detail"]), frozenset(entry["sinks"]))
+
+
+_OUTBOX = _Attribute(
+    "outbox",
+    "L",
+    write=lambda outbox: [text(_undelivered_text(undelivered)) for undelivered in outbox],
+    read=lambda entries: tuple(_undelivered_of(entry["S"]) for entry in entries),
+)
+_JOB_ATTRIBUTES = (
+    *_texts("status", "org_id", "dataset_id", "request_key", "correlation_id"),
+    *_texts("linked_by", "duplicate_of"),
+    *_numbers("sequence", "version", "update_time", "duration_ms", "profiles_exported"),
+    *_numbers("delays", "misses", "leased_at", "touched_at"),
+    *_flags("final"),
+    _OUTBOX,
+)
+_OUTBOX_ATTRIBUTES = (*_texts("record_key"), *_numbers("leased_at", "version"), _OUTBOX)
+_STATE_ATTRIBUTES = (
+    *_numbers("watermark", "seen_from", "swept_at", "new_since", "failing_since"),
+    _Attribute(
+        "seen",
+        "B",
+        write=lambda seen: b"".join(sorted(seen)),
+        read=lambda seen: frozenset(
+            bytes(seen[at : at + _FINGERPRINT_BYTES])
+            for at in range(0, len(seen), _FINGERPRINT_BYTES)
+        ),
+    ),
+)
+_REQUEST_ATTRIBUTES = (
+    *_texts("status", "sandbox", "action", "body_hash", "message_id", "org_id", "correlation_id"),
+    *_texts("dataset_id", "request_id", "cancelled_by", "job_id", "linked_by", "outcome"),
+    *_texts("reason", "event_id"),
+    *_numbers("sent_at", "deadline_ms", "touched_at", "version"),
+    *_flags("dead_letter_sent"),
+    _Attribute(
+        "rejections",
+        "L",
+        write=lambda event_ids: [text(event_id) for event_id in event_ids],
+        read=lambda entries: tuple(entry["S"] for entry in entries),
+    ),
+)
+_BODY = _Attribute("body", "S", str, str)
+
+REQUEST_NAMES = ("requestKey", *(attribute.name for attribute in _REQUEST_ATTRIBUTES))
+"""The attributes of a request but for its body."""
+
+
+def _written(record: Any, attributes: Iterable[_Attribute]) -> Iterator[tuple[str, Value | None]]:
+    defaults = {field.name: field.default for field in fields(record)}
+    for attribute in attributes:
+        value = getattr(record, attribute.field)
+        absent = value is None or value == defaults[attribute.field]
+        yield attribute.name, None if absent else {attribute.type: attribute.write(value)}
+
+
+def _read(item: Item, attributes: Iterable[_Attribute], **required: Any) -> dict[str, Any]:
+    """The fields of a record. `required` are the values of fields that the item may lack."""
+    for attribute in attributes:
+        content = item.get(attribute.name, {}).get(attribute.type)
+        if content is None:
+            continue
+        try:
+            required[attribute.field] = attribute.read(content)
+        except (KeyError, TypeError, ValueError):
+            logger.warning("attribute %s of an item can't be read", attribute.name, exc_info=True)
+    return required
+
+
+# -- writing -------------------------------------------------------------------------------------
+
+
+class Writer:
+    """Makes the writes of records, each of which replaces the version that the record was read with."""
+
+    def __init__(self, *, jobs_table: str, requests_table: str, retention_days: int) -> None:
+        self.jobs_table = jobs_table
+        self.requests_table = requests_table
+        self._retention_ms = retention_days * DAY_MS
+
+    def job(self, record: JobRecord) -> Write:
+        key = job_key(record.sandbox, record.job_id, record.creation_time)
+        write = Write(self.jobs_table, key, tell=True)
+        place = key["sk"]["S"].removeprefix(JOB)
+        open_key = text(OPEN_JOBS + place) if record.is_open else None
+        self._put(write, record, _JOB_ATTRIBUTES)
+        write.put([("openKey", open_key), ("ttl", self._ttl(record.touched_at, record.is_open))])
+        return write
+
+    def outbox_item(self, item: OutboxItem) -> Write:
+        write = Write(self.jobs_table, outbox_key(item), tell=True)
+        self._put(write, item, _OUTBOX_ATTRIBUTES)
+        write.set(text(_OPEN_OUTBOX + item.event_id), "openKey")
+        return write
+
+    def request(self, record: RequestRecord) -> Write:
+        """Its body is written where it has one, and never taken away."""
+        write = Write(self.requests_table, request_key(record.request_key))
+        self._put(write, record, _REQUEST_ATTRIBUTES)
+        if record.body is not None:
+            write.set(text(record.body), _BODY.name)
+        write.put([("ttl", self._ttl(record.touched_at, not record.has_ended))])
+        return write
+
+    def ticket(self, ticket: Ticket) -> Write:
+        """At most 250 bytes: the key once, what sorts it once."""
+        write = Write(self.jobs_table, ticket_key(ticket))
+        rank = OPEN_CANCELS if ticket.action == "cancel" else OPEN_CREATES
+        sent_at = None if ticket.sent_at == ticket.turn else number(ticket.sent_at)
+        deadline = None if ticket.deadline_ms is None else number(ticket.deadline_ms)
+        write.put(
+            [
+                ("openKey", text(rank + turn_key(ticket.turn))),
+                ("sentAt", sent_at),
+                ("deadlineMs", deadline),
+                ("format", number(FORMAT)),
+            ]
+        )
+        return write
+
+    def state(self, state: SandboxState) -> Write:
+        """Written unless another sweep has outrun it."""
+        write = Write(self.jobs_table, state_key(state.sandbox))
+        write.put(_written(state, _STATE_ATTRIBUTES))
+        write.set(number(SEEN_RULE), "seenRule")
+        write.set(text(_OPEN_STATE), "openKey")
+        write.set(number(FORMAT), "format")
+        swept_at = write.path("sweptAt")
+        outrun = f"{swept_at} <= {write.value(number(state.swept_at))}"
+        write.require(f"attribute_not_exists({swept_at}) OR {outrun}")
+        return write
+
+    def _put(
+        self,
+        write: Write,
+        record: JobRecord | OutboxItem | RequestRecord,
+        attributes: Iterable[_Attribute],
+    ) -> None:
+        write.put(pair for pair in _written(record, attributes) if pair[0] != "version")
+        write.set(number(record.version + 1), "version")
+        write.set(number(FORMAT), "format")
+        write.require_version(record.version)
+
+    def _ttl(self, touched_at: int, kept: bool) -> Value | None:
+        return None if kept else number((touched_at + self._retention_ms) // 1000)
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def job_of(item: Item) -> JobRecord:
+    created, _, job_id = item["sk"]["S"].removeprefix(JOB).partition("#")
+    key = {"sandbox": item["sandbox"]["S"], "job_id": job_id, "creation_time": int(created)}
+    return JobRecord(**_read(item, _JOB_ATTRIBUTES, **key))
+
+
+def outbox_item_of(item: Item) -> OutboxItem:
+    event_id = item["sk"]["S"].removeprefix(OUTBOX)
+    required = {"record_key": "", "outbox": ()}
+    read = _read(item, _OUTBOX_ATTRIBUTES, **required)
+    return OutboxItem(sandbox=item["sandbox"]["S"], event_id=event_id, **read)
+
+
+def request_of(item: Item) -> RequestRecord:
+    attributes = (*_REQUEST_ATTRIBUTES, _BODY)
+    required = {"status": "WAITING", "sandbox": ""}
+    return RequestRecord(item["requestKey"]["S"], **_read(item, attributes, **required))
+
+
+def ticket_of(item: Item) -> Ticket:
+    place = item["openKey"]["S"]
+    turn = int(place[len(OPEN_CREATES) :])
+    return Ticket(
+        sandbox=item["sandbox"]["S"],
+        request_key=item["sk"]["S"].removeprefix(TICKET),
+        action="cancel" if place.startswith(OPEN_CANCELS) else "create",
+        turn=turn,
+        sent_at=int(item["sentAt"]["N"]) if "sentAt" in item else turn,
+        deadline_ms=int(item["deadlineMs"]["N"]) if "deadlineMs" in item else None,
+    )
+
+
+def state_of(item: Item) -> SandboxState:
+    """Fingerprints that were made by another rule say nothing here: they are left out."""
+    read = _read(item, _STATE_ATTRIBUTES, watermark=0)
+    if item.get("seenRule", {}).get("N") != str(SEEN_RULE):
+        read["seen"] = frozenset()
+    return SandboxState(sandbox=item["sandbox"]["S"], **read)

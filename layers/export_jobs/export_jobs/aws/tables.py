@@ -1,0 +1,290 @@
+"""The two tables on DynamoDB, as `model.ports` asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from export_jobs.aws import items
+from export_jobs.aws.calls import Cancelled, Outrun, delete, meaning, pause, transact, update
+from export_jobs.aws.gate import gate_of
+from export_jobs.aws.index import Found
+from export_jobs.aws.transaction import Commit
+from export_jobs.aws.writes import Item, Value, Write, number, text
+from export_jobs.model.ports import RecordChanged, TableUnavailable
+from export_jobs.model.records import (
+    Gate,
+    JobRecord,
+    Line,
+    OutboxItem,
+    RequestRecord,
+    RequestStatus,
+    SandboxRecord,
+    SandboxState,
+    Ticket,
+)
+from export_jobs.model.steps import GateChange, Step
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+MAX_KEYS = 100
+"""BatchGetItem takes so many."""
+UNPROCESSED_PAUSES_S = (0.05, 0.2, 0.8)
+LINE_OTHERS = 50
+"""Jobs and other items that a sandbox's line is read together with, as a rule."""
+RECENT = 50
+
+
+class Tables:
+    """Reads and writes records with optimistic locking. Thread-safe.
+
+    Any method may raise TableUnavailable, or TableRefused. Reads are strongly consistent where nothing
+    else is said.
+    """
+
+    def __init__(
+        self,
+        client: DynamoDBClient,
+        *,
+        jobs_table: str,
+        requests_table: str,
+        retention_days: int = 90,
+    ) -> None:
+        """Items that have ended are kept for `retention_days` from their last change."""
+        self._client = client
+        self._jobs_table = jobs_table
+        self._requests_table = requests_table
+        self._writer = items.Writer(
+            jobs_table=jobs_table, requests_table=requests_table, retention_days=retention_days
+        )
+        self._commit = Commit(client, self._writer)
+
+    # -- sandboxes -------------------------------------------------------------------------------
+
+    def load(self, sandbox: str) -> SandboxRecord:
+        """All that is unfinished in a sandbox: one query, which DynamoDB pages by the megabyte."""
+        found = Found()
+        condition = "sandbox = :sandbox"
+        values = {":sandbox": text(sandbox)}
+        for page in self._query("read what is open", condition, values):
+            found.add_page(page["Items"])
+        return SandboxRecord(
+            gate=found.gate or Gate(sandbox),
+            state=found.state,
+            open_jobs=found.jobs,
+            outbox=tuple(found.outbox),
+            tickets=found.in_line,
+        )
+
+    def line(self, sandbox: str, *, until: int, limit: int) -> Line:
+        """See `ports.CreatorTable.line`. Tickets stand behind everything else in the index."""
+        found = Found()
+        condition = "sandbox = :sandbox AND openKey BETWEEN :first AND :last"
+        values = {
+            ":sandbox": text(sandbox),
+            ":first": text(items.OPEN_JOBS),
+            ":last": text(items.OPEN_CREATES + items.turn_key(until)),
+        }
+        due: list[Ticket] = []
+        doing = "read who waits"
+        for page in self._query(doing, condition, values, Limit=limit + LINE_OTHERS):
+            found.add_page(page["Items"])
+            due = [ticket for ticket in found.in_line if ticket.turn <= until]
+            last = page.get("LastEvaluatedKey", {}).get("openKey", text(""))["S"]
+            if len(due) >= limit and last >= items.OPEN_CANCELS:
+                break
+        return Line(found.jobs, tuple(due[:limit]))
+
+    def gate(self, sandbox: str) -> Gate:
+        return gate_of(self._get(self._jobs_table, items.gate_key(sandbox), "the gate"), sandbox)
+
+    def put_state(self, state: SandboxState) -> None:
+        try:
+            update(self._client, self._writer.state(state), "write the sandbox's state")
+        except Outrun:
+            return
+
+    # -- jobs ------------------------------------------------------------------------------------
+
+    def job(self, sandbox: str, job_id: str, creation_time: int) -> JobRecord | None:
+        key = items.job_key(sandbox, job_id, creation_time)
+        item = self._get(self._jobs_table, key, f"job {job_id}")
+        return items.job_of(item) if item else None
+
+    def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
+        """Replaces version `record.version`; see `ports.JobTable.put`."""
+        doing = f"write job {record.job_id}"
+        write = self._writer.job(record)
+        try:
+            if state is not None:
+                actions = [write.as_action(), self._writer.state(state).as_action()]
+                try:
+                    transact(self._client, actions, f"{doing} and its sandbox's state")
+                    return replace(record, version=record.version + 1)
+                except Cancelled as cancelled:
+                    if 0 in cancelled.failed:
+                        raise Outrun(cancelled.found(0)) from None
+            update(self._client, write, doing)
+        except Outrun as outrun:
+            current = items.job_of(outrun.found) if outrun.found else None
+            raise RecordChanged(current) from None
+        return replace(record, version=record.version + 1)
+
+    def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
+        """Of the sandbox's newest jobs those that have ended, newest first; may be a moment old."""
+        with meaning("read the recent jobs"):
+            answer = self._client.query(
+                TableName=self._jobs_table,
+                KeyConditionExpression="sandbox = :sandbox AND begins_with(sk, :job)",
+                ExpressionAttributeValues={":sandbox": text(sandbox), ":job": text(items.JOB)},
+                ScanIndexForward=False,
+                Limit=RECENT,
+            )
+        return [job for item in answer["Items"] if (job := items.job_of(item)).final]
+
+    def put_outbox(self, item: OutboxItem) -> OutboxItem | None:
+        doing = "write an event that is to be delivered"
+        write = self._writer.outbox_item(item)
+        try:
+            if item.outbox:
+                update(self._client, write, doing)
+                return replace(item, version=item.version + 1)
+            gone = Write(self._jobs_table, items.outbox_key(item), tell=True)
+            gone.require_version(item.version)
+            delete(self._client, gone, doing)
+        except Outrun as outrun:
+            if outrun.found is not None or not item.version:
+                raise RecordChanged(None) from None
+        return None
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def requests(self, keys: Sequence[str]) -> Mapping[str, RequestRecord]:
+        """The records of those that exist, with their bodies."""
+        wanted = list(dict.fromkeys(keys))
+        if len(wanted) == 1:
+            item = self._get(self._requests_table, items.request_key(wanted[0]), "a request")
+            found = [item] if item else []
+        else:
+            found = [
+                item
+                for start in range(0, len(wanted), MAX_KEYS)
+                for item in self._batch(wanted[start : start + MAX_KEYS])
+            ]
+        records = map(items.request_of, found)
+        return {record.request_key: record for record in records}
+
+    def commit(
+        self, sandbox: str, steps: Sequence[Step], gate: GateChange | None = None
+    ) -> frozenset[int]:
+        """See `ports.RequestTable.commit`."""
+        return self._commit(sandbox, steps, gate)
+
+    def ended_requests(
+        self, statuses: Collection[RequestStatus], *, limit: int
+    ) -> Iterator[RequestRecord]:
+        """Some requests that have one of the statuses, without their bodies, in no order.
+
+        A scan: it reads the whole table, a page whenever one is wanted, until `limit` are found. May
+        be a moment old.
+        """
+        names = {f"#{n}": name for n, name in enumerate(items.REQUEST_NAMES)}
+        values = {f":{n}": text(status) for n, status in enumerate(sorted(statuses))}
+        if not values:
+            return
+        request: dict[str, Any] = {
+            "TableName": self._requests_table,
+            "ProjectionExpression": ", ".join(names),
+            "FilterExpression": f"#status IN ({', '.join(values)})",
+            "ExpressionAttributeNames": {**names, "#status": "status"},
+            "ExpressionAttributeValues": values,
+        }
+        for page in self._pages(self._client.scan, request, "read the requests"):
+            for item in page["Items"]:
+                if limit <= 0:
+                    return
+                limit -= 1
+                yield items.request_of(item)
+
+    # -- the sandboxes that were ever watched ----------------------------------------------------
+
+    def watched(self) -> frozenset[str]:
+        item = self._get(self._jobs_table, items.stack_key(), "the sandboxes that are watched")
+        return frozenset((item or {}).get("sandboxes", {}).get("SS", ()))
+
+    def watch(self, sandboxes: Collection[str]) -> None:
+        """Adds to the sandboxes that were ever watched."""
+        if not sandboxes:
+            return
+        write = self._stack()
+        write.add_to("sandboxes", sandboxes)
+        update(self._client, write, "note the sandboxes that are watched")
+
+    def release(self, sandbox: str) -> None:
+        """Forgets a sandbox that is watched no longer; watched again, it is as new."""
+        write = self._stack()
+        write.take_from("sandboxes", [sandbox])
+        state = Write(self._jobs_table, items.state_key(sandbox))
+        actions = [write.as_action(), state.as_action(deletes=True)]
+        transact(self._client, actions, f"forget sandbox {sandbox}")
+
+    def _stack(self) -> Write:
+        write = Write(self._jobs_table, items.stack_key())
+        write.set(number(items.FORMAT), "format")
+        return write
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def _get(self, table: str, key: Item, what: str) -> Item | None:
+        with meaning(f"read {what}"):
+            answer = self._client.get_item(TableName=table, Key=dict(key), ConsistentRead=True)
+        return answer.get("Item")
+
+    def _batch(self, keys: Sequence[str]) -> Iterator[Item]:
+        """The items of requests; what DynamoDB leaves out of an answer is asked for again."""
+        wanted: Any = {
+            self._requests_table: {
+                "Keys": [items.request_key(key) for key in keys],
+                "ConsistentRead": True,
+            }
+        }
+        pauses = iter(UNPROCESSED_PAUSES_S)
+        while keys:
+            with meaning(f"read {len(keys)} requests"):
+                answer = self._client.batch_get_item(RequestItems=wanted)
+            some = answer["Responses"].get(self._requests_table, [])
+            yield from some
+            wanted = answer.get("UnprocessedKeys")
+            if not wanted:
+                return
+            if not some:  # a part of an answer is progress; this is none
+                length_s = next(pauses, None)
+                if length_s is None:
+                    raise TableUnavailable("can't read requests: DynamoDB leaves them unprocessed")
+                pause(length_s)
+
+    def _query(
+        self, doing: str, condition: str, values: Mapping[str, Value], **options: Any
+    ) -> Iterator[Any]:
+        request = {
+            "TableName": self._jobs_table,
+            "IndexName": items.OPEN_INDEX,
+            "ConsistentRead": True,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+            **options,
+        }
+        return self._pages(self._client.query, request, doing)
+
+    def _pages(
+        self, call: Callable[..., Any], request: dict[str, Any], doing: str
+    ) -> Iterator[Any]:
+        while True:
+            with meaning(doing):
+                page = call(**request)
+            yield page
+            if not page.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]

@@ -1,0 +1,164 @@
+"""A write to one item, in DynamoDB's own notation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+Value = Mapping[str, Any]
+"""A value in DynamoDB's own notation, e.g. `{"S": "NEW"}`."""
+Item = Mapping[str, Value]
+Clause = Literal["SET", "REMOVE", "ADD", "DELETE"]
+
+
+def text(value: str) -> Value:
+    return {"S": value}
+
+
+def number(value: int) -> Value:
+    return {"N": str(value)}
+
+
+class Write:
+    """An update of known attributes, under conditions: what else an item has, stays.
+
+    A newer version of this software may have written it. Names and values stand in the expressions
+    as placeholders, so that a name may be any text, DynamoDB's reserved words included.
+    """
+
+    def __init__(self, table: str, key: Item, *, tell: bool = False) -> None:
+        """With `tell`, DynamoDB tells what the item was where a condition does not hold."""
+        self.table = table
+        self.key = key
+        self._tell = tell
+        self._names: dict[str, str] = {}
+        self._values: list[Value] = []
+        self._clauses: dict[Clause, list[str]] = {}
+        self._conditions: list[str] = []
+        self._set: dict[str, Value] = {}
+        self._removed: list[str] = []
+
+    @property
+    def changes(self) -> bool:
+        """Whether it does more than ask for a condition."""
+        return bool(self._clauses)
+
+    def path(self, *names: str) -> str:
+        """The placeholder of an attribute, or of what lies within it."""
+        return ".".join(self._names.setdefault(name, f"#{len(self._names)}") for name in names)
+
+    def value(self, value: Value) -> str:
+        """The placeholder of a value."""
+        self._values.append(value)
+        return f":{len(self._values) - 1}"
+
+    def set(self, value: Value, *names: str) -> None:
+        self._clause("SET", f"{self.path(*names)} = {self.value(value)}")
+        if len(names) == 1:
+            self._set[names[0]] = value
+
+    def remove(self, *names: str) -> None:
+        self._clause("REMOVE", self.path(*names))
+        if len(names) == 1:
+            self._removed.append(names[0])
+
+    def put(self, attributes: Iterable[tuple[str, Value | None]]) -> None:
+        """Sets the attributes that have a value, and removes the others."""
+        for name, value in attributes:
+            if value is None:
+                self.remove(name)
+            else:
+                self.set(value, name)
+
+    def add_to(self, name: str, members: Iterable[str]) -> None:
+        """Adds to a set of texts."""
+        self._clause("ADD", f"{self.path(name)} {self.value({'SS': sorted(members)})}")
+
+    def take_from(self, name: str, members: Iterable[str]) -> None:
+        """Takes out of a set of texts."""
+        self._clause("DELETE", f"{self.path(name)} {self.value({'SS': sorted(members)})}")
+
+    def require(self, condition: str) -> None:
+        """Adds a condition, made with `path` and `value`."""
+        self._conditions.append(condition)
+
+    def require_version(self, version: int) -> None:
+        """That the item is of this version; 0 is one that was never written."""
+        name = self.path("version")
+        if version == 0:
+            self.require(f"attribute_not_exists({name})")
+        else:
+            self.require(f"{name} = {self.value(number(version))}")
+
+    def is_in(self, item: Item) -> bool:
+        """Whether an item is as this write leaves it, as far as it concerns whole attributes."""
+        return all(item.get(name) == value for name, value in self._set.items()) and not any(
+            name in item for name in self._removed
+        )
+
+    @property
+    def written(self) -> Item:
+        """The whole attributes that it sets: what counts for its size."""
+        return {**self.key, **self._set}
+
+    def as_update(self) -> dict[str, Any]:
+        """What UpdateItem takes."""
+        clauses = (f"{clause} {', '.join(parts)}" for clause, parts in self._clauses.items())
+        return {**self._request(), "UpdateExpression": " ".join(clauses)}
+
+    def as_delete(self) -> dict[str, Any]:
+        """What DeleteItem takes."""
+        return self._request()
+
+    def as_action(self, *, deletes: bool = False) -> dict[str, Any]:
+        """What a transaction takes."""
+        if deletes:
+            return {"Delete": self.as_delete()}
+        if not self.changes:
+            return {"ConditionCheck": self._request()}
+        return {"Update": self.as_update()}
+
+    def _clause(self, clause: Clause, part: str) -> None:
+        self._clauses.setdefault(clause, []).append(part)
+
+    def _request(self) -> dict[str, Any]:
+        request: dict[str, Any] = {"TableName": self.table, "Key": dict(self.key)}
+        if self._conditions:
+            request["ConditionExpression"] = " AND ".join(f"({c})" for c in self._conditions)
+        if self._conditions and self._tell:
+            request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        if self._names:
+            request["ExpressionAttributeNames"] = {
+                placeholder: name for name, placeholder in self._names.items()
+            }
+        if self._values:
+            request["ExpressionAttributeValues"] = {
+                f":{position}": value for position, value in enumerate(self._values)
+            }
+        return request
+
+
+def size_of(item: Item) -> int:
+    """The size of an item in bytes, by DynamoDB's rules for item sizes; names count, too."""
+    return sum(len(name.encode()) + _size_of_value(value) for name, value in item.items())
+
+
+def _size_of_value(value: Value) -> int:
+    ((kind, content),) = value.items()
+    match kind:
+        case "S":
+            return len(content.encode())
+        case "B":
+            return len(content)
+        case (
+            "N"
+        ):  # a byte for two digits, leading and trailing zeros left out, one more, and the sign's
+            digits: str = content.lstrip("-").strip("0")
+            return (len(digits) + 1) // 2 + 1 + int(content.startswith("-"))
+        case "SS":
+            return sum(len(member.encode()) for member in content)
+        case "L":
+            return 3 + sum(1 + _size_of_value(element) for element in content)
+        case "M":
+            return 3 + len(content) + size_of(content)
+    return 1  # a truth value, or null

@@ -1,0 +1,264 @@
+"""The tables on DynamoDB (moto's) against the ones in memory that the random histories use."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from export_jobs.aws.tables import Tables
+from export_jobs.model.ports import GateMoved, RecordChanged
+from export_jobs.model.records import (
+    Attempt,
+    Event,
+    Hold,
+    JobRecord,
+    OutboxItem,
+    RequestRecord,
+    SandboxState,
+    Ticket,
+    Undelivered,
+)
+from export_jobs.model.steps import GateChange, Slot, SlotChange, Step
+from support.faults import LONG
+from support.local import Bench
+from support.memory_table import MemoryTable
+from support.world import World
+
+SANDBOX = "prod"
+Store = Tables | MemoryTable
+Call = tuple[str, Callable[[Any], Any]]
+
+
+class Calls:
+    """Random calls of the tables, over few keys, so that they meet the same items."""
+
+    def __init__(self, seed: int, current: MemoryTable) -> None:
+        """`current` is what is there, so that versions are mostly right."""
+        self._chance = random.Random(seed)
+        self._one_of = self._chance.choice
+        self._current = current
+
+    def next(self) -> Call:
+        """A call, described, and as a function of the store."""
+        make = self._one_of(
+            [self.put, self.put_state, self.put_outbox, self.read, *[self.commit] * 6]
+        )
+        described, call = make()
+        return described, call
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def put(self) -> Call:
+        record, state = self.job(), self._one_of([None, self.state()])
+        return f"put {record} with {state}", lambda store: store.put(record, state)
+
+    def put_state(self) -> Call:
+        state = self.state()
+        return f"put {state}", lambda store: store.put_state(state)
+
+    def put_outbox(self) -> Call:
+        item = self.outbox_item()
+        if self._maybe():
+            item = OutboxItem(SANDBOX, item.record_key, (), 0, item.version, item.event_id)
+        return f"put {item}", lambda store: store.put_outbox(item)
+
+    def read(self) -> Call:
+        until, limit = self._chance.randint(0, 10), self._chance.randint(1, 4)
+        keys = self._chance.sample(["k1", "k2", "k.3[0]", "k4"], self._chance.randint(0, 4))
+        reads: list[Call] = [
+            ("load", lambda store: store.load(SANDBOX)),
+            ("gate", lambda store: store.gate(SANDBOX)),
+            ("finals", lambda store: list(store.recent_finals(SANDBOX))),
+            (f"line {until} {limit}", lambda s: s.line(SANDBOX, until=until, limit=limit)),
+            (f"requests {keys}", lambda store: dict(store.requests(keys))),
+            ("job", lambda store: store.job(SANDBOX, "j1", 101)),
+            ("watch", lambda store: store.watch({"a", "b", SANDBOX})),
+            ("watched", lambda store: store.watched()),
+            ("release", lambda store: store.release(SANDBOX)),
+        ]
+        return self._one_of(reads)
+
+    def commit(self) -> Call:
+        steps = [self.step() for _ in range(self._chance.randint(0, 4))]
+        notes = any(step.slot and step.slot.change == "note" for step in steps)
+        change = self.gate_change(notes=notes)
+        described = f"commit {steps} {change}"
+        return described, lambda store: store.commit(SANDBOX, steps, change)
+
+    # -- values ----------------------------------------------------------------------------------
+
+    def _maybe(self, likely: float = 0.3) -> bool:
+        return self._chance.random() < likely
+
+    def _version(self, key: str, kind: str) -> int:
+        """Mostly the right one."""
+        items = self._current._items
+        found = next((v for k, v in items.items() if k[0] == kind and k[-1] == key), None)
+        version = found.version if found else 0
+        return version if self._maybe(0.8) else self._chance.randint(0, 3)
+
+    def key(self) -> str:
+        return self._one_of(["k1", "k2", "k.3[0]", "k4"])
+
+    def outbox(self) -> tuple[Undelivered, ...]:
+        return tuple(
+            Undelivered(
+                Event("Some Event", {"eventId": self._one_of(["e1", "e2"]), "n": 1.5, "é": None}),
+                frozenset(self._chance.sample(["bus", "topic", "dlq"], 2)),
+            )
+            for _ in range(self._chance.randint(0, 2))
+        )
+
+    def job(self) -> JobRecord:
+        number = self._chance.randint(1, 3)
+        return JobRecord(
+            SANDBOX,
+            f"j{number}",
+            100 + number,
+            status=self._one_of([None, "NEW", "SUCCEEDED"]),
+            final=self._maybe(0.4),
+            sequence=self._chance.randint(0, 2),
+            version=self._version(f"j{number}", "job"),
+            update_time=self._one_of([None, 0, 7]),
+            org_id=self._one_of([None, "org"]),
+            dataset_id=self._one_of([None, "d"]),
+            duration_ms=self._one_of([None, 0, 12]),
+            profiles_exported=self._one_of([None, 0, 5]),
+            request_key=self._one_of([None, "k1"]),
+            correlation_id=self._one_of([None, ""]),
+            linked_by=self._one_of([None, "answer"]),
+            duplicate_of=self._one_of([None, "k2"]),
+            delays=self._one_of([0, 2]),
+            misses=self._one_of([0, 1]),
+            outbox=self.outbox(),
+            leased_at=self._one_of([0, 9]),
+            touched_at=self._one_of([0, 50]),
+        )
+
+    def state(self) -> SandboxState:
+        return SandboxState(
+            SANDBOX,
+            self._chance.randint(0, 9),
+            seen_from=self._one_of([0, 3]),
+            seen=self._one_of([frozenset(), frozenset({b"12345678", b"abcdefgh"})]),
+            swept_at=self._chance.randint(0, 9),
+            new_since=self._chance.randint(0, 9),
+            failing_since=self._one_of([0, 4]),
+        )
+
+    def outbox_item(self) -> OutboxItem:
+        event_id = self._one_of(["o1", "o2"])
+        entry = Undelivered(Event("Rejected", {"eventId": event_id}), frozenset({"bus"}))
+        return OutboxItem(
+            SANDBOX, self.key(), (entry,), self._one_of([0, 3]), self._version(event_id, "outbox")
+        )
+
+    def request(self) -> RequestRecord:
+        key = self.key()
+        return RequestRecord(
+            key,
+            self._one_of(["WAITING", "CREATING", "CREATED", "REJECTED", "CANCEL_WANTED"]),
+            sandbox=SANDBOX,
+            action=self._one_of(["create", "cancel"]),
+            body=self._one_of([None, "{}", "[]"]),
+            body_hash=self._one_of([None, "hash"]),
+            message_id=self._one_of([None, "m"]),
+            org_id=self._one_of([None, "org"]),
+            correlation_id=self._one_of([None, "c"]),
+            dataset_id=self._one_of([None, "d"]),
+            sent_at=self._one_of([0, 5]),
+            deadline_ms=self._one_of([None, 0, 7]),
+            request_id=self._one_of([None, "id"]),
+            cancelled_by=self._one_of([None, "k2"]),
+            job_id=self._one_of([None, "j1"]),
+            linked_by=self._one_of([None, "content"]),
+            outcome=self._one_of([None, "CREATED"]),
+            reason=self._one_of([None, "because"]),
+            event_id=self._one_of([None, "e"]),
+            rejections=self._one_of([(), ("e1", "e2")]),
+            dead_letter_sent=self._maybe(),
+            touched_at=self._one_of([0, 50]),
+            version=self._version(key, "request"),
+        )
+
+    def ticket(self) -> Ticket:
+        key = self.key()
+        return Ticket(
+            SANDBOX,
+            key,
+            self._one_of(["create", "create", "cancel"]),
+            turn=self._chance.randint(0, 10),
+            sent_at=self._chance.randint(0, 10),
+            deadline_ms=self._one_of([None, 0, 12]),
+        )
+
+    def attempt(self, change: SlotChange) -> Attempt:
+        key = self.key()
+        taken = self._current._gate(SANDBOX).slots.get(key)
+        request_id = taken.request_id if taken and self._maybe(0.8) else self._one_of(["r1", "r2"])
+        return Attempt(
+            key,
+            request_id,
+            noted_at=self._chance.randint(1, 9),
+            send_by=self._chance.randint(1, 9),
+            hashes=self._one_of([{}, {"dataset": "ab", "fields": "cd"}]),
+            rule=1,
+            missed_at=self._one_of([0, 6]),
+            job_id="j1" if change == "link" else None,
+            linked_at=8 if change == "link" else 0,
+        )
+
+    def step(self) -> Step:
+        changes: list[SlotChange] = ["note", "note", "link", "drop", "miss", "give up"]
+        change = self._one_of(changes)
+        written = (self.outbox_item(),) if self._maybe(0.2) else ()
+        published = (self.outbox_item(),) if self._maybe(0.1) and not written else ()
+        return Step(
+            requests=(self.request(),) if self._maybe(0.6) else (),
+            jobs=(self.job(),) if self._maybe(0.2) else (),
+            add_tickets=(self.ticket(),) if self._maybe() else (),
+            drop_tickets=(self.ticket(),) if self._maybe() else (),
+            outbox=written,
+            published=published,
+            slot=Slot(change, self.attempt(change)) if self._maybe(0.6) else None,
+            forget=self._one_of([None, None, "r1", "r2"]),
+        )
+
+    def gate_change(self, *, notes: bool) -> GateChange | None:
+        version = self._current._gate(SANDBOX).version
+        if self._maybe(0.2):
+            version = self._chance.randint(0, 3)
+        change = GateChange(
+            version=version if notes or self._maybe() else None,
+            hold=self._one_of([None, None, Hold(), Hold(9, 5)]),
+            echoes=self._one_of([None, True, False]),
+            expired_slots=tuple(self._chance.sample(["k1", "k2", "k4"], 2))
+            if self._maybe()
+            else (),
+            expired_former=self._one_of([(), ("r1",)]),
+        )
+        return None if change == GateChange() and self._maybe() else change
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """What a call came to: its result, or who stood in its way."""
+    try:
+        return call()
+    except RecordChanged as changed:
+        return ("changed", changed.current)
+    except GateMoved:
+        return "the gate moved"
+
+
+@pytest.mark.parametrize("seed", range(40 if LONG else 8))
+def test_both_tables_answer_alike(bench: Bench, seed: int) -> None:
+    """Call by call over random sequences: the same records, the same refusals."""
+    real, memory = bench.tables, MemoryTable(World())
+    calls = Calls(seed, memory)
+    for number in range(60):
+        described, call = calls.next()
+        assert outcome(lambda: call(real)) == outcome(lambda: call(memory)), described  # noqa: B023
+        if number % 5 == 4:
+            assert real.load(SANDBOX) == memory.load(SANDBOX), described
