@@ -17,7 +17,7 @@ from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 
 from export_jobs.aws.writes import Item, Write
-from export_jobs.model.ports import TableRefused, TableUnavailable
+from export_jobs.model.ports import ItemRefused, TableRefused, TableUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -41,6 +41,15 @@ _PASSING = frozenset(
     }
 )
 """Codes of errors, and of reasons for cancelling, that say nothing against what was asked."""
+_OF_ITEMS = frozenset(
+    {
+        "ItemCollectionSizeLimitExceeded",
+        "ItemCollectionSizeLimitExceededException",
+        "ValidationError",
+        "ValidationException",
+    }
+)
+"""Those that say that an item itself is at fault: too large, or not as an item may be."""
 
 
 class Outrun(Exception):
@@ -80,7 +89,8 @@ def meaning(doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-        kind = TableUnavailable if _code(error) in _PASSING or status >= 500 else TableRefused
+        passing = _code(error) in _PASSING or status >= 500
+        kind = TableUnavailable if passing else _refusal({_code(error)})
         raise kind(f"can't {doing}: {error}") from error
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
         raise TableUnavailable(f"can't {doing}: {error}") from error
@@ -125,7 +135,7 @@ def transact(client: DynamoDBClient, actions: Sequence[Any], doing: str) -> None
             cancelled = Cancelled(_reasons(error))
             refusals = set(cancelled.codes) - _PASSING - {"None", "ConditionalCheckFailed"}
             if refusals:
-                raise TableRefused(f"can't {doing}: {error}, {cancelled}") from error
+                raise _refusal(refusals)(f"can't {doing}: {error}, {cancelled}") from error
             if cancelled.failed:
                 raise cancelled from None
             if cancelled.reasons:
@@ -176,6 +186,10 @@ def _reasons(error: ClientError) -> Sequence[Any]:
     response: Any = error.response
     reasons: Sequence[Any] = response.get("CancellationReasons", [])
     return reasons
+
+
+def _refusal(codes: set[str]) -> type[TableRefused]:
+    return ItemRefused if codes & _OF_ITEMS else TableRefused
 
 
 def _code(error: ClientError) -> str:

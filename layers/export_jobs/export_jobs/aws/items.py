@@ -237,7 +237,7 @@ class Writer:
         self._put(write, record, _REQUEST_ATTRIBUTES)
         if record.body is not None:
             write.set(text(record.body), _BODY.name)
-        write.put([("ttl", self._ttl(record.touched_at, not record.has_ended))])
+        write.put([("ttl", self._ttl(record.touched_at, record.status in {"WAITING", "CREATING"}))])
         return write
 
     def ticket(self, ticket: Ticket) -> Write:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from export_jobs.contract.text import printable
-from export_jobs.creator.message import wake_up_body
 from export_jobs.model.ports import QueueUnavailable
+from export_jobs.model.wake_up import wake_up_body
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -33,6 +33,7 @@ class DeadLetterQueue:
             "requestKey": request_key,
             "reason": printable(reason[:MAX_REASON]),
             "eventId": event_id,
+            **({"recordKey": record_key} if record_key != request_key else {}),
         }
         if record_key != request_key:
             attributes["recordKey"] = record_key

@@ -29,8 +29,8 @@ from export_jobs.model.limits import WAKE_UP_MS
 from export_jobs.model.ports import (
     CreatorTable,
     DeadLetters,
+    ItemRefused,
     QueueUnavailable,
-    TableRefused,
     TableUnavailable,
 )
 from export_jobs.model.records import Event, OutboxItem, RequestRecord
@@ -103,7 +103,7 @@ class Intake:
         try:
             work()
         except (TableUnavailable, QueueUnavailable) as error:
-            own_fault = isinstance(error, TableRefused)
+            own_fault = isinstance(error, ItemRefused)
             self._failed(message, error, taken, report, own_fault=own_fault)
         except Exception as error:
             logger.exception("message %s failed unexpectedly", message.message_id)
@@ -173,7 +173,7 @@ class Intake:
         known: Mapping[str, RequestRecord] = {}
         try:
             written = self._put([self._new(arrival) for arrival in new], taken)
-        except TableRefused:
+        except ItemRefused:
             written = self._put_alone(new, taken, report)
         except TableUnavailable as error:
             for arrival in arrivals:

@@ -162,7 +162,11 @@ class TableUnavailable(Exception):
 
 
 class TableRefused(TableUnavailable):
-    """The table refuses this for good (a permission, an invalid item): not to be tried again at once."""
+    """The table refuses this until somebody mends something (a permission): not to be tried at once."""
+
+
+class ItemRefused(TableRefused):
+    """The table refuses an item for good: it is too large, or not as an item may be."""
 
 
 class QueueUnavailable(Exception):
