@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
+from unittest.mock import patch
+from urllib.parse import unquote
 
 import boto3
 import requests
@@ -33,11 +38,16 @@ class MotoServer:
             DomainDispatcherApplication,
             create_backend_app,
         )
+        from moto.sqs.models import SQSBackend  # noqa: PLC0415  the same
 
-        app = _OneAtATime(DomainDispatcherApplication(create_backend_app))
+        app = _Tracing(_OneAtATime(DomainDispatcherApplication(create_backend_app)))
         self._server = make_server(
             "127.0.0.1", self._port, app, threaded=True, request_handler=_Silent
         )
+        self._patched = patch.object(
+            SQSBackend, "send_message", _keeping_trace_header(SQSBackend.send_message)
+        )
+        self._patched.start()
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="moto", daemon=True
         )
@@ -50,6 +60,7 @@ class MotoServer:
         self._server.shutdown()
         self._thread.join(timeout=5)
         self._server.server_close()
+        self._patched.stop()
 
     @property
     def url(self) -> str:
@@ -125,3 +136,50 @@ class _OneAtATime:
             return self._app(environ, start_response)
         with self._lock:
             return self._app(environ, start_response)
+
+
+_TRACE_HEADER: ContextVar[str | None] = ContextVar("trace header", default=None)
+"""That of the call which this thread is answering, if its service passes it on."""
+_SERVICE = re.compile(r"/([a-z0-9-]+)/aws4_request")
+_PASSING_ON = {"sqs", "sns"}
+"""The services here through which Lambda follows a chain of invocations (S3's notifications are not played):
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
+"""
+
+
+class _Tracing:
+    """Keeps X-Ray's trace header of a call for the messages that are sent by it, as SQS does.
+
+    https://docs.aws.amazon.com/xray/latest/devguide/xray-services-sqs.html
+    """
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        signed_for = _SERVICE.search(environ.get("HTTP_AUTHORIZATION", ""))
+        header = environ.get("HTTP_X_AMZN_TRACE_ID")
+        if header is None or signed_for is None or signed_for[1] not in _PASSING_ON:
+            return self._app(environ, start_response)
+        kept = _TRACE_HEADER.set(unquote(header))  # botocore quotes what is rare in a header
+        try:
+            return self._app(environ, start_response)
+        finally:
+            _TRACE_HEADER.reset(kept)
+
+
+def _keeping_trace_header(send_message: Callable[..., Any]) -> Callable[..., Any]:
+    """Moto's `send_message`, which every way to a queue ends in, with the call's trace header.
+
+    The sender's own AWSTraceHeader goes before it, except in a batch: moto does not read it there.
+    """
+
+    @functools.wraps(send_message)
+    def sending(*args: Any, system_attributes: dict[str, Any] | None = None, **more: Any) -> Any:
+        header = _TRACE_HEADER.get()
+        if header:
+            from_call = {"AWSTraceHeader": {"DataType": "String", "StringValue": header}}
+            system_attributes = {**from_call, **(system_attributes or {})}
+        return send_message(*args, system_attributes=system_attributes, **more)
+
+    return sending
