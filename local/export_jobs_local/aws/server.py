@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
-from unittest.mock import patch
 from urllib.parse import unquote
 
 import boto3
@@ -38,16 +37,12 @@ class MotoServer:
             DomainDispatcherApplication,
             create_backend_app,
         )
-        from moto.sqs.models import SQSBackend  # noqa: PLC0415  the same
 
+        _keep_trace_headers()
         app = _Tracing(_OneAtATime(DomainDispatcherApplication(create_backend_app)))
         self._server = make_server(
             "127.0.0.1", self._port, app, threaded=True, request_handler=_Silent
         )
-        self._patched = patch.object(
-            SQSBackend, "send_message", _keeping_trace_header(SQSBackend.send_message)
-        )
-        self._patched.start()
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="moto", daemon=True
         )
@@ -60,7 +55,6 @@ class MotoServer:
         self._server.shutdown()
         self._thread.join(timeout=5)
         self._server.server_close()
-        self._patched.stop()
 
     @property
     def url(self) -> str:
@@ -168,11 +162,16 @@ class _Tracing:
             _TRACE_HEADER.reset(kept)
 
 
-def _keeping_trace_header(send_message: Callable[..., Any]) -> Callable[..., Any]:
-    """Moto's `send_message`, which every way to a queue ends in, with the call's trace header.
+@functools.cache
+def _keep_trace_headers() -> None:
+    """Gives moto's `send_message`, which every way to a queue ends in, the call's trace header.
 
-    The sender's own AWSTraceHeader goes before it, except in a batch: moto does not read it there.
+    Once and for all of the process: without a header it does what it did before. A sender's own
+    AWSTraceHeader goes before the call's, except in a batch: moto does not read it there.
     """
+    from moto.sqs.models import SQSBackend  # noqa: PLC0415  with the server's own imports
+
+    send_message: Callable[..., Any] = SQSBackend.send_message
 
     @functools.wraps(send_message)
     def sending(*args: Any, system_attributes: dict[str, Any] | None = None, **more: Any) -> Any:
@@ -182,4 +181,4 @@ def _keeping_trace_header(send_message: Callable[..., Any]) -> Callable[..., Any
             system_attributes = {**from_call, **(system_attributes or {})}
         return send_message(*args, system_attributes=system_attributes, **more)
 
-    return sending
+    SQSBackend.send_message = sending  # type: ignore[method-assign]
