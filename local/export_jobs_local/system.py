@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,8 +23,11 @@ from export_jobs_local.segmentation.server import SegmentationService
 class SystemConfig:
     """`logs`: a directory for the functions' logs. `sweep_every_s`: instead of the stack's schedule.
 
-    `parameters` go to the stack over the local ones. Without `triggers` nothing invokes a function
-    by itself.
+    `parameters` go to the stack over the local ones; the local service has the sandboxes that they
+    name. Without `triggers` nothing invokes a function by itself.
+
+    `credential`, as a secret's JSON text, is for a service that runs elsewhere, which `parameters` then
+    have to name by ApiBaseUrl and ImsTokenUrl: no local one is started.
     """
 
     logs: Path
@@ -33,8 +36,13 @@ class SystemConfig:
     stack_name: str = LOCAL_STACK
     template: Path = TEMPLATE
     parameters: Mapping[str, str] = field(default_factory=dict)
+    credential: str | None = field(default=None, repr=False)
     sweep_every_s: float | None = None
     triggers: bool = True
+
+
+class NoLocalService(Exception):
+    """The functions talk to a service that runs elsewhere; there is none here to control."""
 
 
 class LocalSystem:
@@ -43,6 +51,7 @@ class LocalSystem:
     def __init__(self, config: SystemConfig) -> None:
         self.config = config
         self._open = ExitStack()
+        self._service: SegmentationService | None = None
         self._triggers: list[ScheduleTrigger | QueueTrigger] = []
 
     def __enter__(self) -> Self:
@@ -62,11 +71,11 @@ class LocalSystem:
     def _start(self) -> None:
         config = self.config
         config.logs.mkdir(parents=True, exist_ok=True)
-        self.service = self._open.enter_context(SegmentationService(config.service))
+        if config.credential is None:
+            self._service = self._open.enter_context(SegmentationService(_service(config)))
         self.aws = self._open.enter_context(MotoServer(port=config.aws_port))
         self.stack = LocalStack(self.aws, config.stack_name)
-        parameters = {**local_parameters(self.aws, self.service), **config.parameters}
-        self.stack.deploy(config.template, parameters)
+        self.stack.deploy(config.template, self._parameters())
         layers = self.stack.layer_folders()
         self.pools = {
             function.arn: FunctionPool(
@@ -88,6 +97,17 @@ class LocalSystem:
         if config.triggers:
             self._start_triggers()
 
+    @property
+    def service(self) -> SegmentationService:
+        """The local service. Raises NoLocalService if there is none."""
+        if self._service is None:
+            raise NoLocalService("the Segmentation service of this system is not a local one")
+        return self._service
+
+    @property
+    def has_local_service(self) -> bool:
+        return self._service is not None
+
     def pool(self, folder: str) -> FunctionPool:
         """The function whose code is in `functions/<folder>`."""
         return next(p for p in self.pools.values() if p.function.folder.name == folder)
@@ -99,14 +119,35 @@ class LocalSystem:
         return str(sent["MessageId"])
 
     def description(self) -> dict[str, Any]:
-        """What a program needs to join in: addresses, credentials and the stack's outputs."""
+        """What a program needs to join in: addresses, credentials and the stack's outputs.
+
+        Of a service that runs elsewhere there are the addresses only: neither its credential nor a
+        control, which is None.
+        """
+        deployed = self.pool("monitor").function.environment
+        elsewhere = {
+            "apiUrl": deployed["AEP_BASE_URL"],
+            "imsUrl": deployed["IMS_TOKEN_URL"],
+            "sandboxes": deployed["SANDBOXES"].split(","),
+            "controlUrl": None,
+        }
         return {
-            **describe_service(self.service),
+            **(describe_service(self._service) if self._service else elsewhere),
             "awsEndpointUrl": self.aws.url,
             "region": REGION,
             "stackName": self.stack.name,
             "outputs": dict(self.stack.outputs),
+            "logDirectory": str(self.config.logs.resolve()),
         }
+
+    def _parameters(self) -> dict[str, str]:
+        """The local service's, or what is needed for one that runs elsewhere; and those given."""
+        given = self.config.parameters
+        if self._service:
+            return local_parameters(self.aws, self._service, given)
+        if self.config.credential is None or not {"ApiBaseUrl", "ImsTokenUrl"} <= given.keys():
+            raise ValueError("a credential needs the ApiBaseUrl and ImsTokenUrl that it is for")
+        return {**given, "AepSecretArn": _keep_secret(self.aws, self.config.credential, given)}
 
     def _start_triggers(self) -> None:
         for schedule in self.stack.schedules():
@@ -121,25 +162,46 @@ class LocalSystem:
             trigger.start()
 
 
-def local_parameters(aws: MotoServer, service: SegmentationService) -> dict[str, str]:
-    """The template's parameters for a local service; its credential is put into Secrets Manager."""
-    secret = aws.client("secretsmanager").create_secret(
-        Name="export-jobs/aep",
-        SecretString=json.dumps(
-            {
-                "clientId": service.client_id,
-                "clientSecret": service.client_secret,
-                "orgId": service.org_id,
-                "scopes": service.scopes,
-            }
-        ),
-    )
+def _service(config: SystemConfig) -> ServiceConfig:
+    """The local service's configuration, with the sandboxes that the stack is to watch."""
+    sandboxes = config.parameters.get("Sandboxes")
+    if sandboxes is None:
+        return config.service
+    return replace(config.service, sandboxes=tuple(sandboxes.split(",")))
+
+
+def local_parameters(
+    aws: MotoServer, service: SegmentationService, given: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The template's parameters for a local service; its credential is put into Secrets Manager.
+
+    Those `given` go before the service's own.
+    """
+    given = given or {}
+    credential = {
+        "clientId": service.client_id,
+        "clientSecret": service.client_secret,
+        "orgId": service.org_id,
+        "scopes": service.scopes,
+    }
     return {
-        "AepSecretArn": secret["ARN"],
         "Sandboxes": ",".join(service.sandboxes),
         "ApiBaseUrl": service.api_url,
         "ImsTokenUrl": service.ims_url,
+        **given,
+        "AepSecretArn": _keep_secret(aws, json.dumps(credential), given),
     }
+
+
+def _keep_secret(aws: MotoServer, text: str, given: Mapping[str, str]) -> str:
+    """Puts a credential into Secrets Manager, under the ARN given if there is one; returns its ARN.
+
+    Moto chooses the end of an ARN itself, but finds a secret by all that is behind the last colon.
+    """
+    arn = given.get("AepSecretArn")
+    name = arn.rpartition(":")[2] if arn else "export-jobs/aep"
+    created = aws.client("secretsmanager").create_secret(Name=name, SecretString=text)
+    return arn or str(created["ARN"])
 
 
 def describe_service(service: SegmentationService) -> dict[str, Any]:
@@ -152,4 +214,5 @@ def describe_service(service: SegmentationService) -> dict[str, Any]:
         "scopes": service.scopes,
         "orgId": service.org_id,
         "sandboxes": list(service.sandboxes),
+        "controlUrl": f"{service.root_url}/_control",
     }

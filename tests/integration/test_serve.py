@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +17,7 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 import requests
-
-EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
+from support.command_line import EXPORT_JOBS, typed
 
 
 @contextmanager
@@ -141,12 +139,6 @@ def test_a_directory_that_can_t_be_written_is_said_in_a_line(
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {directory} can't be written: ")
     assert done.stderr.count("\n") == 1
-
-
-def typed(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [EXPORT_JOBS, *command], cwd=folder, capture_output=True, text=True, timeout=30
-    )
 
 
 def test_a_second_local_in_a_folder_is_refused(tmp_path: Path) -> None:

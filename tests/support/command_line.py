@@ -21,6 +21,13 @@ EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
 PLAIN = {**os.environ, "COLUMNS": "80", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
+def typed(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command that is typed in a folder, and ends by itself."""
+    return subprocess.run(
+        [EXPORT_JOBS, *command], cwd=folder, capture_output=True, text=True, timeout=30
+    )
+
+
 @dataclass(frozen=True)
 class Local:
     """A running `export-jobs local`, and the folder it was started in."""

@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from export_jobs_local.aws.lineage import Lineage
 from export_jobs_local.aws.stack import DeployedFunction
 
 _API = "/2018-06-01/runtime"
@@ -42,6 +43,7 @@ class _Pending:
     id: str
     payload: bytes
     deadline_ms: int
+    lineage: Lineage
     done: queue.SimpleQueue[Invocation]
 
 
@@ -84,13 +86,19 @@ class ExecutionEnvironment:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def invoke(self, payload: Any) -> Invocation:
+    def invoke(self, payload: Any, lineage: Lineage) -> Invocation:
         """Runs to the end, or to the function's time limit; then the process is killed, as Lambda does."""
         done: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
         limit_s = self._function.timeout_s
         deadline = time.time() + limit_s
         self._inbox.put(
-            _Pending(str(uuid.uuid4()), json.dumps(payload).encode(), int(deadline * 1000), done)
+            _Pending(
+                id=str(uuid.uuid4()),
+                payload=json.dumps(payload).encode(),
+                deadline_ms=int(deadline * 1000),
+                lineage=lineage.invoking(self._function.arn),
+                done=done,
+            )
         )
         while time.time() < deadline:
             with suppress(queue.Empty):
@@ -139,9 +147,11 @@ class ExecutionEnvironment:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def _trace_id(self) -> str:
+    def _trace_id(self, lineage: Lineage) -> str:
+        """Each invocation is a trace of its own, as Lambda's of a queue are; the lineage goes on."""
         root = f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
-        return f"Root={root};Parent={secrets.token_hex(8)};Sampled={int(self._traced)}"
+        parent, sampled = secrets.token_hex(8), int(self._traced)
+        return f"Root={root};Parent={parent};Sampled={sampled};Lineage={lineage}"
 
     def _next(self) -> _Pending | None:
         self._current = self._inbox.get()
@@ -169,7 +179,7 @@ class ExecutionEnvironment:
                         "Lambda-Runtime-Aws-Request-Id": pending.id,
                         "Lambda-Runtime-Deadline-Ms": str(pending.deadline_ms),
                         "Lambda-Runtime-Invoked-Function-Arn": environment._function.arn,
-                        "Lambda-Runtime-Trace-Id": environment._trace_id(),
+                        "Lambda-Runtime-Trace-Id": environment._trace_id(pending.lineage),
                         "Content-Type": "application/json",
                     },
                     pending.payload,
@@ -228,11 +238,12 @@ class FunctionPool:
         self._all: list[ExecutionEnvironment] = []
         self._closed = False
 
-    def invoke(self, payload: Any) -> Invocation:
+    def invoke(self, payload: Any, lineage: Lineage | None = None) -> Invocation:
+        """`lineage`: of the chain that this invocation belongs to; without one, it begins a chain."""
         environment = self._take()
         if environment is None:
             return Invocation(error=_error("Local.Stopped", "the local system is stopping"))
-        invocation = environment.invoke(payload)
+        invocation = environment.invoke(payload, lineage or Lineage())
         with self._lock:
             if environment.alive:
                 self._idle.append(environment)

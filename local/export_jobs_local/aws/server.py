@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote
 
 import boto3
 import requests
@@ -34,7 +38,8 @@ class MotoServer:
             create_backend_app,
         )
 
-        app = _OneAtATime(DomainDispatcherApplication(create_backend_app))
+        _keep_trace_headers()
+        app = _Tracing(_OneAtATime(DomainDispatcherApplication(create_backend_app)))
         self._server = make_server(
             "127.0.0.1", self._port, app, threaded=True, request_handler=_Silent
         )
@@ -125,3 +130,55 @@ class _OneAtATime:
             return self._app(environ, start_response)
         with self._lock:
             return self._app(environ, start_response)
+
+
+_TRACE_HEADER: ContextVar[str | None] = ContextVar("trace header", default=None)
+"""That of the call which this thread is answering, if its service passes it on."""
+_SERVICE = re.compile(r"/([a-z0-9-]+)/aws4_request")
+_PASSING_ON = {"sqs", "sns"}
+"""The services here through which Lambda follows a chain of invocations (S3's notifications are not played):
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
+"""
+
+
+class _Tracing:
+    """Keeps X-Ray's trace header of a call for the messages that are sent by it, as SQS does.
+
+    https://docs.aws.amazon.com/xray/latest/devguide/xray-services-sqs.html
+    """
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        signed_for = _SERVICE.search(environ.get("HTTP_AUTHORIZATION", ""))
+        header = environ.get("HTTP_X_AMZN_TRACE_ID")
+        if header is None or signed_for is None or signed_for[1] not in _PASSING_ON:
+            return self._app(environ, start_response)
+        kept = _TRACE_HEADER.set(unquote(header))  # botocore quotes what is rare in a header
+        try:
+            return self._app(environ, start_response)
+        finally:
+            _TRACE_HEADER.reset(kept)
+
+
+@functools.cache
+def _keep_trace_headers() -> None:
+    """Gives moto's `send_message`, which every way to a queue ends in, the call's trace header.
+
+    Once and for all of the process: without a header it does what it did before. A sender's own
+    AWSTraceHeader goes before the call's, except in a batch: moto does not read it there.
+    """
+    from moto.sqs.models import SQSBackend  # noqa: PLC0415  with the server's own imports
+
+    send_message: Callable[..., Any] = SQSBackend.send_message
+
+    @functools.wraps(send_message)
+    def sending(*args: Any, system_attributes: dict[str, Any] | None = None, **more: Any) -> Any:
+        header = _TRACE_HEADER.get()
+        if header:
+            from_call = {"AWSTraceHeader": {"DataType": "String", "StringValue": header}}
+            system_attributes = {**from_call, **(system_attributes or {})}
+        return send_message(*args, system_attributes=system_attributes, **more)
+
+    SQSBackend.send_message = sending  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ import logging
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,10 @@ class StackFailed(Exception):
 
 @dataclass(frozen=True)
 class DeployedFunction:
-    """A function as Lambda knows it. `folder` holds its code, `timeout_s` its longest run."""
+    """A function as Lambda knows it. `folder` holds its code, `timeout_s` its longest run.
+
+    `allows_loops`: whether Lambda invokes it however often a chain of invocations comes back to it.
+    """
 
     name: str
     arn: str
@@ -34,6 +37,7 @@ class DeployedFunction:
     timeout_s: int
     memory_mb: int
     environment: Mapping[str, str]
+    allows_loops: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,9 @@ class LocalStack:
         }
         self._upload()
         translated = to_cloudformation(template, bucket=_BUCKET, parameters=parameters)
+        self._allows_loops = {
+            name for name, value in _recursive_loops(translated, parameters) if value == "Allow"
+        }
         cloudformation = self._aws.client("cloudformation")
         with warnings.catch_warnings():
             # Moto passes over what it can't do (an EventInvokeConfig), with a warning on each.
@@ -148,6 +155,7 @@ class LocalStack:
             timeout_s=function["Timeout"],
             memory_mb=function["MemorySize"],
             environment={key: str(value) for key, value in variables.items()},
+            allows_loops=logical_id in self._allows_loops,
         )
 
     def _upload(self) -> None:
@@ -155,6 +163,25 @@ class LocalStack:
         s3.create_bucket(Bucket=_BUCKET)
         for name, folder in self._folders.items():
             s3.put_object(Bucket=_BUCKET, Key=name, Body=_zipped(folder))
+
+
+def _recursive_loops(
+    template: Mapping[str, Any], parameters: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Each function by its logical id, with its `RecursiveLoop`, which moto does not keep.
+
+    Raises StackFailed where that is neither a value nor a parameter's.
+    """
+    for name, resource in template["Resources"].items():
+        if resource["Type"] != "AWS::Lambda::Function":
+            continue
+        value = resource["Properties"].get("RecursiveLoop", "Terminate")
+        if isinstance(value, dict) and value.keys() == {"Ref"}:
+            default = template.get("Parameters", {}).get(value["Ref"], {}).get("Default")
+            value = parameters.get(value["Ref"], default)
+        if value not in {"Allow", "Terminate"}:
+            raise StackFailed(f"RecursiveLoop of {name} has to be Allow or Terminate, not {value}")
+        yield name, value
 
 
 def _zipped(folder: Path) -> bytes:

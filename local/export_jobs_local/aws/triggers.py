@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from export_jobs_local.aws.lineage import MAX_INVOCATIONS, Lineage
 from export_jobs_local.aws.runtime import FunctionPool, Invocation
 from export_jobs_local.aws.server import REGION
 from export_jobs_local.aws.stack import DeployedQueueTrigger, DeployedSchedule
@@ -67,9 +68,11 @@ class _Trigger(ABC):
     def _loop(self) -> None:
         """Goes on until `_stopping` is set."""
 
-    def _invoke(self, pool: FunctionPool, payload: Any) -> Invocation:
+    def _invoke(
+        self, pool: FunctionPool, payload: Any, lineage: Lineage | None = None
+    ) -> Invocation:
         """Says what failed, unless the function is being stopped: then it fails by that."""
-        invocation = pool.invoke(payload)
+        invocation = pool.invoke(payload, lineage)
         if invocation.error and not self._stopping.is_set():
             said = f"{invocation.error.get('errorType')}: {invocation.error.get('errorMessage')}"
             logger.warning("%s failed: %s (log: %s)", pool.function.folder.name, said, pool.log)
@@ -97,7 +100,8 @@ class QueueTrigger(_Trigger):
     """Receives messages, invokes the function with them, and deletes those it has dealt with.
 
     The others show up again after the queue's visibility time-out; the queue's own redrive policy
-    takes them out in the end.
+    takes them out in the end. So it does with messages that are dropped: those with which a chain of
+    invocations would come to the function too often, where it does not allow that.
     """
 
     def __init__(self, trigger: DeployedQueueTrigger, pool: FunctionPool, sqs: SQSClient) -> None:
@@ -107,6 +111,8 @@ class QueueTrigger(_Trigger):
         self._sqs = sqs
         name = trigger.queue_arn.rsplit(":", 1)[-1]
         self._queue_url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        self._dropped: set[str] = set()
+        """Ids of messages; each comes back until its receive count runs out, and is told of once."""
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
@@ -129,9 +135,14 @@ class QueueTrigger(_Trigger):
         )
         return answer.get("Messages", [])
 
-    def _hand_over(self, messages: Sequence[Mapping[str, Any]]) -> None:
+    def _hand_over(self, received: Sequence[Mapping[str, Any]]) -> None:
+        """One message in a loop holds up no other: the function is invoked with the rest."""
+        messages = [message for message in received if not self._drops(message)]
+        if not messages:
+            return
         records = [sqs_record(message, self._trigger.queue_arn) for message in messages]
-        invocation = self._invoke(self._pool, {"Records": records})
+        lineage = Lineage.highest(_lineage(message) for message in messages)
+        invocation = self._invoke(self._pool, {"Records": records}, lineage)
         if invocation.error:
             return
         failed: set[str] = set()
@@ -143,6 +154,27 @@ class QueueTrigger(_Trigger):
                 self._sqs.delete_message(
                     QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"]
                 )
+
+    def _drops(self, message: Mapping[str, Any]) -> bool:
+        function = self._pool.function
+        times = _lineage(message).of_function(function.arn)
+        if function.allows_loops or times < MAX_INVOCATIONS:
+            return False
+        message_id = message["MessageId"]
+        if message_id not in self._dropped:
+            self._dropped.add(message_id)
+            logger.warning(
+                "%s is not invoked with message %s: its chain has invoked it %d times, and Lambda "
+                "stops such a loop; the message stays in the queue until its receive count runs out",
+                function.folder.name,
+                message_id,
+                times,
+            )
+        return True
+
+
+def _lineage(message: Mapping[str, Any]) -> Lineage:
+    return Lineage.of(message.get("Attributes", {}).get("AWSTraceHeader"))
 
 
 def scheduled_event(rule_arn: str) -> dict[str, Any]:

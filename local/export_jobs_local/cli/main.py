@@ -14,10 +14,12 @@ from export_jobs_local.cli.dlq_commands import dlq_app
 from export_jobs_local.cli.options import (
     AsJson,
     AwsPort,
+    Credential,
     Data,
     MaxRunning,
     MemoryMb,
     Pace,
+    Parameter,
     Port,
     Sandbox,
     Seed,
@@ -68,6 +70,7 @@ def api(
 
 @app.command()
 def local(
+    context: typer.Context,
     *,
     port: Port = 0,
     aws_port: AwsPort = 0,
@@ -82,24 +85,46 @@ def local(
             "--sam", help="write template.local.yaml and events/env.json, for sam local invoke"
         ),
     ] = False,
+    parameter: Parameter = None,
+    credential: Credential = None,
     memory_mb: MemoryMb = 512,
     max_running: MaxRunning = 4,
     pace: Pace = 1.0,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole system on this laptop, until Ctrl-C."""
-    from export_jobs_local.cli import serve  # noqa: PLC0415  help must come quickly
+    """Run the whole system on this laptop, until Ctrl-C.
 
+    With the local Segmentation service, or with one of yours: see --parameter and --credential.
+    """
+    from export_jobs_local.cli import parameters, serve  # noqa: PLC0415  help must come quickly
+
+    given = parameters.read(parameter or [], credential)
+    if given.credential is not None:
+        parameters.refuse_options_of_the_local_service(_typed(context, *_OF_THE_LOCAL_SERVICE))
     serve.local(
         port=port,
         aws_port=aws_port,
         data=data,
         sweep_every_s=sweep_every,
         sam=sam,
+        given=given,
         tuning=serve.Tuning(memory_mb, max_running, pace, seed),
         as_json=as_json,
     )
+
+
+_OF_THE_LOCAL_SERVICE = ("port", "memory_mb", "max_running", "pace", "seed")
+
+
+def _typed(context: typer.Context, *parameters: str) -> list[str]:
+    """Those of the options that were given, as they are typed."""
+    return [
+        option.opts[0]
+        for option in context.command.params
+        if option.name in parameters
+        and getattr(context.get_parameter_source(option.name), "name", None) != "DEFAULT"
+    ]
 
 
 @app.command(short_help="Show it all at work, and reconcile what came of it.")

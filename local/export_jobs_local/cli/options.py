@@ -45,6 +45,24 @@ Pace = Annotated[
 Seed = Annotated[
     int, typer.Option(metavar="S", min=0, max=2**63 - 1, help="of the chance of planned faults")
 ]
+Parameter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter",
+        metavar="NAME=VALUE",
+        help="a parameter of template.yaml, over its default; may be given again. With ApiBaseUrl and "
+        "ImsTokenUrl (https://, or http://127.0.0.1:PORT/PATH) the functions talk to a service of "
+        "yours, and no local one is started",
+    ),
+]
+Credential = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="with ApiBaseUrl and ImsTokenUrl: what lets the functions in, a JSON object of clientId, "
+        "clientSecret, orgId and scopes",
+    ),
+]
 Stack = Annotated[
     str | None,
     typer.Option(

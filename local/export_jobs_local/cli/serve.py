@@ -15,10 +15,12 @@ from typing import Any
 
 import typer
 
+from export_jobs_local.aws.stack import StackFailed
 from export_jobs_local.aws.triggers import ScheduleUnplayable
 from export_jobs_local.cli import output
 from export_jobs_local.cli.directories import writable
 from export_jobs_local.cli.errors import UserError
+from export_jobs_local.cli.parameters import Given
 from export_jobs_local.cli.running import described, refuse_a_second
 from export_jobs_local.cli.sam import write_sam_files
 from export_jobs_local.cli.signals import stopped_by_signals, wait_for
@@ -58,6 +60,7 @@ def local(
     data: Path | None,
     sweep_every_s: float | None,
     sam: bool,
+    given: Given,
     tuning: Tuning,
     as_json: bool,
 ) -> None:
@@ -73,6 +76,8 @@ def local(
             logs=directory / "logs",
             service=_service(port, directory, tuning),
             aws_port=aws_port,
+            parameters=given.parameters,
+            credential=given.credential,
             sweep_every_s=sweep_every_s,
         )
         try:
@@ -80,13 +85,14 @@ def local(
                 system.subscribers.follow()
                 description = {
                     **system.description(),
-                    "dataDirectory": str(directory.resolve()),
+                    # Where the local service keeps its exports; another keeps its own elsewhere.
+                    "dataDirectory": str(directory.resolve()) if system.has_local_service else None,
                 }
                 how_to_join = _how_to_join(system) + (write_sam_files(system) if sam else "")
                 with described(description):
                     _announce(description, how_to_join, as_json=as_json)
                     wait_for(stopped)
-        except ScheduleUnplayable as error:
+        except (ScheduleUnplayable, StackFailed) as error:
             raise UserError(str(error)) from None
 
 
@@ -165,10 +171,13 @@ def _how_to_join(system: LocalSystem) -> str:
     outputs = "\n".join(
         f"  {name:<{width}}  {value}" for name, value in system.stack.outputs.items()
     )
+    service = system.description()
+    control = service["controlUrl"] or "none: the service is one of yours"
     return f"""\
 The whole system is up. Ctrl-C stops it.
 
-  Segmentation service   {system.service.api_url}
+  Segmentation service   {service["apiUrl"]}
+  its control            {control}
   AWS                    {system.aws.url}
   logs of the functions  {system.config.logs}
   name for --stack       {system.stack.name}

@@ -1,0 +1,63 @@
+"""What CloudFormation checks of a stack's parameters before it begins; moto does not.
+
+https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+
+class ParameterRefused(Exception):
+    """A parameter that there is not, or a value that it can't have; the text says what is allowed."""
+
+
+def check(template: Mapping[str, Any], given: Mapping[str, str]) -> None:
+    """Raises ParameterRefused for the first of `given` that the template does not allow."""
+    declared = template.get("Parameters", {})
+    for name, value in given.items():
+        if name not in declared:
+            raise ParameterRefused(_unknown(name, tuple(declared)))
+        parameter = declared[name]
+        if not _allows(parameter, value):
+            raise ParameterRefused(
+                f"parameter {name} can't be {value!r}; it has to be {_allowed(parameter)}"
+            )
+
+
+def _unknown(name: str, known: tuple[str, ...]) -> str:
+    by_lower_case = {other.lower(): other for other in known}
+    nearest = get_close_matches(name.lower(), by_lower_case, n=1)
+    meant = f"; did you mean {by_lower_case[nearest[0]]}?" if nearest else ";"
+    return f"there is no parameter {name!r} in the template{meant} There are {', '.join(known)}"
+
+
+def _allows(parameter: Mapping[str, Any], value: str) -> bool:
+    if "AllowedValues" in parameter:
+        return value in map(str, parameter["AllowedValues"])
+    if parameter["Type"] == "Number":
+        # ASCII digits only, as everywhere in a template: Python's own would take others, and "nan".
+        if not re.fullmatch(r"-?\d+(\.\d+)?", value, re.ASCII):
+            return False
+        lowest, highest = parameter.get("MinValue"), parameter.get("MaxValue")
+        return (lowest is None or float(value) >= lowest) and (
+            highest is None or float(value) <= highest
+        )
+    # CloudFormation's pattern has to match the whole value.
+    return bool(re.fullmatch(parameter.get("AllowedPattern", r"(?s:.*)"), value, re.ASCII))
+
+
+def _allowed(parameter: Mapping[str, Any]) -> str:
+    if "AllowedValues" in parameter:
+        return f"one of {', '.join(map(str, parameter['AllowedValues']))}"
+    if parameter["Type"] == "Number":
+        lowest, highest = parameter.get("MinValue"), parameter.get("MaxValue")
+        if highest is None:
+            return "a number" if lowest is None else f"a number, {lowest} or more"
+        return f"a number up to {highest}" if lowest is None else f"a number, {lowest} to {highest}"
+    pattern = f"what {parameter['AllowedPattern']} matches"
+    described = parameter.get("ConstraintDescription")
+    return f"{described}: {pattern}" if described else pattern
