@@ -729,6 +729,22 @@ def test_cancel_while_the_request_waits() -> None:
     assert creator.waiting() == []
 
 
+def test_a_request_that_was_cancelled_is_not_put_back_in_line(creator: Creator) -> None:
+    """Whoever gives up its attempt ends it: no run may admit it before its cancellation is looked at."""
+    creator.sweep()
+    creator.send(**CREATE)
+    creator.world.plan([("create", "times out before")])
+    creator.work()
+    creator.send("stop", action="cancel", cancelRequestKey="key")
+    creator.work()
+    creator.world.queue.clear()
+    while creator.gate().unsettled:
+        creator.world.now += 5 * MINUTE_MS
+        creator.sweep()
+    assert creator.record().status == "CANCELLED"
+    assert creator.ends() == [("key", "CANCELLED")]
+
+
 @pytest.mark.parametrize("arrives", [True, False])
 def test_cancel_while_the_request_is_being_created(creator: Creator, arrives: bool) -> None:
     """A flag: the job is cancelled once it is known, and one that was not made never will be."""
@@ -879,6 +895,34 @@ def test_a_poison_message_costs_nobody_but_itself(creator: Creator) -> None:
     (letter,) = creator.world.dead_letters
     assert letter.body == bad.body
     assert creator.world.queue == []
+
+
+def test_one_member_that_is_outrun_stops_no_other(creator: Creator) -> None:
+    """A request that another run changes while it is admitted is left out; the others get their jobs."""
+    creator.max_open = 1
+    busy = creator.world.create("prod")
+    creator.sweep()
+    for key in ("a", "b", "c"):
+        creator.send(key, **asking(fields=key))
+    creator.work()
+    creator.world.move("prod", busy.body["id"], "SUCCEEDED")
+    creator.sweep()
+    creator.max_open = 5
+
+    class Interrupted(MemoryApi):
+        def prepare(self) -> None:
+            creator.api = lambda: MemoryApi(creator.world)
+            creator.deliver([creator.message("stop", action="cancel", cancelRequestKey="b")])
+            super().prepare()
+
+    creator.api = lambda: Interrupted(creator.world)
+    creator.work()
+    assert sorted(creator.ends()) == [
+        ("a", "CREATED"),
+        ("b", "CANCELLED"),
+        ("c", "CREATED"),
+        ("stop", "CANCELLED"),
+    ]
 
 
 def test_what_the_service_refuses_for_good_is_rejected(creator: Creator) -> None:
