@@ -909,13 +909,11 @@ def test_one_member_that_is_outrun_stops_no_other(creator: Creator) -> None:
     creator.sweep()
     creator.max_open = 5
 
-    class Interrupted(MemoryApi):
-        def prepare(self) -> None:
-            creator.api = lambda: MemoryApi(creator.world)
-            creator.deliver([creator.message("stop", action="cancel", cancelRequestKey="b")])
-            super().prepare()
+    def cancelled_meanwhile() -> None:
+        creator.on_attempt = lambda: None
+        creator.deliver([creator.message("stop", action="cancel", cancelRequestKey="b")])
 
-    creator.api = lambda: Interrupted(creator.world)
+    creator.on_attempt = cancelled_meanwhile
     creator.work()
     assert sorted(creator.ends()) == [
         ("a", "CREATED"),
