@@ -14,6 +14,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from export_jobs.client import Transport
 from export_jobs.client.transport import Answer
+from export_jobs.creator.policy import RunReport
 from export_jobs.model.records import STATE_CHANGE
 from export_jobs.monitor.sweep import SweepReport
 
@@ -29,9 +30,9 @@ def report_sweep(report: SweepReport) -> None:
     metrics.add_dimension("sandbox", report.sandbox)
     good = not report.problems
     metrics.add_metric("SweepSucceeded", MetricUnit.Count, 1 if good else 0)
-    metrics.add_metric("SweepAge", MetricUnit.Milliseconds, report.blind_ms)
+    metrics.add_metric("SweepAge", MetricUnit.Milliseconds, report.failing_ms)
     metrics.add_metric("OpenJobs", MetricUnit.Count, report.open_jobs)
-    metrics.add_metric("OldestOwedEvent", MetricUnit.Milliseconds, report.oldest_owed_ms)
+    metrics.add_metric("OldestOwedEvent", MetricUnit.Milliseconds, report.oldest_undelivered_ms)
     if report.unreadable:
         metrics.add_metric("UnreadableJobs", MetricUnit.Count, report.unreadable)
     ended = [
@@ -51,6 +52,16 @@ def report_sweep(report: SweepReport) -> None:
         changes=report.changes,
         published=report.published,
         unfinished=report.unfinished,
+        problems=report.problems[:20],
+    )
+
+
+def report_run(report: RunReport) -> None:
+    """One run's log line."""
+    (logger.warning if report.problems else logger.info)(
+        "run in trouble" if report.problems else "ran",
+        messages=dict(Counter(report.handled.values())),
+        ends=dict(report.ends),
         problems=report.problems[:20],
     )
 
