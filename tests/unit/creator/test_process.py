@@ -911,7 +911,9 @@ def test_one_member_that_is_outrun_stops_no_other(creator: Creator) -> None:
 
     def cancelled_meanwhile() -> None:
         creator.on_attempt = lambda: None
+        creator.max_open = 0  # this run admits nobody
         creator.deliver([creator.message("stop", action="cancel", cancelRequestKey="b")])
+        creator.max_open = 5
 
     creator.on_attempt = cancelled_meanwhile
     creator.work()
