@@ -22,7 +22,7 @@ from support.world import told_by_job
 
 SANDBOX = "prod"
 ROUNDS = 400
-HISTORIES = 20_000 if LONG else 800
+HISTORIES = 20_000 if LONG else 500
 SEGMENTS = {"segments": [{"segmentId": "x"}]}
 
 keys = st.sampled_from(["a", "b", "c", "d", "e"])
