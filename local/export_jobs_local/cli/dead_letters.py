@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from export_jobs.contract import RequestInvalid
-from export_jobs.creator.message import Message, hints_in, read_message
+from export_jobs.creator.message import Letter, Message, hints_in, read_request
 from export_jobs.events.build import rfc3339
+from export_jobs.model.records import RequestRecord
 from rich.markup import escape
-from rich.padding import Padding
 
 from export_jobs_local.cli import output
 from export_jobs_local.cli.deployed import DeployedSystem
@@ -24,9 +24,18 @@ EMPTY_ANSWERS = 2
 """SQS samples its servers: one empty answer does not mean an empty queue."""
 
 
+MOVED_BY_SQS = (
+    "SQS itself moved it here, after too many deliveries, and nothing is on record of it; the creator's "
+    "log says why"
+)
+
+
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message of the dead-letter queue. `redrives` counts how often it was sent back before."""
+    """A message of the dead-letter queue, and the record of the request that was rejected with it.
+
+    One that SQS itself moved there has no record, and no letter: nobody has rejected it.
+    """
 
     message_id: str
     receipt: str
@@ -34,11 +43,21 @@ class DeadLetter:
     request_key: str
     reason: str
     sent_at: int
-    redrives: int
+    letter: Letter | None = None
+    record: RequestRecord | None = None
 
     @property
-    def tries(self) -> int:
-        return self.redrives + 1
+    def event_id(self) -> str | None:
+        """Of the rejection that it is of."""
+        return self.letter.event_id if self.letter else None
+
+    @property
+    def tries(self) -> int | None:
+        """How often its request was rejected, this time included."""
+        if self.record is None or self.letter is None:
+            return None
+        rejections = (*self.record.rejections, self.record.event_id)
+        return rejections.index(self.letter.event_id) + 1
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -47,6 +66,7 @@ class DeadLetter:
             "rejectedAt": rfc3339(self.sent_at),
             "tries": self.tries,
             "messageId": self.message_id,
+            "eventId": self.event_id,
             "body": self.body,
         }
 
@@ -55,7 +75,7 @@ class DeadLetter:
 def received(system: DeployedSystem) -> Iterator[list[DeadLetter]]:
     """All dead letters, oldest first; whatever is not deleted meanwhile is visible again after."""
     sqs, url = system.client("sqs"), system.outputs["DeadLetterQueueUrl"]
-    letters: dict[str, DeadLetter] = {}
+    letters: dict[str, Any] = {}
     empty = 0
     try:
         while empty < EMPTY_ANSWERS:
@@ -68,41 +88,55 @@ def received(system: DeployedSystem) -> Iterator[list[DeadLetter]]:
                 MessageAttributeNames=["All"],
             ).get("Messages", [])
             fresh = [m for m in messages if m["MessageId"] not in letters]
-            letters.update({m["MessageId"]: _letter_of(m) for m in messages})
+            letters.update({m["MessageId"]: m for m in messages})
             empty = 0 if fresh else empty + 1
-        yield sorted(letters.values(), key=lambda letter: letter.sent_at)
+        yield sorted(_letters_of(system, letters.values()), key=lambda letter: letter.sent_at)
     finally:
-        for letter in letters.values():
-            _show_again(sqs, url, letter)
+        for message in letters.values():
+            _show_again(sqs, url, message["ReceiptHandle"])
 
 
-def _show_again(sqs: Any, url: str, letter: DeadLetter) -> None:
+def _show_again(sqs: Any, url: str, receipt: str) -> None:
     try:
-        sqs.change_message_visibility(
-            QueueUrl=url, ReceiptHandle=letter.receipt, VisibilityTimeout=0
-        )
+        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
     except sqs.exceptions.ClientError:
         return  # deleted, or visible again by now
 
 
-def _letter_of(message: dict[str, Any]) -> DeadLetter:
-    attributes = {
-        name: value.get("StringValue", "")
-        for name, value in message.get("MessageAttributes", {}).items()
-    }
-    own = message.get("Attributes", {})
-    as_received = Message(message["Body"], attributes.get("requestKey") or message["MessageId"], 0)
-    redrives = attributes.get("redrives", "")
-    return DeadLetter(
-        message_id=message["MessageId"],
-        receipt=message["ReceiptHandle"],
-        body=message["Body"],
-        request_key=attributes.get("requestKey") or hints_in(as_received).request_key,
-        reason=attributes.get("reason")
-        or "failed again and again without being understood; the creator's log says why",
-        sent_at=int(own.get("SentTimestamp") or 0),
-        redrives=int(redrives) if redrives.isdecimal() else 0,
-    )
+def _letters_of(
+    system: DeployedSystem, messages: Iterable[Mapping[str, Any]]
+) -> Iterator[DeadLetter]:
+    """Attributes count only where a record vouches for them: anybody's message may have some."""
+    as_received = [
+        Message(
+            message_id=message["MessageId"],
+            body=message["Body"],
+            sent_at=int(message.get("Attributes", {}).get("SentTimestamp") or 0),
+            attributes={
+                name: value.get("StringValue", "")
+                for name, value in message.get("MessageAttributes", {}).items()
+            },
+        )
+        for message in messages
+    ]
+    records = system.tables.requests([m.letter.record_key for m in as_received if m.letter])
+    receipts = {message["MessageId"]: message["ReceiptHandle"] for message in messages}
+    for message in as_received:
+        letter = message.letter
+        record = records.get(letter.record_key) if letter else None
+        ours = letter and record and letter.event_id in {record.event_id, *record.rejections}
+        yield DeadLetter(
+            message_id=message.message_id,
+            receipt=receipts[message.message_id],
+            body=message.body,
+            request_key=letter.request_key
+            if letter and ours
+            else hints_in(message.body).request_key or message.message_id,
+            reason=message.attributes.get("reason", "") if ours else MOVED_BY_SQS,
+            sent_at=message.sent_at,
+            letter=letter if ours else None,
+            record=record if ours else None,
+        )
 
 
 def show_list(letters: Sequence[DeadLetter]) -> None:
@@ -112,9 +146,10 @@ def show_list(letters: Sequence[DeadLetter]) -> None:
         return
     for letter in letters:
         console.print(f"[bold]{escape(letter.request_key)}[/]", soft_wrap=True)
-        again = f", tried {letter.tries} times" if letter.tries > 1 else ""
-        console.print(f"  rejected {output.moment(letter.sent_at)} UTC{again}", style="dim")
-        console.print(Padding(escape(letter.reason), (0, 0, 0, 2)))
+        again = f", tried {letter.tries} times" if (letter.tries or 1) > 1 else ""
+        word = "rejected" if letter.letter else "moved"
+        console.print(f"  {word} {output.moment(letter.sent_at)} UTC{again}", style="dim")
+        output.print_indented(console, letter.reason)
     console.print(
         f"\n{len(letters)} in all. Mend and send back, or delete:\n"
         "  export-jobs dlq show KEY > mended.json\n"
@@ -148,29 +183,28 @@ def redrive(
     for letter in letters:
         body = letter.body if mended is None else mended
         try:
-            request = read_message(
-                Message(body, letter.request_key, 0), sandboxes=system.creator.sandboxes
-            )
+            request = read_request(body, sandboxes=system.creator.sandboxes)
         except RequestInvalid as invalid:
             if mended is not None:
-                checked(body, system, key=letter.request_key)  # says so, field by field
+                checked(body, system)  # says so, field by field
             left.append((letter, str(invalid)))
             continue
-        redrives = letter.redrives + 1
-        message_id = system.send(body, requestKey=letter.request_key, redrives=str(redrives))
+        message_id = system.send(body, **_attributes(letter))
         sqs.delete_message(QueueUrl=url, ReceiptHandle=letter.receipt)
-        sent.append(
-            Sent(
-                request_key=request.key,
-                message_id=message_id,
-                action=request.action,
-                sandbox=request.sandbox,
-                body=body,
-                body_hash=request.body_hash,
-                redrives=redrives,
-            )
-        )
+        key = request.key or (letter.request_key if letter.letter else message_id)
+        sent.append(Sent(key, message_id, body, request, rejection=letter.event_id))
     return sent, left
+
+
+def _attributes(letter: DeadLetter) -> dict[str, str]:
+    """By these the creator knows which rejection a message comes back from."""
+    said = letter.letter
+    if said is None:
+        return {}
+    attributes = {"requestKey": said.request_key, "eventId": said.event_id}
+    if said.record_key != said.request_key:
+        attributes["recordKey"] = said.record_key
+    return attributes
 
 
 def delete(system: DeployedSystem, letters: Sequence[DeadLetter]) -> None:
@@ -197,7 +231,7 @@ def show_redriven(sent: Sequence[Sent], left: Sequence[tuple[DeadLetter, str]]) 
         console.print(f"sent back {escape(one_sent.request_key)}", soft_wrap=True)
     for letter, why in left:
         console.print(f"[yellow]left[/] {escape(letter.request_key)}: still invalid")
-        console.print(Padding(escape(why), (0, 0, 0, 2)))
+        output.print_indented(console, why)
     if not sent and not left:
         console.print("no dead letters")
 

@@ -56,11 +56,15 @@ def run(*, requests: Path | None, data: Path | None, live: bool) -> DemoResult:
 def _run(wanted: Sequence[DemoRequest], directory: Path, *, live: bool) -> DemoResult:
     began = time.monotonic()
     view = _LiveView(began) if live else None
-    config = SystemConfig(
-        logs=directory / "logs",
-        service=ServiceConfig(data_dir=directory, pace_s=1.0, run_s=3.0, engine=DuckDbEngine),
-        sweep_every_s=SWEEP_EVERY_S,
+    service = ServiceConfig(
+        data_dir=directory,
+        pace_s=1.0,
+        run_s=3.0,
+        # Else a job whose answer is lost could be told from others only by content, minutes later.
+        echo_request_id=True,
+        engine=DuckDbEngine,
     )
+    config = SystemConfig(logs=directory / "logs", service=service, sweep_every_s=SWEEP_EVERY_S)
     if view:
         view.say("starting the Segmentation service, AWS and the stack of template.yaml")
     with LocalSystem(config) as system:
@@ -81,8 +85,9 @@ def as_json(result: DemoResult) -> dict[str, Any]:
         "jobs": found.jobs,
         "delivered": found.delivered,
         "lost": found.lost,
-        "duplicated": found.duplicated,
+        "duplicates": found.duplicates,
         "unexplained": found.unexplained,
+        "left": found.left,
         "requests": [{**asdict(row), "as_expected": row.as_expected} for row in found.requests],
     }
 
@@ -109,14 +114,15 @@ def show(result: DemoResult) -> None:
         title="What came of each request",
     )
     console.print()
-    console.print(table)
+    output.print_table(console, table)
     console.print()
     told = ", ".join(f"{count} on the {sink}" for sink, count in sorted(found.delivered.items()))
     console.print(f"{found.jobs} jobs at the service; events delivered: {told}")
     for name, lines in (
         ("lost", found.lost),
-        ("said twice", found.duplicated),
+        ("duplicates", found.duplicates),
         ("unexplained", found.unexplained),
+        ("left over", found.left),
     ):
         console.print(f"  {name:<12} {len(lines)}", style="bold red" if lines else "green")
         for line in lines:

@@ -22,8 +22,7 @@ from botocore.exceptions import (
     NoRegionError,
     ProfileNotFound,
 )
-from export_jobs.aws.jobs import JobsTable
-from export_jobs.aws.requests import RequestLedger
+from export_jobs.aws.tables import Tables
 from export_jobs.client import (
     Credentials,
     ImsTokens,
@@ -134,12 +133,8 @@ class DeployedSystem:
         return Credentials.from_secret(text)
 
     @cached_property
-    def jobs(self) -> JobsTable:
-        return JobsTable(self.client("dynamodb"), self.outputs["JobsTableName"])
-
-    @cached_property
-    def requests(self) -> RequestLedger:
-        return RequestLedger(
+    def tables(self) -> Tables:
+        return Tables(
             self.client("dynamodb"),
             jobs_table=self.outputs["JobsTableName"],
             requests_table=self.outputs["RequestsTableName"],

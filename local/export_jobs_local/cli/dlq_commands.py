@@ -18,6 +18,7 @@ dlq_app = typer.Typer(
 def list_letters(stack: Stack = None, as_json: AsJson = False) -> None:
     """List the dead letters: which request, why, since when, how often tried. They stay there.
 
+    One that SQS itself has moved there, after a thousand deliveries in vain, is said to be.
     While they are read (seconds) they are hidden from others who read them.
     """
     from export_jobs_local.cli import dead_letters, deployed, output  # noqa: PLC0415  help must come quickly

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
-from export_jobs.aws.jobs import OPEN_INDEX
+from export_jobs.aws.items import OPEN_INDEX
 from export_jobs.client import BadCredentials, Forbidden, RetryLater, SegmentationError
-from export_jobs.creator.fulfil import CLOCK_SKEW_MS
+from export_jobs.model.limits import CLOCKS_MS, CREATOR_TIMEOUT_S, MONITOR_TIMEOUT_S
 from export_jobs.model.ports import TableUnavailable
 from export_jobs.settings import MonitorSettings, SettingsInvalid
 from rich.markup import escape
@@ -22,9 +22,12 @@ from rich.markup import escape
 from export_jobs_local.cli import output
 from export_jobs_local.cli.deployed import DeployedSystem, refusal, unasked
 from export_jobs_local.cli.errors import UserError
+from export_jobs_local.cli.line import Line
 
-MAX_SKEW_S = CLOCK_SKEW_MS / 1000
-"""A create call whose answer was lost is looked for among the jobs since, less this."""
+MAX_SKEW_S = CLOCKS_MS / 1000
+"""The job of a create call whose answer was lost is looked for among those created since, less this."""
+_TIMEOUTS_S = {"MonitorFunctionName": MONITOR_TIMEOUT_S, "CreatorFunctionName": CREATOR_TIMEOUT_S}
+"""The longest that a run of each function may take: leases and attempts reckon with it."""
 SWEEP_WINDOW_MINUTES = 15
 _PERMISSIONS = "your own AWS permissions may not reach so far; ask for read access to the stack"
 _LOST = "the stack has lost it: deploy the stack again"
@@ -94,6 +97,7 @@ def examine(system: DeployedSystem) -> Iterator[Finding]:
         yield _finding(name, check)
     for sandbox in settings.sandboxes if settings else ():
         yield _finding("last sweeps", partial(_sweeps, system, sandbox), sandbox=sandbox)
+        yield _finding("line", partial(_line, system, sandbox), sandbox=sandbox)
 
 
 def _settings(system: DeployedSystem) -> MonitorSettings | None:
@@ -193,6 +197,12 @@ def _function(system: DeployedSystem, output_name: str) -> str:
     if found.get("State", "Active") not in {"Active", "Inactive"}:
         raise _Wrong(
             f"its state is {found['State']}: {found.get('StateReason')}", "deploy the stack again"
+        )
+    limit_s, longest_s = found.get("Timeout", 0), _TIMEOUTS_S[output_name]
+    if limit_s > longest_s:
+        raise _Wrong(
+            f"its time-out is {limit_s} s; what it does reckons with runs of {longest_s} s at most",
+            "set the time-out back, or deploy the stack again: a job might be created twice",
         )
     return f"{found['FunctionName']}; sandboxes {', '.join(settings.sandboxes)}"
 
@@ -344,7 +354,7 @@ def _queue(system: DeployedSystem) -> str:
         )
     waiting = int(attributes["ApproximateNumberOfMessages"])
     waiting += int(attributes.get("ApproximateNumberOfMessagesDelayed", 0))
-    return f"{waiting} waiting; dead after {policy['maxReceiveCount']} failures"
+    return f"{waiting} not taken in yet; dead after {policy['maxReceiveCount']} receives"
 
 
 def _dead_letters(system: DeployedSystem) -> str:
@@ -401,12 +411,12 @@ def _schedule(system: DeployedSystem) -> str:
 
 def _sweeps(system: DeployedSystem, sandbox: str) -> str:
     """The tables say if sweeps fail; that they stopped altogether only CloudWatch can say."""
-    state = system.jobs.load(sandbox).state
+    state = system.tables.load(sandbox).state
     if state is None:
         raise _Wrong("never swept", "wait for the schedule's next run; then read the monitor's log")
-    if state.blind_since:
+    if state.failing_since:
         raise _Wrong(
-            f"sweeps fail since {output.moment(state.blind_since)} UTC",
+            f"sweeps fail since {output.moment(state.failing_since)} UTC",
             "the monitor's log says why; the checks above may, too",
         )
     if not system.is_on_this_machine and not _swept_lately(system, sandbox):
@@ -415,6 +425,20 @@ def _sweeps(system: DeployedSystem, sandbox: str) -> str:
             "look at the schedule, the monitor's log and its throttles",
         )
     return f"they see, last news {output.moment(state.swept_at)[5:16]} UTC"
+
+
+def _line(system: DeployedSystem, sandbox: str) -> str:
+    line = Line(system, sandbox)
+    waiting = (
+        f"{len(line.creates)} waiting, {line.open_exports} of {line.max_open} exports open, "
+        f"{len(line.attempts)} create calls unsettled"
+    )
+    if line.held_until:
+        raise _WorthALook(
+            f"{waiting}; held until {output.moment(line.held_until)} UTC",
+            "the service failed or throttled; the creator's log says how. A created job lifts the hold",
+        )
+    return waiting
 
 
 def _swept_lately(system: DeployedSystem, sandbox: str) -> bool:

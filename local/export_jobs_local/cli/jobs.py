@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -14,10 +13,9 @@ from urllib.parse import urlsplit
 
 from export_jobs.client import NotFound
 from export_jobs.contract import FINAL_STATUSES, Job, JobError
-from export_jobs.creator.message import RequestRecord
 from export_jobs.events.build import duration_ms, outcome_of, rfc3339
 from export_jobs.messages import span
-from export_jobs.model.records import JobRecord
+from export_jobs.model.records import JobRecord, RequestRecord
 from export_jobs.wiring import now_ms
 from rich.markup import escape
 
@@ -114,7 +112,7 @@ def show_list(found: Sequence[Listed], *, watched: int) -> None:
         for line in (columns, *rows):
             del line[2]
     right = ("took", "profiles")
-    console.print(output.table(columns, rows, right=right, shrinking=("dataset",)), crop=False)
+    output.print_table(console, output.table(columns, rows, right=right, shrinking=("dataset",)))
     troubled = [listed for listed in found if listed.job.errors]
     if troubled:
         console.print("\nfirst errors", style="bold")
@@ -150,11 +148,8 @@ class Life:
         """Moments in epoch milliseconds, in order, and what happened then."""
         job, found = self.listed.job, list[tuple[int | None, str]]()
         if self.request:
-            found.append((self.request.attempted_at, "the creator asks the service for it"))
-            if self.request.event:
-                said = self.request.event
-                at = _epoch_ms(said.detail["detectedAt"])
-                found.append((at, f"request {said.detail['outcome']}"))
+            found.append((self.request.sent_at or None, "its request is sent"))
+            found.append((self.request.touched_at or None, _linked(self.request)))
         found.append((job.creation_time, "created"))
         exporting = job.metrics.profile_export_time if job.metrics else None
         if exporting:
@@ -168,40 +163,34 @@ class Life:
         return sorted(((at, what) for at, what in found if at), key=lambda moment: moment[0])
 
     @property
-    def announced(self) -> int:
-        """How many events of this job have reached every sink."""
-        return self.record.sequence - len(self.record.owed) if self.record else 0
+    def published(self) -> int:
+        """How many changes of this job have reached every sink."""
+        if self.record is None:
+            return 0
+        numbered = [u for u in self.record.outbox if u.event.detail.get("sequence") is not None]
+        return self.record.sequence - len(numbered)
 
-    def events(self) -> list[dict[str, Any]]:
-        """The events our tables still hold: those owed to a sink, and the request's own."""
-        held = [
+    def outbox(self) -> list[dict[str, Any]]:
+        """Its events that have still to reach some sinks, in their order."""
+        return [
             {
-                "type": owed.event.type,
-                "sequence": owed.event.detail.get("sequence"),
-                "detectedAt": owed.event.detail["detectedAt"],
-                "owedTo": sorted(owed.sinks),
+                "type": undelivered.event.type,
+                "sequence": undelivered.event.detail.get("sequence"),
+                "detectedAt": undelivered.event.detail["detectedAt"],
+                "sinks": sorted(undelivered.sinks),
             }
-            for owed in (self.record.owed if self.record else ())
+            for undelivered in (self.record.outbox if self.record else ())
         ]
-        if self.request and self.request.event:
-            held.insert(
-                0,
-                {
-                    "type": self.request.event.type,
-                    "sequence": None,
-                    "detectedAt": self.request.event.detail["detectedAt"],
-                    "owedTo": sorted(self.request.owed),
-                },
-            )
-        return held
 
     def as_json(self, system: DeployedSystem) -> dict[str, Any]:
         return {
             **self.listed.as_json(),
             "requestKey": self.record.request_key if self.record else None,
             "correlationId": self.record.correlation_id if self.record else None,
-            "eventsAnnounced": self.announced,
-            "events": self.events(),
+            "linkedBy": self.record.linked_by if self.record else None,
+            "duplicateOf": self.record.duplicate_of if self.record else None,
+            "eventsPublished": self.published,
+            "outbox": self.outbox(),
             "timeline": [{"at": rfc3339(at), "what": what} for at, what in self.timeline()],
             "data": where_data_is(self.listed.job, system),
             "job": self.listed.job.model_dump(by_alias=True, exclude_unset=True, mode="json"),
@@ -222,9 +211,9 @@ def locate(system: DeployedSystem, job_id: str, *, sandbox: str | None) -> Liste
 def look_up(system: DeployedSystem, job_id: str, *, sandbox: str | None) -> Life:
     """Raises UserError if no sandbox has the job."""
     listed = locate(system, job_id, sandbox=sandbox)
-    record = system.jobs.get(listed.sandbox, listed.job.id, listed.job.creation_time or 0)
+    record = system.tables.job(listed.sandbox, listed.job.id, listed.job.creation_time or 0)
     key = record.request_key if record else None
-    return Life(listed, record, system.requests.request(key) if key else None)
+    return Life(listed, record, system.tables.requests([key]).get(key) if key else None)
 
 
 def where_data_is(job: Job, system: DeployedSystem) -> list[str]:
@@ -263,7 +252,7 @@ def show(life: Life, system: DeployedSystem) -> None:
             ("profiles", None if profiles is None else f"{profiles:,}"),
             *(("error", escape(_error(error))) for error in job.errors[:3]),
             ("more errors", str(len(job.errors) - 3) if len(job.errors) > 3 else None),
-            ("request", escape(record.request_key or "not from our queue") if record else None),
+            ("request", escape(_request_of(record)) if record else None),
             ("correlation", escape(record.correlation_id or "") if record else None),
         ],
     )
@@ -278,10 +267,10 @@ def show(life: Life, system: DeployedSystem) -> None:
     if record is None:
         console.print("no sweep has seen this job yet, or its record has expired")
     else:
-        console.print(_announced(life, record))
-    for event in life.events():
-        owed = f", still owed to: {', '.join(event['owedTo'])}" if event["owedTo"] else ""
-        console.print(escape(f"{event['detectedAt']} {event['type']}{owed}"), soft_wrap=True)
+        console.print(_published(life, record))
+    for event in life.outbox():
+        left = f"in the outbox, for: {', '.join(event['sinks'])}"
+        console.print(escape(f"{event['detectedAt']} {event['type']}, {left}"), soft_wrap=True)
     data = where_data_is(job, system)
     if data:
         console.print(
@@ -291,11 +280,29 @@ def show(life: Life, system: DeployedSystem) -> None:
             console.print(escape(place), soft_wrap=True)
 
 
-def _announced(life: Life, record: JobRecord) -> str:
+def _published(life: Life, record: JobRecord) -> str:
     if not record.sequence and record.final:
         return "none: it had ended before the first sweep"
-    count = life.announced
-    return f"{count} {'event' if count == 1 else 'events'} of this job announced"
+    count = life.published
+    return f"{count} {'change' if count == 1 else 'changes'} of this job published"
+
+
+def _request_of(record: JobRecord) -> str:
+    if record.duplicate_of:
+        return f"a duplicate: request {record.duplicate_of} has another job"
+    if record.request_key is None:
+        return "not from our queue"
+    how = {
+        "requestId": ", by its x-request-id",
+        "content": ", only by its content: an equal job of somebody else's can't be told from it",
+    }
+    return record.request_key + how.get(record.linked_by or "", "")
+
+
+def _linked(request: RequestRecord) -> str:
+    how = {"answer": "the answer to its create call", "requestId": "our x-request-id"}
+    by = how.get(request.linked_by or "", "what it exports")
+    return f"linked to its request, by {by}"
 
 
 def _status_of(job: Job) -> str:
@@ -314,7 +321,3 @@ def _segments(job: Job) -> str:
     few = ", ".join(str(segment.segment_id) for segment in segments[:3])
     more = f" and {len(segments) - 3} more" if len(segments) > 3 else ""
     return escape(few) + more
-
-
-def _epoch_ms(time: str) -> int:
-    return int(datetime.fromisoformat(time).timestamp() * 1000)

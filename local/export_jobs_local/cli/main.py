@@ -140,7 +140,7 @@ def demo(
 ) -> None:
     """Send a folder of requests through the whole system, and reconcile what came of it.
 
-    Ends with 0 if nothing was lost, said twice or unexplained, else with 1.
+    Ends with 0 if nothing was lost, duplicated, left over or unexplained, else with 1.
     """
     from export_jobs_local.cli import demo_view  # noqa: PLC0415  help must come quickly
 

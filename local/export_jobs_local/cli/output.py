@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -63,10 +64,7 @@ def table(
     Where it is too wide, the columns get closer; then those in `shrinking` are cut, and no others:
     these stay whole, even if a line gets longer than the console.
     """
-    wholes = [
-        max(Text.from_markup(cell, emoji=False).cell_len for cell in column)
-        for column in zip(columns, *rows, strict=True)
-    ]
+    wholes = [max(_width(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
     too_wide = sum(wholes) + 2 * (len(wholes) - 1) > console().width
     apart = (0, 1 if too_wide else 2, 0, 0)
     made = Table(box=None, pad_edge=False, padding=apart, title=title, title_justify="left")
@@ -83,6 +81,25 @@ def table(
     return made
 
 
+def print_table(target: Console, made: Table) -> None:
+    """A table, whose lines end without blanks where they are not on a terminal."""
+    if target.is_terminal:
+        target.print(made, crop=False)
+        return
+    with target.capture() as captured:
+        target.print(made, crop=False)
+    for line in captured.get().splitlines():
+        typer.echo(line.rstrip())
+
+
+def print_indented(target: Console, text: str) -> None:
+    """A text below its heading: on a terminal in as many lines as it takes, else in one."""
+    if target.is_terminal:
+        target.print(Padding(escape(text), (0, 0, 0, 2)))
+    else:
+        target.print(f"  {escape(text)}", soft_wrap=True)
+
+
 def moment(epoch_ms: int | None) -> str:
     """`2026-01-31 02:00:05` in UTC, as in the events and the logs."""
     if not epoch_ms:
@@ -91,11 +108,25 @@ def moment(epoch_ms: int | None) -> str:
 
 
 def facts(target: Console, lines: Sequence[tuple[str, str | None]]) -> None:
-    """Names and values below each other, values as markup; what has no value is left out."""
+    """Names and values below each other, values as markup; what has no value is left out.
+
+    A value is in one line where that is not on a terminal.
+    """
+    shown = [(name, value) for name, value in lines if value]
+    if not target.is_terminal:
+        width = max((_width(name) for name, _ in shown), default=0)
+        for name, value in shown:
+            blanks = " " * (width - _width(name))
+            target.print(f"{name}{blanks}  {value}", soft_wrap=True)
+        return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column(overflow="fold")
-    for name, value in lines:
-        if value:
-            grid.add_row(name, value)
+    for name, value in shown:
+        grid.add_row(name, value)
     target.print(grid)
+
+
+def _width(markup: str) -> int:
+    """In columns, as it is shown."""
+    return Text.from_markup(markup, emoji=False).cell_len

@@ -1,4 +1,4 @@
-"""`request create|cancel|show`: their options."""
+"""`request create|cancel|show|list`: their options."""
 
 from __future__ import annotations
 
@@ -105,14 +105,14 @@ def show(
     stack: Stack = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how far a request is: its state, since when, its outcome, its job and the reason.
+    """Show how far a request is: its state, since when, what it waits for, its outcome and its job.
 
-    A request that waits in the queue need not be on record yet: then it is said how many wait
-    there, and how many exports are open, as no more than MaxOpenExports may be.
+    Of one that waits: its place in line, and whether it waits for room under MaxOpenExports, for a
+    service that fails or throttles, or for the outcome of its create call to be found out.
 
     \b
     Ends with 0: it has ended, one way or the other
-              2: nothing is known of it
+              2: nothing is known of it; a message in the queue is taken in within seconds
               3: it has not ended yet
     """  # noqa: D301  typer keeps the lines that follow \b
     from export_jobs_local.cli import deployed, output, request_state  # noqa: PLC0415  help must come quickly
@@ -124,6 +124,43 @@ def show(
     else:
         request_state.show(found)
     raise typer.Exit(found.exit_code)
+
+
+@request_app.command("list")
+def list_requests(
+    *,
+    sandbox: Sandbox = None,
+    ended: Annotated[
+        bool,
+        typer.Option("--ended", help="those that have ended, too; reads the whole requests table"),
+    ] = False,
+    rejected: Annotated[
+        bool,
+        typer.Option(
+            "--rejected", help="those that were rejected, too; reads the whole requests table"
+        ),
+    ] = False,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, max=100_000, help="at most so many of each kind")
+    ] = 50,
+    stack: Stack = None,
+    as_json: AsJson = False,
+) -> None:
+    """List requests: those that wait, in the order of the line, and those that are under way.
+
+    Under way are those whose create call was sent and may have made a job, and those whose job is open.
+    Ended ones are listed newest first, with their outcomes and reasons.
+    """
+    from export_jobs_local.cli import deployed, output, request_list  # noqa: PLC0415  help must come quickly
+
+    with deployed.opened(stack) as system:
+        found = request_list.find(
+            system, sandbox=sandbox, ended=ended, rejected=rejected, limit=limit
+        )
+    if as_json:
+        output.print_json(found.as_json())
+    else:
+        request_list.show(found)
 
 
 def _follow(

@@ -1,32 +1,34 @@
-"""`request show`: how far a request is, by its record or, before there is one, by its queue."""
+"""`request show`: how far a request is, by its record or, if it has none, by its dead letter."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from export_jobs.creator.message import RequestRecord
 from export_jobs.events.build import rfc3339
+from export_jobs.model.records import ENDED, RequestRecord
 from rich.markup import escape
 
 from export_jobs_local.cli import output
 from export_jobs_local.cli.dead_letters import received
 from export_jobs_local.cli.deployed import DeployedSystem
 from export_jobs_local.cli.errors import UserError
-from export_jobs_local.cli.requests import ENDED, GOOD, NOT_ENDED
+from export_jobs_local.cli.line import Line, Wait, since_of
+from export_jobs_local.cli.requests import GOOD, NOT_ENDED
 
-QUEUED = "QUEUED"
-"""What a request without a record is taken for while messages are in the queue."""
+DEAD = "DEAD_LETTER"
+"""Nobody has rejected it, but SQS has moved its message to the dead-letter queue."""
 _COUNTS = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesDelayed",
     "ApproximateNumberOfMessagesNotVisible",
 )
 _IN_WORDS = {
-    QUEUED: "not on record yet: it waits in the queue, if it was sent",
-    "WAITING": "it waits its turn",
-    "CREATING": "its create call was sent, and whether a job came of it is not known yet",
+    "WAITING": "it waits",
+    "CREATING": "whether a job came of its create call is not known yet",
     "CREATED": "its job exists",
     "DONE": "carried out",
     "CANCELLED": "cancelled before its job was created",
@@ -36,109 +38,147 @@ _IN_WORDS = {
 
 @dataclass(frozen=True)
 class RequestState:
-    """`since` is in epoch milliseconds. What it may wait for is known only of one that has not ended."""
+    """How far a request is; times are epoch milliseconds.
+
+    Of one that waits: its `place` in a line of `places`, and what it waits for, also `in_words`.
+    """
 
     request_key: str
     status: str
     since: int | None = None
+    deadline_ms: int | None = None
+    place: int | None = None
+    places: int | None = None
+    wait: Wait | None = None
+    wait_in_words: str | None = None
+    cancelled_by: str | None = None
     outcome: str | None = None
     reason: str | None = None
     job_id: str | None = None
+    linked_by: str | None = None
+    event_id: str | None = None
     sandbox: str | None = None
-    queued: int | None = None
     open_exports: Mapping[str, int] | None = None
     max_open_exports: int | None = None
 
     @property
     def exit_code(self) -> int:
-        return GOOD if self.status in ENDED else NOT_ENDED
+        return GOOD if self.status in {*ENDED, DEAD} else NOT_ENDED
 
     def as_json(self) -> dict[str, Any]:
-        names = asdict(self)
         return {
-            "requestKey": names.pop("request_key"),
-            "status": names.pop("status"),
-            "since": rfc3339(names.pop("since")),
-            "outcome": names.pop("outcome"),
-            "reason": names.pop("reason"),
-            "jobId": names.pop("job_id"),
-            "sandboxName": names.pop("sandbox"),
-            "messagesQueued": names.pop("queued"),
-            "openExports": names.pop("open_exports"),
-            "maxOpenExports": names.pop("max_open_exports"),
+            "requestKey": self.request_key,
+            "status": self.status,
+            "since": rfc3339(self.since),
+            "deadline": rfc3339(self.deadline_ms),
+            "place": self.place,
+            "places": self.places,
+            "waitsFor": self.wait.as_json() if self.wait else None,
+            "cancelledBy": self.cancelled_by,
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "jobId": self.job_id,
+            "linkedBy": self.linked_by,
+            "eventId": self.event_id,
+            "sandboxName": self.sandbox,
+            "openExports": self.open_exports,
+            "maxOpenExports": self.max_open_exports,
         }
 
 
 def look_up(system: DeployedSystem, key: str) -> RequestState:
-    """Raises UserError if nothing is known of the request and nothing is in the queue."""
-    record = system.requests.request(key)
+    """Raises UserError if nothing is known of the request."""
+    record = system.tables.requests([key]).get(key)
     if record:
-        found = _of_record(record)
-        return found if found.exit_code == GOOD else _waiting(system, found)
+        return _of_record(system, record)
     with received(system) as letters:
         letter = next((one for one in reversed(letters) if one.request_key == key), None)
+    record = letter.record if letter else _rejected_as_it_came(system, key)
+    if record:
+        return replace(_of_record(system, record), request_key=key)
     if letter:
-        return RequestState(key, "REJECTED", since=letter.sent_at, reason=letter.reason)
-    found = _waiting(system, RequestState(key, QUEUED))
-    if not found.queued:
-        raise UserError(
-            f"nothing is known of a request {key!r}, and the queue is empty: it was never sent, "
-            "or its end is long forgotten"
-        )
-    return found
+        return RequestState(key, DEAD, since=letter.sent_at, reason=letter.reason)
+    raise UserError(f"nothing is known of a request {key!r}: {_why_unknown(system)}")
 
 
-def _waiting(system: DeployedSystem, state: RequestState) -> RequestState:
-    """The state with what it may be waiting for. The queue is counted, never read.
+def _rejected_as_it_came(system: DeployedSystem, key: str) -> RequestRecord | None:
+    """The newest record of a message that named this key, but became no request.
+
+    It has a key of its own, so this reads the whole table; it is the last that is tried.
+    """
+    found = system.tables.ended_requests(["REJECTED"], named=key, limit=sys.maxsize)
+    return max(found, key=lambda record: record.touched_at, default=None)
+
+
+def _of_record(system: DeployedSystem, record: RequestRecord) -> RequestState:
+    ended = record.has_ended
+    line = None if ended else Line(system, record.sandbox)
+    wait = line.wait_of(record) if line else None
+    place = line.place(record.request_key) if line else None
+    return RequestState(
+        record.request_key,
+        record.status,
+        since=since_of(record) or None,
+        deadline_ms=record.deadline_ms,
+        place=place,
+        places=len(line.creates) if line and place else None,
+        wait=wait,
+        wait_in_words=line.in_words(wait) if line and wait else None,
+        cancelled_by=record.cancelled_by,
+        outcome=record.outcome,
+        reason=record.reason,
+        job_id=record.job_id,
+        linked_by=record.linked_by,
+        event_id=record.event_id,
+        sandbox=record.sandbox,
+        open_exports={line.sandbox: line.open_exports} if line else None,
+        max_open_exports=line.max_open if line else None,
+    )
+
+
+def _why_unknown(system: DeployedSystem) -> str:
+    """The queue is counted, never read.
 
     To receive a message would hide it from the creator, and count as one of its deliveries.
     """
     attributes = system.client("sqs").get_queue_attributes(
         QueueUrl=system.outputs["RequestQueueUrl"], AttributeNames=list(_COUNTS)
     )["Attributes"]
-    sandboxes = (state.sandbox,) if state.sandbox else system.creator.sandboxes
-    return replace(
-        state,
-        queued=sum(int(attributes.get(name, 0)) for name in _COUNTS),
-        open_exports={name: _open_exports(system, name) for name in sandboxes},
-        max_open_exports=system.creator.max_open_exports,
-    )
-
-
-def _open_exports(system: DeployedSystem, sandbox: str) -> int:
-    return sum(not job.final for job in system.jobs.load(sandbox).open_jobs.values())
+    queued = sum(int(attributes.get(name, 0)) for name in _COUNTS)
+    if queued:
+        messages = "1 message is" if queued == 1 else f"{queued} messages are"
+        return f"{messages} in the queue, not taken in yet; it may be among them, if it was sent"
+    return "the queue is empty, so it was never sent, or its end is long forgotten"
 
 
 def show(state: RequestState) -> None:
     words = _IN_WORDS.get(state.status, "")
+    place = f", place {state.place} of {state.places}" if state.place else ""
     output.facts(
         output.console(),
         [
             ("request", escape(state.request_key)),
-            ("state", f"{output.styled(state.status)}{words and ': '}{words}"),
+            ("state", f"{output.styled(state.status)}{words and ': '}{words}{place}"),
             ("since", f"{output.moment(state.since)} UTC" if state.since else None),
+            ("waits for", escape(state.wait_in_words or "")),
+            ("deadline", f"{output.moment(state.deadline_ms)} UTC" if state.deadline_ms else None),
+            ("cancelled by", escape(f"request {state.cancelled_by}" if state.cancelled_by else "")),
             ("outcome", escape(state.outcome or "")),
             ("reason", escape(state.reason or "")),
             ("job", escape(state.job_id or "")),
             ("sandbox", escape(state.sandbox or "")),
-            ("queue", None if state.queued is None else f"{state.queued} waiting in all"),
             *(
-                ("open exports", f"{count} of {state.max_open_exports} in {escape(name)}")
-                for name, count in (state.open_exports or {}).items()
+                ("open exports", f"{count} of {state.max_open_exports}")
+                for count in (state.open_exports or {}).values()
             ),
-            ("look further", escape(f"export-jobs job {state.job_id}") if state.job_id else None),
+            ("look further", _command(state)),
         ],
     )
 
 
-def _of_record(record: RequestRecord) -> RequestState:
-    detail = record.event.detail if record.event else {}
-    return RequestState(
-        record.request_key,
-        record.status,
-        since=record.touched_at or None,
-        outcome=detail.get("outcome"),
-        reason=detail.get("reason"),
-        job_id=record.job_id,
-        sandbox=record.sandbox or detail.get("sandboxName"),
-    )
+def _command(state: RequestState) -> str | None:
+    if state.job_id:
+        return escape(f"export-jobs job {shlex.quote(state.job_id)}")
+    if state.status == DEAD:
+        return escape(f"export-jobs dlq show {shlex.quote(state.request_key)}")
+    return None if state.status in ENDED else "export-jobs request list"

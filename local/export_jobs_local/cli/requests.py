@@ -14,16 +14,10 @@ from typing import Any
 
 from export_jobs.client import NotFound, RetryLater
 from export_jobs.contract import Job, RequestInvalid
-from export_jobs.creator.message import (
-    Message,
-    Request,
-    RequestRecord,
-    key_of_unreadable,
-    read_message,
-)
+from export_jobs.creator.message import Request, key_of_rejected, read_request
 from export_jobs.events.build import duration_ms, outcome_of, rfc3339
 from export_jobs.messages import span
-from export_jobs.model.records import REJECTED
+from export_jobs.model.records import RequestRecord
 from export_jobs.wiring import now_ms
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -32,37 +26,36 @@ from export_jobs_local.cli import output
 from export_jobs_local.cli.deployed import DeployedSystem
 from export_jobs_local.cli.errors import UserError
 from export_jobs_local.cli.jobs import locate
+from export_jobs_local.cli.line import Line
 
 POLL_S = 1.0
 POLL_JOB_S = 2.0
 MISSES = 3
 """A job that was asked for so often in vain has vanished."""
-ENDED = frozenset({"CREATED", "DONE", "REJECTED", "CANCELLED"})
 GOOD, BAD, NOT_ENDED, GOOD_ONLY_BY_NAME = 0, 1, 3, 4
 """Exit codes. The last is for jobs that say SUCCEEDED, with errors or without a profile."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A message on the queue. `redrives` counts how often it came back from the dead letters.
+    """A message on the queue, and the request in it.
 
-    `known` is the record of a request whose job exists already: then nothing was sent.
+    `rejection` is the event id of the rejection from which it was sent back, if it was. `known` is the
+    record of a request whose job exists already: then nothing was sent.
     """
 
     request_key: str
     message_id: str | None
-    action: str
-    sandbox: str
     body: str
-    body_hash: str
-    redrives: int = 0
+    request: Request
+    rejection: str | None = None
     known: RequestRecord | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
             "requestKey": self.request_key,
             "messageId": self.message_id,
-            "action": self.action,
+            "action": self.request.action,
             "alreadyUsedAt": rfc3339(self.known.touched_at) if self.known else None,
             "jobId": self.known.job_id if self.known else None,
         }
@@ -105,14 +98,10 @@ def read_body(file: str) -> str:
         raise UserError(f"can't read {file}: it is no text in UTF-8") from None
 
 
-def checked(body: str, system: DeployedSystem, *, key: str | None = None) -> Request:
-    """Reads a message as the creator would. Raises UserError naming every wrong field.
-
-    `key` stands for the message id, which is a request's key if it names none.
-    """
-    message = Message(body=body, key=key or "the message id", first_received_at=0)
+def checked(body: str, system: DeployedSystem) -> Request:
+    """Reads a message as the creator would. Raises UserError naming every wrong field."""
     try:
-        return read_message(message, sandboxes=system.creator.sandboxes)
+        return read_request(body, sandboxes=system.creator.sandboxes)
     except RequestInvalid as invalid:
         wrong = "\n".join(f"  {problem}" for problem in invalid.problems)
         raise UserError(f"the request is invalid, and was not sent:\n{wrong}") from None
@@ -158,34 +147,24 @@ def cancel(
 
 
 def _send(system: DeployedSystem, body: str, request: Request) -> Sent:
-    own_key = json.loads(body).get("requestKey")
-    known = _with_its_job(system, request) if own_key else None
+    known = _with_its_job(system, request, request.key) if request.key else None
     message_id = None if known else system.send(body)
-    return Sent(
-        request_key=own_key or str(message_id),
-        message_id=message_id,
-        action=request.action,
-        sandbox=request.sandbox,
-        body=body,
-        body_hash=request.body_hash,
-        known=known,
-    )
+    return Sent(request.key or str(message_id), message_id, body, request, known=known)
 
 
-def _with_its_job(system: DeployedSystem, request: Request) -> RequestRecord | None:
+def _with_its_job(system: DeployedSystem, request: Request, key: str) -> RequestRecord | None:
     """The record of a request whose job exists already.
 
     Raises UserError for a key under which nothing can come of sending the request.
     """
-    record = system.requests.request(request.key)
+    record = system.tables.requests([key]).get(key)
     if record is None:
         return None
-    key, when = request.key, f"{output.moment(record.touched_at)} UTC"
+    when = f"{output.moment(record.touched_at)} UTC"
     if record.status == "REJECTED":
-        detail = record.event.detail if record.event else {}
         raise UserError(
-            f"request key {key!r} was rejected on {when} ({detail.get('outcome')}: "
-            f"{detail.get('reason')}); sent again, nothing would be tried.\n"
+            f"request key {key!r} was rejected on {when} ({record.outcome}: {record.reason}); "
+            "sent again, nothing would be tried.\n"
             f"Mend it and send it back: export-jobs dlq redrive --key {shlex.quote(key)} "
             "--body FILE\nOr give it a new requestKey."
         )
@@ -194,7 +173,7 @@ def _with_its_job(system: DeployedSystem, request: Request) -> RequestRecord | N
             f"request key {key!r} was cancelled on {when}, before its job was created; "
             "give the request a new requestKey"
         )
-    if record.body_hash not in {None, request.body_hash}:
+    if record.status != "CANCEL_WANTED" and not request.is_that_of(record):
         raise UserError(
             f"request key {key!r} was used on {when} for another request; "
             "give this one a requestKey of its own"
@@ -244,41 +223,47 @@ def wait(
         NOT_ENDED,
         sent.request_key,
         sent.message_id,
-        sent.action,
+        sent.request.action,
         already_used_at=rfc3339(sent.known.touched_at) if sent.known else None,
-        sandbox=sent.sandbox,
+        sandbox=sent.request.sandbox,
     )
     record = _ended_record(system, sent, until, told)
-    if record is None or record.event is None:
+    if record is None:
         return ending
-    detail = record.event.detail
-    rejected = record.event.type == REJECTED
-    sandbox = detail["sandboxName"] or sent.sandbox  # what a key stands for may be in another
+    rejected = record.status in {"REJECTED", "CANCELLED"}
+    sandbox = _sandbox_of_job(system, sent.request, record)
     ending = replace(
         ending,
         sandbox=sandbox,
         rejected=rejected,
-        outcome=detail["outcome"],
-        reason=detail["reason"],
-        job_id=detail["jobId"],
+        outcome=record.outcome,
+        reason=record.reason,
+        job_id=record.job_id,
         exit_code=BAD if rejected else GOOD,
     )
     if rejected or ending.job_id is None or ending.outcome == "ALREADY_FINAL":
         return ending
-    told(f"request {detail['outcome']}: job {ending.job_id}")
+    told(f"request {ending.outcome}: job {ending.job_id}")
     job = _ended_job(system, sandbox, ending.job_id, until, told)
     if job is None:
         return replace(ending, exit_code=BAD, status="VANISHED")
     metrics = job.metrics
     return replace(
         ending,
-        exit_code=_exit_code(job, action=sent.action),
+        exit_code=_exit_code(job, action=sent.request.action),
         status=job.status,
         job_outcome=outcome_of(job),
         duration_ms=duration_ms(job, now_ms()),
         profiles_exported=metrics.total_exported_profile_counter if metrics else None,
         first_error=next((e.msg or e.code for e in job.errors), None),
     )
+
+
+def _sandbox_of_job(system: DeployedSystem, request: Request, record: RequestRecord) -> str:
+    """Where a request's job is: what a cancel request names by a key may be in another sandbox."""
+    named = request.cancel_request_key
+    cancelled = system.tables.requests([named]).get(named) if named else None
+    return (cancelled or record).sandbox
 
 
 def _exit_code(job: Job, *, action: str) -> int:
@@ -295,21 +280,12 @@ def _ended_record(
     system: DeployedSystem, sent: Sent, until: float | None, told: Callable[[str], None]
 ) -> RequestRecord | None:
     """The request's record once it has ended; None when time is up."""
-    message = Message(sent.body, sent.message_id or sent.request_key, 0)
-    if sent.redrives:
-        message = replace(message, key=sent.request_key)
     said = ""
     while True:
-        record = system.requests.request(sent.request_key)
-        if record and record.body_hash != sent.body_hash:
-            record = None  # another request has this key: ours will be rejected
-        record = record or system.requests.request(key_of_unreadable(message))
-        if record and record.status in ENDED and _is_of_this_try(record, sent):
+        record = _record_of(system, sent)
+        if record and record.has_ended:
             return record
-        now = {
-            "CREATING": "its job is being created",
-            "WAITING": "the request waits its turn",
-        }.get(record.status if record else "", "the request is in the queue")
+        now = _how_far(system, record)
         if now != said:
             told(now)
             said = now
@@ -317,8 +293,34 @@ def _ended_record(
             return None
 
 
-def _is_of_this_try(record: RequestRecord, sent: Sent) -> bool:
-    return record.status != "REJECTED" or record.redrives >= sent.redrives
+def _record_of(system: DeployedSystem, sent: Sent) -> RequestRecord | None:
+    """The record of this very sending: under its key or, if it is rejected as it comes, one of its own."""
+    keys = [sent.request_key]
+    if sent.message_id:
+        keys.append(key_of_rejected(sent.message_id, sent.body))
+    found = system.tables.requests(keys)
+    record = found.get(sent.request_key)
+    if record and sent.request.is_that_of(record) and not _is_of_an_earlier_try(record, sent):
+        return record
+    return found.get(keys[-1]) if sent.message_id else None
+
+
+def _is_of_an_earlier_try(record: RequestRecord, sent: Sent) -> bool:
+    return record.status == "REJECTED" and record.event_id == sent.rejection
+
+
+def _how_far(system: DeployedSystem, record: RequestRecord | None) -> str:
+    """How far a request is that has not ended."""
+    if record is None or record.status == "CANCEL_WANTED":
+        return "the request is in the queue"
+    if record.status == "CREATING":
+        return "its job is being created"
+    line = Line(system, record.sandbox)
+    wait = line.wait_of(record)
+    place = line.place_in_words(record.request_key)
+    return f"the request waits{place and f', {place}'}" + (
+        f", for {line.in_words(wait)}" if wait else ""
+    )
 
 
 def _ended_job(
@@ -391,7 +393,8 @@ def show_sent(sent: Sent) -> None:
         console.print(escape(already(sent, sent.known)), soft_wrap=True)
         return
     console.print(
-        f"sent {sent.action} request {escape(sent.request_key)} to the queue", soft_wrap=True
+        f"sent {sent.request.action} request {escape(sent.request_key)} to the queue",
+        soft_wrap=True,
     )
 
 

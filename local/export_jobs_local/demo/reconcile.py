@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from export_jobs.contract import FINAL_STATUSES
-from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE, VANISHED
+from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE, VANISHED, SandboxRecord
 
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.demo.requests import DemoRequest
@@ -49,12 +49,13 @@ class Reconciliation:
     jobs: int = 0
     delivered: dict[str, int] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
-    duplicated: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
     unexplained: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
-        return not (self.lost or self.duplicated or self.unexplained)
+        return not (self.lost or self.duplicates or self.unexplained or self.left)
 
 
 def reconcile_events(
@@ -68,7 +69,7 @@ def reconcile_events(
     result.delivered = dict(Counter(delivery.sink for delivery in deliveries))
     for (name, event_id), times in Counter((d.sink, d.event_id) for d in deliveries).items():
         if times > 1:
-            result.duplicated.append(f"event {event_id} reached the {name} {times} times")
+            result.duplicates.append(f"event {event_id} reached the {name} {times} times")
     told: dict[str, dict[str, list[Delivery]]] = {"bus": defaultdict(list), "topic": {}}
     told["topic"] = defaultdict(list)
     for delivery in deliveries:
@@ -114,7 +115,7 @@ def reconcile_requests(
         said = _once(ends.get(key, []))
         if len(said) != 1:
             told = "no end was" if not said else f"{len(said)} ends were"
-            result.lost.append(f"request {request.name}: {told} announced")
+            result.lost.append(f"request {request.name}: {told} published")
             continue
         detail = said[0].detail
         row.end, row.reason, row.job_id = detail["outcome"], detail["reason"], detail["jobId"]
@@ -138,6 +139,25 @@ def reconcile_requests(
     for job_id in by_id:
         if created[job_id] != 1:
             result.unexplained.append(f"job {job_id} belongs to {created[job_id]} requests")
+
+
+def reconcile_what_is_left(
+    queued: int, sandboxes: Iterable[SandboxRecord], result: Reconciliation
+) -> None:
+    """Nothing is in the queue, and nothing waits, is being created or is undelivered in a sandbox."""
+    if queued:
+        result.left.append(f"{queued} messages in the queue")
+    for known in sandboxes:
+        sandbox = known.gate.sandbox
+        for ticket in known.tickets:
+            result.left.append(f"request {ticket.request_key} waits in {sandbox}")
+        for attempt in known.gate.unsettled:
+            result.left.append(f"request {attempt.request_key} is being created in {sandbox}")
+        for item in known.outbox:
+            result.left.append(f"the end of request {item.record_key} is in the outbox")
+        for job in known.open_jobs.values():
+            what = "has events in the outbox" if job.outbox else "is open on record"
+            result.left.append(f"job {job.job_id} {what}")
 
 
 def _once(deliveries: Iterable[Delivery]) -> list[Delivery]:

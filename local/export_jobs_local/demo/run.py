@@ -7,14 +7,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from export_jobs.aws.tables import Tables
 from export_jobs.contract import FINAL_STATUSES
-from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE
+from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE, SandboxRecord
 
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.demo.reconcile import (
     Reconciliation,
     reconcile_events,
     reconcile_requests,
+    reconcile_what_is_left,
 )
 from export_jobs_local.demo.requests import DemoRequest
 from export_jobs_local.system import LocalSystem
@@ -120,10 +122,28 @@ class Demo:
         deliveries = self._deliveries()
         reconcile_events(self._system.service.control.journal(), deliveries, result)
         reconcile_requests(self._sent, self._jobs(), deliveries, self._dead_letters(), result)
+        reconcile_what_is_left(self._queued(), self._sandboxes(), result)
         for request in self._requests:
             if request not in self._sent.values():
                 result.lost.append(f"request {request.name} was never sent: no time, or no job")
         return result
+
+    def _queued(self) -> int:
+        """Messages in the request queue: visible, in flight or delayed."""
+        url = self._system.stack.outputs["RequestQueueUrl"]
+        sqs = self._system.aws.client("sqs")
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        numbers = [n for name, n in found.items() if name.startswith("ApproximateNumberOf")]
+        return sum(map(int, numbers))
+
+    def _sandboxes(self) -> list[SandboxRecord]:
+        outputs = self._system.stack.outputs
+        tables = Tables(
+            self._system.aws.client("dynamodb"),
+            jobs_table=outputs["JobsTableName"],
+            requests_table=outputs["RequestsTableName"],
+        )
+        return [tables.load(sandbox) for sandbox in self._system.service.sandboxes]
 
     def _dead_letters(self) -> Mapping[str, str]:
         """Request keys and reasons of what is in the dead-letter queue; it stays there."""

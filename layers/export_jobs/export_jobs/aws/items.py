@@ -168,7 +168,7 @@ _STATE_ATTRIBUTES = (
 _REQUEST_ATTRIBUTES = (
     *_texts("status", "sandbox", "action", "body_hash", "message_id", "org_id", "correlation_id"),
     *_texts("dataset_id", "request_id", "cancelled_by", "job_id", "linked_by", "outcome"),
-    *_texts("reason", "event_id"),
+    *_texts("reason", "event_id", "named"),
     *_numbers("sent_at", "deadline_ms", "touched_at", "version"),
     *_flags("dead_letter_sent"),
     _Attribute(

@@ -183,22 +183,27 @@ class Tables:
         return self._commit(sandbox, steps, gate)
 
     def ended_requests(
-        self, statuses: Collection[RequestStatus], *, limit: int
+        self, statuses: Collection[RequestStatus], *, limit: int, named: str | None = None
     ) -> Iterator[RequestRecord]:
         """Some requests that have one of the statuses, without their bodies, in no order.
 
+        `named`: only those that were rejected as they came, and name this key.
         A scan: it reads the whole table, a page whenever one is wanted, until `limit` are found. May
         be a moment old.
         """
-        names = {f"#{n}": name for n, name in enumerate(items.REQUEST_NAMES)}
+        names = {name: f"#{n}" for n, name in enumerate(items.REQUEST_NAMES)}
         values = {f":{n}": text(status) for n, status in enumerate(sorted(statuses))}
         if not values:
             return
+        condition = f"{names['status']} IN ({', '.join(values)})"
+        if named is not None:
+            condition += f" AND {names['named']} = :named"
+            values[":named"] = text(named)
         request: dict[str, Any] = {
             "TableName": self._requests_table,
-            "ProjectionExpression": ", ".join(names),
-            "FilterExpression": f"#status IN ({', '.join(values)})",
-            "ExpressionAttributeNames": {**names, "#status": "status"},
+            "ProjectionExpression": ", ".join(names.values()),
+            "FilterExpression": condition,
+            "ExpressionAttributeNames": {placeholder: name for name, placeholder in names.items()},
             "ExpressionAttributeValues": values,
         }
         for page in self._pages(self._client.scan, request, "read the requests"):

@@ -198,7 +198,7 @@ def rejected_at_intake(
     event = build.rejected(
         record, stack_id=policy.stack_id, now=now, named=named, problems=problems
     )
-    done = replace(record, status="REJECTED", touched_at=now)
+    done = replace(record, status="REJECTED", named=named, touched_at=now)
     return _ended(done, policy.undelivered(event), now)
 
 

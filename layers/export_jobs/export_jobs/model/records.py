@@ -149,7 +149,8 @@ class RequestRecord:
     otherwise). `message_id` is that of the message the record was made from. `cancelled_by` is the
     key of a cancel request that waits for this one's outcome. `rejections` holds the event ids of
     earlier rejections from which the request was sent again; `event_id` is that of its end.
-    `dead_letter_sent` is for what was rejected at intake, whose dead letter is the message itself.
+    `dead_letter_sent` is for what was rejected at intake, whose dead letter is the message itself; `named`
+    is the key that such a message names, as its record must not have that.
     """
 
     request_key: str
@@ -173,6 +174,7 @@ class RequestRecord:
     event_id: str | None = None
     rejections: tuple[str, ...] = ()
     dead_letter_sent: bool = False
+    named: str | None = None
     touched_at: int = 0
     version: int = 0
 
