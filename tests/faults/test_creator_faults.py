@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,13 +60,11 @@ class Office:
                 return
             policy = CreatorPolicy(sandboxes=(self.sandbox,))
             failed = [message["MessageId"] for message in found]
-            try:
+            with suppress(ProcessDied):
                 report = self.bench.processor(policy, workers=1).process(
                     [self._message_of(message) for message in found]
                 )
                 failed = report.failed
-            except ProcessDied:
-                pass
             if failed:
                 self.bench.clock.advance(minutes=3)  # they are seen again when that is over
             for message in found:
@@ -87,10 +86,8 @@ class Office:
 
     def sweep(self) -> None:
         policy = Policy(delays=DelayPolicy(limit_ms=10**12))
-        try:
+        with suppress(ProcessDied, TableUnavailable):  # the schedule begins the next
             self.bench.sweeper(policy, workers=1).sweep(self.sandbox)
-        except (ProcessDied, TableUnavailable):
-            pass  # the schedule begins the next
 
     def until_quiet(self) -> None:
         """Both functions run until nothing is left to do."""

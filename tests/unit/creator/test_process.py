@@ -868,7 +868,6 @@ def test_a_body_that_is_too_large_names_the_limit(creator: Creator) -> None:
 
 def test_a_poison_message_costs_nobody_but_itself(creator: Creator) -> None:
     """What fails for a reason of its own is rejected at its fifth receive; its batch goes through."""
-
     creator.send("good", **CREATE)
     bad = creator.send("bad", **CREATE)
     processor_of = creator.processor
