@@ -283,6 +283,8 @@ def test_publishing_stops_when_time_is_up(
     result = published([item("a"), job("b", BOTH, BOTH)], sinks, out_of_time=lambda: next(left))
     assert (sinks.of("bus"), sinks.of("topic"), len(sinks.letters)) == (bus, topic, letters)
     assert result.unfinished
+    left = iter([False] * asked + [True] * 10)
+    assert published([job("b", BOTH, BOTH)], Sinks(), out_of_time=lambda: next(left)).unfinished
 
 
 def test_publishing_that_came_to_its_end_is_finished() -> None:
