@@ -43,7 +43,7 @@ EVERYTHING = {
     "MaxOpenExports": "5",
     "RequestAlarmMinutes": "60",
     "TopicEvents": "all",
-    "RetentionDays": "30",
+    "RetentionDays": "31",
     "AlertEmail": "oncall@example.com",
     "KmsKeyArn": KEY,
     "ArchiveDays": "7",
@@ -151,7 +151,7 @@ def test_what_is_set_reaches_the_functions() -> None:
     assert monitor.ims_token_url == creator.ims_token_url == EVERYTHING["ImsTokenUrl"]
     assert monitor.aep_secret_id == creator.aep_secret_id == EVERYTHING["AepSecretArn"]
     assert monitor.topic_events == creator.topic_events == "all"
-    assert monitor.retention_days == creator.retention_days == 30
+    assert monitor.retention_days == creator.retention_days == 31
     assert monitor.poll_seconds == 60
     assert (monitor.delay_limit_minutes, monitor.delay_repeat_minutes) == (90, 30)
     assert monitor.dataset_delay_limits == {"5bb4c46757920712f924a3eb": 240, "other": 1}
