@@ -284,6 +284,8 @@ def test_names_in_global_places_hold_the_region() -> None:
         ("SweepSchedule", "rate(6 minutes)"),
         ("SweepSchedule", "rate(1 hour)"),
         ("SweepAlarmMinutes", "5"),
+        ("RetentionDays", "29"),
+        ("MaxOpenExports", "201"),
         ("DatasetDelayLimits", "a=10,b=0"),
         ("DatasetDelayLimits", "a=05"),
         ("ApiBaseUrl", "http://platform.adobe.io/data/core/ups"),
