@@ -22,7 +22,7 @@ from support.world import told_by_job
 
 SANDBOX = "prod"
 ROUNDS = 400
-HISTORIES = 20_000 if LONG else 800
+HISTORIES = 20_000 if LONG else 500
 SEGMENTS = {"segments": [{"segmentId": "x"}]}
 
 keys = st.sampled_from(["a", "b", "c", "d", "e"])
@@ -141,11 +141,11 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         """Batches are worked off at the same time, perhaps while sweeps go on."""
         self.world.plan(planned)
-        works: list[Callable[[], None]] = []
-        for size in batches:
-            if batch := self.creator.receive(size):
-                works.append(partial(self.worked_off, batch))
-        works += [self.swept] * sweeps
+        received = [self.creator.receive(size) for size in batches]
+        works: list[Callable[[], None]] = [
+            *(partial(self.worked_off, batch) for batch in received if batch),
+            *[self.swept] * sweeps,
+        ]
         if works:
             self.creator.together(order, *works)
         self.world.strikes = {}

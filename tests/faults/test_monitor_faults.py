@@ -87,9 +87,9 @@ class Life:
 
     def _at_rest(self) -> bool:
         """Nothing is owed, and no job that is gone is still taken for open."""
-        known = replace(self.bench, injector=None).jobs_table.load(self.sandbox)
+        known = replace(self.bench, injector=None).tables.load(self.sandbox)
         return not any(
-            record.owed or self.expected[record.job_id][-1] == "VANISHED"
+            record.outbox or self.expected[record.job_id][-1] == "VANISHED"
             for record in known.open_jobs.values()
         )
 

@@ -58,6 +58,8 @@ class Creator:
         self.first_lookback_ms = first_lookback_ms
         self.time_left_s = 300.0
         self.receives: dict[str, int] = {}
+        self.on_attempt: Callable[[], None] = lambda: None
+        """What happens between the reading of a waiting request and the noting of its attempt."""
         self._ids = itertools.count()
 
     # -- the parts -------------------------------------------------------------------------------
@@ -72,10 +74,14 @@ class Creator:
             policy=CreatorPolicy(sandboxes=self.sandboxes, max_open=self.max_open),
             clock=self.world.clock,
             time_left_s=lambda: self.time_left_s,
-            new_id=lambda: f"id-{next(self._ids)}",
+            new_id=self._new_id,
             sleep=lambda _: None,
             workers=1,
         )
+
+    def _new_id(self) -> str:
+        self.on_attempt()
+        return f"id-{next(self._ids)}"
 
     def sweeper(self) -> Sweeper:
         return Sweeper(

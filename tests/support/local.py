@@ -12,6 +12,10 @@ from export_jobs.announce import Announcer
 from export_jobs.aws.queues import DeadLetterQueue, RequestQueue
 from export_jobs.aws.tables import Tables
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient, Transport
+from export_jobs.creator.policy import CreatorPolicy
+from export_jobs.creator.process import RequestProcessor
+from export_jobs.monitor.decide import Policy
+from export_jobs.monitor.sweep import Sweeper
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Subscribers
@@ -108,4 +112,44 @@ class Bench:
             sns=lambda: self._client("sns"),
             bus_name=self.stack.outputs["EventBusName"],
             topic_arn=self.stack.outputs["AlertTopicArn"],
+        )
+
+    def sweeper(
+        self,
+        policy: Policy | None = None,
+        *,
+        time_left_s: Callable[[], float] = lambda: math.inf,
+        tries: int = 1,
+        **options: Any,
+    ) -> Sweeper:
+        return Sweeper(
+            api=self._api(time_left_s, tries),
+            table=self.tables,
+            announcer=self.announcer,
+            dead_letters=self.dead_letters,
+            wake_ups=self.wake_ups,
+            policy=policy or Policy(),
+            clock=self.clock,
+            time_left_s=time_left_s,
+            **options,
+        )
+
+    def processor(
+        self,
+        policy: CreatorPolicy | None = None,
+        *,
+        time_left_s: Callable[[], float] = lambda: math.inf,
+        tries: int = 1,
+        **options: Any,
+    ) -> RequestProcessor:
+        return RequestProcessor(
+            api=self._api(time_left_s, tries),
+            table=self.tables,
+            announcer=self.announcer,
+            dead_letters=self.dead_letters,
+            policy=policy or CreatorPolicy(sandboxes=self.service.sandboxes),
+            clock=self.clock,
+            time_left_s=time_left_s,
+            sleep=lambda _: None,
+            **options,
         )

@@ -127,9 +127,12 @@ class MemoryTable:
             raise ValueError("attempts are noted by a version of the gate")
         if change == GateChange() and all(step == Step() for step in steps):
             return frozenset(range(len(steps)))
-        return self._world.call(
+        before = dict(self._world.open[sandbox]) if self._world.turns.chance else {}
+        written = self._world.call(
             "transact", lambda: self._commit(sandbox, steps, change), _unavailable
         )
+        self._linger(sandbox, before)
+        return written
 
     def watch(self, sandboxes: Collection[str]) -> None:
         def effect() -> None:
@@ -157,10 +160,22 @@ class MemoryTable:
         chance = self._world.turns.chance
         if chance is None:
             return first
+        for where, before in self._world.in_flight:
+            if where == sandbox:
+                keys = {**before, **first}
+                first = {key: _either(chance, before.get(key), first.get(key)) for key in keys}
         self._world.turns.take()
         then = self._world.open[sandbox]
         seen = {key: _either(chance, first.get(key), then.get(key)) for key in {**first, **then}}
         return {key: item for key, item in seen.items() if item is not None}
+
+    def _linger(self, sandbox: str, before: dict[Key, Any]) -> None:
+        """A transaction is not done with everywhere at once: until it is, a Query may miss parts of it."""
+        if self._world.turns.chance is None:
+            return
+        self._world.in_flight.append((sandbox, before))
+        self._world.turns.take()
+        self._world.in_flight.remove((sandbox, before))
 
     def _gate(self, sandbox: str) -> Gate:
         gate: Gate = self._items.get(("gate", sandbox), Gate(sandbox))

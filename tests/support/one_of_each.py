@@ -8,26 +8,28 @@ from typing import Any
 from export_jobs.contract import Job
 from export_jobs.events import build as events
 from export_jobs.events.build import Past
-from export_jobs.model.records import ACCEPTED, REJECTED, VANISHED, Event, JobRecord
+from export_jobs.model.records import VANISHED, Event, JobRecord, RequestRecord
 from export_jobs.monitor.decide import Policy, observe
 
 DATASET = "5bb4c46757920712f924a3eb"
 NOW = 1_700_000_000_000
+ORG = "1BD6382559DF0C130A49422D@AdobeOrg"
+STACK = "local"
 
 
 def ended(number: int, dataset: str = DATASET, sandbox: str = "prod", **fields: Any) -> Event:
     job = Job.model_validate(
         {"id": number, "creationTime": 1, "destination": {"datasetId": dataset}, **fields}
     )
-    record = observe(None, job, sandbox=sandbox, policy=Policy(), now=NOW)
+    record = observe(None, job, sandbox=sandbox, org_id=ORG, policy=Policy(), now=NOW)
     assert record
-    return record.owed[0].event
+    return record.outbox[0].event
 
 
 def one_of_each() -> dict[str, Event]:
     """Events by a name that says what they are."""
     running = Job.model_validate({"id": 20, "status": "PROCESSING", "creationTime": 1})
-    record = JobRecord("prod", "20", 1, status="PROCESSING", sequence=1)
+    record = JobRecord("prod", "20", 1, status="PROCESSING", sequence=1, org_id=ORG)
     gone = replace(record, status=VANISHED, final=True, sequence=2)
     return {
         "success": ended(1, status="SUCCEEDED", metrics={"totalExportedProfileCounter": 5}),
@@ -38,14 +40,14 @@ def one_of_each() -> dict[str, Event]:
         "failed": ended(6, status="FAILED"),
         "failed in dev": ended(7, sandbox="dev", dataset="other", status="FAILED"),
         "running": ended(8, status="PROCESSING"),
-        "vanished": events.vanished(gone, previous_status="PROCESSING", now=NOW),
-        "late": events.delayed(record, running, limit_ms=1, past=Past(), now=NOW),
-        "accepted": request(ACCEPTED, "CREATED"),
-        "rejected": request(REJECTED, "INVALID"),
+        "vanished": events.vanished(gone, previous_status="PROCESSING", stack_id=STACK, now=NOW),
+        "late": events.delayed(record, running, limit_ms=1, past=Past(), stack_id=STACK, now=NOW),
+        "accepted": events.accepted(request("CREATED"), stack_id=STACK, now=NOW),
+        "rejected": events.rejected(request("INVALID"), stack_id=STACK, now=NOW),
     }
 
 
-def request(kind: str, outcome: str) -> Event:
-    return events.request_event(
-        kind, outcome=outcome, request_key="k", occasion=0, action=None, now=NOW
-    )
+def request(outcome: str) -> RequestRecord:
+    """The record of a request that has ended so."""
+    status = "CREATED" if outcome == "CREATED" else "REJECTED"
+    return RequestRecord("k", status, "prod", message_id="m", org_id=ORG, outcome=outcome)

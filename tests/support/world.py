@@ -142,6 +142,8 @@ class World:
     """What is in the tables, by kind, sandbox and key."""
     open: dict[str, dict[tuple[str, ...], Any]] = field(default_factory=lambda: defaultdict(dict))
     """Of each sandbox, the items that the index `open` has."""
+    in_flight: list[tuple[str, dict[tuple[str, ...], Any]]] = field(default_factory=list)
+    """Transactions that have had their effect and have not returned yet: what the index was before."""
     watched: frozenset[str] = frozenset()
     """The sandboxes that the stack item names."""
     recorded: dict[str, dict[int, str | None]] = field(default_factory=lambda: defaultdict(dict))

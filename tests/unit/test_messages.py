@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from export_jobs.contract import FieldProblem, Job
 from export_jobs.events import build as events
 from export_jobs.events.build import Past
+from export_jobs.events.endings import CANCELLED_BEFORE, OUTCOME_UNKNOWN
 from export_jobs.messages import MAX_SUBJECT, chat, email, span, subject
-from export_jobs.model.records import ACCEPTED, REJECTED, Event, JobRecord
+from export_jobs.model.records import Event, JobRecord, RequestRecord
 from export_jobs.monitor.decide import Policy, observe
 from support.files import ROOT
 
@@ -24,12 +26,14 @@ PAST = {
         usual_duration_ms=12 * 60_000, previous_profiles_exported=61_230
     )
 }
+ORG = "1BD6382559DF0C130A49422D@AdobeOrg"
+STACK = "export-jobs"
 CANCELS = {"CANCELLING", "ALREADY_FINAL", "NOT_FOUND"}
 BODY = {
     "id": 4711,
     "creationTime": CREATED,
     "updateTime": NOW,
-    "imsOrgId": "1BD6382559DF0C130A49422D@AdobeOrg",
+    "imsOrgId": ORG,
     "destination": {
         "datasetId": "5bb4c46757920712f924a3eb",
         "batchId": "da5cfb4de32c4b93a09f7e37fa53ad52",
@@ -47,23 +51,56 @@ def of_job(*, was: str | None = "PROCESSING", past: bool = True, **fields: Any) 
             correlation_id="campaign-42", dataset_id="5bb4c46757920712f924a3eb",
         )  # fmt: skip
     record = observe(
-        before, job, sandbox="prod", policy=Policy(), past=PAST if past else {}, now=NOW
+        before,
+        job,
+        sandbox="prod",
+        org_id=ORG,
+        policy=Policy(),
+        past=PAST if past else {},
+        now=NOW,
     )
     assert record
-    return record.owed[0].event
+    return record.outbox[0].event
 
 
-def of_request(event_type: Any, outcome: str, **fields: Any) -> Event:
-    return events.request_event(
-        event_type,
-        outcome=outcome,
-        request_key="nightly-newsletter",
-        occasion=0,
+def ended(outcome: str, **fields: Any) -> RequestRecord:
+    """The record of a request that has ended so."""
+    known: dict[str, Any] = {"body_hash": "1:ab", "correlation_id": "campaign-42", **fields}
+    return RequestRecord(
+        "nightly-newsletter",
+        "DONE",
+        "prod",
         action="cancel" if outcome in CANCELS else "create",
+        message_id="m",
+        org_id=ORG,
+        outcome=outcome,
+        **known,
+    )
+
+
+def accepted(outcome: str, **fields: Any) -> Event:
+    return events.accepted(ended(outcome, **fields), stack_id=STACK, now=NOW)
+
+
+def rejected(outcome: str, reason: str, **fields: Any) -> Event:
+    return events.rejected(ended(outcome, reason=reason, **fields), stack_id=STACK, now=NOW)
+
+
+def invalid() -> Event:
+    """Nothing but what the message says of itself is known of it: no sandbox."""
+    problems = [
+        FieldProblem(
+            "job.filter.segmnets", "is not a field of the request; did you mean 'segments'?"
+        ),
+        FieldProblem("job.destination.datasetId", "is required"),
+    ]
+    record = ended("INVALID", reason="; ".join(map(str, problems)), body_hash=None)
+    return events.rejected(
+        replace(record, request_key="message!0a1b"),
+        stack_id=STACK,
         now=NOW,
-        sandbox="prod",
-        correlation_id="campaign-42",
-        **fields,
+        named="nightly-newsletter",
+        problems=problems,
     )
 
 
@@ -78,7 +115,12 @@ def late() -> Event:
         dataset_id="5bb4c46757920712f924a3eb",
     )
     return events.delayed(
-        record, job, limit_ms=30 * 60_000, past=Past(usual_duration_ms=12 * 60_000), now=NOW
+        record,
+        job,
+        limit_ms=30 * 60_000,
+        past=Past(usual_duration_ms=12 * 60_000),
+        stack_id=STACK,
+        now=NOW,
     )
 
 
@@ -91,7 +133,7 @@ def vanished() -> Event:
         sequence=2,
         dataset_id="5bb4c46757920712f924a3eb",
     )
-    return events.vanished(record, previous_status="PROCESSING", now=NOW)
+    return events.vanished(record, previous_status="PROCESSING", stack_id=STACK, now=NOW)
 
 
 def every_kind() -> Iterator[tuple[str, Event]]:
@@ -116,43 +158,29 @@ def every_kind() -> Iterator[tuple[str, Event]]:
     )
     yield (
         "accepted",
-        of_request(ACCEPTED, "CREATED", job_id="4711", dataset_id="5bb4c46757920712f924a3eb"),
-    )
-    yield "cancelling", of_request(ACCEPTED, "CANCELLING", job_id="4711")
-    yield (
-        "already-final",
-        of_request(
-            ACCEPTED, "ALREADY_FINAL", job_id="4711", reason="the job has ended already: SUCCEEDED"
+        accepted(
+            "CREATED",
+            job_id="4711",
+            linked_by="answer",
+            dataset_id="5bb4c46757920712f924a3eb",
         ),
     )
-    problems = [
-        FieldProblem(
-            "job.filter.segmnets", "is not a field of the request; did you mean 'segments'?"
-        ),
-        FieldProblem("job.destination.datasetId", "is required"),
-    ]
-    yield (
-        "invalid",
-        of_request(REJECTED, "INVALID", reason="; ".join(map(str, problems)), problems=problems),
-    )
-    yield (
-        "key-reused",
-        of_request(
-            REJECTED,
-            "KEY_REUSED",
-            reason="request key 'nightly-newsletter' was used before for another request",
-        ),
-    )
-    yield (
-        "refused",
-        of_request(REJECTED, "REFUSED", reason="the service refuses this (HTTP 400: no)"),
-    )
-    yield "expired", of_request(REJECTED, "EXPIRED", reason="it was still waiting at its expiresAt")
-    yield "not-found", of_request(REJECTED, "NOT_FOUND", reason="no request 'x' has arrived")
-    yield (
-        "cancelled-before",
-        of_request(REJECTED, "CANCELLED", reason="it was cancelled before its job was created"),
-    )
+    yield "cancelling", accepted("CANCELLING", job_id="4711")
+    already = "the job has ended already: SUCCEEDED"
+    yield "already-final", accepted("ALREADY_FINAL", job_id="4711", reason=already)
+    yield "invalid", invalid()
+    reused = "request key 'nightly-newsletter' was used before for another request"
+    yield "key-reused", rejected("KEY_REUSED", reused)
+    yield "refused", rejected("REFUSED", "the service refuses this (HTTP 400: no)")
+    yield "expired", rejected("EXPIRED", "it was still waiting at its expiresAt")
+    yield "not-found", rejected("NOT_FOUND", "no request 'x' has arrived")
+    yield "cancelled-before", rejected("CANCELLED", CANCELLED_BEFORE)
+    watched = "sandbox 'prod' is no longer among those that the stack watches"
+    yield "not-watched", rejected("NOT_WATCHED", watched)
+    unknown = "no answer to its create call came"
+    yield "outcome-unknown", rejected(OUTCOME_UNKNOWN, unknown)
+    failed = "it failed 5 times, at last with KeyError; the creator's log says more"
+    yield "unexpected", rejected("UNEXPECTED", failed)
 
 
 KINDS = dict(every_kind())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
-from export_jobs.contract import Job
+from export_jobs.contract import FieldProblem, Job
 from export_jobs.events import build as events
 from export_jobs.events.build import Past
-from export_jobs.model.records import ACCEPTED, REJECTED
+from export_jobs.model.records import RequestRecord
 from export_jobs.monitor.decide import Policy, observe
 from export_jobs_local.schemas import FOLDER, schemas, text_of
 from jsonschema_rs import ValidationError
@@ -30,36 +31,41 @@ def test_the_schemas_are_current() -> None:
 def test_events_of_jobs_are_as_published(name: str) -> None:
     """First seen, late, vanished: of the seed's own jobs, which have every field."""
     job = Job.model_validate(seed(name))
-    record = observe(None, job, sandbox="prod", policy=Policy(), now=NOW)
+    record = observe(None, job, sandbox="prod", org_id="ORG", policy=Policy(), now=NOW)
     assert record
-    delayed = events.delayed(record, job, limit_ms=1, past=Past(usual_duration_ms=3), now=NOW)
-    gone = events.vanished(record, previous_status="NEW", now=NOW)
-    for event in [*(owed.event for owed in record.owed), delayed, gone]:
+    delayed = events.delayed(
+        record, job, limit_ms=1, past=Past(usual_duration_ms=3), stack_id="s", now=NOW
+    )
+    linked = replace(record, linked_by="content", request_key="k", duplicate_of="other")
+    gone = events.vanished(linked, previous_status="NEW", stack_id="s", now=NOW)
+    for event in [*(entry.event for entry in record.outbox), delayed, gone]:
         validate_event(event.type, event.detail)
 
 
 def test_a_bare_job_gives_a_valid_event() -> None:
     """Any field but `id` and `status` may be missing."""
     job = Job.model_validate({"id": 1, "status": "PAUSED"})
-    record = observe(None, job, sandbox="prod", policy=Policy(), now=NOW)
+    record = observe(None, job, sandbox="prod", org_id="ORG", policy=Policy(), now=NOW)
     assert record
-    validate_event(record.owed[0].event.type, record.owed[0].event.detail)
+    event = record.outbox[0].event
+    validate_event(event.type, event.detail)
 
 
-@pytest.mark.parametrize("event_type", [ACCEPTED, REJECTED])
-def test_events_of_requests_are_as_published(event_type: str) -> None:
+def test_events_of_requests_are_as_published() -> None:
     """With everything that may be there, and with nothing."""
-    for more in ({}, {"sandbox": "prod", "job_id": "1", "dataset_id": "d", "reason": "why"}):
-        event = events.request_event(
-            event_type,  # type: ignore[arg-type]
-            outcome="CREATED",
-            request_key="k",
-            occasion=0,
-            action=None,
-            now=NOW,
-            **more,  # type: ignore[arg-type]
-        )
-        validate_event(event.type, event.detail)
+    bare = RequestRecord("k", "CREATED", "prod")
+    full = RequestRecord(
+        "k", "CREATED", "prod", action="cancel", body_hash="1:ab", message_id="m", org_id="ORG",
+        correlation_id="c", dataset_id="d", job_id="1", linked_by="requestId", outcome="CREATED",
+        reason="why", rejections=("e",),
+    )  # fmt: skip
+    problems = [FieldProblem("job.fields", "is no text")]
+    for record in (bare, full):
+        for event in (
+            events.accepted(record, stack_id="s", now=NOW),
+            events.rejected(record, stack_id="s", now=NOW, named="n", problems=problems),
+        ):
+            validate_event(event.type, event.detail)
 
 
 def test_the_sample_requests_are_as_published() -> None:

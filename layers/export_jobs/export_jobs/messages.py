@@ -52,6 +52,7 @@ def chat(event: Event, *, stack: str | None = None) -> dict[str, Any]:
     """
     detail = event.detail
     mark = ":warning: " if _is_bad_news(event) else ""
+    sandbox = detail.get("sandboxName")
     text = "\n".join(f"*{name}*: {value}" for name, value in _facts(event))
     about = f"job-{detail['jobId']}" if detail.get("jobId") else f"request-{detail['requestKey']}"
     return {
@@ -65,7 +66,7 @@ def chat(event: Event, *, stack: str | None = None) -> dict[str, Any]:
             "nextSteps": [f"`{_command(event, stack)}`"],
         },
         "metadata": {
-            "threadId": f"export-{detail.get('sandboxName')}-{about}",
+            "threadId": f"export-{sandbox}-{about}" if sandbox else f"export-{about}",
             "summary": subject(event),
             "eventType": event.type,
         },

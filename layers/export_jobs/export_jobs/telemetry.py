@@ -7,16 +7,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from export_jobs.client import Transport
 from export_jobs.client.transport import Answer
-from export_jobs.creator.policy import RunReport
 from export_jobs.model.records import STATE_CHANGE
-from export_jobs.monitor.sweep import SweepReport
+
+if TYPE_CHECKING:
+    from export_jobs.creator.policy import RunReport
+    from export_jobs.monitor.sweep import SweepReport
 
 logger = Logger(child=True)
 
@@ -32,7 +34,12 @@ def report_sweep(report: SweepReport) -> None:
     metrics.add_metric("SweepSucceeded", MetricUnit.Count, 1 if good else 0)
     metrics.add_metric("SweepAge", MetricUnit.Milliseconds, report.failing_ms)
     metrics.add_metric("OpenJobs", MetricUnit.Count, report.open_jobs)
-    metrics.add_metric("OldestOwedEvent", MetricUnit.Milliseconds, report.oldest_undelivered_ms)
+    metrics.add_metric("OldestUndelivered", MetricUnit.Milliseconds, report.oldest_undelivered_ms)
+    metrics.add_metric("RequestsWaiting", MetricUnit.Count, report.waiting)
+    # In minutes, as the parameter of its alarm is: an alarm on a query can't reckon.
+    metrics.add_metric("OldestRequestMinutes", MetricUnit.Count, report.oldest_request_ms / 60_000)
+    if report.duplicates:
+        metrics.add_metric("DuplicateJobs", MetricUnit.Count, report.duplicates)
     if report.unreadable:
         metrics.add_metric("UnreadableJobs", MetricUnit.Count, report.unreadable)
     ended = [
@@ -50,17 +57,30 @@ def report_sweep(report: SweepReport) -> None:
         lookups=report.lookups,
         openJobs=report.open_jobs,
         changes=report.changes,
-        published=report.published,
+        published=dict(report.published),
+        waiting=report.waiting,
+        duplicates=report.duplicates,
         unfinished=report.unfinished,
         problems=report.problems[:20],
     )
 
 
 def report_run(report: RunReport) -> None:
-    """One run's log line."""
-    (logger.warning if report.problems else logger.info)(
-        "run in trouble" if report.problems else "ran",
-        messages=dict(Counter(report.handled.values())),
+    """The metrics and the log line of one run of the creator."""
+    handled = Counter(report.handled.values())
+    metrics = EphemeralMetrics()
+    metrics.add_metric("RequestsFailed", MetricUnit.Count, handled["FAILED"])
+    for name in ("RECORDED", "DUPLICATE"):
+        if handled[name]:
+            metrics.add_metric(f"Requests{_camel(name)}", MetricUnit.Count, handled[name])
+    for outcome, count in report.ends.items():
+        metrics.add_metric(f"Requests{_camel(outcome)}", MetricUnit.Count, count)
+    if report.duplicates:
+        metrics.add_metric("DuplicateJobs", MetricUnit.Count, report.duplicates)
+    _emit(metrics)
+    (logger.error if report.problems else logger.info)(
+        "run in trouble" if report.problems else "run",
+        messages=dict(handled),
         ends=dict(report.ends),
         problems=report.problems[:20],
     )
@@ -70,7 +90,7 @@ def _of_ended(sandbox: str, details: Sequence[Mapping[str, Any]]) -> EphemeralMe
     metrics = EphemeralMetrics()
     metrics.add_dimension("sandbox", sandbox)
     for outcome, count in Counter(detail["outcome"] for detail in details).items():
-        metrics.add_metric(f"Jobs{outcome.title().replace('_', '')}", MetricUnit.Count, count)
+        metrics.add_metric(f"Jobs{_camel(outcome)}", MetricUnit.Count, count)
     for detail in details:
         if detail["durationMs"] is not None:
             metrics.add_metric("JobDuration", MetricUnit.Milliseconds, detail["durationMs"])
@@ -98,6 +118,11 @@ class MeasuredTransport(Transport):
             metrics.add_metric("ApiLatency", MetricUnit.Milliseconds, elapsed_ms)
             metrics.add_metric("ApiErrors", MetricUnit.Count, 0 if good else 1)
             _emit(metrics)
+
+
+def _camel(constant: str) -> str:
+    """`SUCCEEDED_EMPTY` as `SucceededEmpty`."""
+    return constant.title().replace("_", "")
 
 
 def _emit(metrics: EphemeralMetrics) -> None:

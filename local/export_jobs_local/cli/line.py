@@ -9,7 +9,7 @@ from export_jobs.creator.message import cancel_asked_for
 from export_jobs.events.build import rfc3339
 from export_jobs.model.capacity import admissible, open_exports
 from export_jobs.model.limits import UNSEEN_MS
-from export_jobs.model.records import Attempt, JobRecord, RequestRecord, SandboxRecord, Ticket
+from export_jobs.model.records import Attempt, JobRecord, RequestRecord, Ticket
 from export_jobs.wiring import delay_policy, now_ms
 
 from export_jobs_local.cli import output

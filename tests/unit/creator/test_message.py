@@ -1,4 +1,4 @@
-"""Reading messages of the queue: envelopes and bare bodies, hints in what can't be read, waiting times."""
+"""Reading messages of the queue: requests, bare bodies, wake-ups, and hints in what can't be read."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from typing import Any
 import pytest
 from export_jobs.contract import RequestInvalid
 from export_jobs.creator.message import (
+    MAX_BODY_BYTES,
+    Letter,
     Message,
+    Request,
+    cancel_asked_for,
     hints_in,
-    key_of_unreadable,
-    read_message,
-    wait_s,
+    job_asked_for,
+    key_of_rejected,
+    read_request,
+    wake_up_body,
+    woken_sandbox,
 )
+from export_jobs.model.records import RequestRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,36 +29,58 @@ JOB: dict[str, Any] = {"destination": {"datasetId": "d"}, "schema": {"name": "s"
 SANDBOXES = ("prod", "dev")
 
 
-def message(body: Any, **more: Any) -> Message:
-    text = body if isinstance(body, str) else json.dumps(body)
-    return Message(text, "message-id", 0, **more)
+def text(body: Any) -> str:
+    return body if isinstance(body, str) else json.dumps(body)
+
+
+def read(body: Any) -> Request:
+    return read_request(text(body), sandboxes=SANDBOXES)
+
+
+def message(body: Any, **attributes: str) -> Message:
+    return Message("message-id", text(body), 0, attributes=attributes)
 
 
 def test_an_envelope_says_it_all() -> None:
     """Key, sandbox, correlation id, expiry in milliseconds, and the body as it was."""
-    request = read_message(
-        message(
-            {
-                "requestKey": "nightly",
-                "sandboxName": "dev",
-                "correlationId": "campaign-42",
-                "expiresAt": "1970-01-01T00:00:01+00:00",
-                "job": JOB,
-            }
-        ),
-        sandboxes=SANDBOXES,
-    )
+    body = {
+        "requestKey": "nightly",
+        "sandboxName": "dev",
+        "correlationId": "campaign-42",
+        "expiresAt": "1970-01-01T00:00:01+00:00",
+        "job": JOB,
+    }
+    request = read(body)
     assert (request.key, request.sandbox, request.action) == ("nightly", "dev", "create")
     assert (request.correlation_id, request.expires_at) == ("campaign-42", 1_000)
-    assert request.job
-    assert request.job.to_wire() == JOB
     assert request.dataset_id == "d"
+    assert job_asked_for(text(body)) == JOB
 
 
 def test_a_bare_body_is_a_request_for_the_first_sandbox() -> None:
-    """Its key is the message's id, so that a redelivery is the same request."""
-    request = read_message(message(JOB), sandboxes=SANDBOXES)
-    assert (request.key, request.sandbox, request.action) == ("message-id", "prod", "create")
+    """It names no key of its own, and no sandbox."""
+    request = read(JOB)
+    assert (request.key, request.sandbox, request.action) == (None, "prod", "create")
+    assert not request.names_sandbox
+    assert job_asked_for(text(JOB)) == JOB
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ({"jobId": "24115"}, ("24115", None)),
+        ({"jobId": 24115}, ("24115", None)),
+        ({"cancelRequestKey": "nightly"}, (None, "nightly")),
+    ],
+)
+def test_a_cancel_request_names_a_job_or_a_request(
+    body: dict[str, Any], names: tuple[str | None, str | None]
+) -> None:
+    """Field case 16: a job's id may be a number, as the service shows ids."""
+    body = {"action": "cancel", **body}
+    request = read(body)
+    assert (request.job_id, request.cancel_request_key) == names
+    assert cancel_asked_for(text(body)) == names
 
 
 @pytest.mark.parametrize(
@@ -69,13 +98,15 @@ def test_a_bare_body_is_a_request_for_the_first_sandbox() -> None:
         ({"action": "cancel"}, "(body)", "needs either 'jobId' or 'cancelRequestKey'"),
         ({"action": "cancel", "jobId": "1", "job": JOB}, "(body)", "belongs to a create"),
         ({"action": "cancel", "jobId": "1", "cancelRequestKey": "k"}, "(body)", "either"),
+        ({"action": "cancel", "jobId": True}, "jobId", "string"),
         ({"action": "stop", "job": JOB}, "action", "create"),
+        ("é" * (MAX_BODY_BYTES // 2 + 1), "(body)", "the limit is 262,144 (256 KB)"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_field(body: Any, field: str, said: str) -> None:
     """What, where, and what to do."""
     with pytest.raises(RequestInvalid) as caught:
-        read_message(message(body), sandboxes=SANDBOXES)
+        read(body)
     (problem,) = [p for p in caught.value.problems if p.field == field]
     assert said in problem.message
 
@@ -84,55 +115,112 @@ def test_what_is_wrong_is_said_with_its_field(body: Any, field: str, said: str) 
 def test_any_message_is_read_or_refused(body: str) -> None:
     """Never with another error, which SQS would deliver again and again."""
     with suppress(RequestInvalid):
-        read_message(message(body), sandboxes=SANDBOXES)
+        read(body)
+    assert woken_sandbox(message(body)) is None
+    hints_in(body)
+
+
+def test_the_largest_body_is_read() -> None:
+    """The limit itself is within it."""
+    body = text({"job": JOB})
+    assert read(body + " " * (MAX_BODY_BYTES - len(body))).dataset_id == "d"
 
 
 def test_the_same_request_has_the_same_hash_however_it_is_written() -> None:
-    """Order and spaces do not count; sandbox, action and every field of the body do."""
-    one = read_message(message({"job": JOB, "requestKey": "k"}), sandboxes=SANDBOXES)
+    """Order, spaces and the envelope do not count; the action and every field of the body do."""
+    one = read({"job": JOB, "requestKey": "k"})
     spaced = json.dumps({"requestKey": "k", "job": dict(reversed(JOB.items()))}, indent=3)
-    assert read_message(message(spaced), sandboxes=SANDBOXES).body_hash == one.body_hash
-    for other in (
-        {"job": JOB, "sandboxName": "dev"},
+    for same in (spaced, JOB, {"job": JOB, "requestKey": "k2", "correlationId": "c"}):
+        assert read(same).body_hash == one.body_hash
+    others = [
         {"job": {**JOB, "fields": "a"}},
         {"action": "cancel", "jobId": "1"},
-    ):
-        assert read_message(message(other), sandboxes=SANDBOXES).body_hash != one.body_hash
+        {"action": "cancel", "jobId": "2"},
+        {"action": "cancel", "cancelRequestKey": "1"},
+    ]
+    assert len({read(other).body_hash for other in [{"job": JOB}, *others]}) == 5
+    assert read({"action": "cancel", "jobId": 1}).body_hash == read(others[1]).body_hash
+
+
+@pytest.mark.parametrize(
+    ("body", "same"),
+    [
+        ({"job": JOB}, True),
+        ({"job": JOB, "sandboxName": "dev"}, True),
+        ({"job": JOB, "sandboxName": "prod"}, False),
+        ({"job": {**JOB, "fields": "a"}}, False),
+    ],
+)
+def test_a_duplicate_asks_for_the_same_in_the_same_sandbox(body: Any, same: bool) -> None:
+    """One that names no sandbox is that of its record, wherever the first of them is by now."""
+    record = RequestRecord("k", "CREATED", "dev", body_hash=read({"job": JOB}).body_hash)
+    assert read(body).is_that_of(record) is same
+
+
+@pytest.mark.parametrize("known", [None, "0:ab", "2:ab"])
+def test_a_hash_of_another_rule_is_no_contradiction(known: str | None) -> None:
+    """An older or a newer version wrote the record: it can't be compared."""
+    assert read({"job": JOB}).is_that_of(RequestRecord("k", "CREATED", "dev", body_hash=known))
 
 
 @pytest.mark.parametrize(
     ("body", "key", "correlation_id"),
     [
         ({"requestKey": "k", "correlationId": "c"}, "k", "c"),
-        ({"requestKey": "a b", "correlationId": "\x00"}, "message-id", None),
-        ({"requestKey": 7, "correlationId": 7}, "message-id", None),
-        ({"requestKey": "", "correlationId": "c" * 257}, "message-id", None),
-        ("{", "message-id", None),
-        ([], "message-id", None),
+        ({"requestKey": "a b", "correlationId": "\x00"}, None, None),
+        ({"requestKey": 7, "correlationId": 7}, None, None),
+        ({"requestKey": "", "correlationId": "c" * 257}, None, None),
+        ("{", None, None),
+        ([], None, None),
     ],
 )
 def test_an_unreadable_message_still_tells_whose_it_is(
-    body: Any, key: str, correlation_id: str | None
+    body: Any, key: str | None, correlation_id: str | None
 ) -> None:
     """As far as what it says can be passed on."""
-    hints = hints_in(message(body))
+    hints = hints_in(text(body))
     assert (hints.request_key, hints.correlation_id) == (key, correlation_id)
 
 
-def test_an_unreadable_message_has_a_record_of_its_own() -> None:
+def test_a_rejected_message_has_a_record_of_its_own() -> None:
     """Apart from the key that it names, which a mended one will use; the same when delivered again."""
     bodies = ('{"requestKey": "k"', '{"requestKey": "k", "jbo": 1}', "{")
-    keys = [key_of_unreadable(message(body)) for body in bodies]
-    assert len({*keys, "k", "message-id"}) == 5
-    assert keys == [key_of_unreadable(message(body)) for body in bodies]
+    keys = [key_of_rejected("message-id", body) for body in bodies]
+    assert len({*keys, "k", "message-id", key_of_rejected("another", "{")}) == 6
+    assert keys == [key_of_rejected("message-id", body) for body in bodies]
+    for key in keys:  # a sender's key may look like anything, but the message's own id
+        assert key.startswith("message-id!")
 
 
 @pytest.mark.parametrize(
-    ("waits", "asked_s", "waited_s"),
-    [(0, None, 5), (1, None, 10), (6, None, 300), (99, None, 300), (0, 0, 1), (9, 4_000, 4_000)],
+    ("body", "sandbox"),
+    [
+        (wake_up_body("prod"), "prod"),
+        ('{"wakeUp": "prod", "job": {}}', None),
+        ('{"job": {"fields": "\\"wakeUp\\""}}', None),
+        ('["wakeUp"]', None),
+        ('{"wakeUp"', None),
+        ('{"wakeUp": "' + "p" * 1_000 + '"}', None),
+    ],
 )
-def test_waiting_is_as_long_as_asked_or_doubled(
-    waits: int, asked_s: float | None, waited_s: float
+def test_a_wake_up_says_nothing_else(body: str, sandbox: str | None) -> None:
+    """Whatever says more is read as a request."""
+    assert woken_sandbox(message(body)) == sandbox
+
+
+@pytest.mark.parametrize(
+    ("attributes", "letter"),
+    [
+        ({}, None),
+        ({"requestKey": "k"}, None),
+        ({"eventId": "e"}, None),
+        ({"requestKey": "", "eventId": "e"}, None),
+        ({"requestKey": "k", "eventId": "e"}, Letter("k", "k", "e")),
+        ({"requestKey": "k", "recordKey": "m!1", "eventId": "e"}, Letter("k", "m!1", "e")),
+    ],
+)
+def test_only_what_a_dead_letter_has_makes_one(
+    attributes: dict[str, str], letter: Letter | None
 ) -> None:
-    """5 s at first, doubled up to 5 minutes, unless the service says how long."""
-    assert wait_s(message("", waits=waits), asked_s) == waited_s
+    """A request key and the event of its rejection; whether they are true is another question."""
+    assert message(JOB, **attributes).letter == letter

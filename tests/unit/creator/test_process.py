@@ -9,6 +9,7 @@ import pytest
 from export_jobs.client.errors import BadCredentials, Forbidden, OutcomeUnknown, Refused, RetryLater
 from export_jobs.contract import Job
 from export_jobs.model.limits import LISTINGS_APART_MS
+from export_jobs.model.matching import gives_up_from
 from support.creator import CREATE, HOUR_MS, MINUTE_MS, SECOND_MS, Creator, asking
 from support.world import MemoryApi, ServiceJob
 
@@ -201,7 +202,7 @@ def test_an_attempt_without_a_job_is_given_up_after_two_listings(creator: Creato
     creator.world.plan([("create", "times out before")])
     creator.work()
     slot = creator.gate().slots["key"]
-    creator.world.now = slot.send_by + 320 * SECOND_MS
+    creator.world.now = gives_up_from(slot)
     creator.sweep()
     assert creator.gate().slots["key"].missed_at
     creator.world.now += LISTINGS_APART_MS // 2
@@ -729,6 +730,22 @@ def test_cancel_while_the_request_waits() -> None:
     assert creator.waiting() == []
 
 
+def test_a_request_that_was_cancelled_is_not_put_back_in_line(creator: Creator) -> None:
+    """Whoever gives up its attempt ends it: no run may admit it before its cancellation is looked at."""
+    creator.sweep()
+    creator.send(**CREATE)
+    creator.world.plan([("create", "times out before")])
+    creator.work()
+    creator.send("stop", action="cancel", cancelRequestKey="key")
+    creator.work()
+    creator.world.queue.clear()
+    while creator.gate().unsettled:
+        creator.world.now += 5 * MINUTE_MS
+        creator.sweep()
+    assert creator.record().status == "CANCELLED"
+    assert creator.ends() == [("key", "CANCELLED")]
+
+
 @pytest.mark.parametrize("arrives", [True, False])
 def test_cancel_while_the_request_is_being_created(creator: Creator, arrives: bool) -> None:
     """A flag: the job is cancelled once it is known, and one that was not made never will be."""
@@ -852,7 +869,6 @@ def test_a_body_that_is_too_large_names_the_limit(creator: Creator) -> None:
 
 def test_a_poison_message_costs_nobody_but_itself(creator: Creator) -> None:
     """What fails for a reason of its own is rejected at its fifth receive; its batch goes through."""
-
     creator.send("good", **CREATE)
     bad = creator.send("bad", **CREATE)
     processor_of = creator.processor
@@ -879,6 +895,34 @@ def test_a_poison_message_costs_nobody_but_itself(creator: Creator) -> None:
     (letter,) = creator.world.dead_letters
     assert letter.body == bad.body
     assert creator.world.queue == []
+
+
+def test_one_member_that_is_outrun_stops_no_other(creator: Creator) -> None:
+    """A request that another run changes while it is admitted is left out; the others get their jobs."""
+    creator.max_open = 1
+    busy = creator.world.create("prod")
+    creator.sweep()
+    for key in ("a", "b", "c"):
+        creator.send(key, **asking(fields=key))
+    creator.work()
+    creator.world.move("prod", busy.body["id"], "SUCCEEDED")
+    creator.sweep()
+    creator.max_open = 5
+
+    def cancelled_meanwhile() -> None:
+        creator.on_attempt = lambda: None
+        creator.max_open = 0  # this run admits nobody
+        creator.deliver([creator.message("stop", action="cancel", cancelRequestKey="b")])
+        creator.max_open = 5
+
+    creator.on_attempt = cancelled_meanwhile
+    creator.work()
+    assert sorted(creator.ends()) == [
+        ("a", "CREATED"),
+        ("b", "CANCELLED"),
+        ("c", "CREATED"),
+        ("stop", "CANCELLED"),
+    ]
 
 
 def test_what_the_service_refuses_for_good_is_rejected(creator: Creator) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from export_jobs.contract import Job
+from export_jobs.events import build
 from export_jobs.events.build import MAX_DETAIL_BYTES, duration_ms, outcome_of, rfc3339
-from export_jobs.model.records import Event
+from export_jobs.model.records import Event, JobRecord, RequestRecord
 from export_jobs.monitor.decide import Policy, observe
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,11 +67,88 @@ bodies = st.fixed_dictionaries(
 )
 
 
+texts_of_parts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
+"""Nothing that names a stack, an organisation, a sandbox or a request has a NUL."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an event of a job comes from."""
+
+    stack_id: str
+    org_id: str | None
+    sandbox: str
+    job_id: str
+    creation_time: int
+    sequence: int
+
+
+origins = st.builds(
+    Origin,
+    texts_of_parts,
+    st.just("ORG") | st.none(),
+    texts_of_parts,
+    st.text(max_size=3),
+    st.integers(0, 11),
+    st.integers(1, 11),
+)
+ends = st.tuples(
+    texts_of_parts,
+    st.builds(
+        RequestRecord,
+        request_key=texts_of_parts,
+        status=st.just("REJECTED"),
+        sandbox=texts_of_parts,
+        message_id=texts_of_parts,
+        org_id=st.just("ORG") | st.none(),
+        outcome=st.sampled_from(["REFUSED", "EXPIRED"]),
+        rejections=st.lists(st.just("e"), max_size=3).map(tuple),
+    ),
+)
+
+
+def told_apart_by(end: tuple[str, RequestRecord]) -> object:
+    """What tells an end from any other: its request, the message, and how often it was sent again."""
+    stack_id, record = end
+    return (
+        stack_id,
+        record.org_id,
+        record.sandbox,
+        record.request_key,
+        record.message_id,
+        len(record.rejections),
+    )
+
+
+def job_events(origin: Origin) -> set[str]:
+    """The id that every kind of event has which is made of a record of this origin."""
+    record = JobRecord(
+        origin.sandbox,
+        origin.job_id,
+        origin.creation_time,
+        org_id=origin.org_id,
+        sequence=origin.sequence,
+    )
+    job = Job(id="1", status="NEW")
+    stack_id, past = origin.stack_id, build.Past()
+    return {
+        build.state_change(
+            record, job, previous_status=None, past=past, stack_id=stack_id, now=NOW
+        ).id,
+        build.delayed(record, job, limit_ms=1, past=past, stack_id=stack_id, now=NOW).id,
+        build.vanished(record, previous_status="NEW", stack_id=stack_id, now=NOW).id,
+    }
+
+
+def request_event(stack_id: str, record: RequestRecord, now: int = NOW) -> Event:
+    return build.rejected(record, stack_id=stack_id, now=now)
+
+
 def event_of(body: dict[str, Any], now: int = NOW) -> Event:
     job = Job.model_validate(body)
-    record = observe(None, job, sandbox="prod", policy=Policy(), now=now)
+    record = observe(None, job, sandbox="prod", org_id="ORG", policy=Policy(), now=now)
     assert record
-    return record.owed[0].event
+    return record.outbox[0].event
 
 
 @given(bodies)
@@ -86,9 +165,64 @@ def test_any_job_gives_a_valid_event_within_its_bounds(body: dict[str, Any]) -> 
 
 @given(bodies)
 def test_an_event_made_again_has_the_same_id(body: dict[str, Any]) -> None:
-    """Its id is of the sandbox, the job and the number of the event, not of the moment."""
+    """Its id is of the job and the number of the event, not of the moment or of what it says."""
     assert event_of(body).id == event_of(body, now=NOW + 1).id
+    assert event_of(body).id == event_of({**body, "status": "CANCELLED", "errors": []}).id
     assert event_of(body).id != event_of({**body, "id": "another"}).id
+
+
+@given(st.lists(origins, min_size=2, max_size=2, unique=True))
+def test_events_that_differ_in_their_origin_differ_in_their_ids(origins: list[Origin]) -> None:
+    """Stack, organisation, sandbox, job id, creation time or sequence: any one of them is enough."""
+    one, other = map(job_events, origins)
+    assert len({*one, *other}) == 2
+
+
+def test_each_part_of_an_event_s_origin_is_part_of_its_id() -> None:
+    """Two jobs may have the same id in two sandboxes, or one after the other in the same."""
+    origin = Origin("stack", "ORG", "prod", "1", NOW, 1)
+    changes: list[dict[str, Any]] = [
+        {"stack_id": "other"},
+        {"org_id": None},
+        {"sandbox": "dev"},
+        {"job_id": "2"},
+        {"creation_time": NOW + 1},
+        {"sequence": 2},
+    ]
+    ids = [job_events(replace(origin, **change)) for change in [{}, *changes]]
+    assert len(set().union(*ids)) == 7
+
+
+@given(st.lists(ends, min_size=2, max_size=2, unique_by=told_apart_by))
+def test_two_ends_of_requests_never_share_an_id(ends: list[tuple[str, RequestRecord]]) -> None:
+    """Not with one key in two stacks, in one stack after it was forgotten, or sent again."""
+    assert len({request_event(*end).id for end in ends}) == 2
+
+
+@given(ends, st.text(max_size=5), st.integers(0, NOW))
+def test_the_end_of_a_request_made_again_has_the_same_id(
+    end: tuple[str, RequestRecord], reason: str, now: int
+) -> None:
+    """What it says and when is no part of it."""
+    stack_id, record = end
+    again = request_event(stack_id, replace(record, reason=reason, touched_at=now), now=now)
+    assert again.id == request_event(stack_id, record).id
+
+
+def test_each_way_to_send_a_key_again_makes_an_event_of_its_own() -> None:
+    """To another stack, long after, or from its own dead letter: each end is told."""
+    record = RequestRecord(
+        "key", "REJECTED", "prod", message_id="m", org_id="ORG", outcome="REFUSED"
+    )
+    first = request_event("stack", record)
+    others = [
+        request_event("other stack", record),
+        request_event("stack", replace(record, message_id="another message")),
+        request_event("stack", replace(record, rejections=(first.id,))),
+        request_event("stack", replace(record, sandbox="dev")),
+        request_event("stack", replace(record, org_id="OTHER")),
+    ]
+    assert len({first.id, *(event.id for event in others)}) == 6
 
 
 @pytest.mark.parametrize(

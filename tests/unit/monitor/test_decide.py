@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
-import pytest
 from export_jobs.contract import FINAL_STATUSES, Job
 from export_jobs.model.records import JobRecord, SandboxState
 from export_jobs.monitor.decide import (
     DelayPolicy,
     Policy,
     advance,
-    can_publish,
-    delivered,
     is_stale,
     listing_reaches_back_to,
     needs_record,
@@ -39,9 +35,14 @@ def job(status: str, *, number: int = 1, created: int | None = NOW, **fields: An
 
 
 def recorded(status: str, updated: int | None) -> JobRecord:
-    record = observe(None, job(status, updateTime=updated), sandbox="s", policy=POLICY, now=NOW)
+    record = seen(None, job(status, updateTime=updated))
     assert record
     return record
+
+
+def seen(record: JobRecord | None, shown: Job, *, now: int = NOW) -> JobRecord | None:
+    """What observing a job makes of its record."""
+    return observe(record, shown, sandbox="s", org_id="ORG", policy=POLICY, now=now)
 
 
 @given(statuses, times, statuses, times)
@@ -51,11 +52,11 @@ def test_what_was_recorded_is_no_news(
     """Seen again, a job gives no new record; each event has the next number."""
     record = recorded(first, first_at)
     shown = job(second, updateTime=second_at)
-    after = observe(record, shown, sandbox="s", policy=POLICY, now=NOW)
+    after = seen(record, shown)
     if after is not None:
-        assert [owed.event.detail["sequence"] for owed in after.owed] == [1, 2]
+        assert [entry.event.detail["sequence"] for entry in after.outbox] == [1, 2]
         record = after
-    assert observe(record, shown, sandbox="s", policy=POLICY, now=NOW) is None
+    assert seen(record, shown) is None
 
 
 @given(statuses, statuses, st.integers(1, 10**6))
@@ -105,10 +106,10 @@ def test_what_a_sweep_has_covered_needs_no_record_in_the_next(
     oldest = NOW - oldest_age * MINUTE_MS
     state = advance(None, jobs, sandbox="s", watermark=NOW, oldest=oldest, new_since=NOW, now=NOW)
     back_to = listing_reaches_back_to(state, complete_at=NOW, overlap_ms=0)
-    for seen in jobs:
-        assert needs_record(seen, state, back_to=back_to) == (not seen.is_final)
-        if seen.is_final and seen.creation_time is not None and seen.creation_time >= oldest:
-            changed = seen.model_copy(update={"status": "REOPENED"})
+    for listed in jobs:
+        assert needs_record(listed, state, back_to=back_to) == (not listed.is_final)
+        if listed.is_final and listed.creation_time is not None and listed.creation_time >= oldest:
+            changed = listed.model_copy(update={"status": "REOPENED"})
             assert needs_record(changed, state, back_to=back_to)
 
 
@@ -122,21 +123,3 @@ def test_a_listing_is_read_twice_over_what_was_new() -> None:
     assert listing_reaches_back_to(state, complete_at=later, overlap_ms=overlap_ms) == (
         later - overlap_ms
     )
-
-
-@pytest.mark.parametrize(("age_ms", "ours"), [(0, False), (359_999, False), (360_000, True)])
-def test_a_lease_lasts_as_long_as_any_run(age_ms: int, ours: bool) -> None:
-    """Then whoever took it must have died, and somebody else publishes."""
-    record = replace(recorded("NEW", None), leased_at=NOW - age_ms)
-    assert can_publish(record, policy=POLICY, now=NOW) is ours
-
-
-@given(st.sets(st.sampled_from(["bus", "topic"])))
-def test_only_what_arrived_is_settled(arrived: set[Any]) -> None:
-    """Sink by sink; what did not arrive stays owed, and anybody may publish it."""
-    record = replace(recorded("FAILED", None), leased_at=NOW)
-    event = record.owed[0].event
-    settled = delivered(record, {event.id: frozenset(arrived)}, now=NOW)
-    left = {"bus", "topic"} - arrived
-    assert [owed.sinks for owed in settled.owed] == ([left] if left else [])
-    assert settled.leased_at == 0

@@ -147,45 +147,41 @@ class Admission:
         admitted: Admitted,
         report: RunReport,
     ) -> list[_Member]:
-        """Notes an attempt for each, and ends those whose time is up."""
+        """Notes an attempt for each, and ends those whose time is up, all in one transaction."""
         missing = [t.request_key for t in chosen if t.request_key not in fresh]
         records = {**fresh, **(self._table.requests(missing) if missing else {})}
         now = self._clock()
-        members: list[_Member] = []
+        members: list[_Member | None] = []
         steps: list[Step] = []
-        ends: list[Step] = []
         for ticket in chosen:
             record = records.get(ticket.request_key)
             if record is None or record.status != "WAITING" or record.body is None:
                 continue  # a query may show a ticket that is gone
             if record.deadline_ms is not None and record.deadline_ms <= now:
                 ended = endings.expired(record, policy=self._policy.events, now=now)
-                ends.append(
+                members.append(None)
+                steps.append(
                     Step(requests=(ended.record,), drop_tickets=(ticket,), outbox=(ended.item,))
                 )
                 continue
             attempt = self._attempt(record, now)
             noted = replace(
-                record,
-                status="CREATING",
-                request_id=attempt.request_id,
-                touched_at=now,
-                body=None,
+                record, status="CREATING", request_id=attempt.request_id, touched_at=now, body=None
             )
-            members.append(
-                _Member(
-                    replace(noted, version=record.version + 1, body=record.body), ticket, attempt
-                )
-            )
+            after = replace(noted, version=record.version + 1, body=record.body)
+            members.append(_Member(after, ticket, attempt))
             steps.append(
                 Step(requests=(noted,), drop_tickets=(ticket,), slot=Slot("note", attempt))
             )
-        if ends:
-            self._write_ends(gate.sandbox, ends, admitted, report)
         if not steps:
             return []
-        written = self._table.commit(gate.sandbox, steps, self._passing(gate, now))
-        return [members[position] for position in sorted(written)]
+        noted_members = []
+        for position in sorted(self._table.commit(gate.sandbox, steps, self._passing(gate, now))):
+            if member := members[position]:
+                noted_members.append(member)
+            else:
+                self._note_written(steps[position], admitted, report)
+        return noted_members
 
     def _attempt(self, record: RequestRecord, now: int) -> Attempt:
         return Attempt(
@@ -212,12 +208,6 @@ class Admission:
                 if now - attempt.noted_at >= FORMER_KEPT_MS
             ),
         )
-
-    def _write_ends(
-        self, sandbox: str, ends: Sequence[Step], admitted: Admitted, report: RunReport
-    ) -> None:
-        for position in self._table.commit(sandbox, ends):
-            self._note_written(ends[position], admitted, report)
 
     def _note_written(self, step: Step, admitted: Admitted, report: RunReport) -> None:
         admitted.jobs += [replace(job, version=job.version + 1) for job in step.jobs]

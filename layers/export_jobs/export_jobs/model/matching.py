@@ -34,8 +34,8 @@ def status_fingerprint(job_id: str, status: str) -> bytes:
 def hashes_of_request(body: Mapping[str, Any]) -> dict[str, str]:
     """A short hash for each thing that a create request asks for, what it leaves out included.
 
-    `body` is the body of the POST. `mergePolicy` has none where it is left out, as the service fills
-    it in; `evaluationInfo` never has one, as the service does not show it.
+    `body` is the body of the POST. A merge policy, or its version, has none where it is left out, as
+    the service fills it in; `evaluationInfo` never has one, as the service does not show it.
     """
     asked = {
         name: value if value is not _ABSENT else _DEFAULTS[name]
@@ -92,7 +92,8 @@ def match(
 ) -> Matches:
     """The job of each attempt, as far as it can be told by now.
 
-    By content, of several jobs the earliest created after the attempt; each goes to one attempt.
+    By content, of several jobs the earliest created after the attempt; each goes to one attempt. A
+    job that may be another attempt's, which can't be told yet, is left to that.
     """
     matches = Matches()
     left = sorted(candidates, key=lambda candidate: (candidate.created_at, candidate.job.id))
@@ -104,6 +105,7 @@ def match(
             matches.found.append(Match(attempt, echoed.job, "requestId"))
         else:
             todo.append(attempt)
+    ready = []
     for attempt in todo:
         mine = [c for c in left if _may_have_made(attempt, c, echoes=echoes)]
         too_little = {
@@ -111,18 +113,22 @@ def match(
             for c in mine
             if not c.whole and not (_shows_enough(attempt, c) and (c.job.request_id or not echoes))
         }
-        settled = [c for c in mine if _shows_enough(attempt, c)]
-        if too_little:
-            matches.to_look_up |= too_little
+        matches.to_look_up |= too_little
+        if too_little or now < attempt.noted_at + HOLDS_ANSWER_MS:
             matches.undecided |= {c.job.id for c in mine}
-        elif now < attempt.noted_at + HOLDS_ANSWER_MS:
-            matches.undecided |= {c.job.id for c in mine}
-        elif settled:
-            # One made since is likelier ours than one that only differing clocks allow.
-            best = next((c for c in settled if c.created_at >= attempt.noted_at), settled[0])
+        else:
+            ready.append((attempt, [c for c in mine if _shows_enough(attempt, c)]))
+    for attempt, mine in ready:
+        settled = [c for c in mine if c in left]
+        if not settled:
+            continue
+        # One made since is likelier ours than one that only differing clocks allow.
+        best = next((c for c in settled if c.created_at >= attempt.noted_at), settled[0])
+        if best.job.id in matches.undecided:
+            matches.undecided |= {c.job.id for c in settled}
+        else:
             left.remove(best)
             matches.found.append(Match(attempt, best.job, "content"))
-    matches.undecided -= {found.job.id for found in matches.found}
     return matches
 
 
@@ -166,6 +172,7 @@ def _contents(body: Mapping[str, Any]) -> dict[str, Any]:
     qualified = _mapping(selection.get("segmentQualificationTime"))
     events = _mapping(_mapping(body.get("additionalFields")).get("eventList"))
     ingested = _mapping(events.get("filter"))
+    policy = _mapping(body.get("mergePolicy"))
     dataset = destination.get("datasetId") or destination.get("dataSetId")
     return {
         "dataset": _or_absent(dataset),
@@ -180,7 +187,8 @@ def _contents(body: Mapping[str, Any]) -> dict[str, Any]:
         "eventFields": _or_absent(events.get("fields"), _names),
         "eventsFrom": _or_absent(ingested.get("fromIngestTimestamp"), _moment),
         "eventsTo": _or_absent(ingested.get("toIngestTimestamp"), _moment),
-        "mergePolicy": _or_absent(_mapping(body.get("mergePolicy")).get("id"), str),
+        "mergePolicy": _or_absent(policy.get("id"), str),
+        "mergePolicyVersion": _or_absent(policy.get("version"), str),
     }
 
 
