@@ -1,4 +1,4 @@
-"""Requests typed at the command line: their keys, their state, how they end, and their dead letters."""
+"""Requests typed at the command line: their keys, their state, their line, how they end, and their dead letters."""
 
 from __future__ import annotations
 
@@ -113,40 +113,189 @@ def state_of(local: Local, key: str) -> dict[str, Any]:
     return dict(json.loads(said)) if said else {}
 
 
+def in_dev(key: str, **job: Any) -> str:
+    return json.dumps({**json.loads(envelope(key, **job)), "sandboxName": "dev"})
+
+
 def test_the_state_of_a_request_is_shown(local: Local) -> None:
-    """Ended, rejected, still in the queue or never heard of: each is said, with its exit code."""
+    """Ended, rejected or never heard of: each is said, with its exit code."""
     assert create(local, envelope("ended"), "--wait").returncode == 0
     ended = local.json("request", "show", "ended")
     assert (ended["status"], ended["outcome"]) == ("CREATED", "CREATED")
     assert ended["jobId"] == jobs_of(local)[0]
+    assert ended["linkedBy"] == "answer"
     assert ended["since"]
-
-    local.send(envelope("misspelt", filtre={}))
-    until(lambda: local.dead("misspelt"))
-    invalid = local.json("request", "show", "misspelt")
-    assert invalid["status"] == "REJECTED"
-    assert "did you mean 'filter'?" in invalid["reason"]
 
     unknown = local.run("request", "show", "none-such")
     assert unknown.returncode == 2
     assert unknown.stderr.startswith("error: nothing is known of a request 'none-such'")
+    assert "the queue is empty" in unknown.stderr
 
-    requests.post(
-        local.control("faults"),
-        json={"call": "create", "kind": "http", "status": 429, "retryAfter": "2", "times": 0},
-        timeout=10,
-    ).raise_for_status()
+
+def test_what_was_rejected_as_it_came_is_still_shown_when_its_dead_letter_is_gone(
+    local: Local,
+) -> None:
+    """By the key that its message named, though its record must not have that."""
+    local.send(envelope("misspelt", filtre={}))
+    until(lambda: local.dead("misspelt"))
+    before = local.json("request", "show", "misspelt")
+    assert (before["status"], before["outcome"]) == ("REJECTED", "INVALID")
+    assert "did you mean 'filter'?" in before["reason"]
+    assert local.run("dlq", "delete", "--key", "misspelt").returncode == 0
+    assert local.json("request", "show", "misspelt") == before
+    (listed, *_) = local.json("request", "list", "--rejected")["ended"]
+    assert (listed["requestKey"], listed["eventId"]) == ("misspelt", before["eventId"])
+
+
+def test_a_key_that_nobody_knows_is_not_taken_for_a_queued_one(local: Local) -> None:
+    """Whatever is in the queue; how much that is is said."""
+    url = local.said["outputs"]["RequestQueueUrl"]
+    sqs = local.client("sqs")
+    sqs.send_message(QueueUrl=url, MessageBody=envelope("later"), DelaySeconds=600)
     try:
-        done = create(local, envelope("waits"), "--wait", "--timeout", "4")
-        assert done.returncode == 3
-        assert "export-jobs request show waits" in done.stdout
-        waiting = local.json("request", "show", "waits", code=3)
-        assert waiting["status"] in {"QUEUED", "WAITING", "CREATING"}
-        assert waiting["messagesQueued"] == 1
-        assert waiting["openExports"].keys() <= {"prod", "dev"}
+        unknown = local.run("request", "show", "typo")
+        assert unknown.returncode == 2
+        assert "1 message is in the queue, not taken in yet" in unknown.stderr
+    finally:
+        sqs.purge_queue(QueueUrl=url)
+
+
+def test_a_request_that_a_failing_service_holds_up_says_so(local: Local) -> None:
+    """Its place in line, until when the line is held and its deadline; it can be cancelled meanwhile."""
+    throttled = {"call": "create", "kind": "http", "status": 429, "times": 0}
+    requests.post(local.control("faults"), json=throttled, timeout=10).raise_for_status()
+    try:
+        body = {**json.loads(in_dev("waits")), "expiresAt": "2099-01-31T06:00:00Z"}
+        assert create(local, json.dumps(body)).returncode == 0
+        until(lambda: (state_of(local, "waits").get("waitsFor") or {}).get("what") == "HOLD")
     finally:
         requests.delete(local.control("faults"), timeout=10)
-    until(lambda: state_of(local, "waits")["status"] == "CREATED")
+    waiting = local.json("request", "show", "waits", code=3)
+    assert (waiting["status"], waiting["place"], waiting["places"]) == ("WAITING", 1, 1)
+    assert waiting["waitsFor"]["until"] > waiting["since"]
+    assert waiting["deadline"] == "2099-01-31T06:00:00.000Z"
+    assert waiting["openExports"].keys() == {"dev"}
+    said = local.run("request", "show", "waits").stdout
+    assert "place 1 of 1" in said
+    assert "the service, which failed or throttled: the line is held until " in said
+    assert "deadline" in said
+
+    (listed,) = local.json("request", "list", "--sandbox", "dev")["waiting"]
+    assert (listed["requestKey"], listed["place"]) == ("waits", 1)
+    assert listed["deadline"] == waiting["deadline"]
+    assert local.json("request", "list", "--sandbox", "prod")["waiting"] == []
+    assert "the line is held until " in local.run("request", "list").stdout
+    held = [c for c in local.json("doctor")["checks"] if c["name"] == "line"]
+    assert [(c["sandbox"], c["state"]) for c in held] == [("prod", "ok"), ("dev", "look")]
+
+    done = create(local, json.dumps(body), "--wait", "--timeout", "3")
+    assert done.returncode == 3
+    assert "the request waits, place 1 of 1, for the service, which failed" in done.stderr
+    assert "export-jobs request show waits" in done.stdout
+
+    cancelled = local.json("request", "cancel", "--request", "waits", "--wait")
+    assert cancelled["outcome"] == "CANCELLED"
+    assert local.json("request", "show", "waits")["status"] == "CANCELLED"
+
+
+def test_a_cancel_request_says_what_it_waits_for(local: Local) -> None:
+    """The request that it names, which has not come; and of that, that it is to be cancelled."""
+    sent = local.json("request", "cancel", "--request", "not-yet-sent")
+    until(lambda: state_of(local, sent["requestKey"]).get("waitsFor"))
+    waits = local.json("request", "show", sent["requestKey"], code=3)
+    assert (waits["waitsFor"]["what"], waits["waitsFor"]["requestKey"]) == (
+        "REQUEST",
+        "not-yet-sent",
+    )
+    assert waits["place"] is None
+    target = until(lambda: state_of(local, "not-yet-sent"))
+    assert (target["status"], target["cancelledBy"]) == ("CANCEL_WANTED", sent["requestKey"])
+    assert target["waitsFor"]["until"]
+    listed = local.json("request", "list")
+    assert sent["requestKey"] in [row["requestKey"] for row in listed["waiting"]]
+    assert listed["sandboxes"][0]["cancelsWaiting"] >= 1
+
+
+def test_requests_are_listed_as_they_wait_are_under_way_and_have_ended(local: Local) -> None:
+    """Those under way with their jobs; ended ones, newest first, only where they are asked for."""
+    set_pace(local, 60)
+    try:
+        assert create(local, envelope("runs")).returncode == 0
+        job = until(lambda: state_of(local, "runs").get("jobId"))
+        found = local.json("request", "list")
+        (runs,) = [row for row in found["underWay"] if row["requestKey"] == "runs"]
+        assert (runs["status"], runs["jobId"], runs["sandboxName"]) == ("CREATED", job, "prod")
+        assert runs["ageMs"] >= 0
+        assert found["ended"] is None
+        assert found["sandboxes"][0]["openExports"] >= 1
+        assert local.run("request", "cancel", "--job", job, "--wait").returncode == 0
+    finally:
+        set_pace(local, 1)
+    rejected(local, "refused-for-the-list")
+    ended = local.json("request", "list", "--ended")["ended"]
+    assert ended[0]["requestKey"] == "refused-for-the-list"
+    assert (ended[0]["status"], ended[0]["outcome"]) == ("REJECTED", "REFUSED")
+    assert [row["since"] for row in ended] == sorted((r["since"] for r in ended), reverse=True)
+    assert {"runs", "refused-for-the-list"} <= {row["requestKey"] for row in ended}
+    only_rejected = local.json("request", "list", "--rejected", "--limit", "1")["ended"]
+    assert [row["requestKey"] for row in only_rejected] == ["refused-for-the-list"]
+    assert local.run("request", "list", "--sandbox", "nowhere").returncode == 2
+    said = local.run("request", "list", "--ended").stdout
+    assert "REJECTED (REFUSED)" in said
+    assert all(line == line.rstrip() for line in said.splitlines())
+
+
+def test_a_request_that_is_rejected_again_has_been_tried_twice(local: Local) -> None:
+    """Whoever waits for the second try is not told of the first one's end."""
+    rejected(local, "twice-refused")
+    first = local.dead("twice-refused")
+    assert first
+    service_refuses_the_next(local)
+    back = local.json("dlq", "redrive", "--key", "twice-refused", "--wait", code=1)
+    assert back["ending"]["outcome"] == "REFUSED"
+    second = until(lambda: local.dead("twice-refused"))
+    assert (first["tries"], second["tries"]) == (1, 2)
+    assert first["eventId"] != second["eventId"]
+    assert state_of(local, "twice-refused")["eventId"] == second["eventId"]
+    assert ", tried 2 times" in local.run("dlq", "list").stdout
+    assert local.run("dlq", "delete", "--key", "twice-refused").returncode == 0
+
+
+def test_a_message_that_sqs_itself_moved_is_listed_as_what_it_is(local: Local) -> None:
+    """Nobody rejected it, whatever its attributes say; sent back, it is a new request."""
+    sqs = local.client("sqs")
+    forged = {
+        name: {"DataType": "String", "StringValue": "forged"}
+        for name in ("requestKey", "recordKey", "eventId", "reason")
+    }
+    body = json.dumps({"job": json.loads(envelope("unused"))["job"]})
+    sent = sqs.send_message(
+        QueueUrl=local.said["outputs"]["DeadLetterQueueUrl"],
+        MessageBody=body,
+        MessageAttributes=forged,
+    )
+    letter = local.dead(sent["MessageId"])
+    assert letter
+    assert letter["reason"].startswith("SQS itself moved it here")
+    assert (letter["tries"], letter["eventId"]) == (None, None)
+    shown = local.json("request", "show", sent["MessageId"])
+    assert (shown["status"], shown["outcome"]) == ("DEAD_LETTER", None)
+    back = local.json("dlq", "redrive", "--key", sent["MessageId"], "--wait")
+    assert back["ending"]["status"] == "SUCCEEDED"
+    assert back["ending"]["requestKey"] == back["sent"][0]["messageId"]
+    assert local.dead(sent["MessageId"]) is None
+
+
+def test_what_a_pipe_gets_is_not_wrapped(local: Local) -> None:
+    """A reason is one line, without blanks at its end."""
+    local.send(envelope("long-reason", filtre={}, feilds="x", shcema={}))
+    until(lambda: local.dead("long-reason"))
+    lines = local.run("dlq", "list").stdout.splitlines()
+    (reason,) = [line for line in lines if "filtre" in line]
+    assert len(reason) > 80
+    assert all(name in reason for name in ("filtre", "feilds", "shcema"))
+    assert all(line == line.rstrip() for line in lines)
+    assert local.run("dlq", "delete", "--key", "long-reason").returncode == 0
 
 
 def test_progress_has_the_seconds_since_it_began(local: Local) -> None:
