@@ -10,13 +10,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 import requests
+from export_jobs.model.records import (
+    REJECTED,
+    Attempt,
+    Event,
+    Gate,
+    JobRecord,
+    OutboxItem,
+    SandboxRecord,
+    Ticket,
+    Undelivered,
+)
 from export_jobs_local.demo.directory import NotTheDemos, begin_anew, keep
+from export_jobs_local.demo.reconcile import Reconciliation, reconcile_what_is_left
 from export_jobs_local.demo.requests import RequestsUnusable, read_requests
 from support.files import ROOT
 
@@ -35,7 +48,7 @@ def run_demo(*options: str, cwd: Path, **environment: str) -> subprocess.Complet
 
 
 def test_the_demo_reconciles_and_leaves_real_exports(tmp_path: Path) -> None:
-    """Every request ends as its file's name says, nothing is lost or said twice, the data is there.
+    """Every request ends as its file's name says, nothing is lost, duplicated or left, the data is there.
 
     A proxy that the machine is set to use, and that does not answer, is not asked.
     """
@@ -45,7 +58,8 @@ def test_the_demo_reconciles_and_leaves_real_exports(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
-    assert (result["lost"], result["duplicated"], result["unexplained"]) == ([], [], [])
+    assert (result["lost"], result["duplicates"], result["unexplained"]) == ([], [], [])
+    assert result["left"] == []
     assert result["seconds"] < 60
     ends = {row["name"]: row for row in result["requests"]}
     assert ends.keys() == {path.stem for path in (ROOT / "events" / "requests").glob("*.json")}
@@ -76,6 +90,31 @@ def test_the_demo_fails_when_something_is_not_as_it_should_be(tmp_path: Path) ->
     done = run_demo("--requests", str(folder), "--json", cwd=tmp_path)
     assert done.returncode == 1
     assert "should-succeed: expected SUCCEEDED" in json.loads(done.stdout)["unexplained"][0]
+
+
+def test_whatever_is_left_over_is_named() -> None:
+    """A message, a request that waits or is being created, an event in the outbox, an open job."""
+    attempt = Attempt("creating", "id", noted_at=1, send_by=2, hashes={}, rule=1)
+    linked = replace(attempt, request_key="linked", job_id="5", linked_at=3)
+    entry = Undelivered(Event(REJECTED, {"eventId": "e"}), frozenset({"bus"}))
+    known = SandboxRecord(
+        Gate("prod", slots={"creating": attempt, "linked": linked}),
+        open_jobs={"7": JobRecord("prod", "7", 1)},
+        outbox=(OutboxItem("prod", "rejected", (entry,)),),
+        tickets=(Ticket("prod", "waits", "create", turn=1, sent_at=1),),
+    )
+    result = Reconciliation()
+    reconcile_what_is_left(0, [SandboxRecord(Gate("dev"))], result)
+    assert result.good
+    reconcile_what_is_left(2, [known], result)
+    assert result.left == [
+        "messages in the queue: 2",
+        "request waits waits in prod",
+        "request creating is being created in prod",
+        "the end of request rejected is in the outbox",
+        "job 7 is open on record",
+    ]
+    assert not result.good
 
 
 def test_a_folder_without_requests_is_said_in_a_line(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
+from export_jobs.model.limits import CREATOR_TIMEOUT_S
 from export_jobs_local.aws.server import REGION, MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.cli import doctor
@@ -83,6 +84,16 @@ def test_a_lost_function_is_said_to_be_deployed_again(system: DeployedSystem) ->
         assert "permission" not in str(finding.cure), finding
     assert "deploy the stack again" in str(found["schedule", None].cure)
     assert found["jobs table", None].state == "ok"
+
+
+def test_a_time_out_that_leases_do_not_reckon_with_is_bad(
+    aws: MotoServer, system: DeployedSystem
+) -> None:
+    """A run that lives longer may still hold what another has taken over; a shorter one harms nobody."""
+    name = system.outputs["CreatorFunctionName"]
+    for timeout_s, state in ((CREATOR_TIMEOUT_S + 1, "bad"), (CREATOR_TIMEOUT_S - 1, "ok")):
+        aws.client("lambda").update_function_configuration(FunctionName=name, Timeout=timeout_s)
+        assert findings(system)["creator function", None].state == state
 
 
 def test_a_sandbox_that_fails_hides_no_other(

@@ -112,7 +112,7 @@ def test_the_demo_shows_what_the_readme_shows(clone: Path) -> None:
     said = run(DEMO, clone)
     for row in _ends(shown_after("make demo")):
         assert row in _ends(said.splitlines())
-    for word in ("What came of each request", "lost", "said twice", "unexplained", "REJECTED"):
+    for word in ("What came of each request", "lost", "duplicates", "left over", "REJECTED"):
         assert word in said
     for command in commands():
         if command.startswith(AFTER_THE_DEMO):

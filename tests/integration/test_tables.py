@@ -261,3 +261,26 @@ def test_both_tables_answer_alike(store: Store, seed: int) -> None:
         assert outcome(lambda: call(real)) == outcome(lambda: call(memory)), described  # noqa: B023
         if number % 5 == 4:
             assert real.load(SANDBOX) == memory.load(SANDBOX), described
+
+
+def test_ended_requests_are_found_by_status_and_by_the_key_that_they_name(bench: Bench) -> None:
+    """Without their bodies; a message rejected as it came names a key that its record does not have."""
+    records = [
+        RequestRecord("a", "CREATED", SANDBOX, body="{}", outcome="CREATED", touched_at=1),
+        RequestRecord("m1!x", "REJECTED", SANDBOX, body="{}", named="a", touched_at=2),
+        RequestRecord("m2!x", "REJECTED", SANDBOX, named="b", touched_at=3),
+        RequestRecord("w", "WAITING", SANDBOX, named="a"),
+    ]
+    tables = bench.tables
+    tables.commit(SANDBOX, [Step(requests=(record,)) for record in records])
+
+    def found(*statuses: Any, **options: Any) -> list[str]:
+        some = list(tables.ended_requests(statuses, **{"limit": 10, **options}))
+        assert all(record.body is None for record in some)
+        return sorted(record.request_key for record in some)
+
+    assert found("CREATED", "REJECTED") == ["a", "m1!x", "m2!x"]
+    assert found("CREATED", "REJECTED", named="a") == ["m1!x"]
+    assert len(found("CREATED", "REJECTED", limit=2)) == 2
+    assert found() == []
+    assert tables.requests(["m1!x"])["m1!x"].named == "a"

@@ -16,11 +16,11 @@ from export_jobs_local.cli.directories import writable
 from export_jobs_local.cli.errors import UserError
 from export_jobs_local.cli.events import summary
 from export_jobs_local.demo.directory import DEFAULT, NotTheDemos, begin_anew
+from export_jobs_local.demo.engine import DemoEngine
 from export_jobs_local.demo.reconcile import Reconciliation
 from export_jobs_local.demo.requests import DemoRequest, RequestsUnusable, read_requests
 from export_jobs_local.demo.run import Demo
 from export_jobs_local.exporting.catalog import DataBroken
-from export_jobs_local.exporting.engine import DuckDbEngine
 from export_jobs_local.project import REQUESTS
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
@@ -62,7 +62,7 @@ def _run(wanted: Sequence[DemoRequest], directory: Path, *, live: bool) -> DemoR
         run_s=3.0,
         # Else a job whose answer is lost could be told from others only by content, minutes later.
         echo_request_id=True,
-        engine=DuckDbEngine,
+        engine=lambda place: DemoEngine(place, wanted),
     )
     config = SystemConfig(logs=directory / "logs", service=service, sweep_every_s=SWEEP_EVERY_S)
     if view:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from export_jobs.events.build import rfc3339
@@ -30,8 +30,8 @@ class RequestList:
 
     lines: Sequence[Line]
     limit: int
+    now: int
     ended: Sequence[RequestRecord] | None = None
-    now: int = field(default_factory=now_ms)
 
     def as_json(self) -> dict[str, Any]:
         ended = None if self.ended is None else [_ended_as_json(record) for record in self.ended]
@@ -73,11 +73,11 @@ def find(
     """With those that have `ended`, or only the `rejected` of them: that reads the whole table."""
     lines = [Line(system, name) for name in system.sandboxes(sandbox)]
     if not (ended or rejected):
-        return RequestList(lines, limit)
+        return RequestList(lines, limit, now_ms())
     records = system.tables.ended_requests(_ENDS if ended else ("REJECTED",), limit=sys.maxsize)
     wanted = (record for record in records if sandbox in {None, record.sandbox})
     newest = heapq.nlargest(limit, wanted, key=lambda record: record.touched_at)
-    return RequestList(lines, limit, newest)
+    return RequestList(lines, limit, now_ms(), newest)
 
 
 def show(found: RequestList) -> None:

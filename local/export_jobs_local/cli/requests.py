@@ -429,7 +429,7 @@ def _styled_outcome(ending: Ending) -> str:
 
 def _command(ending: Ending) -> str:
     if ending.job_id:
-        return f"export-jobs job {escape(ending.job_id)}"
+        return f"export-jobs job {escape(shlex.quote(ending.job_id))}"
     if ending.rejected and ending.outcome != "CANCELLED":  # of which there is no dead letter
         return f"export-jobs dlq show {escape(shlex.quote(ending.request_key))}"
     return escape(command_to_show(ending.request_key))

@@ -146,7 +146,7 @@ def reconcile_what_is_left(
 ) -> None:
     """Nothing is in the queue, and nothing waits, is being created or is undelivered in a sandbox."""
     if queued:
-        result.left.append(f"{queued} messages in the queue")
+        result.left.append(f"messages in the queue: {queued}")
     for known in sandboxes:
         sandbox = known.gate.sandbox
         for ticket in known.tickets:

@@ -1,0 +1,212 @@
+"""What the command line says of requests that wait: their place, what they wait for, and since when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from export_jobs.model.limits import UNSEEN_MS
+from export_jobs.model.records import (
+    Attempt,
+    Gate,
+    Hold,
+    JobRecord,
+    RequestRecord,
+    SandboxRecord,
+    Ticket,
+)
+from export_jobs.settings import CreatorSettings
+from export_jobs_local.cli import request_list
+from export_jobs_local.cli.line import Line, Wait, since_of, ticket_as_json
+
+NOW = 1_769_824_800_000
+ENVIRONMENT = {
+    "AEP_BASE_URL": "https://aep.example",
+    "IMS_TOKEN_URL": "https://ims.example",
+    "AEP_SECRET_ID": "secret",
+    "SANDBOXES": "prod,dev",
+    "JOBS_TABLE": "jobs",
+    "REQUESTS_TABLE": "requests",
+    "REQUEST_QUEUE_URL": "https://sqs.example/requests",
+    "DEAD_LETTER_QUEUE_URL": "https://sqs.example/dead",
+    "EVENT_BUS_NAME": "bus",
+    "TOPIC_ARN": "topic",
+    "STACK_ID": "stack",
+    "MAX_OPEN_EXPORTS": "2",
+}
+
+
+class SystemHere:
+    """As much of a system as reading a line needs: what the tables know of each sandbox."""
+
+    creator = CreatorSettings.from_environment(ENVIRONMENT)
+
+    def __init__(self, *known: SandboxRecord, ended: tuple[RequestRecord, ...] = ()) -> None:
+        self._known: Mapping[str, SandboxRecord] = {one.gate.sandbox: one for one in known}
+        self._ended = ended
+        self.tables = self
+
+    def load(self, sandbox: str) -> SandboxRecord:
+        return self._known[sandbox]
+
+    def ended_requests(self, statuses: Any, *, limit: int) -> Any:
+        found = [record for record in self._ended if record.status in statuses]
+        return iter(found[:limit])
+
+    def sandboxes(self, wanted: str | None) -> tuple[str, ...]:
+        return (wanted,) if wanted else tuple(self._known)
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("line", "request_list"):
+        monkeypatch.setattr(f"export_jobs_local.cli.{module}.now_ms", lambda: NOW)
+
+
+def ticket(key: str, *, turn: int = NOW - 1_000, **fields: Any) -> Ticket:
+    return Ticket(
+        "prod", key, fields.pop("action", "create"), turn, fields.pop("sent_at", turn), **fields
+    )
+
+
+def attempt(key: str, *, ago_ms: int = 5_000) -> Attempt:
+    at = NOW - ago_ms
+    return Attempt(key, f"id-{key}", noted_at=at, send_by=at + 30_000, hashes={}, rule=1)
+
+
+def jobs(count: int) -> dict[str, JobRecord]:
+    made = [JobRecord("prod", str(n), NOW - n, request_key=f"of-{n}") for n in range(count)]
+    return {job.job_id: job for job in made}
+
+
+def line_of(known: SandboxRecord) -> Line:
+    return Line(SystemHere(known), known.gate.sandbox)  # type: ignore[arg-type]
+
+
+def waiting(key: str = "a", **fields: Any) -> RequestRecord:
+    return RequestRecord(key, "WAITING", "prod", **fields)
+
+
+def wait_with(gate: Gate, open_jobs: int) -> Wait | None:
+    known = SandboxRecord(gate, open_jobs=jobs(open_jobs), tickets=(ticket("a"),))
+    return line_of(known).wait_of(waiting())
+
+
+def test_what_a_request_in_line_waits_for() -> None:
+    """Room; a service that fails, until its hold is over, and then for a probe; else for its turn."""
+    assert wait_with(Gate("prod"), 1) == Wait("TURN")
+    assert wait_with(Gate("prod"), 2) == Wait("ROOM")
+    assert wait_with(Gate("prod", slots={"b": attempt("b")}), 1) == Wait("ROOM")
+    until = NOW + 60_000
+    assert wait_with(Gate("prod", hold=Hold(until, 60_000)), 2) == Wait("HOLD", until=until)
+    assert wait_with(Gate("prod", hold=Hold(NOW - 1, 60_000)), 0) == Wait("PROBE")
+
+
+def test_what_others_wait_for() -> None:
+    """The outcome of a create call, since it was noted; a cancel request for what it names."""
+    at = NOW - 5_000
+    line = line_of(SandboxRecord(Gate("prod", slots={"b": attempt("b")})))
+    assert line.wait_of(RequestRecord("b", "CREATING", "prod")) == Wait("OUTCOME", since=at)
+    for named, expected in (
+        ({"jobId": "7"}, Wait("JOB", job_id="7")),
+        ({"cancelRequestKey": "x"}, Wait("REQUEST", request_key="x")),
+    ):
+        body = json.dumps({"action": "cancel", **named})
+        assert line.wait_of(waiting("c", action="cancel", body=body)) == expected
+    tombstone = RequestRecord("x", "CANCEL_WANTED", "prod", touched_at=NOW)
+    assert line.wait_of(tombstone) == Wait("REQUEST", until=NOW + UNSEEN_MS, request_key="x")
+    assert line.wait_of(RequestRecord("d", "CREATED", "prod")) is None
+
+
+def test_each_wait_is_said_in_words() -> None:
+    """With the numbers and times that tell whether to do something about it."""
+    line = line_of(SandboxRecord(Gate("prod"), open_jobs=jobs(1)))
+    said = {
+        Wait("TURN"): "the creator's next run",
+        Wait("ROOM"): "1 of 2 exports are open",
+        Wait(
+            "HOLD", until=NOW
+        ): "failed or throttled: the line is held until 2026-01-31 02:00:00 UTC",
+        Wait("PROBE"): "one request is tried first",
+        Wait("OUTCOME", since=NOW): "its create call of 2026-01-31 02:00:00 UTC",
+        Wait("JOB", job_id="7"): "job 7",
+        Wait("REQUEST", request_key="x"): "request x",
+        Wait("REQUEST", until=NOW, request_key="x"): "its own message; after 2026-01-31",
+    }
+    for wait, words in said.items():
+        assert words in line.in_words(wait)
+
+
+def test_cancel_requests_have_no_place_in_line() -> None:
+    """Places count from one, and only those who wait for a job."""
+    cancel = ticket("stop", action="cancel")
+    line = line_of(SandboxRecord(Gate("prod"), tickets=(cancel, ticket("a"), ticket("b"))))
+    assert [line.place(key) for key in ("stop", "a", "b", "nobody")] == [None, 1, 2, None]
+    assert line.place_in_words("b") == "place 2 of 2"
+    assert line.place_in_words("stop") == ""
+
+
+def test_a_request_waits_since_it_was_sent() -> None:
+    """Also one that was put back in line, or is looked at again and again."""
+    assert since_of(waiting(sent_at=5, touched_at=9)) == 5
+    assert since_of(RequestRecord("a", "CREATED", "prod", sent_at=5, touched_at=9)) == 9
+    back = ticket_as_json(ticket("a", sent_at=NOW - 9_000), 1)
+    assert back["since"] < back["notBefore"]
+    assert ticket_as_json(ticket("a"), 1)["notBefore"] is None
+
+
+def system_with_everything() -> SystemHere:
+    prod = SandboxRecord(
+        Gate("prod", slots={"b": attempt("b")}, hold=Hold(NOW + 60_000, 60_000)),
+        open_jobs=jobs(1),
+        tickets=(ticket("stop", action="cancel"), *(ticket(f"w{n}") for n in range(3))),
+    )
+    ended = (
+        RequestRecord("old", "CREATED", "prod", outcome="CREATED", job_id="3", touched_at=NOW - 9),
+        RequestRecord(
+            "m!1", "REJECTED", "prod", named="n:x:[b]", outcome="INVALID", touched_at=NOW
+        ),
+        RequestRecord("elsewhere", "DONE", "dev", outcome="CANCELLED", touched_at=NOW - 5),
+    )
+    return SystemHere(prod, SandboxRecord(Gate("dev")), ended=ended)
+
+
+def test_the_list_has_who_waits_what_is_under_way_and_what_has_ended() -> None:
+    """In the order of the line; attempts before jobs; the ended ones newest first, if asked for."""
+    system: Any = system_with_everything()
+    found = request_list.find(system, sandbox=None, limit=2).as_json()
+    assert [row["requestKey"] for row in found["waiting"]] == ["w0", "w1"]
+    assert [row["status"] for row in found["underWay"]] == ["CREATING", "CREATED"]
+    assert found["underWay"][0]["ageMs"] == 5_000
+    assert found["ended"] is None
+    assert found["sandboxes"][0] == {
+        "sandboxName": "prod",
+        "waiting": 3,
+        "cancelsWaiting": 1,
+        "openExports": 2,
+        "maxOpenExports": 2,
+        "heldUntil": "2026-01-31T02:01:00.000Z",
+    }
+    every = request_list.find(system, sandbox=None, ended=True, limit=10).as_json()
+    assert [row["requestKey"] for row in every["ended"]] == ["n:x:[b]", "elsewhere", "old"]
+    assert [row["requestKey"] for row in every["waiting"]] == ["w0", "w1", "w2", "stop"]
+    in_prod = request_list.find(system, sandbox="prod", ended=True, limit=1).as_json()
+    assert [row["requestKey"] for row in in_prod["ended"]] == ["n:x:[b]"]
+    rejected = request_list.find(system, sandbox=None, rejected=True, limit=10).as_json()
+    assert [row["recordKey"] for row in rejected["ended"]] == ["m!1"]
+
+
+def test_the_list_is_read_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is left out in silence, and texts come out as they are."""
+    system: Any = system_with_everything()
+    request_list.show(request_list.find(system, sandbox=None, ended=True, limit=2))
+    said = capsys.readouterr().out
+    assert "prod: 3 waiting, 2 of 2 exports open; the line is held until" in said
+    assert "and 2 more: see --limit" in said
+    assert "n:x:[b]" in said
+    tables = [line for line in said.splitlines() if not line.startswith(("prod:", "dev:"))]
+    assert max(map(len, tables)) <= 80
+    request_list.show(request_list.find(system, sandbox="dev", rejected=True, limit=2))
+    assert "none" in capsys.readouterr().out
