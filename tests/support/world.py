@@ -214,10 +214,11 @@ class World:
         )
         self.jobs[sandbox][number] = job
         self.life[number].append(status)
-        running = sum(
-            job.body["status"] not in FINAL_STATUSES for job in self.jobs[sandbox].values()
-        )
-        self.most_open[sandbox] = max(self.most_open[sandbox], running)
+        if status not in FINAL_STATUSES:
+            running = sum(
+                job.body["status"] not in FINAL_STATUSES for job in self.jobs[sandbox].values()
+            )
+            self.most_open[sandbox] = max(self.most_open[sandbox], running)
         return job
 
     def move(self, sandbox: str, number: str, status: str) -> None:
