@@ -1,4 +1,4 @@
-"""What the functions tell CloudWatch: metrics by sandbox and of API calls, in the embedded metric format."""
+"""What the functions tell CloudWatch: of sweeps, requests and API calls, in the embedded metric format."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from export_jobs.client import Transport
 from export_jobs.client.transport import Answer
-from export_jobs.creator.policy import RunReport
 from export_jobs.model.records import STATE_CHANGE
-from export_jobs.monitor.sweep import SweepReport
+
+if TYPE_CHECKING:
+    from export_jobs.creator.policy import RunReport
+    from export_jobs.monitor.sweep import SweepReport
 
 logger = Logger(child=True)
 
 MAX_VALUES = 90
 """Of one metric in a line. With the hundredth, Powertools would write the line itself."""
+MAX_PROBLEMS = 20
+"""In one log line. CloudWatch cuts lines of more than 256 KB."""
+MINUTE_MS = 60_000
 
 
 def report_sweep(report: SweepReport) -> None:
@@ -32,7 +37,12 @@ def report_sweep(report: SweepReport) -> None:
     metrics.add_metric("SweepSucceeded", MetricUnit.Count, 1 if good else 0)
     metrics.add_metric("SweepAge", MetricUnit.Milliseconds, report.failing_ms)
     metrics.add_metric("OpenJobs", MetricUnit.Count, report.open_jobs)
-    metrics.add_metric("OldestOwedEvent", MetricUnit.Milliseconds, report.oldest_undelivered_ms)
+    metrics.add_metric("OldestUndelivered", MetricUnit.Milliseconds, report.oldest_undelivered_ms)
+    metrics.add_metric("RequestsWaiting", MetricUnit.Count, report.waiting)
+    oldest_minutes = report.oldest_request_ms / MINUTE_MS  # CloudWatch has no such unit
+    metrics.add_metric("OldestRequestMinutes", MetricUnit.NoUnit, oldest_minutes)
+    if report.duplicates:
+        metrics.add_metric("DuplicateJobs", MetricUnit.Count, report.duplicates)
     if report.unreadable:
         metrics.add_metric("UnreadableJobs", MetricUnit.Count, report.unreadable)
     ended = [
@@ -51,18 +61,33 @@ def report_sweep(report: SweepReport) -> None:
         openJobs=report.open_jobs,
         changes=report.changes,
         published=report.published,
+        waiting=report.waiting,
+        duplicates=report.duplicates,
         unfinished=report.unfinished,
-        problems=report.problems[:20],
+        problems=report.problems[:MAX_PROBLEMS],
     )
 
 
 def report_run(report: RunReport) -> None:
-    """One run's log line."""
-    (logger.warning if report.problems else logger.info)(
-        "run in trouble" if report.problems else "ran",
-        messages=dict(Counter(report.handled.values())),
-        ends=dict(report.ends),
-        problems=report.problems[:20],
+    """The metrics of a run of the creator and its log line; they are of no one sandbox."""
+    handled = Counter(report.handled.values())
+    metrics = EphemeralMetrics()
+    for of_messages in ("RECORDED", "DUPLICATE", "FAILED"):
+        name = f"Requests{_camel_case(of_messages)}"
+        metrics.add_metric(name, MetricUnit.Count, handled[of_messages])
+    for outcome, count in report.ends.items():
+        metrics.add_metric(f"Requests{_camel_case(outcome)}", MetricUnit.Count, count)
+    if report.duplicates:
+        metrics.add_metric("DuplicateJobs", MetricUnit.Count, report.duplicates)
+    _emit(metrics)
+    good = not report.problems
+    (logger.info if good else logger.error)(
+        "processed" if good else "processing in trouble",
+        messages=report.handled,
+        handled=handled,
+        ends=report.ends,
+        duplicates=report.duplicates,
+        problems=report.problems[:MAX_PROBLEMS],
     )
 
 
@@ -70,7 +95,7 @@ def _of_ended(sandbox: str, details: Sequence[Mapping[str, Any]]) -> EphemeralMe
     metrics = EphemeralMetrics()
     metrics.add_dimension("sandbox", sandbox)
     for outcome, count in Counter(detail["outcome"] for detail in details).items():
-        metrics.add_metric(f"Jobs{outcome.title().replace('_', '')}", MetricUnit.Count, count)
+        metrics.add_metric(f"Jobs{_camel_case(outcome)}", MetricUnit.Count, count)
     for detail in details:
         if detail["durationMs"] is not None:
             metrics.add_metric("JobDuration", MetricUnit.Milliseconds, detail["durationMs"])
@@ -98,6 +123,10 @@ class MeasuredTransport(Transport):
             metrics.add_metric("ApiLatency", MetricUnit.Milliseconds, elapsed_ms)
             metrics.add_metric("ApiErrors", MetricUnit.Count, 0 if good else 1)
             _emit(metrics)
+
+
+def _camel_case(outcome: str) -> str:
+    return outcome.title().replace("_", "")
 
 
 def _emit(metrics: EphemeralMetrics) -> None:

@@ -9,6 +9,7 @@ import pytest
 from export_jobs.client.errors import BadCredentials, Forbidden, OutcomeUnknown, Refused, RetryLater
 from export_jobs.contract import Job
 from export_jobs.model.limits import LISTINGS_APART_MS
+from export_jobs.model.matching import gives_up_from
 from support.creator import CREATE, HOUR_MS, MINUTE_MS, SECOND_MS, Creator, asking
 from support.world import MemoryApi, ServiceJob
 
@@ -201,7 +202,7 @@ def test_an_attempt_without_a_job_is_given_up_after_two_listings(creator: Creato
     creator.world.plan([("create", "times out before")])
     creator.work()
     slot = creator.gate().slots["key"]
-    creator.world.now = slot.send_by + 320 * SECOND_MS
+    creator.world.now = gives_up_from(slot)
     creator.sweep()
     assert creator.gate().slots["key"].missed_at
     creator.world.now += LISTINGS_APART_MS // 2

@@ -17,8 +17,8 @@ LEASE_MS = max(MONITOR_TIMEOUT_S, CREATOR_TIMEOUT_S) * 1000 + 60_000
 
 SEND_WITHIN_MS = 30_000
 """A create call is sent within this time from its attempt, or never."""
-CALL_MS = 20_000
-"""The longest that a create call waits for its answer."""
+CALL_MS = 30_000
+"""The longest from the moment that a create call may be sent until its answer has come, or will not."""
 SHOWS_MS = 180_000
 """How long a job may take to show in the listing after its create call was sent."""
 HOLDS_ANSWER_MS = CREATOR_TIMEOUT_S * 1000 + CLOCKS_MS
