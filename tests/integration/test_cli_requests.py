@@ -184,7 +184,7 @@ def test_a_request_that_a_failing_service_holds_up_says_so(local: Local) -> None
     assert (listed["requestKey"], listed["place"]) == ("waits", 1)
     assert listed["deadline"] == waiting["deadline"]
     assert local.json("request", "list", "--sandbox", "prod")["waiting"] == []
-    assert "the line is held until " in local.run("request", "list").stdout
+    assert "  held until " in local.run("request", "list").stdout
     held = [c for c in local.json("doctor")["checks"] if c["name"] == "line"]
     assert [(c["sandbox"], c["state"]) for c in held] == [("prod", "ok"), ("dev", "look")]
 
