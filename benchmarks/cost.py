@@ -45,7 +45,15 @@ ASSUMED = (
     f"{AWS_CALL_S} s. Alarms, logs and metrics are not in it."
 )
 API = ("GET jobs", "GET job")
-AWS = ("Query", "PutItem", "TransactWriteItems", "PutEvents", "PublishBatch", "transitions")
+AWS = (
+    "Query",
+    "PutItem",
+    "UpdateItem",
+    "TransactWriteItems",
+    "PutEvents",
+    "PublishBatch",
+    "transitions",
+)
 
 
 @dataclass(frozen=True)

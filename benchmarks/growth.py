@@ -98,8 +98,8 @@ def sandboxes(size: int) -> Callable[[], Measured]:
         sweeper.sweep("prod")
 
     class All:
-        def sweep(self, sandbox: str) -> SweepReport:
-            return sweepers[sandbox].sweep(sandbox)
+        def sweep(self, sandbox: str, *, watched: bool = True) -> SweepReport:
+            return sweepers[sandbox].sweep(sandbox, watched=watched)
 
     def watched() -> None:
         problems = watch(

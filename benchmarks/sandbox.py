@@ -1,7 +1,7 @@
 """One sandbox in memory, metered: the service's jobs, the jobs table and both sinks, as the core sees them.
 
-For what has to be played by the ten thousand sweeps. Calls are counted as they would go over the
-network, and DynamoDB's units by the size of the items as `store.jobs` writes them.
+For what has to be played by the ten thousand sweeps, and no request waits. Calls are counted as they
+would go over the network, and DynamoDB's units by the size of the items as `aws.items` writes them.
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
 
+from export_jobs.aws.items import Writer
+from export_jobs.aws.writes import Write, size_of
 from export_jobs.contract import Job, JobPage
+from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.ports import RecordChanged
-from export_jobs.model.records import Event, JobRecord, SandboxRecord, SandboxState, Sink
-from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.model.records import Event, Gate, JobRecord, SandboxRecord, SandboxState, Sink
+from export_jobs.monitor.decide import Policy
 from export_jobs.monitor.sweep import Sweeper
-from export_jobs.store import jobs as store
 
 EPOCH = 1_800_000_000_000
 """Before it lies the history, one job a minute."""
 MINUTE_MS = 60_000
+ORG_ID = "1BD6382559DF0C130A49422D@AdobeOrg"
 
 
 class Service:
@@ -62,6 +65,9 @@ class Service:
             tuple(shown), next_cursor=f"{oldest.creation_time}_{oldest.id}" if oldest else None
         )
 
+    def org_id(self) -> str:
+        return ORG_ID
+
     def get_job(self, sandbox: str, job_id: str) -> Job:
         self.calls["GET job"] += 1
         return self._jobs[job_id]
@@ -78,21 +84,22 @@ class Table:
         self._finals: list[JobRecord] = []
         self._state: SandboxState | None = None
         self._state_size = 0
-        self._written = cast("Any", store.JobsTable(cast("Any", None), "jobs"))
+        self._writer = Writer(jobs_table="jobs", requests_table="requests", retention_days=90)
 
     def load(self, sandbox: str) -> SandboxRecord:
         size = self._state_size + sum(self._sizes[job_id] for job_id in self._open)
         self._calls["Query"] += 1 + size // 1_000_000
         self._calls["read units"] += max(1, math.ceil(size / 4_096))
-        return SandboxRecord(self._state, dict(self._open))
+        return SandboxRecord(Gate(sandbox), self._state, dict(self._open))
 
     def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
         current = self._records.get(record.job_id)
         if (current.version if current else 0) != record.version:
             raise RecordChanged(current)
+        write = self._writer.job(record)
         written = replace(record, version=record.version + 1)
         before = self._sizes.get(record.job_id, 0) if record.job_id in self._open else 0
-        size = _size(self._written._item_of(written))
+        size = _size(write)
         units = _write_units(size) + (
             _write_units(max(size, before)) if record.is_open or before else 0
         )
@@ -102,12 +109,12 @@ class Table:
         elif self._open.pop(record.job_id, None):
             self._finals.insert(0, written)
             del self._finals[50:]
-        self._calls["TransactWriteItems" if state else "PutItem"] += 1
+        self._calls["TransactWriteItems" if state else "UpdateItem"] += 1
         self._calls["write units"] += 2 * (units + self._put_state(state)) if state else units
         return written
 
     def put_state(self, state: SandboxState) -> None:
-        self._calls["PutItem"] += 1
+        self._calls["UpdateItem"] += 1
         self._calls["write units"] += self._put_state(state)
 
     def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
@@ -118,7 +125,7 @@ class Table:
 
     def _put_state(self, state: SandboxState) -> int:
         self._state = state
-        self._state_size = _size(store._item_of_state(state))
+        self._state_size = _size(self._writer.state(state))
         return 2 * _write_units(self._state_size)  # the table's, and the index's
 
 
@@ -138,8 +145,10 @@ def sweeper_of(service: Service, *, page_size: int = 100) -> Sweeper:
     """The deployed core, with the deployed policy (but no delays), on this sandbox."""
     return Sweeper(
         api=service,
-        table=Table(service.calls),
+        table=cast("Any", Table(service.calls)),  # no request asks for the rest of its port
         announcer=Sinks(service.calls),
+        dead_letters=cast("Any", None),
+        wake_ups=cast("Any", None),
         policy=Policy(delays=DelayPolicy(limit_ms=10**12)),
         clock=lambda: service.now,
         time_left_s=lambda: 300.0,
@@ -154,7 +163,7 @@ def _job(job_id: str, created: int, status: str, updated: int) -> Job:
         "creationTime": created,
         "updateTime": updated,
         "status": status,
-        "imsOrgId": "1BD6382559DF0C130A49422D@AdobeOrg",
+        "imsOrgId": ORG_ID,
         "destination": {"datasetId": "5b7c86968f7b6501e21ba9df", "batchId": "b" * 32},
         "filter": {
             "segments": [{"segmentId": "s" * 36, "segmentNs": "ups", "status": ["realized"]}]
@@ -171,14 +180,9 @@ def _old_job(number: int) -> Job:
     return _job(str(10**9 - number), created, "SUCCEEDED", created + 1)
 
 
-def _size(item: Mapping[str, Mapping[str, Any]]) -> int:
-    """Bytes as DynamoDB counts them: names and values."""
-    return sum(
-        len(name) + sum(len(entry["S"].encode()) + 1 for entry in value["L"])
-        if "L" in value
-        else len(name) + len(str(next(iter(value.values()))).encode())
-        for name, value in item.items()
-    )
+def _size(write: Write) -> int:
+    """Bytes of the item that the write leaves, as DynamoDB counts them."""
+    return size_of(write.written)
 
 
 def _write_units(size: int) -> int:

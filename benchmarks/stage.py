@@ -21,6 +21,9 @@ from typing import Any
 import boto3
 import requests
 from export_jobs import wiring
+from export_jobs.announce import Announcer
+from export_jobs.aws.queues import DeadLetterQueue, RequestQueue
+from export_jobs.aws.tables import Tables
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient
 from export_jobs.telemetry import MeasuredTransport
 from export_jobs_local.aws.server import REGION, MotoServer
@@ -127,13 +130,36 @@ class Stage:
         return Counter(answer.json()["counts"])
 
 
+class Parts:
+    """What both functions are wired to, as they are wired."""
+
+    def __init__(self, stage: Stage) -> None:
+        outputs = stage.outputs
+        self.clients = {name: stage.aws(name) for name in ("dynamodb", "events", "sns", "sqs")}
+        self.tables = Tables(
+            self.clients["dynamodb"],
+            jobs_table=outputs["JobsTableName"],
+            requests_table=outputs["RequestsTableName"],
+        )
+        self.announcer = Announcer(
+            events=lambda: self.clients["events"],
+            sns=lambda: self.clients["sns"],
+            bus_name=outputs["EventBusName"],
+            topic_arn=outputs["AlertTopicArn"],
+        )
+        self.dead_letters = DeadLetterQueue(
+            lambda: self.clients["sqs"], url=outputs["DeadLetterQueueUrl"]
+        )
+        self.wake_ups = RequestQueue(lambda: self.clients["sqs"], url=outputs["RequestQueueUrl"])
+
+
 def count_calls(client: Any, calls: Counter[str]) -> None:
     """From now on, counts what the client sends, tries included, by operation."""
 
-    def sent(model: Any, **_: Any) -> None:
-        calls[model.name] += 1
+    def sent(operation_name: str, **_: Any) -> None:
+        calls[operation_name] += 1
 
-    client.meta.events.register("before-call", sent)
+    client.meta.events.register("request-created", sent)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,14 +20,12 @@ from urllib.parse import urljoin
 
 import requests
 from export_jobs import wiring
-from export_jobs.announce import Announcer
-from export_jobs.aws.jobs import JobsTable
 from export_jobs.monitor.decide import Policy
 from export_jobs.monitor.sweep import Sweeper
 
 from benchmarks.measuring import LONG, Spread, Timed, in_turns, repeated, timed
 from benchmarks.report import Section
-from benchmarks.stage import Stage, count_calls, metrics_unseen, staged
+from benchmarks.stage import Parts, Stage, count_calls, metrics_unseen, staged
 
 TURNS = 20 if LONG else 7
 SWEEPS = 50
@@ -52,18 +51,16 @@ class Ours:
 
     def __init__(self, stage: Stage) -> None:
         self.calls: Counter[str] = Counter()
-        self.clients = {name: stage.aws(name) for name in ("dynamodb", "events", "sns")}
+        parts = Parts(stage)
+        self.clients = parts.clients
         for client in self.clients.values():
             count_calls(client, self.calls)
         self._sweeper = Sweeper(
             api=stage.segmentation_client(),
-            table=JobsTable(self.clients["dynamodb"], stage.outputs["JobsTableName"]),
-            announcer=Announcer(
-                events=lambda: self.clients["events"],
-                sns=lambda: self.clients["sns"],
-                bus_name=stage.outputs["EventBusName"],
-                topic_arn=stage.outputs["AlertTopicArn"],
-            ),
+            table=parts.tables,
+            announcer=parts.announcer,
+            dead_letters=parts.dead_letters,
+            wake_ups=parts.wake_ups,
             policy=Policy(),
             clock=wiring.now_ms,
             time_left_s=lambda: 300.0,
@@ -144,7 +141,7 @@ class Payloads:
 
     def __init__(self, stage: Stage) -> None:
         ours = Ours(stage)
-        self._watch(ours.clients["dynamodb"], "dynamodb.PutItem", self._item)
+        self._watch(ours.clients["dynamodb"], "dynamodb.UpdateItem", self._update)
         self._watch(ours.clients["events"], "eventbridge.PutEvents", self._bus)
         self._watch(ours.clients["sns"], "sns.PublishBatch", self._topic)
         ours.first_sweep("sample")
@@ -157,13 +154,17 @@ class Payloads:
 
         client.meta.events.register(f"provide-client-params.{operation}", seen)
 
-    def _item(self, params: dict[str, Any]) -> None:
-        item = params.get("Item")
-        if item and "jobId" in item:
-            if "owed" in item:
-                self.owing = item
-            else:
-                self.settled = item
+    def _update(self, params: dict[str, Any]) -> None:
+        """The same as an item: of each name that is set, the value."""
+        if not params["Key"]["sk"]["S"].startswith("job#"):
+            return
+        names, values = params["ExpressionAttributeNames"], params["ExpressionAttributeValues"]
+        sets = re.findall(r"(#\d+) = (:\d+)", params["UpdateExpression"])
+        item = {names[name]: values[value] for name, value in sets}
+        if "outbox" in item:
+            self.owing = item
+        else:
+            self.settled = item
 
     def _bus(self, params: dict[str, Any]) -> None:
         self.bus_entry = params["Entries"][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -40,6 +41,19 @@ def test_a_function_may_do_just_what_it_does(run: BroadRun, function: str) -> No
     granted = set(granted_by(run.policies[function]))
     assert made - granted == set(), "missing in the template"
     assert granted - made == set(), "granted by the template, used by no call"
+
+
+def test_the_creator_may_not_send_to_its_own_queue(run: BroadRun) -> None:
+    """Lambda stops a function that feeds itself, after 16 rounds: requests wait in the table instead."""
+    request_queue = _queue(run.outputs["RequestQueueUrl"])
+    senders = {
+        function
+        for function in FUNCTIONS
+        for statement in run.policies[function]
+        if "sqs:SendMessage" in listed(statement["Action"])
+        and any(fnmatchcase(request_queue, name) for name in listed(statement["Resource"]))
+    }
+    assert senders == {"monitor"}, "which wakes the creator"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -107,6 +121,9 @@ def needed_for(call: Mapping[str, Any], run: BroadRun) -> Iterator[Grant]:
                 ((kind, body),) = write.items()
                 action = "ConditionCheckItem" if kind == "ConditionCheck" else f"{kind}Item"
                 yield f"dynamodb:{action}", _table(body["TableName"]), ""
+        case "dynamodb", "BatchGetItem":
+            for name in parameters["RequestItems"]:
+                yield "dynamodb:BatchGetItem", _table(name), ""
         case "dynamodb", _:
             table = _table(parameters["TableName"])
             index = parameters.get("IndexName")
@@ -120,13 +137,16 @@ def needed_for(call: Mapping[str, Any], run: BroadRun) -> Iterator[Grant]:
             yield "kms:GenerateDataKey", run.topic_key, via("sns")
             yield "kms:Decrypt", run.topic_key, via("sns")
         case "sqs", "SendMessage" | "SendMessageBatch":
-            name = parameters["QueueUrl"].rsplit("/", 1)[-1]
-            yield "sqs:SendMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}", ""
+            yield "sqs:SendMessage", _queue(parameters["QueueUrl"]), ""
         case "secretsmanager", "GetSecretValue":
             yield "secretsmanager:GetSecretValue", parameters["SecretId"], ""
             yield "kms:Decrypt", SECRET_KEY, via("secretsmanager")
         case _:
             pytest.fail(f"the test does not know what {service}:{operation} needs")
+
+
+def _queue(url: str) -> str:
+    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{url.rsplit('/', 1)[-1]}"
 
 
 def listed(value: str | list[str]) -> list[str]:

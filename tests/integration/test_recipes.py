@@ -12,7 +12,7 @@ from typing import Any
 import botocore.session
 import pytest
 from botocore import xform_name
-from export_jobs.creator.message import Message, read_message
+from export_jobs.creator.message import job_asked_for, read_request
 from export_jobs.model.records import ACCEPTED, REJECTED
 from export_jobs_local.aws.server import REGION
 from support.files import ROOT
@@ -319,10 +319,10 @@ def test_the_nightly_schedule_is_taken_and_its_request_too(bench: Bench) -> None
     text = kept["Target"]["Input"].replace("<aws.scheduler.scheduled-time>", NIGHT)
     bench.clients["sqs"].send_message(QueueUrl=url, MessageBody=text)
     (body,) = drained(bench, url)
-    request = read_message(Message(json.dumps(body), "m", 0), sandboxes=["prod"])
+    request = read_request(json.dumps(body), sandboxes=["prod"])
     assert request.key == f"nightly-{NIGHT}"
-    assert request.job
-    assert request.job.destination.dataset_id == DATASET
+    assert request.dataset_id == DATASET
+    assert job_asked_for(json.dumps(body)) == body["job"]
 
 
 def test_events_are_of_every_kind() -> None:

@@ -176,6 +176,24 @@ def _fail(system: LocalSystem) -> Iterator[Invocation]:
         control.clear_faults()
     control.plan_fault("create", "http", status=400)
     yield creator.invoke(event("creator-mixed"))
+    for sandbox, kind, details in (("prod", "not_json", {}), ("dev", "http", {"status": 401})):
+        control.plan_fault("create", kind, times=2, **details)
+        yield creator.invoke(_asking(sandbox))
+        control.clear_faults()
+    yield monitor.invoke(event("monitor"))  # settles what it can
+
+
+def _asking(sandbox: str) -> Any:
+    """The sample create request for a sandbox, as a request of its own."""
+    asked = event("creator-create")
+    (record,) = asked["Records"]
+    request = {
+        **json.loads(record["body"]),
+        "requestKey": f"another-{sandbox}",
+        "sandboxName": sandbox,
+    }
+    record |= {"messageId": f"another-{sandbox}", "body": json.dumps(request)}
+    return asked
 
 
 def _crash(system: LocalSystem) -> Iterator[Invocation]:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from export_jobs.aws.tables import Tables
 from export_jobs.model.ports import GateMoved, RecordChanged
 from export_jobs.model.records import (
     Attempt,
@@ -21,13 +20,12 @@ from export_jobs.model.records import (
     Undelivered,
 )
 from export_jobs.model.steps import GateChange, Slot, SlotChange, Step
+from support.dynamodb import Store
 from support.faults import LONG
-from support.local import Bench
 from support.memory_table import MemoryTable
 from support.world import World
 
 SANDBOX = "prod"
-Store = Tables | MemoryTable
 Call = tuple[str, Callable[[Any], Any]]
 
 
@@ -165,6 +163,7 @@ class Calls:
             body=self._one_of([None, "{}", "[]"]),
             body_hash=self._one_of([None, "hash"]),
             message_id=self._one_of([None, "m"]),
+            named=self._one_of([None, "k1"]),
             org_id=self._one_of([None, "org"]),
             correlation_id=self._one_of([None, "c"]),
             dataset_id=self._one_of([None, "d"]),
@@ -253,9 +252,9 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(40 if LONG else 8))
-def test_both_tables_answer_alike(bench: Bench, seed: int) -> None:
+def test_both_tables_answer_alike(store: Store, seed: int) -> None:
     """Call by call over random sequences: the same records, the same refusals."""
-    real, memory = bench.tables, MemoryTable(World())
+    real, memory = store.tables(), MemoryTable(World())
     calls = Calls(seed, memory)
     for number in range(60):
         described, call = calls.next()

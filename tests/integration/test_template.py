@@ -43,7 +43,7 @@ EVERYTHING = {
     "MaxOpenExports": "5",
     "RequestAlarmMinutes": "60",
     "TopicEvents": "all",
-    "RetentionDays": "30",
+    "RetentionDays": "31",
     "AlertEmail": "oncall@example.com",
     "KmsKeyArn": KEY,
     "ArchiveDays": "7",
@@ -151,7 +151,7 @@ def test_what_is_set_reaches_the_functions() -> None:
     assert monitor.ims_token_url == creator.ims_token_url == EVERYTHING["ImsTokenUrl"]
     assert monitor.aep_secret_id == creator.aep_secret_id == EVERYTHING["AepSecretArn"]
     assert monitor.topic_events == creator.topic_events == "all"
-    assert monitor.retention_days == creator.retention_days == 30
+    assert monitor.retention_days == creator.retention_days == 31
     assert monitor.poll_seconds == 60
     assert (monitor.delay_limit_minutes, monitor.delay_repeat_minutes) == (90, 30)
     assert monitor.dataset_delay_limits == {"5bb4c46757920712f924a3eb": 240, "other": 1}
@@ -284,6 +284,8 @@ def test_names_in_global_places_hold_the_region() -> None:
         ("SweepSchedule", "rate(6 minutes)"),
         ("SweepSchedule", "rate(1 hour)"),
         ("SweepAlarmMinutes", "5"),
+        ("RetentionDays", "29"),
+        ("MaxOpenExports", "201"),
         ("DatasetDelayLimits", "a=10,b=0"),
         ("DatasetDelayLimits", "a=05"),
         ("ApiBaseUrl", "http://platform.adobe.io/data/core/ups"),

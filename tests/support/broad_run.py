@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import tempfile
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from export_jobs.aws.tables import Tables
 from export_jobs_local.aws.runtime import FunctionPool
+from export_jobs_local.aws.triggers import sqs_record
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 
@@ -41,22 +47,21 @@ class BroadRun:
 
 @cache
 def broad_run() -> BroadRun:
-    """Runs both functions as Lambda does, once a process, through success, refusal, waiting and ends."""
+    """Runs both functions as Lambda does, once a process, through all that they do."""
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder)
+        clock = _Clock(logs / "ahead")
         config = SystemConfig(
             logs=logs,
-            service=ServiceConfig(manual=True),
-            parameters={"SecretKmsKeyArn": SECRET_KEY},
+            service=ServiceConfig(manual=True, clock=clock.now_ms),
+            parameters={"SecretKmsKeyArn": SECRET_KEY, "MaxOpenExports": "2"},
             triggers=False,
         )
-        with LocalSystem(config) as system:
-            pools = {name: _recording_pool(system, name) for name in FUNCTIONS}
-            try:
-                _go_through_everything(system, pools)
-            finally:
-                for pool in pools.values():
-                    pool.close()
+        with LocalSystem(config) as system, ExitStack() as pools:
+            run = _Run(system, clock, {name: _recording_pool(system, name) for name in FUNCTIONS})
+            for pool in run.pools.values():
+                pools.callback(pool.close)
+            _go_through_everything(run)
             lines = [line for log in logs.glob("*.log") for line in log.read_text().splitlines()]
             emitted, namespaces = emitted_metrics(lines)
             return BroadRun(
@@ -93,45 +98,220 @@ def emitted_metrics(
     return frozenset(found), frozenset(namespaces)
 
 
-def _go_through_everything(system: LocalSystem, pools: Mapping[str, FunctionPool]) -> None:
-    control = system.service.control
+class _Clock:
+    """The clock of the service and of the functions: the machine's, and so much ahead."""
 
-    def monitor() -> None:
-        assert pools["monitor"].invoke(event("monitor")).error is None
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.ahead_ms = 0
 
-    def creator(name: str) -> None:
-        answer = pools["creator"].invoke(event(name)).answer
-        assert answer == {"batchItemFailures": []}, answer
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000 + self.ahead_ms
 
-    monitor()  # the first sweep
-    creator("creator-cancel")  # of a request that has not arrived: waits
-    creator("creator-create")  # arrives cancelled
-    creator("creator-invalid")  # rejected: dead letters
-    control.plan_fault("create", "http", times=1, status=400)
-    creator("creator-mixed")  # the service refuses it, so its attempt is dropped
-    redriven = event("creator-create")
-    body = json.loads(redriven["Records"][0]["body"])
-    redriven["Records"][0]["body"] = json.dumps({**body, "requestKey": "another"})
-    assert pools["creator"].invoke(redriven).error is None  # created
-    (job,) = control.jobs("prod")
-    monitor()  # announces the new job
-    control.set_status(job.id, "SUCCEEDED")
-    monitor()  # announces its end to machines and people
-    pools["creator"].invoke({"Records": [{"messageId": "m", "body": None}]})  # fails unexpectedly
-    cancel = event("creator-cancel")
-    cancel["Records"][0]["body"] = json.dumps(
-        {"action": "cancel", "requestKey": "late", "jobId": str(job.id)}
+    def advance(self, *, minutes: float) -> None:
+        self.ahead_ms += int(minutes * 60_000)
+        self._file.write_text(str(self.ahead_ms))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The functions, and what a run does with them. What it expects to come of it, it asserts."""
+
+    system: LocalSystem
+    clock: _Clock
+    pools: Mapping[str, FunctionPool]
+
+    def monitor(self) -> list[str]:
+        """Sweeps; returns the outcomes and statuses that people and machines are told, sorted."""
+        assert self.pools["monitor"].invoke(event("monitor")).error is None
+        return self.told()
+
+    def creator(self, *records: Mapping[str, Any], by: FunctionPool | None = None) -> list[str]:
+        """Delivers messages, all of which are done then; returns the same."""
+        pool = by or self.pools["creator"]
+        answer = pool.invoke({"Records": list(records)})
+        assert answer.answer == {"batchItemFailures": []}, answer
+        return self.told()
+
+    def told(self) -> list[str]:
+        drained = self.system.subscribers.drain()
+        return sorted(d.detail["outcome"] for d in drained if d.sink == "bus")
+
+    def message(self, key: str, **asked: Any) -> dict[str, Any]:
+        """A message of the queue; without more, it asks for what the sample create request asks for."""
+        (sample,) = event("creator-create")["Records"]
+        request = (
+            asked if "action" in asked else {"job": json.loads(sample["body"])["job"], **asked}
+        )
+        return {
+            **sample,
+            "messageId": f"message-{key}",
+            "body": json.dumps({"requestKey": key, **request}),
+            "attributes": {**sample["attributes"], "SentTimestamp": str(self.clock.now_ms())},
+        }
+
+    def queued(self, output: str) -> list[dict[str, Any]]:
+        """Takes all messages off a queue, as Lambda would hand them over."""
+        sqs, url = self.system.aws.client("sqs"), self.system.stack.outputs[output]
+        found = []
+        while messages := sqs.receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=10,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        ).get("Messages"):
+            for message in messages:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                record = sqs_record(message, "arn:aws:sqs:us-east-1:123456789012:requests")
+                sent_at = int(record["attributes"]["SentTimestamp"]) + self.clock.ahead_ms
+                record["attributes"]["SentTimestamp"] = str(sent_at)
+                found.append(record)
+        return found
+
+    def open_jobs(self) -> list[int]:
+        jobs = self.system.service.control.jobs("prod")
+        return [job.id for job in jobs if job.body["status"] == "NEW"]
+
+    def end_jobs(self) -> None:
+        """Every open job succeeds, and a sweep sees it; their slots are free when it is over."""
+        for number in self.open_jobs():
+            self.system.service.control.set_status(number, "SUCCEEDED")
+        self.monitor()
+        self.clock.advance(minutes=3)
+
+
+def _go_through_everything(run: _Run) -> None:
+    tables = Tables(
+        run.system.aws.client("dynamodb"),
+        jobs_table=run.system.stack.outputs["JobsTableName"],
+        requests_table=run.system.stack.outputs["RequestsTableName"],
     )
-    assert pools["creator"].invoke(cancel).error is None  # done: it has ended already
-    monitor()
+    tables.watch(["former"])
+    run.monitor()  # the first sweep; it takes up the sandboxes that are watched, and releases another
+    assert tables.watched() == {"prod", "dev"}
+
+    (cancel,) = event("creator-cancel")["Records"]
+    assert run.creator(cancel) == []  # of a request that has not arrived: waits
+    arrives = event("creator-create")["Records"]
+    assert run.creator(*arrives) == ["CANCELLED", "CANCELLED"]  # and so does its request, cancelled
+    assert run.creator(*event("creator-invalid")["Records"]) == ["INVALID"] * 2
+
+    _refuse_and_redrive(run)
+    _fill_up_and_wait(run)
+    _hold(run)
+    _settle_attempts(run)
+    _end_in_vain(run)
+    _leave_in_the_outbox(run)
+
+    run.pools["creator"].invoke({"Records": [{**run.message("poison"), "body": None}]})  # fails
+    run.end_jobs()
+
+
+def _refuse_and_redrive(run: _Run) -> None:
+    """A request that the service refuses; its dead letter is sent again, and it is created."""
+    run.queued("DeadLetterQueueUrl")
+    run.system.service.control.plan_fault("create", "http", status=400)
+    assert run.creator(run.message("refused")) == ["REFUSED"]
+    (letter,) = run.queued("DeadLetterQueueUrl")
+    assert letter["messageAttributes"].keys() == {"requestKey", "reason", "eventId"}
+    assert run.creator(letter) == ["CREATED"]
+    assert run.creator(letter) == []  # the same letter twice
+    (job,) = run.open_jobs()
+    assert run.creator(run.message("stop", action="cancel", jobId=str(job))) == ["CANCELLING"]
+    run.system.service.control.set_status(job, "CANCELLED")
+    run.end_jobs()
+
+
+def _fill_up_and_wait(run: _Run) -> None:
+    """Several requests at once, more than the cap lets in; the others are admitted when jobs have ended."""
+    asked = [run.message(f"several-{number}") for number in range(4)]
+    assert run.creator(*asked) == ["CREATED"] * 2
+    assert (
+        run.creator(asked[0], asked[3]) == []
+    )  # duplicates, of one that has a job and one that waits
+    run.end_jobs()
+    wake_ups = run.queued("RequestQueueUrl")
+    assert len(wake_ups) == 1
+    assert run.creator(*wake_ups) == ["CREATED"] * 2
+    waits = run.message("waits")
+    assert run.creator(waits) == []
+    key = {"action": "cancel", "cancelRequestKey": "waits"}
+    assert run.creator(run.message("stop-waiting", **key)) == ["CANCELLED"] * 2
+    run.end_jobs()
+
+
+def _hold(run: _Run) -> None:
+    """The service throttles: the line is held, then one request is tried, which lifts the hold."""
+    run.system.service.control.plan_fault("create", "http", status=429)
+    assert run.creator(run.message("throttled")) == []
+    assert run.creator(run.message("behind")) == []
+    assert run.queued("RequestQueueUrl") == []
+    run.clock.advance(minutes=2)
+    run.monitor()
+    assert run.creator(*run.queued("RequestQueueUrl")) == ["CREATED"] * 2
+    run.end_jobs()
+
+
+def _settle_attempts(run: _Run) -> None:
+    """Answers that are lost: one whose job is found by our own request id, one that made no job."""
+    control = run.system.service.control
+    control.echo_request_id(on=True)
+    control.plan_fault("create", "reset_after")
+    assert run.creator(run.message("answer-lost")) == []
+    assert "CREATED" in run.monitor()
+    run.end_jobs()
+    control.plan_fault("create", "reset_before")
+    assert run.creator(run.message("call-lost")) == []
+    run.clock.advance(minutes=7)
+    run.monitor()  # a listing that does not show it
+    run.clock.advance(minutes=1)
+    run.monitor()  # and another: it waits again
+    assert run.creator(*run.queued("RequestQueueUrl")) == ["CREATED"]
+    run.end_jobs()
+
+
+def _end_in_vain(run: _Run) -> None:
+    """Requests that wait until their time is up: the sweep ends them, and sends their dead letters."""
+    run.creator(*(run.message(f"fills-{number}") for number in range(2)))
+    soon = datetime.fromtimestamp((run.clock.now_ms() + 60_000) / 1000, UTC)
+    expires = {"expiresAt": soon.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    assert run.creator(*(run.message(f"vain-{number}", **expires) for number in range(3))) == []
+    run.clock.advance(minutes=2)
+    run.queued("DeadLetterQueueUrl")
+    assert run.monitor().count("EXPIRED") == 3
+    assert len(run.queued("DeadLetterQueueUrl")) == 3
+    run.end_jobs()
+
+
+def _leave_in_the_outbox(run: _Run) -> None:
+    """An end that does not reach the topic: the sweep publishes it when the lease is old."""
+    broken = _pool(
+        run.system, "creator", TOPIC_ARN=f"{run.system.stack.outputs['AlertTopicArn']}-gone"
+    )
+    try:
+        run.system.service.control.plan_fault("create", "http", status=400)
+        assert run.creator(run.message("not-told"), by=broken) == ["REFUSED"]
+    finally:
+        broken.close()
+    run.clock.advance(minutes=10)
+    assert run.pools["monitor"].invoke(event("monitor")).error is None
+    told = [d for d in run.system.subscribers.drain() if d.detail.get("requestKey") == "not-told"]
+    assert [d.sink for d in told] == ["topic"]
 
 
 def _recording_pool(system: LocalSystem, name: str) -> FunctionPool:
+    return _pool(system, name, CALLS_FILE=str(_calls_file(system.config.logs, name)))
+
+
+def _pool(system: LocalSystem, name: str, **variables: str) -> FunctionPool:
+    """The function with other variables than the template's, on the run's own clock."""
     logs = system.config.logs
+    function = system.pool(name).function
+    ours = {"CALLS_FILE": os.devnull, "AHEAD_FILE": str(logs / "ahead")}
     return FunctionPool(
-        system.pool(name).function,
+        replace(function, environment={**function.environment, **ours, **variables}),
         layers=[*system.stack.layer_folders(), RECORDING],
-        environment={**system.aws.environment, "CALLS_FILE": str(_calls_file(logs, name))},
+        environment=system.aws.environment,
         logs=logs,
     )
 

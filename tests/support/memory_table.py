@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from export_jobs.model.ports import GateMoved, RecordChanged, TableUnavailable
@@ -140,6 +141,10 @@ class MemoryTable:
 
         if sandboxes:
             self._world.call("put", effect, _unavailable)
+
+    def forget(self, sandbox: str) -> None:
+        effect = partial(self._delete, sandbox, ("state", sandbox))
+        self._world.call("put", effect, _unavailable)
 
     def release(self, sandbox: str) -> None:
         def effect() -> None:

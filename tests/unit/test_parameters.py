@@ -59,6 +59,7 @@ def test_every_parameter_refuses_what_it_cannot_be(name: str) -> None:
         ("SweepSchedule", "rate(6 minutes)", "rate(2 minutes) to rate(5 minutes)"),
         ("SweepSchedule", "rate(5 minutes)!", "rate(2 minutes) to rate(5 minutes)"),
         ("Sandboxes", "Prod", "[a-z0-9-]"),
+        ("Sandboxes", "prod\n", "[a-z0-9-]"),
         ("ApiBaseUrl", "http://example.com/data", "https://"),
     ],
 )
@@ -96,6 +97,15 @@ def test_a_misspelt_name_leads_to_the_nearest(name: str, meant: str) -> None:
     for known in DECLARED:
         assert known in said
     assert "did you mean" not in refused("zzzzzz", "any")
+
+
+def test_a_pattern_has_to_match_the_whole_value() -> None:
+    """As CloudFormation says of AllowedPattern, anchors or none."""
+    declared = {"Parameters": {"Text": {"Type": "String", "AllowedPattern": "[a-z]+"}}}
+    check(declared, {"Text": "abc"})
+    for value in ("abc1", "1abc", ""):
+        with pytest.raises(ParameterRefused):
+            check(declared, {"Text": value})
 
 
 def test_a_text_without_constraints_can_be_anything() -> None:

@@ -18,8 +18,11 @@ GOOD = {
     "SANDBOXES": "prod, dev",
     "JOBS_TABLE": "jobs",
     "REQUESTS_TABLE": "requests",
+    "REQUEST_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/requests",
+    "DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/dead",
     "EVENT_BUS_NAME": "bus",
     "TOPIC_ARN": "arn",
+    "STACK_ID": "arn:aws:cloudformation:us-east-1:123456789012:stack/export-jobs/1",
 }
 
 
@@ -67,3 +70,23 @@ def test_tokens_go_over_tls_only(name: str, value: str) -> None:
     """Plain HTTP is for this machine only."""
     with pytest.raises(SettingsInvalid, match=name):
         MonitorSettings.from_environment({**GOOD, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RETENTION_DAYS", "29"),
+        ("MAX_OPEN_EXPORTS", "201"),
+        ("REQUEST_QUEUE_URL", "requests"),
+        ("DEAD_LETTER_QUEUE_URL", "arn:aws:sqs:us-east-1:123456789012:dead"),
+        ("STACK_ID", ""),
+    ],
+)
+def test_what_the_mechanism_can_t_work_with_is_refused(name: str, value: str) -> None:
+    """A dead letter must still find its record, the gate must hold every slot, queues have addresses.
+
+    The stack's id keeps the ids of events apart from those of another stack.
+    """
+    CreatorSettings.from_environment(GOOD)
+    with pytest.raises(SettingsInvalid, match=name):
+        CreatorSettings.from_environment({**GOOD, name: value})

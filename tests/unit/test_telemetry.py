@@ -1,20 +1,70 @@
-"""What CloudWatch is told: every value of a sweep, in lines that it can read."""
+"""What CloudWatch is told: every value of a sweep and of a run, in lines that it can read."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
 
 import pytest
 from export_jobs.creator.policy import RunReport
 from export_jobs.model.records import STATE_CHANGE, Event
 from export_jobs.monitor.sweep import SweepReport
-from export_jobs.telemetry import report_run, report_sweep
+from export_jobs.telemetry import logger, report_run, report_sweep
+
+QUIET = {
+    "SweepSucceeded": 1,
+    "SweepAge": 0,
+    "OpenJobs": 0,
+    "OldestUndelivered": 0,
+    "RequestsWaiting": 0,
+    "OldestRequestMinutes": 0,
+}
+"""What every sweep tells."""
+IDLE = {"RequestsRecorded": 0, "RequestsDuplicate": 0, "RequestsFailed": 0}
+"""What every run of the creator tells."""
 
 
 @pytest.fixture(autouse=True)
-def function(monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the template says that metrics go."""
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ExportJobs/test")
-    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "monitor")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test")
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, Any]]]:
+    """Level, message and fields of each line that was logged."""
+    lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def keep(level: str) -> Any:
+        return lambda message, **fields: lines.append(
+            (level, message, json.loads(json.dumps(fields)))
+        )
+
+    for level in ("info", "error"):
+        monkeypatch.setattr(logger, level, keep(level))
+    return lines
+
+
+def emitted(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Each line in the embedded metric format."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [line for line in lines if "_aws" in line]
+
+
+def metrics_in(line: dict[str, Any]) -> dict[str, float]:
+    """The sum of each metric of a line, by its name."""
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    return {metric["Name"]: sum(line[metric["Name"]]) for metric in directive["Metrics"]}
+
+
+def dimensions_of(line: dict[str, Any]) -> set[str]:
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    (dimensions,) = directive["Dimensions"]
+    return set(dimensions)
 
 
 @pytest.mark.parametrize("ended", [0, 1, 99, 100, 101, 350])
@@ -31,37 +81,111 @@ def test_a_sweep_with_any_number_of_ends_is_measured_whole(
     }
     report = SweepReport("prod", events=[Event(STATE_CHANGE, detail)] * ended)
     report_sweep(report)
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    emitted = [line for line in lines if "_aws" in line]
-    assert {line["sandbox"] for line in emitted} == {"prod"}
-    assert [line["SweepSucceeded"] for line in emitted if "SweepSucceeded" in line] == [[1.0]]
-    assert sum(len(line.get("JobDuration", [])) for line in emitted) == ended
-    assert sum(sum(line.get("JobsFailed", [])) for line in emitted) == ended
-    assert all(len(line.get("JobDuration", [])) <= 100 for line in emitted)
+    lines = emitted(capsys)
+    assert {line["sandbox"] for line in lines} == {"prod"}
+    assert [line["SweepSucceeded"] for line in lines if "SweepSucceeded" in line] == [[1.0]]
+    assert sum(len(line.get("JobDuration", [])) for line in lines) == ended
+    assert sum(sum(line.get("JobsFailed", [])) for line in lines) == ended
+    assert all(len(line.get("JobDuration", [])) <= 100 for line in lines)
 
 
-def test_a_run_says_what_became_of_its_messages(capsys: pytest.CaptureFixture[str]) -> None:
-    """Failed messages are always counted, so that their alarm has data; ends are by outcome."""
-    report = RunReport(handled={"a": "RECORDED", "b": "FAILED", "c": "DUPLICATE"}, duplicates=1)
-    report.ends.update({"CREATED": 2, "OUTCOME_UNKNOWN": 1})
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, {}),
+        ({"open_jobs": 7}, {"OpenJobs": 7}),
+        ({"problems": ["x"], "failing_ms": 90_000}, {"SweepSucceeded": 0, "SweepAge": 90_000}),
+        ({"oldest_undelivered_ms": 5}, {"OldestUndelivered": 5}),
+        (
+            {"waiting": 40, "oldest_request_ms": 90_000},
+            {"RequestsWaiting": 40, "OldestRequestMinutes": 1.5},
+        ),
+        ({"duplicates": 2}, {"DuplicateJobs": 2}),
+        ({"unreadable": 3}, {"UnreadableJobs": 3}),
+    ],
+)
+def test_a_sweep_tells_how_its_sandbox_stands(
+    capsys: pytest.CaptureFixture[str], fields: dict[str, Any], told: dict[str, float]
+) -> None:
+    """Each time, by sandbox, also that nothing waits; what should never be, only when it is."""
+    report_sweep(SweepReport("prod", **fields))
+    (line,) = emitted(capsys)
+    assert metrics_in(line) == {**QUIET, **told}
+    assert dimensions_of(line) == {"sandbox", "service"}
+
+
+def test_a_sweep_s_line_says_what_it_did(logged: list[Any]) -> None:
+    """As an error where there was trouble; the first problems are enough."""
+    report_sweep(SweepReport("prod", waiting=3, duplicates=1, changes=2))
+    problems = [f"problem {number}" for number in range(30)]
+    report_sweep(SweepReport("prod", problems=problems))
+    (level, message, fields), (trouble, _, with_problems) = logged
+    assert (level, message, trouble) == ("info", "swept", "error")
+    assert (fields["sandbox"], fields["waiting"], fields["duplicates"]) == ("prod", 3, 1)
+    assert with_problems["problems"] == problems[:20]
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        (RunReport(), {}),
+        (RunReport(handled={"m": "WAKE_UP", "n": "DROPPED"}), {}),
+        (
+            RunReport(
+                handled={"a": "RECORDED", "b": "RECORDED", "c": "DUPLICATE", "d": "REJECTED"},
+                ends=Counter({"CREATED": 2, "INVALID": 1}),
+            ),
+            {
+                "RequestsRecorded": 2,
+                "RequestsDuplicate": 1,
+                "RequestsCreated": 2,
+                "RequestsInvalid": 1,
+            },
+        ),
+        (
+            RunReport(ends=Counter({"ALREADY_FINAL": 1, "OUTCOME_UNKNOWN": 3})),
+            {"RequestsAlreadyFinal": 1, "RequestsOutcomeUnknown": 3},
+        ),
+        (RunReport(handled={"a": "FAILED", "b": "FAILED"}), {"RequestsFailed": 2}),
+        (RunReport(duplicates=1), {"DuplicateJobs": 1}),
+    ],
+)
+def test_a_run_tells_what_came_of_requests(
+    capsys: pytest.CaptureFixture[str], report: RunReport, told: dict[str, float]
+) -> None:
+    """Of all sandboxes together; each time, also that none failed."""
     report_run(report)
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "CloudWatchMetrics" in line]
-    written = json.loads(line)
-    assert {name: written[name] for name in written if name.startswith(("Requests", "Dup"))} == {
-        "RequestsFailed": [1.0],
-        "RequestsRecorded": [1.0],
-        "RequestsDuplicate": [1.0],
-        "RequestsCreated": [2.0],
-        "RequestsOutcomeUnknown": [1.0],
-        "DuplicateJobs": [1.0],
-    }
-    report_run(RunReport())
-    assert '"RequestsFailed":[0.0]' in capsys.readouterr().out
+    (line,) = emitted(capsys)
+    assert metrics_in(line) == {**IDLE, **told}
+    assert dimensions_of(line) == {"service"}
 
 
-def test_a_sweep_says_who_waits(capsys: pytest.CaptureFixture[str]) -> None:
-    """How many, and for how many minutes the oldest has: also none, so that the alarm goes back."""
-    report_sweep(SweepReport("prod", waiting=3, oldest_request_ms=90_000))
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "CloudWatchMetrics" in line]
-    written = json.loads(line)
-    assert (written["RequestsWaiting"], written["OldestRequestMinutes"]) == ([3.0], [1.5])
+def test_a_run_s_line_says_what_became_of_each_message(logged: list[Any]) -> None:
+    """One by one and in all; as an error where there was trouble."""
+    handled: Any = {"a": "RECORDED", "b": "RECORDED", "c": "WAKE_UP"}
+    report_run(RunReport(handled=handled, ends=Counter({"CREATED": 2})))
+    problems = [f"problem {number}" for number in range(30)]
+    report_run(RunReport(handled={"a": "FAILED"}, problems=problems))
+    (level, message, fields), (trouble, _, with_problems) = logged
+    assert (level, message, trouble) == ("info", "processed", "error")
+    assert fields["messages"] == handled
+    assert fields["handled"] == {"RECORDED": 2, "WAKE_UP": 1}
+    assert fields["ends"] == {"CREATED": 2}
+    assert with_problems["problems"] == problems[:20]
+
+
+def test_neither_function_loads_what_is_the_other_s() -> None:
+    """Both report through one module; a cold start pays for no more than it uses."""
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, export_jobs.telemetry; print(*sys.modules, sep='\\n')",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    loaded = {name for name in said if name.startswith("export_jobs.")}
+    assert "export_jobs.telemetry" in loaded
+    assert not [n for n in loaded if n.startswith(("export_jobs.creator", "export_jobs.monitor"))]

@@ -15,8 +15,11 @@ ENVIRONMENT = {
     "SANDBOXES": "prod",
     "JOBS_TABLE": "jobs",
     "REQUESTS_TABLE": "requests",
+    "REQUEST_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/requests",
+    "DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/dead",
     "EVENT_BUS_NAME": "bus",
     "TOPIC_ARN": "topic",
+    "STACK_ID": "stack",
 }
 
 

@@ -6,10 +6,10 @@ import random
 
 import pytest
 from export_jobs.client.errors import RetryLater
-from export_jobs.creator.message import wake_up_body
 from export_jobs.model.ports import GateMoved, QueueUnavailable
 from export_jobs.model.records import Attempt, Gate, JobRecord, RequestRecord, SandboxRecord, Ticket
 from export_jobs.model.steps import GateChange, Slot, Step
+from export_jobs.model.wake_up import wake_up_body
 from support.memory_table import MemoryTable
 from support.world import MemoryApi, MemoryDeadLetters, MemoryWakeUps, World
 
@@ -137,7 +137,7 @@ def test_queues_take_messages_or_say_so() -> None:
     """A wake-up goes to the request queue, a rejection to the dead letters, a fault to the caller."""
     world = World()
     MemoryWakeUps(world).wake("prod")
-    MemoryDeadLetters(world).send("{}", request_key="k", reason="no", event_id="e")
+    MemoryDeadLetters(world).send("{}", request_key="k", record_key="k", reason="no", event_id="e")
     assert [message.body for _, message in world.queue] == [wake_up_body("prod")]
     assert [(letter.body, letter.event_id) for letter in world.dead_letters] == [("{}", "e")]
     world.plan([("send", "times out before")])

@@ -1,4 +1,4 @@
-"""What the functions tell CloudWatch: metrics by sandbox and of API calls, in the embedded metric format."""
+"""What the functions tell CloudWatch: of sweeps, requests and API calls, in the embedded metric format."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ logger = Logger(child=True)
 
 MAX_VALUES = 90
 """Of one metric in a line. With the hundredth, Powertools would write the line itself."""
+MAX_PROBLEMS = 20
+"""In one log line. CloudWatch cuts lines of more than 256 KB."""
+MINUTE_MS = 60_000
 
 
 def report_sweep(report: SweepReport) -> None:
@@ -36,8 +39,8 @@ def report_sweep(report: SweepReport) -> None:
     metrics.add_metric("OpenJobs", MetricUnit.Count, report.open_jobs)
     metrics.add_metric("OldestUndelivered", MetricUnit.Milliseconds, report.oldest_undelivered_ms)
     metrics.add_metric("RequestsWaiting", MetricUnit.Count, report.waiting)
-    # In minutes, as the parameter of its alarm is: an alarm on a query can't reckon.
-    metrics.add_metric("OldestRequestMinutes", MetricUnit.Count, report.oldest_request_ms / 60_000)
+    oldest_minutes = report.oldest_request_ms / MINUTE_MS  # CloudWatch has no such unit
+    metrics.add_metric("OldestRequestMinutes", MetricUnit.NoUnit, oldest_minutes)
     if report.duplicates:
         metrics.add_metric("DuplicateJobs", MetricUnit.Count, report.duplicates)
     if report.unreadable:
@@ -57,32 +60,34 @@ def report_sweep(report: SweepReport) -> None:
         lookups=report.lookups,
         openJobs=report.open_jobs,
         changes=report.changes,
-        published=dict(report.published),
+        published=report.published,
         waiting=report.waiting,
         duplicates=report.duplicates,
         unfinished=report.unfinished,
-        problems=report.problems[:20],
+        problems=report.problems[:MAX_PROBLEMS],
     )
 
 
 def report_run(report: RunReport) -> None:
-    """The metrics and the log line of one run of the creator."""
+    """The metrics of a run of the creator and its log line; they are of no one sandbox."""
     handled = Counter(report.handled.values())
     metrics = EphemeralMetrics()
-    metrics.add_metric("RequestsFailed", MetricUnit.Count, handled["FAILED"])
-    for name in ("RECORDED", "DUPLICATE"):
-        if handled[name]:
-            metrics.add_metric(f"Requests{_camel(name)}", MetricUnit.Count, handled[name])
+    for of_messages in ("RECORDED", "DUPLICATE", "FAILED"):
+        name = f"Requests{_camel_case(of_messages)}"
+        metrics.add_metric(name, MetricUnit.Count, handled[of_messages])
     for outcome, count in report.ends.items():
-        metrics.add_metric(f"Requests{_camel(outcome)}", MetricUnit.Count, count)
+        metrics.add_metric(f"Requests{_camel_case(outcome)}", MetricUnit.Count, count)
     if report.duplicates:
         metrics.add_metric("DuplicateJobs", MetricUnit.Count, report.duplicates)
     _emit(metrics)
-    (logger.error if report.problems else logger.info)(
-        "run in trouble" if report.problems else "run",
-        messages=dict(handled),
-        ends=dict(report.ends),
-        problems=report.problems[:20],
+    good = not report.problems
+    (logger.info if good else logger.error)(
+        "processed" if good else "processing in trouble",
+        messages=report.handled,
+        handled=handled,
+        ends=report.ends,
+        duplicates=report.duplicates,
+        problems=report.problems[:MAX_PROBLEMS],
     )
 
 
@@ -90,7 +95,7 @@ def _of_ended(sandbox: str, details: Sequence[Mapping[str, Any]]) -> EphemeralMe
     metrics = EphemeralMetrics()
     metrics.add_dimension("sandbox", sandbox)
     for outcome, count in Counter(detail["outcome"] for detail in details).items():
-        metrics.add_metric(f"Jobs{_camel(outcome)}", MetricUnit.Count, count)
+        metrics.add_metric(f"Jobs{_camel_case(outcome)}", MetricUnit.Count, count)
     for detail in details:
         if detail["durationMs"] is not None:
             metrics.add_metric("JobDuration", MetricUnit.Milliseconds, detail["durationMs"])
@@ -120,9 +125,8 @@ class MeasuredTransport(Transport):
             _emit(metrics)
 
 
-def _camel(constant: str) -> str:
-    """`SUCCEEDED_EMPTY` as `SucceededEmpty`."""
-    return constant.title().replace("_", "")
+def _camel_case(outcome: str) -> str:
+    return outcome.title().replace("_", "")
 
 
 def _emit(metrics: EphemeralMetrics) -> None:

@@ -31,8 +31,8 @@ def check(template: Mapping[str, Any], given: Mapping[str, str]) -> None:
 def _unknown(name: str, known: tuple[str, ...]) -> str:
     by_lower_case = {other.lower(): other for other in known}
     nearest = get_close_matches(name.lower(), by_lower_case, n=1)
-    meant = f"; did you mean {by_lower_case[nearest[0]]}?" if nearest else ";"
-    return f"there is no parameter {name!r} in the template{meant} There are {', '.join(known)}"
+    meant = f"; did you mean {by_lower_case[nearest[0]]}? There" if nearest else "; there"
+    return f"there is no parameter {name!r} in the template{meant} are {', '.join(known)}"
 
 
 def _allows(parameter: Mapping[str, Any], value: str) -> bool:

@@ -62,7 +62,8 @@ class _Trigger(ABC):
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(timeout=10)
+            if thread.is_alive():  # one that was never started can't be joined
+                thread.join(timeout=10)
 
     @abstractmethod
     def _loop(self) -> None:

@@ -897,6 +897,20 @@ def test_a_poison_message_costs_nobody_but_itself(creator: Creator) -> None:
     assert creator.world.queue == []
 
 
+def test_large_requests_are_admitted_in_parts(creator: Creator) -> None:
+    """No transaction is about more than DynamoDB's limit of 4 MB, bodies included."""
+    creator.max_open = 0
+    for number in range(20):
+        creator.send(f"k{number}", **asking(fields=f"f{number}" + "x" * 250_000))
+    creator.work()
+    creator.max_open = 20
+    creator.sweep()
+    before = creator.world.calls["transact"]
+    creator.work()
+    assert sorted(creator.ends()) == sorted((f"k{n}", "CREATED") for n in range(20))
+    assert creator.world.calls["transact"] - before == 2 * 3  # noted, linked, settled
+
+
 def test_one_member_that_is_outrun_stops_no_other(creator: Creator) -> None:
     """A request that another run changes while it is admitted is left out; the others get their jobs."""
     creator.max_open = 1

@@ -108,7 +108,7 @@ class GatePart:
             _write_slot(write, slot)
         for key in expired:
             slot_path, job_path = write.path("slots", key), write.path("slots", key, "jobId")
-            write.require(f"attribute_exists({job_path}) OR attribute_not_exists({slot_path})")
+            write.require(f"attribute_exists({job_path})", f"attribute_not_exists({slot_path})")
             write.remove("slots", key)
         for request_id in former:
             write.remove("former", request_id)
@@ -140,13 +140,12 @@ def _require_slot(write: Write, slot: Slot) -> None:
     key = slot.attempt.request_key
     job = write.path("slots", key, "jobId")
     if slot.change == "note":
-        write.require(
-            f"attribute_not_exists({write.path('slots', key)}) OR attribute_exists({job})"
-        )
+        slot_path = write.path("slots", key)
+        write.require(f"attribute_not_exists({slot_path})", f"attribute_exists({job})")
     else:
         request_id = write.path("slots", key, "requestId")
-        ours = f"{request_id} = {write.value(text(slot.attempt.request_id))}"
-        write.require(f"{ours} AND attribute_not_exists({job})")
+        write.require(f"{request_id} = {write.value(text(slot.attempt.request_id))}")
+        write.require(f"attribute_not_exists({job})")
 
 
 def _write_slot(write: Write, slot: Slot) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -102,26 +102,23 @@ def _key(sandbox: str, sort_key: str) -> Item:
 class _Attribute:
     """An attribute and the record's field that it holds; absent where the field has its default."""
 
+    name: str
     field: str
     type: Literal["S", "N", "B", "BOOL", "L"]
     write: Callable[[Any], Any]
     read: Callable[[Any], Any]
 
-    @property
-    def name(self) -> str:
-        return to_camel(self.field)
+
+def _texts(*fields: str) -> tuple[_Attribute, ...]:
+    return tuple(_Attribute(to_camel(field), field, "S", str, str) for field in fields)
 
 
-def _texts(*names: str) -> tuple[_Attribute, ...]:
-    return tuple(_Attribute(name, "S", str, str) for name in names)
+def _numbers(*fields: str) -> tuple[_Attribute, ...]:
+    return tuple(_Attribute(to_camel(field), field, "N", str, int) for field in fields)
 
 
-def _numbers(*names: str) -> tuple[_Attribute, ...]:
-    return tuple(_Attribute(name, "N", str, int) for name in names)
-
-
-def _flags(*names: str) -> tuple[_Attribute, ...]:
-    return tuple(_Attribute(name, "BOOL", bool, bool) for name in names)
+def _flags(*fields: str) -> tuple[_Attribute, ...]:
+    return tuple(_Attribute(to_camel(field), field, "BOOL", bool, bool) for field in fields)
 
 
 def _undelivered_text(undelivered: Undelivered) -> str:
@@ -140,6 +137,7 @@ def _undelivered_of(entry_text: str) -> Undelivered:
 
 _OUTBOX = _Attribute(
     "outbox",
+    "outbox",
     "L",
     write=lambda outbox: [text(_undelivered_text(undelivered)) for undelivered in outbox],
     read=lambda entries: tuple(_undelivered_of(entry["S"]) for entry in entries),
@@ -157,6 +155,7 @@ _STATE_ATTRIBUTES = (
     *_numbers("watermark", "seen_from", "swept_at", "new_since", "failing_since"),
     _Attribute(
         "seen",
+        "seen",
         "B",
         write=lambda seen: b"".join(sorted(seen)),
         read=lambda seen: frozenset(
@@ -173,19 +172,26 @@ _REQUEST_ATTRIBUTES = (
     *_flags("dead_letter_sent"),
     _Attribute(
         "rejections",
+        "rejections",
         "L",
         write=lambda event_ids: [text(event_id) for event_id in event_ids],
         read=lambda entries: tuple(entry["S"] for entry in entries),
     ),
 )
-_BODY = _Attribute("body", "S", str, str)
+(_BODY,) = _texts("body")
 
 REQUEST_NAMES = ("requestKey", *(attribute.name for attribute in _REQUEST_ATTRIBUTES))
 """The attributes of a request but for its body."""
 
 
+_DEFAULTS: Mapping[type, Mapping[str, Any]] = {
+    record_type: {field.name: field.default for field in fields(record_type)}
+    for record_type in (JobRecord, OutboxItem, SandboxState, RequestRecord)
+}
+
+
 def _written(record: Any, attributes: Iterable[_Attribute]) -> Iterator[tuple[str, Value | None]]:
-    defaults = {field.name: field.default for field in fields(record)}
+    defaults = _DEFAULTS[type(record)]
     for attribute in attributes:
         value = getattr(record, attribute.field)
         absent = value is None or value == defaults[attribute.field]
@@ -222,7 +228,8 @@ class Writer:
         place = key["sk"]["S"].removeprefix(JOB)
         open_key = text(OPEN_JOBS + place) if record.is_open else None
         self._put(write, record, _JOB_ATTRIBUTES)
-        write.put([("openKey", open_key), ("ttl", self._ttl(record.touched_at, record.is_open))])
+        ttl = self._ttl(record.touched_at, record.is_open)
+        write.put([("openKey", open_key), ("ttl", ttl)], is_new=record.version == 0)
         return write
 
     def outbox_item(self, item: OutboxItem) -> Write:
@@ -237,7 +244,8 @@ class Writer:
         self._put(write, record, _REQUEST_ATTRIBUTES)
         if record.body is not None:
             write.set(text(record.body), _BODY.name)
-        write.put([("ttl", self._ttl(record.touched_at, record.status in {"WAITING", "CREATING"}))])
+        ttl = self._ttl(record.touched_at, record.status in {"WAITING", "CREATING"})
+        write.put([("ttl", ttl)], is_new=record.version == 0)
         return write
 
     def ticket(self, ticket: Ticket) -> Write:
@@ -264,8 +272,8 @@ class Writer:
         write.set(text(_OPEN_STATE), "openKey")
         write.set(number(FORMAT), "format")
         swept_at = write.path("sweptAt")
-        outrun = f"{swept_at} <= {write.value(number(state.swept_at))}"
-        write.require(f"attribute_not_exists({swept_at}) OR {outrun}")
+        not_outrun = f"{swept_at} <= {write.value(number(state.swept_at))}"
+        write.require(f"attribute_not_exists({swept_at})", not_outrun)
         return write
 
     def _put(
@@ -274,7 +282,8 @@ class Writer:
         record: JobRecord | OutboxItem | RequestRecord,
         attributes: Iterable[_Attribute],
     ) -> None:
-        write.put(pair for pair in _written(record, attributes) if pair[0] != "version")
+        pairs = (pair for pair in _written(record, attributes) if pair[0] != "version")
+        write.put(pairs, is_new=record.version == 0)
         write.set(number(record.version + 1), "version")
         write.set(number(FORMAT), "format")
         write.require_version(record.version)

@@ -227,8 +227,13 @@ class Tables:
         write.add_to("sandboxes", sandboxes)
         update(self._client, write, "note the sandboxes that are watched")
 
+    def forget(self, sandbox: str) -> None:
+        """Forgets how far the sweeps of a sandbox had got."""
+        state = Write(self._jobs_table, items.state_key(sandbox))
+        delete(self._client, state, f"forget how far the sweeps of {sandbox} had got")
+
     def release(self, sandbox: str) -> None:
-        """Forgets a sandbox that is watched no longer; watched again, it is as new."""
+        """Takes out a sandbox that is watched no longer; watched again, it is as new."""
         write = self._stack()
         write.take_from("sandboxes", [sandbox])
         state = Write(self._jobs_table, items.state_key(sandbox))

@@ -34,7 +34,7 @@ class Write:
         self._names: dict[str, str] = {}
         self._values: list[Value] = []
         self._clauses: dict[Clause, list[str]] = {}
-        self._conditions: list[str] = []
+        self._conditions: list[tuple[str, ...]] = []
         self._set: dict[str, Value] = {}
         self._removed: list[str] = []
 
@@ -45,7 +45,9 @@ class Write:
 
     def path(self, *names: str) -> str:
         """The placeholder of an attribute, or of what lies within it."""
-        return ".".join(self._names.setdefault(name, f"#{len(self._names)}") for name in names)
+        if len(names) == 1:
+            return self._placeholder(names[0])
+        return ".".join(map(self._placeholder, names))
 
     def value(self, value: Value) -> str:
         """The placeholder of a value."""
@@ -62,13 +64,13 @@ class Write:
         if len(names) == 1:
             self._removed.append(names[0])
 
-    def put(self, attributes: Iterable[tuple[str, Value | None]]) -> None:
-        """Sets the attributes that have a value, and removes the others."""
+    def put(self, attributes: Iterable[tuple[str, Value | None]], *, is_new: bool = False) -> None:
+        """Sets the attributes that have a value, and removes the others from what `is_new` is not."""
         for name, value in attributes:
-            if value is None:
-                self.remove(name)
-            else:
+            if value is not None:
                 self.set(value, name)
+            elif not is_new:
+                self.remove(name)
 
     def add_to(self, name: str, members: Iterable[str]) -> None:
         """Adds to a set of texts."""
@@ -78,9 +80,9 @@ class Write:
         """Takes out of a set of texts."""
         self._clause("DELETE", f"{self.path(name)} {self.value({'SS': sorted(members)})}")
 
-    def require(self, condition: str) -> None:
-        """Adds a condition, made with `path` and `value`."""
-        self._conditions.append(condition)
+    def require(self, *either: str) -> None:
+        """Adds a condition, made with `path` and `value`; of several, one has to hold."""
+        self._conditions.append(either)
 
     def require_version(self, version: int) -> None:
         """That the item is of this version; 0 is one that was never written."""
@@ -118,13 +120,27 @@ class Write:
             return {"ConditionCheck": self._request()}
         return {"Update": self.as_update()}
 
+    def _placeholder(self, name: str) -> str:
+        placeholder = self._names.get(name)
+        if placeholder is None:
+            placeholder = self._names[name] = f"#{len(self._names)}"
+        return placeholder
+
     def _clause(self, clause: Clause, part: str) -> None:
         self._clauses.setdefault(clause, []).append(part)
+
+    def _condition(self) -> str:
+        """All conditions in one, with no parentheses but those it needs: DynamoDB refuses others."""
+        alone = len(self._conditions) == 1
+        return " AND ".join(
+            " OR ".join(either) if alone or len(either) == 1 else f"({' OR '.join(either)})"
+            for either in self._conditions
+        )
 
     def _request(self) -> dict[str, Any]:
         request: dict[str, Any] = {"TableName": self.table, "Key": dict(self.key)}
         if self._conditions:
-            request["ConditionExpression"] = " AND ".join(f"({c})" for c in self._conditions)
+            request["ConditionExpression"] = self._condition()
         if self._conditions and self._tell:
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         if self._names:

@@ -38,6 +38,9 @@ from export_jobs.model.steps import MAX_STEPS, GateChange, Slot, Step
 logger = logging.getLogger(__name__)
 
 COMMIT_TRIES = 4
+MAX_BODIES_BYTES = 3_000_000
+"""Of the requests in one transaction. An update does not carry a body, but DynamoDB's limit of 4 MB a
+transaction may count the whole items."""
 WORKERS = 10
 
 
@@ -134,7 +137,7 @@ class Admission:
         may_go_on = not any(answer.holds_the_line for answer in answers) and (
             gate.hold.length_ms > 0 or taken < room
         )
-        admitted.again = len(tickets) > len(chosen) and may_go_on
+        admitted.again = (admitted.again or len(tickets) > len(chosen)) and may_go_on
         return admitted
 
     # -- noting --------------------------------------------------------------------------------------
@@ -153,10 +156,15 @@ class Admission:
         now = self._clock()
         members: list[_Member | None] = []
         steps: list[Step] = []
+        size = 0
         for ticket in chosen:
             record = records.get(ticket.request_key)
             if record is None or record.status != "WAITING" or record.body is None:
                 continue  # a query may show a ticket that is gone
+            size += len(record.body.encode())
+            if steps and size > MAX_BODIES_BYTES:
+                admitted.again = True  # the others come in the next round
+                break
             if record.deadline_ms is not None and record.deadline_ms <= now:
                 ended = endings.expired(record, policy=self._policy.events, now=now)
                 members.append(None)

@@ -120,8 +120,11 @@ class SandboxRegister(Protocol):
     def watch(self, sandboxes: Collection[str]) -> None:
         """Adds sandboxes, if there are any."""
 
+    def forget(self, sandbox: str) -> None:
+        """Forgets how far the sweeps of a sandbox had got; its next one is as its first."""
+
     def release(self, sandbox: str) -> None:
-        """Takes out a sandbox, and forgets how far its sweeps had got."""
+        """Takes out a sandbox, and forgets it."""
 
 
 class Announcer(Protocol):

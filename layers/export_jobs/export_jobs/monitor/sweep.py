@@ -196,7 +196,7 @@ class Sweeper:
         """One pass over one sandbox; what went wrong is in the report's `problems`.
 
         One that is watched no longer is followed until nothing in it is unfinished: no new job is
-        recorded there, and its waiting requests end.
+        recorded there, its waiting requests end, and how far its sweeps have got is not written down.
         """
         began = self._clock()
         report = SweepReport(sandbox)
@@ -254,7 +254,9 @@ class Sweeper:
             self._note_failing(now)
 
     def _back_to(self, now: _Pass) -> int:
-        if now.is_first or now.known.state is None:
+        if not now.watched:
+            back_to = now.began  # nothing new is looked for
+        elif now.is_first or now.known.state is None:
             back_to = now.began - self._policy.first_lookback_ms
         else:
             back_to = decide.listing_reaches_back_to(
@@ -298,15 +300,15 @@ class Sweeper:
                 items += end(self._table, in_vain, policy=self._policy, now=at)
         except TableUnavailable as error:
             now.report.problems.append(f"can't end requests: {error}")
+        else:
+            tickets = [ticket for ticket in tickets if ticket not in in_vain]
         left_over = self._publish_items(items, now)
-        tickets = [ticket for ticket in tickets if ticket not in in_vain]
         now.report.waiting = len(tickets)
         now.report.oldest_request_ms = max((at - ticket.sent_at for ticket in tickets), default=0)
         if tickets and now.watched:
             self._wake(tickets, now)
         now.report.finished = not (
             now.report.open_jobs
-            or now.report.problems
             or left_over
             or tickets
             or now.settled.gate.unsettled
@@ -314,7 +316,7 @@ class Sweeper:
         )
 
     def _publish_items(self, ended: Sequence[OutboxItem], now: _Pass) -> bool:
-        """Publishes the ends of requests, ours and those that somebody left; returns whether any is left."""
+        """Publishes the ends of requests, ours and those that somebody left; returns whether any may be left."""
         mine = list(ended)
         for item in now.known.outbox:
             if not outbox.can_publish(item, now=self._clock()):
@@ -334,10 +336,8 @@ class Sweeper:
             after = outbox.after_delivery(item, reached)
             if after.outbox:
                 self._note_undelivered(after, now.report)
-            else:
-                left -= 1
             try:
-                self._table.put_outbox(after)
+                left -= self._table.put_outbox(after) is None
             except RecordChanged:
                 continue
             except TableUnavailable as error:

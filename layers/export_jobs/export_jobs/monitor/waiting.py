@@ -9,10 +9,12 @@ from export_jobs.events import endings
 from export_jobs.model.capacity import admissible, open_exports
 from export_jobs.model.ports import JobTable
 from export_jobs.model.records import Gate, JobRecord, OutboxItem, RequestRecord, Ticket
-from export_jobs.model.steps import MAX_STEPS, Step
+from export_jobs.model.steps import Step
 from export_jobs.monitor.decide import Policy
 
 NOT_WATCHED = "NOT_WATCHED"
+ENDED_AT_ONCE = 10
+"""Requests in one transaction: with their bodies they are of less than 4 MB."""
 
 
 def expired(tickets: Iterable[Ticket], now: int) -> list[Ticket]:
@@ -66,8 +68,8 @@ def _end(
     table: JobTable, tickets: Sequence[Ticket], end: Callable[[RequestRecord], endings.Ended]
 ) -> list[OutboxItem]:
     items = []
-    for start in range(0, len(tickets), MAX_STEPS):
-        some = tickets[start : start + MAX_STEPS]
+    for start in range(0, len(tickets), ENDED_AT_ONCE):
+        some = tickets[start : start + ENDED_AT_ONCE]
         records = table.requests([ticket.request_key for ticket in some])
         steps = []
         for ticket in some:

@@ -56,8 +56,8 @@ def watch(
 class FormerSandboxes:
     """Sandboxes that are watched no longer: looked after until nothing in them is unfinished.
 
-    They are known from a list of all that were ever watched, which is read once a process. One that is
-    released and watched again later is as new.
+    They are known from a list of all that were ever watched, which is read once a process. How far their
+    sweeps had got is forgotten at once, so that one that is watched again, however soon, is as new.
     """
 
     def __init__(self, register: SandboxRegister, watched: Sequence[str]) -> None:
@@ -83,7 +83,10 @@ class FormerSandboxes:
         if self._former is None:
             listed = self._register.watched()
             self._register.watch(self._watched - listed)
-            self._former = set(listed - self._watched)
+            former = listed - self._watched
+            for sandbox in former:
+                self._register.forget(sandbox)
+            self._former = set(former)
         return self._former
 
 

@@ -1,0 +1,323 @@
+"""Reads of the tables' adapter: how many calls they take, and what they leave unread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from export_jobs.aws import calls, tables
+from export_jobs.aws.items import Writer
+from export_jobs.aws.tables import Tables
+from export_jobs.aws.writes import size_of
+from export_jobs.model.ports import TableUnavailable
+from export_jobs.model.records import (
+    Attempt,
+    Event,
+    Gate,
+    JobRecord,
+    OutboxItem,
+    RequestRecord,
+    SandboxState,
+    Ticket,
+    Undelivered,
+)
+from export_jobs.model.steps import GateChange, Slot, Step
+from export_jobs_local.aws.server import REGION
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.dynamodb.models import dynamodb_backends
+from support.dynamodb import Spy, Store
+
+LATE = 1_987_654_321_987
+"""A time with as many digits that count as any."""
+EVENT = Undelivered(Event("Some Event", {"eventId": "e"}), frozenset({"bus"}))
+
+
+@pytest.fixture
+def spy(store: Store) -> Spy:
+    return Spy(store.client)
+
+
+@pytest.fixture
+def adapter(store: Store, spy: Spy, monkeypatch: pytest.MonkeyPatch) -> Tables:
+    """The adapter, under watch, and without pauses."""
+    monkeypatch.setattr(tables, "pause", lambda _: None)
+    monkeypatch.setattr(calls, "pause", lambda _: None)
+    return store.tables(spy)
+
+
+def job(number: int, **fields: Any) -> JobRecord:
+    return JobRecord("prod", f"j{number}", 100 + number, status="NEW", **fields)
+
+
+def creating(number: int, *, turn: int) -> Ticket:
+    return Ticket("prod", f"create-{number}", "create", turn=turn, sent_at=turn)
+
+
+def cancelling(number: int, *, turn: int) -> Ticket:
+    return Ticket("prod", f"cancel-{number}", "cancel", turn=turn, sent_at=turn)
+
+
+def written(adapter: Tables, *tickets: Ticket) -> None:
+    for start in range(0, len(tickets), 20):
+        steps = [Step(add_tickets=(ticket,)) for ticket in tickets[start : start + 20]]
+        adapter.commit("prod", steps)
+
+
+def put_at_once(store: Store, items: list[Any]) -> None:
+    """Many items, past the server's door: as many calls would take a minute."""
+    backend = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION]
+    for item in items:
+        backend.put_item(store.jobs_table, item)
+
+
+def queried(spy: Spy) -> list[Any]:
+    """The answers of the queries, one a page."""
+    return [answer for answer in spy.answers if "ScannedCount" in answer]
+
+
+# -- a sandbox -----------------------------------------------------------------------------------
+
+
+def test_all_that_is_unfinished_is_read_at_once(adapter: Tables, spy: Spy) -> None:
+    """State, gate, open jobs, outbox and line: one strongly consistent query."""
+    noted = Attempt("k", "id", 1, 2, hashes={}, rule=1)
+    item = OutboxItem("prod", "k", (EVENT,))
+    adapter.put(job(1), SandboxState("prod", 100))
+    steps = [
+        Step(outbox=(item,), add_tickets=(creating(1, turn=5), cancelling(1, turn=9))),
+        Step(slot=Slot("note", noted)),
+    ]
+    adapter.commit("prod", steps, GateChange(version=0))
+    spy.calls.clear()
+    found = adapter.load("prod")
+    ((_, asked),) = spy.calls
+    assert asked["ConsistentRead"]
+    assert found.state == SandboxState("prod", 100)
+    assert found.gate == Gate("prod", slots={"k": noted}, version=1)
+    assert found.open_jobs.keys() == {"j1"}
+    assert [item.event_id for item in found.outbox] == ["e"]
+    assert found.tickets == (cancelling(1, turn=9), creating(1, turn=5))
+
+
+def test_thousands_of_tickets_are_read_in_a_few_calls(
+    adapter: Tables, store: Store, spy: Spy
+) -> None:
+    """A page has some 4,000 of the largest, as `test_a_ticket_is_small` counts; moto is slow with more."""
+    writer = Writer(jobs_table="", requests_table="", retention_days=1)
+    adapter.put(job(1))
+    tickets = [
+        Ticket("prod", f"{n:0128d}", "create", turn=LATE - n, sent_at=LATE, deadline_ms=LATE)
+        for n in range(5_500)
+    ]
+    put_at_once(store, [writer.ticket(ticket).written for ticket in tickets])
+    spy.calls.clear()
+    found = adapter.load("prod")
+    assert len(spy.calls) == 2
+    assert found.tickets == tuple(reversed(tickets))
+    assert found.open_jobs.keys() == {"j1"}
+    spy.calls.clear()
+    line = adapter.line("prod", until=LATE, limit=20)
+    assert line.tickets == found.tickets[:20]
+    assert len(spy.calls) == 1
+    assert queried(spy)[-1]["ScannedCount"] <= 100
+
+
+def test_open_jobs_beyond_a_megabyte_are_all_read(adapter: Tables, spy: Spy) -> None:
+    """A query brings a megabyte a page; what a sandbox has yet to deliver may be more than that."""
+    big = Undelivered(Event("Some Event", {"text": "x" * 200_000}), frozenset({"bus"}))
+    for number in range(12):
+        adapter.put(job(number, outbox=(big,)))
+    spy.calls.clear()
+    assert len(adapter.load("prod").open_jobs) == 12
+    assert len(spy.calls) > 1
+
+
+# -- a line --------------------------------------------------------------------------------------
+
+
+def test_the_line_has_neither_state_nor_gate_nor_those_whose_turn_is_to_come(
+    adapter: Tables, spy: Spy
+) -> None:
+    """An admission reads what it needs: open jobs, and who may be tried."""
+    adapter.put(job(1), SandboxState("prod", 100))
+    tickets = [creating(n, turn=n) for n in range(1, 6)]
+    written(adapter, *tickets, cancelling(1, turn=2), cancelling(2, turn=9))
+    adapter.commit("prod", [], GateChange(echoes=True))
+    line = adapter.line("prod", until=3, limit=10)
+    assert line.open_jobs.keys() == {"j1"}
+    assert line.tickets == (cancelling(1, turn=2), *tickets[:3])
+    read = {item["sk"]["S"] for answer in queried(spy)[-1:] for item in answer["Items"]}
+    assert not read & {"!state", "!gate", "ticket#create-4", "ticket#create-5"}
+
+
+def test_a_line_is_read_no_further_than_its_limit(
+    adapter: Tables, spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many jobs stand before it: all of them are read, and then as many tickets."""
+    monkeypatch.setattr(tables, "LINE_OTHERS", 2)
+    for number in range(11):
+        adapter.put(job(number))
+    written(adapter, *(creating(n, turn=n) for n in range(30)))
+    spy.calls.clear()
+    line = adapter.line("prod", until=99, limit=3)
+    assert len(line.open_jobs) == 11
+    assert line.tickets == tuple(creating(n, turn=n) for n in range(3))
+    assert len(spy.calls) == 3
+    spy.calls.clear()
+    assert len(adapter.line("prod", until=99, limit=0).open_jobs) == 11
+
+
+def test_cancels_that_are_not_due_hide_nobody(
+    adapter: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stand before the creations in the index, and are passed over."""
+    monkeypatch.setattr(tables, "LINE_OTHERS", 2)
+    written(adapter, *(cancelling(n, turn=50) for n in range(20)), creating(1, turn=1))
+    assert adapter.line("prod", until=9, limit=3).tickets == (creating(1, turn=1),)
+
+
+# -- requests ------------------------------------------------------------------------------------
+
+
+def record(key: str, **fields: Any) -> RequestRecord:
+    return RequestRecord(key, fields.pop("status", "WAITING"), "prod", version=1, **fields)
+
+
+def recorded(adapter: Tables, *records: RequestRecord) -> None:
+    for start in range(0, len(records), 20):
+        some = records[start : start + 20]
+        adapter.commit(
+            "prod",
+            [Step(requests=(RequestRecord(**{**vars(r), "version": 0}),)) for r in some],
+        )
+
+
+def test_one_request_is_read_by_its_key_and_several_in_one_call(adapter: Tables, spy: Spy) -> None:
+    """Strongly consistent both ways; a key that is asked for twice is no trouble."""
+    recorded(adapter, record("a", body="{}"), record("b"))
+    spy.calls.clear()
+    assert adapter.requests(["a", "a"]) == {"a": record("a", body="{}")}
+    assert adapter.requests(["a", "b", "c", "b"]) == {
+        "a": record("a", body="{}"),
+        "b": record("b"),
+    }
+    assert adapter.requests([]) == {}
+    (first, second) = spy.calls
+    assert (first[0], second[0]) == ("get_item", "batch_get_item")
+    assert first[1]["ConsistentRead"]
+    assert all(asked["ConsistentRead"] for asked in second[1]["RequestItems"].values())
+
+
+def test_more_than_a_hundred_requests_take_several_calls(adapter: Tables, spy: Spy) -> None:
+    """BatchGetItem takes a hundred keys."""
+    keys = [f"k{n}" for n in range(150)]
+    recorded(adapter, *map(record, keys[95:105]))
+    spy.calls.clear()
+    assert adapter.requests(keys).keys() == set(keys[95:105])
+    assert spy.names == ["batch_get_item"] * 2
+
+
+def unprocessed(store: Store, kept: int) -> Any:
+    """Of a batch's answer, so many items at the most; moto always gives all of them."""
+
+    def changed(name: str, answer: Any) -> Any:
+        if name != "batch_get_item":
+            return answer
+        items = answer["Responses"][store.requests_table]
+        keys = [{"requestKey": item["requestKey"]} for item in items[kept:]]
+        answer["Responses"][store.requests_table] = items[:kept]
+        answer["UnprocessedKeys"] = {store.requests_table: {"Keys": keys}} if keys else {}
+        return answer
+
+    return changed
+
+
+def test_what_dynamodb_leaves_out_of_a_batch_is_asked_for_again(
+    adapter: Tables, store: Store, spy: Spy
+) -> None:
+    """It does where items are many, or large, or it is busy."""
+    keys = [f"k{n}" for n in range(7)]
+    recorded(adapter, *map(record, keys))
+    spy.calls.clear()
+    spy.changed = unprocessed(store, 2)
+    assert adapter.requests(keys).keys() == set(keys)
+    assert len(spy.calls) == 4
+
+
+def test_a_batch_that_gets_nowhere_is_given_up(adapter: Tables, store: Store, spy: Spy) -> None:
+    """After a few tries."""
+    recorded(adapter, record("a"), record("b"))
+    spy.calls.clear()
+    spy.changed = unprocessed(store, 0)
+    with pytest.raises(TableUnavailable):
+        adapter.requests(["a", "b"])
+    assert len(spy.calls) == 1 + len(tables.UNPROCESSED_PAUSES_S)
+
+
+def test_ended_requests_are_found_by_a_scan_without_their_bodies(adapter: Tables) -> None:
+    """Those that have one of the statuses, as many as wanted."""
+    recorded(
+        adapter,
+        record("a", status="REJECTED", body="{}", outcome="INVALID", reason="why"),
+        record("b", status="CREATED", body="{}", job_id="1"),
+        record("c", status="WAITING", body="{}"),
+        record("d", status="CANCELLED"),
+    )
+    found = {
+        request.request_key: request
+        for request in adapter.ended_requests(["REJECTED", "CREATED"], limit=9)
+    }
+    assert found == {
+        "a": record("a", status="REJECTED", outcome="INVALID", reason="why"),
+        "b": record("b", status="CREATED", job_id="1"),
+    }
+    assert len(list(adapter.ended_requests(["REJECTED", "CREATED", "CANCELLED"], limit=2))) == 2
+    assert list(adapter.ended_requests([], limit=2)) == []
+
+
+def test_a_scan_reads_a_page_only_when_it_is_wanted(adapter: Tables, spy: Spy) -> None:
+    """A long history is not read for its first lines."""
+    recorded(adapter, *(record(f"k{n}", status="CREATED", body="x" * 300_000) for n in range(8)))
+    spy.calls.clear()
+    found = adapter.ended_requests(["CREATED"], limit=100)
+    assert not spy.calls
+    next(found)
+    assert spy.names == ["scan"]
+    assert len(list(found)) == 7
+    assert len(spy.calls) > 1
+
+
+# -- sandboxes that were ever watched ------------------------------------------------------------
+
+
+def test_sandboxes_that_were_ever_watched_are_remembered(adapter: Tables, spy: Spy) -> None:
+    """Each is added once, whoever adds it, and stays until it is released."""
+    assert adapter.watched() == frozenset()
+    adapter.watch({"prod", "dev"})
+    adapter.watch({"dev", "stage"})
+    spy.calls.clear()
+    adapter.watch(())
+    assert not spy.calls
+    assert adapter.watched() == {"prod", "dev", "stage"}
+
+
+def test_a_sandbox_that_is_released_is_as_new(adapter: Tables) -> None:
+    """How far its sweeps had got is forgotten with it, in one transaction; its jobs are not."""
+    adapter.put(job(1), SandboxState("prod", 100))
+    adapter.watch({"prod"})
+    adapter.release("prod")
+    assert adapter.watched() == frozenset()
+    assert adapter.load("prod").state is None
+    assert adapter.load("prod").open_jobs.keys() == {"j1"}
+    adapter.release("prod")
+    adapter.watch({"prod"})
+    assert adapter.watched() == {"prod"}
+
+
+def test_a_ticket_in_the_table_is_as_small_as_it_is_counted(adapter: Tables, store: Store) -> None:
+    """Nothing is stored but what its write sets."""
+    ticket = Ticket("prod", "k" * 128, "cancel", turn=7, sent_at=5, deadline_ms=9)
+    written(adapter, ticket)
+    ((_, item),) = store.everything()
+    writer = Writer(jobs_table="", requests_table="", retention_days=1)
+    assert size_of(item) == size_of(writer.ticket(ticket).written)

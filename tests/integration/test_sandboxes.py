@@ -1,0 +1,146 @@
+"""A sandbox that is taken out of a stack, and put back: by the functions themselves, over local AWS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from export_jobs.aws.tables import Tables
+from export_jobs_local.aws.runtime import FunctionPool
+from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs_local.system import LocalSystem, SystemConfig
+from support.files import event
+
+Deploy = Callable[[str, str], FunctionPool]
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[LocalSystem]:
+    """A stack that watches `prod` and `dev`, where one export may be open at once."""
+    config = SystemConfig(
+        logs=tmp_path,
+        service=ServiceConfig(manual=True),
+        parameters={"MaxOpenExports": "1"},
+        triggers=False,
+    )
+    with LocalSystem(config) as system:
+        yield system
+
+
+@pytest.fixture
+def deploy(system: LocalSystem) -> Iterator[Deploy]:
+    """Gives a function as it is once the stack is deployed with other sandboxes."""
+    with ExitStack() as pools:
+
+        def deployed(name: str, sandboxes: str) -> FunctionPool:
+            function = system.pool(name).function
+            environment = {**function.environment, "SANDBOXES": sandboxes}
+            pool = FunctionPool(
+                replace(function, environment=environment),
+                layers=system.stack.layer_folders(),
+                environment=system.aws.environment,
+                logs=system.config.logs,
+            )
+            pools.callback(pool.close)
+            return pool
+
+        yield deployed
+
+
+def swept(system: LocalSystem, monitor: FunctionPool) -> list[tuple[str, str]]:
+    """What a sweep tells the bus: sandbox, and outcome of a request or status of a job."""
+    assert monitor.invoke(event("monitor")).error is None
+    return sorted(
+        (d.detail["sandboxName"], d.detail.get("status") or d.detail["outcome"])
+        for d in system.subscribers.drain()
+        if d.sink == "bus"
+    )
+
+
+def ask(creator: FunctionPool, sandbox: str, keys: list[str]) -> None:
+    (sample,) = event("creator-create")["Records"]
+    job = json.loads(sample["body"])["job"]
+    records = [
+        {
+            **sample,
+            "messageId": key,
+            "body": json.dumps({"requestKey": key, "sandboxName": sandbox, "job": job}),
+        }
+        for key in keys
+    ]
+    assert creator.invoke({"Records": records}).answer == {"batchItemFailures": []}
+
+
+def tables_of(system: LocalSystem) -> Tables:
+    return Tables(
+        system.aws.client("dynamodb"),
+        jobs_table=system.stack.outputs["JobsTableName"],
+        requests_table=system.stack.outputs["RequestsTableName"],
+    )
+
+
+def test_a_sandbox_is_taken_out_and_put_back(system: LocalSystem, deploy: Deploy) -> None:
+    """Its requests that wait end, its open job is followed to its end; put back, it is as new.
+
+    Announced then is what is open, and nothing that ended while nobody watched.
+    """
+    control, tables = system.service.control, tables_of(system)
+    both, creator = deploy("monitor", "prod,dev"), deploy("creator", "prod,dev")
+    assert swept(system, both) == []
+    ask(creator, "dev", ["created", "waits-1", "waits-2"])
+    system.subscribers.drain()
+    (job,) = control.jobs("dev")
+    assert swept(system, both) == [("dev", "NEW")]
+    assert tables.watched() == {"prod", "dev"}
+
+    only_prod = deploy("monitor", "prod")
+    assert swept(system, only_prod) == [("dev", "NOT_WATCHED")] * 2
+    sqs, dead_letters = system.aws.client("sqs"), system.stack.outputs["DeadLetterQueueUrl"]
+    letters = sqs.receive_message(
+        QueueUrl=dead_letters, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+    )["Messages"]
+    reasons = {
+        letter["MessageAttributes"]["requestKey"]["StringValue"]: letter["MessageAttributes"][
+            "reason"
+        ]["StringValue"]
+        for letter in letters
+    }
+    assert reasons.keys() == {"waits-1", "waits-2"}
+    assert all(reason.startswith("NOT_WATCHED: sandbox 'dev'") for reason in reasons.values())
+    assert tables.watched() == {"prod", "dev"}, "its job is open"
+    control.set_status(job.id, "SUCCEEDED")
+    assert swept(system, only_prod) == [("dev", "SUCCEEDED")]
+    assert swept(system, only_prod) == []
+    assert tables.watched() == {"prod"}
+    assert tables.load("dev").state is None
+
+    for _ in range(120):  # more than a page
+        control.create_job("dev", status="SUCCEEDED")
+    control.create_job("dev")
+    assert swept(system, only_prod) == []
+    again = deploy("monitor", "prod,dev")
+    assert swept(system, again) == [("dev", "NEW")]
+    assert swept(system, again) == []
+    assert tables.watched() == {"prod", "dev"}
+
+
+def test_a_sandbox_is_put_back_while_a_job_of_it_is_open(
+    system: LocalSystem, deploy: Deploy
+) -> None:
+    """It is as new all the same; only its job's end is news, as its begin was announced."""
+    control = system.service.control
+    lasting = control.create_job("dev")
+    assert swept(system, deploy("monitor", "prod,dev")) == [("dev", "NEW")]
+    only_prod = deploy("monitor", "prod")
+    assert swept(system, only_prod) == []
+    for _ in range(5):
+        control.create_job("dev", status="FAILED")
+    assert swept(system, only_prod) == []
+    again = deploy("monitor", "prod,dev")
+    assert swept(system, again) == []
+    control.set_status(lasting.id, "SUCCEEDED")
+    assert swept(system, again) == [("dev", "SUCCEEDED")]

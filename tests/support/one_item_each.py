@@ -1,0 +1,182 @@
+"""One record of each kind, as the items of `tests/data/items/format-1.json` keep it.
+
+Neither is ever edited: what was once written must be read for ever. A field that a record gets later
+has its default here, and so no attribute there; items that have it go into a file of their own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from export_jobs.aws.gate import GatePart
+from export_jobs.aws.items import Writer
+from export_jobs.model.records import (
+    Attempt,
+    Event,
+    Gate,
+    Hold,
+    JobRecord,
+    OutboxItem,
+    RequestRecord,
+    SandboxState,
+    Ticket,
+    Undelivered,
+)
+from export_jobs.model.steps import GateChange, Slot, Step
+
+FROZEN = Path(__file__).parents[1] / "data" / "items" / "format-1.json"
+
+_NOW = 1_790_000_000_123
+_EVENT = Event("Export Job State Change", {"eventId": "e-1", "status": "NEW", "error": "naïve 😀"})
+_UNDELIVERED = Undelivered(_EVENT, frozenset({"bus", "topic"}))
+
+JOB = JobRecord(
+    sandbox="prod",
+    job_id="job#1",
+    creation_time=_NOW,
+    status="SUCCEEDED",
+    final=True,
+    sequence=3,
+    version=4,
+    update_time=_NOW + 1,
+    org_id="ORG@AdobeOrg",
+    dataset_id="dataset",
+    duration_ms=12_000,
+    profiles_exported=0,
+    request_key="key",
+    correlation_id="correlation",
+    linked_by="answer",
+    duplicate_of="other",
+    delays=2,
+    misses=1,
+    outbox=(_UNDELIVERED,),
+    leased_at=_NOW + 2,
+    touched_at=_NOW + 3,
+)
+SETTLED_JOB = JobRecord("prod", "2", _NOW, status="FAILED", final=True, version=1, touched_at=_NOW)
+OUTBOX_ITEM = OutboxItem("prod", "record key", (_UNDELIVERED,), leased_at=_NOW, version=1)
+STATE = SandboxState(
+    sandbox="prod",
+    watermark=_NOW,
+    seen_from=_NOW - 1,
+    seen=frozenset({b"\x00\x01\x02\x03\x04\x05\x06\x07", b"abcdefgh"}),
+    swept_at=_NOW + 1,
+    new_since=_NOW - 2,
+    failing_since=_NOW - 3,
+)
+REQUEST = RequestRecord(
+    request_key="key",
+    status="REJECTED",
+    sandbox="prod",
+    action="cancel",
+    body='{"action": "cancel"}',
+    body_hash="1:hash",
+    message_id="message",
+    named="named key",
+    org_id="ORG@AdobeOrg",
+    correlation_id="correlation",
+    dataset_id="dataset",
+    sent_at=_NOW,
+    deadline_ms=_NOW + 1,
+    request_id="export-jobs-1",
+    cancelled_by="other",
+    job_id="1",
+    linked_by="content",
+    outcome="REFUSED",
+    reason="no such dataset",
+    event_id="e-2",
+    rejections=("e-0", "e-1"),
+    dead_letter_sent=True,
+    touched_at=_NOW + 2,
+    version=7,
+)
+TICKET = Ticket("prod", "key", "create", turn=_NOW, sent_at=_NOW - 1, deadline_ms=_NOW + 1)
+CANCEL_TICKET = Ticket("prod", "cancel key", "cancel", turn=_NOW, sent_at=_NOW)
+ATTEMPT = Attempt(
+    request_key="key",
+    request_id="export-jobs-1",
+    noted_at=_NOW,
+    send_by=_NOW + 1,
+    hashes={"dataset": "0123456789ab", "fields": "ba9876543210"},
+    rule=1,
+    missed_at=_NOW + 2,
+)
+_LINKED = Attempt("linked", "export-jobs-2", 0, 0, hashes={}, rule=0, job_id="1", linked_at=_NOW)
+_FORMER = replace(ATTEMPT, request_key="former", request_id="export-jobs-3")
+GATE = Gate(
+    sandbox="prod",
+    slots={"key": ATTEMPT, "linked": _LINKED},
+    former={"export-jobs-3": _FORMER},
+    hold=Hold(_NOW + 1, 60_000),
+    echoes=False,
+    version=1,
+)
+
+RECORDS: Mapping[str, Any] = {
+    "job": JOB,
+    "job that ended": SETTLED_JOB,
+    "outbox": OUTBOX_ITEM,
+    "state": STATE,
+    "gate": GATE,
+    "ticket": TICKET,
+    "ticket to cancel": CANCEL_TICKET,
+    "request": REQUEST,
+}
+
+
+def items_written() -> dict[str, Any]:
+    """The items as this version writes them."""
+    writer = Writer(jobs_table="jobs", requests_table="requests", retention_days=90)
+
+    def before(record: Any) -> Any:
+        return replace(record, version=record.version - 1)
+
+    return {
+        "job": writer.job(before(JOB)).written,
+        "job that ended": writer.job(before(SETTLED_JOB)).written,
+        "outbox": writer.outbox_item(before(OUTBOX_ITEM)).written,
+        "state": writer.state(STATE).written,
+        "gate": _gate_written(),
+        "ticket": writer.ticket(TICKET).written,
+        "ticket to cancel": writer.ticket(CANCEL_TICKET).written,
+        "request": writer.request(before(REQUEST)).written,
+    }
+
+
+def _gate_written() -> dict[str, Any]:
+    """As three transactions leave it: what they write is put together here."""
+    change = GateChange(version=0, hold=GATE.hold, echoes=GATE.echoes)
+    noting = {0: Step(slot=Slot("note", ATTEMPT))}
+    noted = GatePart.of("prod", noting, change).write("jobs", known=None)
+    settling = {0: Step(slot=Slot("link", _LINKED)), 1: Step(slot=Slot("give up", _FORMER))}
+    settled = GatePart.of("prod", settling, GateChange()).write("jobs", known=None)
+    assert noted
+    assert settled
+    item: dict[str, Any] = json.loads(json.dumps(noted.written))
+    values = list(settled.as_update()["ExpressionAttributeValues"].values())
+    linked, former = (value for value in values if "M" in value)
+    item["slots"]["M"]["linked"] = linked
+    item["former"]["M"]["export-jobs-3"] = former
+    return item
+
+
+def as_json(item: Any) -> Any:
+    """Bytes as DynamoDB's JSON has them."""
+    if isinstance(item, bytes):
+        return base64.b64encode(item).decode()
+    if isinstance(item, Mapping):
+        return {name: as_json(value) for name, value in item.items()}
+    return [as_json(element) for element in item] if isinstance(item, list) else item
+
+
+def from_json(item: Any) -> Any:
+    """The other way round, for whole attributes."""
+    return {
+        name: {"B": base64.b64decode(value["B"])} if "B" in value else value
+        for name, value in item.items()
+    }

@@ -1,0 +1,158 @@
+"""What failures of DynamoDB's calls mean, and which calls are made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ReadTimeoutError
+from export_jobs.aws import calls
+from export_jobs.aws.tables import Tables
+from export_jobs.model.ports import ItemRefused, TableRefused, TableUnavailable
+from export_jobs.model.records import (
+    Event,
+    JobRecord,
+    OutboxItem,
+    RequestRecord,
+    SandboxState,
+    Undelivered,
+)
+from export_jobs.model.steps import Step
+from support.dynamodb import Failure, Spy, cancelled, refusal
+
+JOB = JobRecord("prod", "j", 100, status="NEW")
+ITEM = OutboxItem("prod", "k", (Undelivered(Event("T", {"eventId": "e"}), frozenset({"bus"})),))
+
+
+class Willing:
+    """A DynamoDB that does everything it is asked, and has nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda **_: {"Items": [], "Responses": {}}
+
+
+@pytest.fixture
+def spy() -> Spy:
+    return Spy(Willing())
+
+
+@pytest.fixture
+def tables(spy: Spy, monkeypatch: pytest.MonkeyPatch) -> Tables:
+    """The adapter, without pauses."""
+    monkeypatch.setattr(calls, "pause", lambda _: None)
+    client: Any = spy
+    return Tables(client, jobs_table="jobs", requests_table="requests")
+
+
+def recording(*keys: str) -> list[Step]:
+    return [Step(requests=(RequestRecord(key, "WAITING", "prod"),)) for key in keys]
+
+
+WRITES: dict[str, Callable[[Tables], object]] = {
+    "commit": lambda tables: tables.commit("prod", recording("a")),
+    "put": lambda tables: tables.put(JOB),
+    "put with state": lambda tables: tables.put(JOB, SandboxState("prod", 1)),
+    "put_state": lambda tables: tables.put_state(SandboxState("prod", 1)),
+    "put_outbox": lambda tables: tables.put_outbox(ITEM),
+    "watch": lambda tables: tables.watch({"prod"}),
+    "release": lambda tables: tables.release("prod"),
+}
+READS: dict[str, Callable[[Tables], object]] = {
+    "load": lambda tables: tables.load("prod"),
+    "line": lambda tables: tables.line("prod", until=1, limit=1),
+    "gate": lambda tables: tables.gate("prod"),
+    "job": lambda tables: tables.job("prod", "j", 100),
+    "request": lambda tables: tables.requests(["a"]),
+    "requests": lambda tables: tables.requests(["a", "b"]),
+    "recent_finals": lambda tables: tables.recent_finals("prod"),
+    "ended_requests": lambda tables: list(tables.ended_requests(["REJECTED"], limit=1)),
+    "watched": lambda tables: tables.watched(),
+}
+CALLS = WRITES | READS
+
+PASSING: dict[str, Failure] = {
+    "throttled": refusal("ThrottlingException"),
+    "over capacity": refusal("ProvisionedThroughputExceededException"),
+    "a 500": refusal("InternalServerError", 500),
+    "a 503 of no known code": refusal("", 503),
+    "timed out": lambda _: ReadTimeoutError(endpoint_url="aws"),
+    "not reached": lambda _: EndpointConnectionError(endpoint_url="aws"),
+}
+LASTING: dict[str, Failure] = {
+    "not valid": refusal("ValidationException"),
+    "denied": refusal("AccessDeniedException"),
+    "no such table": refusal("ResourceNotFoundException"),
+    "no credentials": lambda _: NoCredentialsError(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("failure", PASSING)
+def test_trouble_that_passes_is_not_a_refusal(
+    tables: Tables, spy: Spy, call: str, failure: str
+) -> None:
+    """Throttling, a fault of DynamoDB's, no way there: the next run finds out."""
+    spy.failures = [PASSING[failure]]
+    with pytest.raises(TableUnavailable) as raised:
+        CALLS[call](tables)
+    assert not isinstance(raised.value, TableRefused)
+    assert len(spy.calls) == 1
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("failure", LASTING)
+def test_what_will_not_pass_is_said_so(tables: Tables, spy: Spy, call: str, failure: str) -> None:
+    """A permission, a table, an invalid item: trying again at once is of no use."""
+    spy.failures = [LASTING[failure]]
+    with pytest.raises(TableRefused) as raised:
+        CALLS[call](tables)
+    assert isinstance(raised.value, ItemRefused) == (failure == "not valid")
+    assert len(spy.calls) == 1
+
+
+@pytest.mark.parametrize("code", ["ThrottlingError", "ProvisionedThroughputExceeded"])
+def test_a_transaction_that_is_throttled_passes(tables: Tables, spy: Spy, code: str) -> None:
+    """The reason stands with one of its actions."""
+    spy.failures = [cancelled("None", code)]
+    with pytest.raises(TableUnavailable) as raised:
+        tables.commit("prod", recording("a"))
+    assert not isinstance(raised.value, TableRefused)
+
+
+@pytest.mark.parametrize("code", ["ValidationError", "ItemCollectionSizeLimitExceeded"])
+def test_a_member_that_is_refused_fails_the_transaction_for_good(
+    tables: Tables, spy: Spy, code: str
+) -> None:
+    """Nobody outran it; so it must not look so. The caller may try the members alone."""
+    spy.failures = [cancelled("ConditionalCheckFailed", code)]
+    with pytest.raises(ItemRefused, match=code):
+        tables.commit("prod", recording("a"))
+
+
+@pytest.mark.parametrize("call", WRITES)
+def test_a_write_that_meets_a_transaction_is_tried_again(
+    tables: Tables, spy: Spy, call: str
+) -> None:
+    """DynamoDB refuses it for a moment: nobody has written, and nothing is wrong."""
+    single = refusal("TransactionConflictException")
+    several = cancelled("TransactionConflict", "None")
+    transacts = call in {"commit", "put with state", "release"}
+    spy.failures = [several if transacts else single] * 2
+    WRITES[call](tables)
+    assert len(spy.calls) == 3
+
+
+def test_a_write_that_meets_transactions_again_and_again_gives_up(tables: Tables, spy: Spy) -> None:
+    """After a few tries; the next run may have more luck."""
+    spy.failures = [cancelled("TransactionConflict", "None")] * 9
+    with pytest.raises(TableUnavailable):
+        tables.commit("prod", recording("a"))
+    assert len(spy.calls) == 1 + len(calls.CONFLICT_PAUSES_S)
+
+
+def test_a_conflict_beside_an_outrun_member_leaves_out_only_that(tables: Tables, spy: Spy) -> None:
+    """The member that met another transaction is tried again."""
+    spy.failures = [cancelled("ConditionalCheckFailed", "TransactionConflict")]
+    assert tables.commit("prod", recording("a", "b")) == {1}
+    assert [len(sent["TransactItems"]) for _, sent in spy.calls] == [2, 1]

@@ -1,0 +1,255 @@
+"""Items: what is written once is read for ever, leniently, and stays small."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from export_jobs.aws import index, items
+from export_jobs.aws.gate import GatePart, gate_of
+from export_jobs.aws.index import Found
+from export_jobs.aws.items import Writer
+from export_jobs.aws.writes import Write, size_of
+from export_jobs.model.matching import hashes_of_request
+from export_jobs.model.records import (
+    Attempt,
+    Gate,
+    JobRecord,
+    OutboxItem,
+    RequestRecord,
+    SandboxState,
+    Ticket,
+)
+from export_jobs.model.steps import MAX_EXPIRED, MAX_STEPS, GateChange, Slot, SlotChange, Step
+from support.one_item_each import FROZEN, RECORDS, STATE, as_json, from_json, items_written
+
+FROZEN_ITEMS = json.loads(FROZEN.read_text())
+READERS: dict[str, Any] = {
+    "job": items.job_of,
+    "job that ended": items.job_of,
+    "outbox": items.outbox_item_of,
+    "state": items.state_of,
+    "gate": lambda item: gate_of(item, "prod"),
+    "ticket": items.ticket_of,
+    "ticket to cancel": items.ticket_of,
+    "request": items.request_of,
+}
+WRITER = Writer(jobs_table="jobs", requests_table="requests", retention_days=90)
+KEY = "k" * 128
+SANDBOX = "s" * 40
+LATE = 1_987_654_321_987
+"""A time with as many digits that count as any."""
+
+
+def frozen(kind: str) -> Any:
+    return from_json(FROZEN_ITEMS[kind])
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_items_of_format_1_are_read_for_ever(kind: str) -> None:
+    """What this version wrote is in `tests/data/items`, and every later one reads it."""
+    assert READERS[kind](frozen(kind)) == RECORDS[kind]
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_items_are_written_as_they_are_kept(kind: str) -> None:
+    """A change of what is written is noticed here: it needs a new file, and perhaps a new format."""
+    assert as_json(items_written()[kind]) == FROZEN_ITEMS[kind]
+
+
+@pytest.mark.parametrize(
+    ("record", "attributes", "in_the_key"),
+    [
+        (JobRecord, items._JOB_ATTRIBUTES, {"sandbox", "job_id", "creation_time"}),
+        (OutboxItem, items._OUTBOX_ATTRIBUTES, {"sandbox", "event_id"}),
+        (SandboxState, items._STATE_ATTRIBUTES, {"sandbox"}),
+        (RequestRecord, (*items._REQUEST_ATTRIBUTES, items._BODY), {"request_key"}),
+    ],
+)
+def test_every_field_of_a_record_is_in_its_item(
+    record: Any, attributes: Any, in_the_key: set[str]
+) -> None:
+    """A field that is forgotten in `aws/items.py` would be lost without a word."""
+    assert {attribute.field for attribute in attributes} | in_the_key == {
+        field.name for field in fields(record)
+    }
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_attributes_that_are_not_known_are_passed_over(kind: str) -> None:
+    """A newer version may have written them, in a slot of the gate, too."""
+    item = frozen(kind)
+    item["future"] = {"M": {"a": {"L": []}}}
+    for slot in item.get("slots", {}).get("M", {}).values():
+        slot["M"]["future"] = {"BOOL": True}
+    assert READERS[kind](item) == RECORDS[kind]
+
+
+@pytest.mark.parametrize("name", sorted(set(FROZEN_ITEMS["state"]) - {"sandbox", "sk"}))
+def test_an_absent_attribute_of_the_state_has_its_default(name: str) -> None:
+    """Whichever it is: the sweep goes on."""
+    item = frozen("state")
+    del item[name]
+    state = items.state_of(item)
+    changed = {f.name for f in fields(state) if getattr(state, f.name) != getattr(STATE, f.name)}
+    assert len(changed) <= 1
+    for field in changed:
+        assert getattr(state, field) in {0, frozenset()}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_an_item_that_has_nothing_but_its_keys_is_read(kind: str) -> None:
+    """Every attribute has a default."""
+    keys = {"sandbox", "sk", "openKey", "requestKey"}
+    item = {name: value for name, value in frozen(kind).items() if name in keys}
+    if kind != "request":
+        item.pop("requestKey", None)
+    READERS[kind](item)
+
+
+def test_an_attribute_that_cannot_be_read_has_its_default(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One of another type or form costs that detail, not the record; the log says so."""
+    item = frozen("job") | {"sequence": {"S": "three"}, "outbox": {"L": [{"S": "no JSON"}]}}
+    with caplog.at_level(logging.WARNING):
+        job = items.job_of(item)
+    assert job == replace(RECORDS["job"], sequence=0, outbox=())
+    assert "outbox" in caplog.text
+
+
+def test_fingerprints_of_another_rule_are_read_as_none() -> None:
+    """They can't be compared with those of this version."""
+    item = frozen("state") | {"seenRule": {"N": "2"}}
+    assert items.state_of(item) == replace(STATE, seen=frozenset())
+
+
+def test_an_item_of_an_unknown_kind_is_passed_over_with_one_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer version's, or one whose key is not as ours are; what stands beside them is read."""
+    monkeypatch.setattr(index, "_warned_of", set())
+    strange = [
+        {"sandbox": {"S": "prod"}, "sk": {"S": sort_key}, "openKey": {"S": "6#x"}}
+        for sort_key in ("later#1", "ticket#k", "job#x", "!other")
+    ]
+    found = Found()
+    with caplog.at_level(logging.WARNING):
+        found.add_page([*strange, frozen("ticket")])
+        found.add_page(strange)
+    assert found.in_line == (RECORDS["ticket"],)
+    assert len(caplog.records) == 1
+
+
+# -- sizes ---------------------------------------------------------------------------------------
+
+
+def test_a_ticket_is_small() -> None:
+    """At most 250 bytes with the longest key; so ten thousand are three pages of a query."""
+    ticket = Ticket(SANDBOX, KEY, "create", turn=LATE, sent_at=LATE - 9, deadline_ms=LATE + 9)
+    size = size_of(WRITER.ticket(ticket).written)
+    assert size <= 250
+    assert math.ceil(10_000 * size / 2**20) <= 3
+
+
+def longest_attempt(number: int) -> Attempt:
+    key = f"{number:03d}" + KEY[3:]
+    return Attempt(
+        key,
+        f"export-jobs-{number:032d}",
+        noted_at=LATE,
+        send_by=LATE,
+        hashes=hashes_of_request({"mergePolicy": {"id": "policy"}}),
+        rule=1,
+        missed_at=LATE,
+        job_id="123456" if number % 2 else None,
+        linked_at=LATE if number % 2 else 0,
+    )
+
+
+def gate_write(change: SlotChange, *, version: int | None) -> Write:
+    """The largest change of the gate that one transaction may make."""
+    steps = {
+        n: Step(slot=Slot(change, longest_attempt(n)), forget=f"former-{n:032d}")
+        for n in range(MAX_STEPS)
+    }
+    expired = tuple(longest_attempt(n).request_key for n in range(100, 200))
+    former = tuple(f"former-{n:032d}" for n in range(100, 200))
+    gate = GateChange(version=version, expired_slots=expired, expired_former=former, echoes=True)
+    write = GatePart.of(SANDBOX, steps, gate).write("jobs", known=None)
+    assert write
+    return write
+
+
+def test_a_gate_with_every_slot_taken_fits_an_item() -> None:
+    """200 slots, and as many former attempts, are within DynamoDB's 400 KB."""
+    steps = {n: Step(slot=Slot("note", longest_attempt(2 * n))) for n in range(200)}
+    write = GatePart.of(SANDBOX, steps, GateChange(version=0)).write("jobs", known=None)
+    assert write
+    size = size_of(write.written)
+    assert size <= 200 * 600
+    assert 2 * size < 400_000
+
+
+@pytest.mark.parametrize("version", [None, 7])
+@pytest.mark.parametrize("change", ["note", "link", "drop", "miss", "give up"])
+def test_the_largest_change_of_the_gate_is_within_the_limits_of_expressions(
+    change: SlotChange, version: int | None
+) -> None:
+    """DynamoDB takes 4 KB an expression and 300 operators and functions in it; moto does not look."""
+    update = gate_write(change, version=version).as_update()
+    for name in ("UpdateExpression", "ConditionExpression"):
+        expression = update[name]
+        assert len(expression) <= 4_096
+        operators = expression.count(" AND ") + expression.count(" OR ") + expression.count(" = ")
+        assert operators + expression.count("attribute_") <= 300
+    used = f"{update['UpdateExpression']} {update['ConditionExpression']}"
+    for placeholder in (*update["ExpressionAttributeNames"], *update["ExpressionAttributeValues"]):
+        assert placeholder in used  # DynamoDB refuses what no expression uses
+
+
+def test_a_condition_has_no_parentheses_but_those_it_needs() -> None:
+    """DynamoDB refuses others as redundant; moto does only some."""
+    write = Write("jobs", {"sk": {"S": "k"}})
+    write.set({"S": "x"}, "a")
+    write.require("a", "b")
+    assert write.as_update()["ConditionExpression"] == "a OR b"
+    write.require("c")
+    write.require("d", "e")
+    assert write.as_update()["ConditionExpression"] == "(a OR b) AND c AND (d OR e)"
+
+
+def test_what_is_new_has_nothing_to_remove() -> None:
+    """An item that is not there yet has no attribute that would have to go."""
+    for write in (
+        WRITER.job(JobRecord("prod", "j", 1)),
+        WRITER.request(RequestRecord("k", "WAITING", "prod")),
+    ):
+        assert "REMOVE" not in write.as_update()["UpdateExpression"]
+    write = WRITER.job(JobRecord("prod", "j", 1, version=1))
+    assert "REMOVE" in write.as_update()["UpdateExpression"]
+
+
+def test_slots_expire_as_fast_as_they_are_taken() -> None:
+    """Each transaction may take out as many as one may note."""
+    assert MAX_EXPIRED >= MAX_STEPS
+
+
+def test_sizes_are_as_dynamodb_counts_them() -> None:
+    """Names count; a number takes a byte for two digits that count, and one more."""
+    assert size_of({"name": {"S": "é"}}) == 6
+    assert size_of({"n": {"N": "1700000000000"}}) == 3
+    assert size_of({"n": {"N": "-123"}}) == 5
+    assert size_of({"m": {"M": {"a": {"BOOL": True}}}}) == 1 + 3 + 1 + 2
+    assert size_of({"l": {"L": [{"B": b"xyz"}]}}) == 1 + 3 + 1 + 3
+    assert size_of({"s": {"SS": ["ab", "c"]}}) == 4
+
+
+def test_a_gate_that_was_never_written_is_of_version_0() -> None:
+    """And one that only holds the line still is: no attempt was ever noted."""
+    assert gate_of(None, "prod") == Gate("prod")
+    assert gate_of({"holdUntil": {"N": "5"}}, "prod").version == 0
