@@ -21,8 +21,8 @@ def set_pace(local: Local, seconds: float) -> None:
     said.raise_for_status()
 
 
-def service_refuses_the_next(local: Local) -> None:
-    fault = {"call": "create", "kind": "http", "status": 400}
+def service_refuses_the_next(local: Local, *, status: int = 400) -> None:
+    fault = {"call": "create", "kind": "http", "status": status}
     requests.post(local.control("faults"), json=fault, timeout=10).raise_for_status()
 
 
@@ -184,7 +184,7 @@ def test_a_request_that_a_failing_service_holds_up_says_so(local: Local) -> None
     assert (listed["requestKey"], listed["place"]) == ("waits", 1)
     assert listed["deadline"] == waiting["deadline"]
     assert local.json("request", "list", "--sandbox", "prod")["waiting"] == []
-    assert "the line is held until " in local.run("request", "list").stdout
+    assert "  held until " in local.run("request", "list").stdout
     held = [c for c in local.json("doctor")["checks"] if c["name"] == "line"]
     assert [(c["sandbox"], c["state"]) for c in held] == [("prod", "ok"), ("dev", "look")]
 
@@ -250,10 +250,10 @@ def test_a_request_that_is_rejected_again_has_been_tried_twice(local: Local) -> 
     rejected(local, "twice-refused")
     first = local.dead("twice-refused")
     assert first
-    service_refuses_the_next(local)
+    service_refuses_the_next(local, status=422)
     back = local.json("dlq", "redrive", "--key", "twice-refused", "--wait", code=1)
-    assert back["ending"]["outcome"] == "REFUSED"
     second = until(lambda: local.dead("twice-refused"))
+    assert second["reason"] == f"REFUSED: {back['ending']['reason']}" != first["reason"]
     assert (first["tries"], second["tries"]) == (1, 2)
     assert first["eventId"] != second["eventId"]
     assert state_of(local, "twice-refused")["eventId"] == second["eventId"]

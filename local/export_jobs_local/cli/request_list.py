@@ -85,23 +85,17 @@ def show(found: RequestList) -> None:
     for line in found.lines:
         console.print(
             f"[bold]{escape(line.sandbox)}[/]: {len(line.creates)} waiting, "
-            f"{line.open_exports} of {line.max_open} exports open{_held(line)}",
+            f"{line.open_exports} of {line.max_open} exports open",
             soft_wrap=True,
         )
+        if line.held_until:
+            until = output.moment(line.held_until)
+            console.print(f"  held until {until} UTC: the service failed or throttled")
     several = len(found.lines) > 1
     _show_waiting(found, several=several)
     _show_under_way(found, several=several)
     if found.ended is not None:
         _show_ended(found.ended)
-
-
-def _held(line: Line) -> str:
-    if not line.held_until:
-        return ""
-    return (
-        f"; the line is held until {output.moment(line.held_until)} UTC, as the service failed or "
-        "throttled"
-    )
 
 
 def _show_waiting(found: RequestList, *, several: bool) -> None:
@@ -229,5 +223,5 @@ def _ended_as_json(record: RequestRecord) -> dict[str, Any]:
 
 
 def _moment(time: str | None) -> str:
-    """`2026-01-31T02:00:05.000Z` as the tables have it."""
-    return "" if time is None else time[:19].replace("T", " ")
+    """`01-31 02:00`, as `jobs` has it."""
+    return "" if time is None else time[5:16].replace("T", " ")
