@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cache, cached_property
 from typing import Any, Literal
 
 from pydantic.alias_generators import to_camel
@@ -107,7 +108,7 @@ class _Attribute:
     write: Callable[[Any], Any]
     read: Callable[[Any], Any]
 
-    @property
+    @cached_property
     def name(self) -> str:
         return to_camel(self.field)
 
@@ -184,8 +185,14 @@ REQUEST_NAMES = ("requestKey", *(attribute.name for attribute in _REQUEST_ATTRIB
 """The attributes of a request but for its body."""
 
 
+@cache
+def _defaults(record_type: Any) -> Mapping[str, Any]:
+    return {field.name: field.default for field in fields(record_type)}
+
+
 def _written(record: Any, attributes: Iterable[_Attribute]) -> Iterator[tuple[str, Value | None]]:
-    defaults = {field.name: field.default for field in fields(record)}
+    kind: Any = type(record)
+    defaults = _defaults(kind)
     for attribute in attributes:
         value = getattr(record, attribute.field)
         absent = value is None or value == defaults[attribute.field]
@@ -274,7 +281,13 @@ class Writer:
         record: JobRecord | OutboxItem | RequestRecord,
         attributes: Iterable[_Attribute],
     ) -> None:
-        write.put(pair for pair in _written(record, attributes) if pair[0] != "version")
+        for name, value in _written(record, attributes):
+            if name == "version":
+                continue
+            if value is not None:
+                write.set(value, name)
+            elif record.version:  # an item that is new has nothing to take away
+                write.remove(name)
         write.set(number(record.version + 1), "version")
         write.set(number(FORMAT), "format")
         write.require_version(record.version)
