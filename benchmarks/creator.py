@@ -1,7 +1,9 @@
 """The creator against bare POSTs, as many at once: the price of one job a request, whatever happens.
 
-Over sockets, against the service and moto in another process. Every request is another export, and
-none has to wait: neither for the cap nor for its turn in the queue.
+Over sockets, against the service and moto in another process. A run is what the function does with one
+batch; runs at once work in one sandbox, and so pass the same gate. What they leave waiting is admitted
+by a wake-up, as after a sweep, and that is counted, too. `line.py` has what waiting costs, and in which
+order those who wait are served.
 """
 
 from __future__ import annotations
@@ -9,84 +11,164 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import requests
 from export_jobs import wiring
-from export_jobs.announce import Announcer
-from export_jobs.aws.requests import RequestLedger
-from export_jobs.creator.fulfil import Fulfiller, Rules
 from export_jobs.creator.message import Message
-from export_jobs.queues import RequestQueues
+from export_jobs.creator.policy import CreatorPolicy
+from export_jobs.creator.process import RequestProcessor
+from export_jobs.model.wake_up import wake_up_body
 
+from benchmarks import line
 from benchmarks.measuring import LONG, Spread, Timed, in_turns, timed
 from benchmarks.report import Section
-from benchmarks.stage import Stage, count_calls, metrics_unseen, staged
+from benchmarks.stage import Parts, Stage, count_calls, metrics_unseen, staged
 
-AT_ONCE = (1, 5, 10)
-"""Five is what the template allows."""
-REQUESTS = 40
+BATCH = 10
+"""Messages in a run, as the template has it."""
+AT_ONCE = (1, 2, 5, 10)
+REQUESTS = 100
 """In one measurement."""
-TURNS = 15 if LONG else 4
-SANDBOXES = tuple(f"sandbox-{turn}" for turn in range((1 + TURNS) * len(AT_ONCE)))
-"""One a measurement: the open exports of a sandbox are looked at for its cap."""
-MAX_DELIVERIES = 20
+TURNS = 15 if LONG else 3
+MAX_OPEN = 200
+"""The most that the template allows: here, nobody is to wait for the cap."""
+MAX_WAKE_UPS = 20
+LONE = 20
+"""Lone requests, one after the other."""
 HOW = (
-    f"{TURNS} turns of {REQUESTS} requests each, after one to warm up, interleaved; in brackets the lowest "
-    "and highest ratio of a turn. CPU is this process's. A request that loses a race for its sandbox's "
-    "gate too often goes back to the queue; here it is taken up again at once, and the calls counted."
+    f"Full batches of {BATCH}, {TURNS} turns of {REQUESTS} requests each, after one to warm up, interleaved; "
+    "in brackets the lowest and highest ratio of a turn. Every number of runs at once begins with a "
+    "sandbox in which nothing is open. A bare POST is one of `requests`, with a session a thread and as many threads as "
+    "there are runs. CPU is this process's, in which all runs are threads, where the functions are processes. "
+    "Requests a second are bound by moto, which works off one call at a time."
 )
 
 
 class Ours:
-    """The creator's parts, as the function wires them."""
+    """The creator's parts, as a process of the function wires them."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.calls: Counter[str] = Counter()
-        self._stage = stage
-        self._clients = {name: stage.aws(name) for name in ("dynamodb", "events", "sns", "sqs")}
-        for client in self._clients.values():
-            count_calls(client, self.calls)
-        self._numbers = itertools.count()
-        outputs = stage.outputs
-        self._fulfiller = Fulfiller(
+    def __init__(self, stage: Stage, sandboxes: Sequence[str], calls: Counter[str]) -> None:
+        parts = Parts(stage)
+        for client in parts.clients.values():
+            count_calls(client, calls)
+        self.tables = parts.tables
+        self._processor = RequestProcessor(
             api=stage.segmentation_client(),
-            ledger=RequestLedger(
-                self._clients["dynamodb"],
-                jobs_table=outputs["JobsTableName"],
-                requests_table=outputs["RequestsTableName"],
-            ),
-            queues=RequestQueues(
-                lambda: self._clients["sqs"],
-                queue_url=outputs["RequestQueueUrl"],
-                dead_letter_queue_url=outputs["DeadLetterQueueUrl"],
-            ),
-            announcer=Announcer(
-                events=lambda: self._clients["events"],
-                sns=lambda: self._clients["sns"],
-                bus_name=outputs["EventBusName"],
-                topic_arn=outputs["AlertTopicArn"],
-            ),
-            rules=Rules(sandboxes=SANDBOXES, max_open=10**9),
+            table=parts.tables,
+            announcer=parts.announcer,
+            dead_letters=parts.dead_letters,
+            policy=CreatorPolicy(sandboxes=tuple(sandboxes), max_open=MAX_OPEN),
             clock=wiring.now_ms,
             time_left_s=lambda: 300.0,
         )
 
-    def fulfil(self, sandbox: str) -> None:
-        number = next(self._numbers)
-        envelope = {"sandboxName": sandbox, "requestKey": f"k{number}", "job": body(number)}
-        message = Message(json.dumps(envelope), f"m{number}", wiring.now_ms())
-        for _ in range(MAX_DELIVERIES):
-            if self._fulfiller.fulfil(message) == "CREATED":
-                return
-        raise AssertionError(f"not created in {MAX_DELIVERIES} deliveries")
+    def run(self, messages: Sequence[Message]) -> int:
+        """Returns how many requests got a job, whichever run recorded them."""
+        report = self._processor.process(messages)
+        assert not report.problems, report.problems
+        assert not report.failed, report.failed
+        return report.ends["CREATED"]
+
+
+class Measured:
+    """What runs at once made, in calls to AWS, and what they left to a wake-up."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.requests = 0
+        self.left = 0
+        self.wake_ups = 0
+
+    def clear(self) -> None:
+        self.calls.clear()
+        self.requests = self.left = self.wake_ups = 0
+
+
+class Runs:
+    """So many runs at once, each in a thread with parts of its own."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        at_once: int,
+        sandboxes: Iterator[str],
+        watched: Sequence[str],
+        numbers: Iterator[int],
+    ) -> None:
+        self.measured = Measured()
+        self._stage = stage
+        self._sandboxes = sandboxes
+        self._numbers = numbers
+        self._processes = [Ours(stage, watched, self.measured.calls) for _ in range(at_once)]
+
+    def __call__(self) -> Timed:
+        """One measurement: rounds in sandboxes of their own."""
+        self._stage.empty_tables()
+        self.measured.clear()  # the last turn's are told
+        took = [self._round() for _ in range(REQUESTS // (BATCH * len(self._processes)))]
+        return Timed(sum(t.cpu_s for t in took), sum(t.wall_s for t in took))
+
+    def _round(self) -> Timed:
+        sandbox = next(self._sandboxes)
+        batches = [self._batch(sandbox) for _ in self._processes]
+        wanted = sum(map(len, batches))
+        with ThreadPoolExecutor(len(batches)) as pool:
+
+            def work() -> None:
+                run = pool.map(lambda process, batch: process.run(batch), self._processes, batches)
+                left = wanted - sum(run)
+                self.measured.left += left
+                while left:
+                    self.measured.wake_ups += 1
+                    assert self.measured.wake_ups < MAX_WAKE_UPS
+                    left -= self._processes[0].run([wake_up(sandbox)])
+
+            took = timed(work)
+        self.measured.requests += wanted
+        return took
+
+    def _batch(self, sandbox: str) -> list[Message]:
+        return [request(sandbox, next(self._numbers)) for _ in range(BATCH)]
+
+
+class Bare:
+    """The POSTs and nothing else: no thought, no memory, no promise."""
+
+    def __init__(self, stage: Stage, sandbox: str, at_once: int, numbers: Iterator[int]) -> None:
+        self._url = stage.jobs_url
+        self._headers = stage.bare_headers(sandbox)
+        self._sessions = [requests.Session() for _ in range(at_once)]
+        self._numbers = numbers
+
+    def __call__(self) -> Timed:
+        share = REQUESTS // len(self._sessions)
+        with ThreadPoolExecutor(len(self._sessions)) as pool:
+            return timed(
+                lambda: list(pool.map(self._posts, self._sessions, itertools.repeat(share)))
+            )
+
+    def _posts(self, session: requests.Session, share: int) -> None:
+        for _ in range(share):
+            answer = session.post(
+                self._url, json=body(next(self._numbers)), headers=self._headers, timeout=20
+            )
+            answer.raise_for_status()
+            assert answer.json()["id"]
+
+
+def request(sandbox: str, number: int) -> Message:
+    asked = {"sandboxName": sandbox, "requestKey": f"k{number}", "job": body(number)}
+    return Message(f"m{number}", json.dumps(asked), wiring.now_ms())
+
+
+def wake_up(sandbox: str) -> Message:
+    return Message("wake-up", wake_up_body(sandbox), wiring.now_ms())
 
 
 def body(number: int) -> dict[str, Any]:
-    """No two ask for the same: such requests wait for each other."""
     return {
         "fields": "identities.id,personalEmail.address",
         "filter": {"segments": [{"segmentId": f"segment-{number}", "segmentNs": "ups"}]},
@@ -95,88 +177,73 @@ def body(number: int) -> dict[str, Any]:
     }
 
 
-class Bare:
-    def __init__(self, stage: Stage) -> None:
-        self._url = stage.jobs_url
-        self._session = requests.Session()
-        self._headers = stage.bare_headers(SANDBOXES[0])
-        self._numbers = itertools.count()
-
-    def post(self, sandbox: str) -> None:
-        answer = self._session.post(
-            self._url,
-            json=body(next(self._numbers)),
-            headers={**self._headers, "x-sandbox-name": sandbox},
-            timeout=20,
-        )
-        answer.raise_for_status()
-        assert answer.json()["id"]
-
-
-def at_once(work: Callable[[str], None], sandbox: str, workers: int) -> Timed:
-    with ThreadPoolExecutor(workers) as pool:
-        return timed(lambda: list(pool.map(work, [sandbox] * REQUESTS)))
-
-
-def run() -> Section:
-    rows = []
-    with staged(SANDBOXES) as stage, metrics_unseen():
-        ours, bare = Ours(stage), Bare(stage)
-        names = iter(SANDBOXES)
-
-        def fulfilled(workers: int) -> Timed:
-            stage.empty_tables()
-            ours.calls.clear()
-            stage.calls()
-            took = at_once(ours.fulfil, next(names), workers)
-            ours.calls.update(stage.calls())
-            return took
-
-        for workers in AT_ONCE:
-            found = in_turns(
-                {
-                    "ours": partial(fulfilled, workers),
-                    "bare": partial(at_once, bare.post, SANDBOXES[-1], workers),
-                },
-                turns=TURNS,
-            )
-            rows.append(_row(workers, found["ours"], found["bare"], ours.calls))
-            if workers == 1:
-                made = {kind: count / REQUESTS for kind, count in sorted(ours.calls.items())}
-    each = ", ".join(f"{count:g} {NAMES.get(kind, kind)}" for kind, count in made.items())
-    return Section(
-        "The creator",
-        "python -m benchmarks creator",
-        (
-            "at once",
-            "requests a second, bare to ours",
-            "ours",
-            "bare",
-            "CPU a request, ratio",
-            "ours",
-            "bare",
-            "calls a request",
-        ),
-        rows,
-        remarks=(HOW, f"A request's calls, one at a time: {each}."),
-    )
+def lone(stage: Stage, sandbox: str, numbers: Iterator[int]) -> Counter[str]:
+    """The calls of requests that come one at a time, the POSTs among them, for one."""
+    calls: Counter[str] = Counter()
+    ours = Ours(stage, [sandbox], calls)
+    ours.run([request(sandbox, next(numbers))])  # fetches the token
+    calls.clear()
+    stage.calls()
+    for _ in range(LONE):
+        assert ours.run([request(sandbox, next(numbers))]) == 1
+    calls.update({NAMES.get(kind, kind): count for kind, count in stage.calls().items()})
+    return Counter({kind: count // LONE for kind, count in calls.items()})
 
 
 NAMES = {"create": "POST", "list": "GET jobs", "get": "GET job", "token": "token"}
 
 
-def _row(
-    workers: int, ours: list[Timed], bare: list[Timed], calls: Counter[str]
-) -> tuple[str, ...]:
+def run() -> Section:
+    rounds = sum(REQUESTS // (BATCH * at_once) for at_once in AT_ONCE)
+    names = [f"sandbox-{number}" for number in range((1 + TURNS) * rounds)]
+    sandboxes, numbers = iter(names), itertools.count()
+    rows = []
+    with staged([*names, "lone", "bare", line.SANDBOX]) as stage, metrics_unseen():
+        works: dict[str, Callable[[], Timed]] = {}
+        runs = {n: Runs(stage, n, sandboxes, names, numbers) for n in AT_ONCE}
+        for n in AT_ONCE:
+            works |= {f"ours {n}": runs[n], f"bare {n}": Bare(stage, "bare", n, numbers)}
+        found = in_turns(works, turns=TURNS)
+        rows = [_row(n, found[f"ours {n}"], found[f"bare {n}"], runs[n].measured) for n in AT_ONCE]
+        stage.empty_tables()
+        alone = lone(stage, "lone", numbers)
+        stage.empty_tables()
+        waiting = line.sweeps(stage)
+    of_aws = {kind: count for kind, count in sorted(alone.items()) if kind not in NAMES.values()}
+    each = ", ".join(f"{count:g} {kind}" for kind, count in of_aws.items())
+    return Section(
+        "The creator",
+        "python -m benchmarks creator",
+        (
+            "runs at once",
+            "AWS calls a request",
+            "left to a wake-up",
+            "CPU a request, ratio",
+            "ours",
+            "bare",
+            "requests a second",
+            "bare",
+        ),
+        rows,
+        remarks=(
+            HOW,
+            f"A lone request: {sum(of_aws.values())} calls to AWS ({each}), and {alone['POST']} POST.",
+            waiting,
+            line.field_case_21().told(),
+        ),
+    )
+
+
+def _row(at_once: int, ours: list[Timed], bare: list[Timed], measured: Measured) -> tuple[str, ...]:
     our_s, bare_s = (Spread(tuple(took.wall_s / REQUESTS for took in s)) for s in (ours, bare))
     our_cpu, bare_cpu = (Spread(tuple(took.cpu_s / REQUESTS for took in s)) for s in (ours, bare))
     return (
-        str(workers),
-        our_s.over(bare_s).as_ratio(),
-        f"{1 / our_s.median:,.0f}",
-        f"{1 / bare_s.median:,.0f}",
+        str(at_once),
+        f"{sum(measured.calls.values()) / measured.requests:.2f}",
+        f"{measured.left} of {measured.requests}",
         our_cpu.over(bare_cpu).as_ratio(),
         our_cpu.in_ms(),
         bare_cpu.in_ms(),
-        f"{sum(calls.values()) / REQUESTS:.1f}",
+        f"{1 / our_s.median:,.0f}",
+        f"{1 / bare_s.median:,.0f}",
     )

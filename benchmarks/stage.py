@@ -20,6 +20,7 @@ from typing import Any
 
 import boto3
 import requests
+from botocore.config import Config
 from export_jobs import wiring
 from export_jobs.announce import Announcer
 from export_jobs.aws.queues import DeadLetterQueue, RequestQueue
@@ -50,8 +51,13 @@ class Stage:
         self._control = requests.Session()
 
     def aws(self, service: Any) -> Any:
-        """A client as the functions make them."""
-        return boto3.client(service, config=wiring._config(), **self._where)
+        """A client as the functions make them, but for more patience with moto.
+
+        It copies its tables for every transaction, and does not know `ClientRequestToken`: a call that
+        was sent again would meet its own effect, which DynamoDB's own would not.
+        """
+        config = wiring._config().merge(Config(read_timeout=60))
+        return boto3.client(service, config=config, **self._where)
 
     @property
     def _where(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))  # they are no package that is installed
 
 from benchmarks import __main__ as command
 from benchmarks import cost, growth
+from benchmarks.line import Served, field_case_21
 from benchmarks.measuring import Line, Spread, in_turns, interleaved, line_through
 from benchmarks.report import Section, put_into
 
@@ -124,6 +125,25 @@ class TestGrowth:
             assert [made for _, made in found.calls] == calls
         else:
             assert found.calls[0][1] < found.calls[1][1]
+
+
+class TestLine:
+    def test_a_burst_is_served_before_those_who_come_after_it(self) -> None:
+        """Field case 21: nobody of the burst goes unserved or is overtaken, however many come later."""
+        served = field_case_21(hours=3)
+        assert served.burst <= served.created.keys()
+        assert len(served.created) > len(served.burst)
+        assert (served.unserved, served.overtaken) == ([], [])
+
+    def test_tells_who_went_unserved_and_who_was_overtaken(self) -> None:
+        """One of the burst without a job is unserved; who came last of all may still be waiting."""
+        served = Served(
+            came={"a": 0, "b": 1, "c": 2, "d": 100_000, "e": 200_000},
+            created={"a": 300_000, "c": 150_000, "d": 250_000},
+            burst=frozenset({"a", "b", "c"}),
+        )
+        assert served.unserved == ["b"]
+        assert served.overtaken == [("a", "d")]
 
 
 class TestMeasuring:

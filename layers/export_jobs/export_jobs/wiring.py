@@ -42,6 +42,8 @@ def _config() -> Any:
         read_timeout=5,
         retries={"mode": "standard", "total_max_attempts": 3},
         max_pool_connections=16,
+        # It is as much work as all else that a transaction takes; mypy checks what we pass.
+        parameter_validation=False,
     )
 
 

@@ -24,6 +24,14 @@ MAX_ROUNDS = 25
 """Every round leaves out what was outrun: one for each step, and some for a gate that keeps changing."""
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A step and the actions it is made of, which are the same in every try."""
+
+    step: Step
+    actions: tuple[dict[str, Any], ...]
+
+
 @dataclass
 class _Plan:
     """One try: the actions, and whose they are (the number of a step, None for the gate)."""
@@ -51,7 +59,7 @@ class Commit:
         change = gate or GateChange()
         if change.version is None and any(s.slot and s.slot.change == "note" for s in steps):
             raise ValueError("attempts are noted by a version of the gate")
-        numbered = dict(enumerate(steps))
+        numbered = {n: _Asked(step, tuple(self._actions(step))) for n, step in enumerate(steps)}
         if change != GateChange() or any(step.slot or step.forget for step in steps):
             return frozenset(self._write(sandbox, numbered, change))
         written: set[int] = set()
@@ -59,11 +67,15 @@ class Commit:
             written |= self._write(sandbox, some, change)
         return frozenset(written)
 
-    def _write(self, sandbox: str, steps: Mapping[int, Step], change: GateChange) -> set[int]:
+    def _write(self, sandbox: str, steps: Mapping[int, _Asked], change: GateChange) -> set[int]:
         left = dict(steps)
         known: Gate | None = None
         if change.version == 0:  # no slot was ever taken, so there is none to settle
-            left = {n: s for n, s in left.items() if not s.slot or s.slot.change == "note"}
+            left = {
+                n: asked
+                for n, asked in left.items()
+                if not asked.step.slot or asked.step.slot.change == "note"
+            }
         for _ in range(MAX_ROUNDS):
             plan = self._plan(sandbox, left, change, known)
             if not plan.actions:
@@ -84,22 +96,21 @@ class Commit:
         raise TableUnavailable("can't write steps of requests: they change faster than it goes")
 
     def _plan(
-        self, sandbox: str, steps: Mapping[int, Step], change: GateChange, known: Gate | None
+        self, sandbox: str, steps: Mapping[int, _Asked], change: GateChange, known: Gate | None
     ) -> _Plan:
         """All steps but those that touch what an earlier one writes."""
         touched: set[tuple[str, ...]] = set()
         taken: dict[int, Step] = {}
         actions: list[tuple[int, dict[str, Any]]] = []
-        for number, step in steps.items():
-            mine = list(self._actions(step))
-            places = {_place(action) for action in mine}
-            if step.slot:
-                places.add(("slot", step.slot.attempt.request_key))
+        for number, asked in steps.items():
+            places = {_place(action) for action in asked.actions}
+            if asked.step.slot:
+                places.add(("slot", asked.step.slot.attempt.request_key))
             if places & touched:
                 continue
             touched |= places
-            taken[number] = step
-            actions += [(number, action) for action in mine]
+            taken[number] = asked.step
+            actions += [(number, action) for action in asked.actions]
         plan = _Plan(GatePart.of(sandbox, taken, change), steps=set(taken))
         for number, action in actions:
             plan.add(action, number)
@@ -127,18 +138,17 @@ class Commit:
             if ticket_key(ticket) not in kept:
                 yield Write(self._writer.jobs_table, ticket_key(ticket)).as_action(deletes=True)
 
-    def _by_size(self, steps: Mapping[int, Step]) -> Iterator[Mapping[int, Step]]:
+    def _by_size(self, steps: Mapping[int, _Asked]) -> Iterator[Mapping[int, _Asked]]:
         """The steps in parts that one transaction takes each, by number and by size."""
-        part: dict[int, Step] = {}
+        part: dict[int, _Asked] = {}
         actions = size = 0
-        for number, step in steps.items():
-            mine = list(self._actions(step))
-            my_size = sum(map(_size_of, mine))
-            if part and (actions + len(mine) > MAX_ACTIONS or size + my_size > MAX_BYTES):
+        for number, asked in steps.items():
+            my_size = sum(map(_size_of, asked.actions))
+            if part and (actions + len(asked.actions) > MAX_ACTIONS or size + my_size > MAX_BYTES):
                 yield part
                 part, actions, size = {}, 0, 0
-            part[number] = step
-            actions += len(mine)
+            part[number] = asked
+            actions += len(asked.actions)
             size += my_size
         if part:
             yield part
