@@ -215,8 +215,8 @@ class Sweeper:
         first_page: JobPage | None = None
         org_id: str | None = None
         try:
+            org_id = self._api.org_id()  # without it, no event can be made of what is seen
             first_page = self._observer.first_page(sandbox)
-            org_id = self._api.org_id()
         except SegmentationError as error:
             report.problems.append(f"can't list jobs: {error}")
         known = self._table.load(sandbox)
