@@ -263,7 +263,7 @@ def test_both_tables_answer_alike(store: Store, seed: int) -> None:
             assert real.load(SANDBOX) == memory.load(SANDBOX), described
 
 
-def test_ended_requests_are_found_by_status_and_by_the_key_that_they_name(bench: Bench) -> None:
+def test_ended_requests_are_found_by_status_and_by_the_key_that_they_name(store: Store) -> None:
     """Without their bodies; a message rejected as it came names a key that its record does not have."""
     records = [
         RequestRecord("a", "CREATED", SANDBOX, body="{}", outcome="CREATED", touched_at=1),
@@ -271,7 +271,7 @@ def test_ended_requests_are_found_by_status_and_by_the_key_that_they_name(bench:
         RequestRecord("m2!x", "REJECTED", SANDBOX, named="b", touched_at=3),
         RequestRecord("w", "WAITING", SANDBOX, named="a"),
     ]
-    tables = bench.tables
+    tables = store.tables()
     tables.commit(SANDBOX, [Step(requests=(record,)) for record in records])
 
     def found(*statuses: Any, **options: Any) -> list[str]:
