@@ -223,10 +223,11 @@ class World:
         )
         self.jobs[sandbox][number] = job
         self.life[number].append(status)
-        running = sum(
-            job.body["status"] not in FINAL_STATUSES for job in self.jobs[sandbox].values()
-        )
-        self.most_open[sandbox] = max(self.most_open[sandbox], running)
+        if status not in FINAL_STATUSES:
+            running = sum(
+                job.body["status"] not in FINAL_STATUSES for job in self.jobs[sandbox].values()
+            )
+            self.most_open[sandbox] = max(self.most_open[sandbox], running)
         return job
 
     def note_made(self, sandbox: str, job: ServiceJob, request_id: str) -> None:

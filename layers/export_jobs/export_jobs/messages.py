@@ -104,7 +104,8 @@ def _headline(event: Event) -> str:
         case "Export Job Delayed", _:
             return f"Export job {job} is LATE: running for {span(detail['durationMs'])}"
         case _, outcome:
-            return f"Export job {job} {_HAPPENED[outcome].format(status=detail['status'])}"
+            happened = _HAPPENED.get(outcome, "is {status}")
+            return f"Export job {job} {happened.format(status=detail['status'])}"
 
 
 def _is_bad_news(event: Event) -> bool:

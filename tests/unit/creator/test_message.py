@@ -18,15 +18,17 @@ from export_jobs.creator.message import (
     job_asked_for,
     key_of_rejected,
     read_request,
-    wake_up_body,
     woken_sandbox,
 )
 from export_jobs.model.records import RequestRecord
+from export_jobs.model.wake_up import wake_up_body
 from hypothesis import given
 from hypothesis import strategies as st
 
 JOB: dict[str, Any] = {"destination": {"datasetId": "d"}, "schema": {"name": "s"}}
 SANDBOXES = ("prod", "dev")
+
+EVENT_ID = "4f1c1c52-0a05-5d5c-9d42-b8d7a8b7d3c1"
 
 
 def text(body: Any) -> str:
@@ -100,7 +102,7 @@ def test_a_cancel_request_names_a_job_or_a_request(
         ({"action": "cancel", "jobId": "1", "cancelRequestKey": "k"}, "(body)", "either"),
         ({"action": "cancel", "jobId": True}, "jobId", "string"),
         ({"action": "stop", "job": JOB}, "action", "create"),
-        ("é" * (MAX_BODY_BYTES // 2 + 1), "(body)", "the limit is 262,144 (256 KB)"),
+        ("é" * (MAX_BODY_BYTES // 2 + 1), "(body)", "the limit is 258,048 (252 KB)"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_field(body: Any, field: str, said: str) -> None:
@@ -214,10 +216,16 @@ def test_a_wake_up_says_nothing_else(body: str, sandbox: str | None) -> None:
     [
         ({}, None),
         ({"requestKey": "k"}, None),
-        ({"eventId": "e"}, None),
-        ({"requestKey": "", "eventId": "e"}, None),
-        ({"requestKey": "k", "eventId": "e"}, Letter("k", "k", "e")),
-        ({"requestKey": "k", "recordKey": "m!1", "eventId": "e"}, Letter("k", "m!1", "e")),
+        ({"eventId": EVENT_ID}, None),
+        ({"requestKey": "", "eventId": EVENT_ID}, None),
+        ({"requestKey": "k", "eventId": "made up"}, None),
+        ({"requestKey": "x" * 3_000, "eventId": EVENT_ID}, None),
+        ({"requestKey": "k", "recordKey": "x" * 3_000, "eventId": EVENT_ID}, None),
+        ({"requestKey": "k", "eventId": EVENT_ID}, Letter("k", "k", EVENT_ID)),
+        (
+            {"requestKey": "k", "recordKey": "m!1", "eventId": EVENT_ID},
+            Letter("k", "m!1", EVENT_ID),
+        ),
     ],
 )
 def test_only_what_a_dead_letter_has_makes_one(

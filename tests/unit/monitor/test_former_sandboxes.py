@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from export_jobs.client.errors import Forbidden
+from export_jobs.monitor import watch
 from export_jobs.monitor.watch import FormerSandboxes
 from support.creator import CREATE, MINUTE_MS, Creator
 from support.memory_table import MemoryTable
@@ -21,6 +22,12 @@ def creator() -> Creator:
     creator.sweep("prod")
     creator.sweep("dev")
     return creator
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finished sandboxes are released at once, but where a test says otherwise."""
+    monkeypatch.setattr(watch, "RELEASED_AFTER_S", 0.0)
 
 
 def deployed(creator: Creator, *sandboxes: str) -> FormerSandboxes:
@@ -142,3 +149,22 @@ def test_without_any_there_is_nothing_to_do(creator: Creator) -> None:
     for _ in range(3):
         former.look_after(sweeper)
     assert creator.world.calls == {"get item": 1}
+
+
+def test_a_request_that_comes_while_a_deployment_is_under_way_is_ended(
+    creator: Creator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A creator of before may still record one: the sandbox is looked after for a quarter of an hour."""
+    monkeypatch.setattr(watch, "RELEASED_AFTER_S", 900.0)
+    seconds = iter([0.0, 600.0, 700.0, 1_700.0])
+    deployed(creator, "prod", "dev").look_after(creator.sweeper())
+    former = FormerSandboxes(MemoryTable(creator.world), ["prod"], monotonic=lambda: next(seconds))
+    former.look_after(creator.sweeper())
+    former.look_after(creator.sweeper())
+    creator.max_open = 0
+    creator.send(sandboxName="dev", **CREATE)
+    creator.work()
+    for _ in range(3):
+        former.look_after(creator.sweeper())
+    assert creator.ends() == [("key", "NOT_WATCHED")]
+    assert creator.world.watched == {"prod"}

@@ -54,7 +54,7 @@ class GatePart:
         )
 
     def write(self, table: str, *, known: Gate | None) -> Write | None:
-        """One update, or a mere check of the version; None if there is nothing to do.
+        """One update; None if there is nothing to do.
 
         `known` is the gate as a write before this one found it, if any did.
         """
@@ -82,12 +82,14 @@ class GatePart:
                 write.set({"M": {}}, "former")
         else:
             self._write_paths(write, known)
-        if write.changes:
+        if (
+            write.changes or change.version is not None
+        ):  # a mere check would need another permission
             write.set(text(OPEN_GATE), "openKey")
             write.set(number(FORMAT), "format")
         if change.version is not None:
             write.require_version(change.version)
-        return write if write.changes or change.version is not None else None
+        return write if write.changes else None
 
     def outrun(self, found: Gate) -> frozenset[int]:
         """The steps that somebody else has outrun, by the gate that was found instead.

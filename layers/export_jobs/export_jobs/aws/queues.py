@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 MAX_REASON = 1_000
+MAX_MESSAGE_BYTES = 262_144
+"""Of a message in the dead-letter queue (`MaximumMessageSize`), attributes included."""
+ATTRIBUTES_BYTES = 4_096
+"""At most of what a dead letter's attributes take."""
 
 
 class DeadLetterQueue:
@@ -28,7 +32,11 @@ class DeadLetterQueue:
     def send(
         self, body: str, *, request_key: str, record_key: str, reason: str, event_id: str
     ) -> None:
-        """Raises QueueUnavailable."""
+        """A body that is too large for the queue is cut, and the reason says so. Raises QueueUnavailable."""
+        encoded = body.encode("utf-8", "replace")
+        if len(encoded) > MAX_MESSAGE_BYTES - ATTRIBUTES_BYTES:
+            body = encoded[: MAX_MESSAGE_BYTES - ATTRIBUTES_BYTES].decode("utf-8", "ignore")
+            reason = f"{reason[: MAX_REASON - 50]} (its body is cut here)"
         attributes = {
             "requestKey": request_key,
             "reason": printable(reason[:MAX_REASON]),

@@ -32,12 +32,10 @@ class _Plan:
     actions: list[dict[str, Any]] = field(default_factory=list)
     owners: list[int | None] = field(default_factory=list)
     steps: set[int] = field(default_factory=set)
-    only_checks: bool = True
 
     def add(self, action: dict[str, Any], owner: int | None) -> None:
         self.actions.append(action)
         self.owners.append(owner)
-        self.only_checks &= "ConditionCheck" in action
 
 
 class Commit:
@@ -66,9 +64,9 @@ class Commit:
         known: Gate | None = None
         if change.version == 0:  # no slot was ever taken, so there is none to settle
             left = {n: s for n, s in left.items() if not s.slot or s.slot.change == "note"}
-        for tried in range(MAX_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             plan = self._plan(sandbox, left, change, known)
-            if not plan.actions or (tried and plan.only_checks):
+            if not plan.actions:
                 return plan.steps
             try:
                 transact(self._client, plan.actions, f"write {len(plan.steps)} steps of requests")

@@ -22,6 +22,10 @@ class RetryLater(SegmentationError):
     """Not done, and worth another try: throttled, overloaded, out of reach, or not sent at all."""
 
 
+class NotSent(RetryLater):
+    """Not sent, by our own choice: there was no time left for it. It says nothing about the service."""
+
+
 class OutcomeUnknown(SegmentationError):
     """A create call was sent, and no answer says what came of it: the job may exist.
 

@@ -25,6 +25,7 @@ from urllib3.util.retry import Retry
 
 from export_jobs.client.connections import WholeAnswerAdapter, Withheld, sending
 from export_jobs.client.errors import (
+    NotSent,
     NotUnderstood,
     OutcomeUnknown,
     Refused,
@@ -49,6 +50,9 @@ MAX_RETRY_AFTER_S = 3600.0
 """The longest wait that `Retry-After` is believed to ask for, whatever it says."""
 MAX_PAUSE_S = 5.0
 """The longest sleep inside a call. A longer `Retry-After` is for the caller to honour."""
+IDLE_S = 20.0
+"""A connection that was kept for longer may be dead, which a frozen Lambda does not hear of: a call that
+creates is not sent over one, as its outcome would be unknown."""
 LEAST_S = 1.0
 """With less time left than this, no call is begun."""
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e]|^\s|\s$")
@@ -136,6 +140,7 @@ class Transport:
         self._session = _Session(connections)
         self._time_left_s = time_left_s
         self._tries = tries
+        self._used_at = time.time()
         # urllib3's own, but counted here: the time left and a broken body are beyond its sight.
         self._retries = Retry(
             total=tries - 1,
@@ -171,6 +176,9 @@ class Transport:
                     "check the configuration"
                 )
         creates = json_body is not None
+        idle_s, self._used_at = time.time() - self._used_at, time.time()
+        if creates and idle_s > IDLE_S:
+            self._session.close()  # the connections that were kept; it makes new ones
         request = requests.Request(
             method,
             url,
@@ -184,7 +192,7 @@ class Transport:
         )
         budget_s = min(self._time_left_s(), MAX_ANSWER_S * self._tries)
         if budget_s <= LEAST_S:
-            raise RetryLater("no time left in this run for another call")
+            raise NotSent("no time left in this run for another call")
         deadline = time.monotonic() + budget_s
         retries = self._retries
         while True:
@@ -243,7 +251,7 @@ class Transport:
                     stream=True,
                 )
             except Withheld:
-                raise RetryLater("not sent: it was too late when its connection stood") from None
+                raise NotSent("not sent: it was too late when its connection stood") from None
             except (requests.RequestException, HTTPError) as error:
                 if not call.begun:
                     raise _NeverSent(_kind(error)) from None

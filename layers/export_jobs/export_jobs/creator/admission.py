@@ -14,7 +14,13 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from export_jobs.client.errors import OutcomeUnknown, Refused, SegmentationError
+from export_jobs.client.errors import (
+    Forbidden,
+    NotSent,
+    OutcomeUnknown,
+    Refused,
+    SegmentationError,
+)
 from export_jobs.contract import Job
 from export_jobs.creator.message import job_asked_for
 from export_jobs.creator.policy import CreatorPolicy, RunReport
@@ -67,7 +73,7 @@ class _Answer:
 
     @property
     def holds_the_line(self) -> bool:
-        return self.error is not None and not isinstance(self.error, Refused)
+        return self.error is not None and not isinstance(self.error, Refused | NotSent)
 
 
 @dataclass
@@ -127,7 +133,8 @@ class Admission:
         try:
             self._api.prepare()  # a token that takes long must not age an attempt
         except SegmentationError as error:
-            self._hold(gate, error)
+            if not isinstance(error, NotSent):
+                self._hold(gate, error)
             report.problems.append(f"no token: {error}")
             return admitted
         members = self._note(gate, chosen, fresh, admitted, report)
@@ -172,7 +179,19 @@ class Admission:
                     Step(requests=(ended.record,), drop_tickets=(ticket,), outbox=(ended.item,))
                 )
                 continue
-            attempt = self._attempt(record, now)
+            try:
+                attempt = self._attempt(record, now)
+            except (ValueError, TypeError, KeyError) as error:
+                logger.exception("request %s can't be admitted", record.request_key)
+                reason = f"its body can't be read any more: {type(error).__name__}"
+                ended = endings.rejected(
+                    record, "UNEXPECTED", reason, policy=self._policy.events, now=now
+                )
+                members.append(None)
+                steps.append(
+                    Step(requests=(ended.record,), drop_tickets=(ticket,), outbox=(ended.item,))
+                )
+                continue
             noted = replace(
                 record, status="CREATING", request_id=attempt.request_id, touched_at=now, body=None
             )
@@ -213,7 +232,7 @@ class Admission:
             expired_former=tuple(
                 request_id
                 for request_id, attempt in gate.former.items()
-                if now - attempt.noted_at >= FORMER_KEPT_MS
+                if now - max(attempt.noted_at, attempt.missed_at) >= FORMER_KEPT_MS
             ),
         )
 
@@ -350,7 +369,12 @@ class Admission:
             )
             return Step(requests=(ended.record,), outbox=(ended.item,), slot=drop)
         waits = replace(record, status="WAITING", request_id=None, touched_at=now, body=None)
-        return Step(requests=(waits,), add_tickets=(answer.member.ticket,), slot=drop)
+        ticket = answer.member.ticket
+        if isinstance(
+            answer.error, Forbidden
+        ):  # perhaps only this one is: it must not stand in the way
+            ticket = replace(ticket, turn=now)
+        return Step(requests=(waits,), add_tickets=(ticket,), slot=drop)
 
     def _conclude_outrun(self, answer: _Answer, admitted: Admitted, report: RunReport) -> None:
         """Somebody changed the request meanwhile: a cancel flagged it, or the sweep settled its attempt."""
@@ -365,11 +389,16 @@ class Admission:
                 step = self._step(answer, record)
             else:
                 job = answer.job
+                if record and record.job_id == job.id:
+                    return  # the sweep has found it by itself
                 existing = self._table.job(sandbox, job.id, job.creation_time or 0)
+                if existing and existing.request_key not in {None, key}:
+                    logger.error("job %s is that of request %s", job.id, existing.request_key)
+                    return  # an answer with another's job: the sweep settles the attempt
                 if record and not record.has_ended:
                     step = self._step(answer, record, existing)
                 elif existing and (existing.request_key or existing.duplicate_of):
-                    return  # the sweep has found it by itself
+                    return
                 else:
                     step = self._duplicate(job, member, record, existing)
                     report.duplicates += 1

@@ -89,6 +89,8 @@ class Canceller:
     def _cancel_request(
         self, record: RequestRecord, ticket: Ticket, key: str
     ) -> endings.Ended | _Later | Step:
+        if key == record.request_key:
+            return self._rejected(record, "NOT_FOUND", "it asks for its own end")
         target = self._table.requests([key]).get(key)
         now = self._clock()
         if target is None:
@@ -104,6 +106,9 @@ class Canceller:
             case "CANCEL_WANTED":
                 if decide.is_valid_tombstone(target, now):
                     return _Later()
+                if target.cancelled_by != record.request_key:  # left by an earlier one
+                    mine = replace(target, cancelled_by=record.request_key, touched_at=now)
+                    return _Later(also=(mine,))
                 reason = f"no request {key!r} has arrived"
                 return self._rejected(record, "NOT_FOUND", reason)
             case "WAITING":

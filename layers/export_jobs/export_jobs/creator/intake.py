@@ -155,12 +155,16 @@ class Intake:
         """The request's own key; else that of the message, or of the one it is a dead letter of."""
         if request.key:
             return request.key
+        return self._key_of_letter(message) or message.message_id
+
+    def _key_of_letter(self, message: Message) -> str | None:
+        """The key of the request that a dead letter was sent for, if its record says the same."""
         letter = message.letter
-        if letter:
-            record = self._table.requests([letter.record_key]).get(letter.record_key)
-            if record and letter.event_id in {record.event_id, *record.rejections}:
-                return letter.request_key
-        return message.message_id
+        if letter is None:
+            return None
+        record = self._table.requests([letter.record_key]).get(letter.record_key)
+        known = record is not None and letter.event_id in {record.event_id, *record.rejections}
+        return letter.request_key if known else None
 
     # -- recording -----------------------------------------------------------------------------------
 
@@ -281,8 +285,7 @@ class Intake:
         """Rejects a message that must not touch the record of the key it names."""
         key = key_of_rejected(message.message_id, message.body)
         hints = hints_in(message.body)
-        letter = message.letter
-        named = hints.request_key or (letter.request_key if letter else None) or message.message_id
+        named = hints.request_key or self._key_of_letter(message) or message.message_id
         ended = endings.rejected_at_intake(
             RequestRecord(
                 key,

@@ -29,11 +29,14 @@ from export_jobs.model.records import Action, RequestRecord
 
 MAX_KEY = 128
 MAX_CORRELATION_ID = 256
-MAX_BODY_BYTES = 262_144
-"""A request's body is kept in an item of the table, which holds 400 KB in all."""
+MAX_BODY_BYTES = 258_048
+"""252 KB: a request's body is kept in an item of the table, and a dead letter of it has to fit the queue, with
+what the rejection says."""
 HASH_RULE = "1"
 """The version of the rule by which bodies are hashed. Those of another rule can't be compared."""
 _KEY = r"[!-~]{1,128}"
+_RECORD_KEY = r"[!-~]{1,256}"
+_EVENT_ID = r"[0-9a-f-]{36}"
 Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY, pattern=f"^{_KEY}$")]
 CorrelationId = Annotated[str, Field(max_length=MAX_CORRELATION_ID, pattern=r"^[^\x00-\x1f\x7f]*$")]
 JobId = Annotated[
@@ -84,6 +87,8 @@ class Envelope(BaseModel):
             raise ValueError("a cancel request needs either 'jobId' or 'cancelRequestKey'")
         elif self.job is not None:
             raise ValueError("'job' belongs to a create request")
+        elif self.cancel_request_key is not None and self.cancel_request_key == self.request_key:
+            raise ValueError("'cancelRequestKey' is the request's own key; name the one to cancel")
         return self
 
 
@@ -112,10 +117,12 @@ class Message:
 
     @property
     def letter(self) -> Letter | None:
-        key, event_id = self.attributes.get("requestKey"), self.attributes.get("eventId")
-        if not key or not event_id:
+        key = self.attributes.get("requestKey", "")
+        record_key = self.attributes.get("recordKey", key)
+        event_id = self.attributes.get("eventId", "")
+        if not re.fullmatch(_KEY, key) or not re.fullmatch(_RECORD_KEY, record_key):
             return None
-        return Letter(key, self.attributes.get("recordKey") or key, event_id)
+        return Letter(key, record_key, event_id) if re.fullmatch(_EVENT_ID, event_id) else None
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ def read_request(body: str, *, sandboxes: Collection[str]) -> Request:
     """Reads and checks the body of a message. Raises RequestInvalid with every problem found."""
     size = len(body.encode("utf-8", "replace"))
     if size > MAX_BODY_BYTES:
-        problem = f"is of {size:,} bytes; the limit is {MAX_BODY_BYTES:,} (256 KB)"
+        problem = f"is of {size:,} bytes; the limit is {MAX_BODY_BYTES:,} (252 KB)"
         raise RequestInvalid([FieldProblem("(body)", problem)])
     envelope = _envelope(body)
     sandbox = envelope.sandbox_name or next(iter(sandboxes))
@@ -188,9 +195,10 @@ def job_asked_for(body: str) -> Mapping[str, Any]:
 
 
 def cancel_asked_for(body: str) -> tuple[str | None, str | None]:
-    """The job id, or else the request key, that a cancel request names."""
-    envelope = _envelope(body)
-    return envelope.job_id, envelope.cancel_request_key
+    """The job id, or else the request key, that a cancel request names. It was checked before, too."""
+    decoded = decode_json(body)
+    job_id, request_key = decoded.get("jobId"), decoded.get("cancelRequestKey")
+    return None if job_id is None else str(job_id), request_key
 
 
 @dataclass(frozen=True)

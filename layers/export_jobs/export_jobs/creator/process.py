@@ -16,15 +16,17 @@ from export_jobs.creator.intake import Intake, Taken
 from export_jobs.creator.message import Message
 from export_jobs.creator.policy import CreatorPolicy, RunReport
 from export_jobs.events import endings, outbox
+from export_jobs.model.limits import HOLD_MOST_MS
 from export_jobs.model.ports import (
     Announcer,
     CreatorTable,
     DeadLetters,
     GateMoved,
+    ItemRefused,
     RequestApi,
     TableUnavailable,
 )
-from export_jobs.model.records import JobRecord, OutboxItem, RequestRecord
+from export_jobs.model.records import JobRecord, OutboxItem, RequestRecord, Ticket
 from export_jobs.model.steps import MAX_STEPS, Step
 
 logger = logging.getLogger(__name__)
@@ -121,10 +123,8 @@ class RequestProcessor:
         for ticket in cancels:
             if self._out_of_time():
                 return False
-            self._publish([], self._canceller.carry_out(ticket, report), [], report)
-        if (
-            cancels
-        ):  # which may have taken others out of line: those who are left come in the next round
+            self._carry_out(ticket, report)
+        if cancels:  # they may have taken others out of line: who is left comes in the next round
             return len(line.tickets) > len(cancels) or len(line.tickets) > MAX_STEPS
         admitted = self._admission.admit(gate, line.tickets, line.open_jobs, fresh, report)
         self._publish(admitted.jobs, admitted.items, [], report)
@@ -136,8 +136,19 @@ class RequestProcessor:
         """A cancel request that waited for its request to get a job, or to end."""
         record = self._table.requests([key]).get(key)
         if record and record.status == "WAITING":
-            ticket = endings.ticket_of(record)
-            self._publish([], self._canceller.carry_out(ticket, report), [], report)
+            self._carry_out(endings.ticket_of(record), report)
+
+    def _carry_out(self, ticket: Ticket, report: RunReport) -> None:
+        """One cancel request. What it fails over costs no other: it is looked at again later."""
+        try:
+            items = self._canceller.carry_out(ticket, report)
+        except (ItemRefused, ValueError, TypeError, KeyError) as error:
+            logger.exception("cancel request %s failed", ticket.request_key)
+            report.problems.append(f"cancel request {ticket.request_key}: {error}")
+            later = replace(ticket, turn=self._clock() + HOLD_MOST_MS)
+            self._table.commit(ticket.sandbox, [Step(add_tickets=(later,))])
+            return
+        self._publish([], items, [], report)
 
     # -- publishing ----------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ LISTINGS_APART_MS = 30_000
 """Of two listings that did not show a job, so that they are not of one bad moment."""
 OUTCOME_KNOWN_WITHIN_MS = 6 * 3_600_000
 """A request whose attempt can't be settled for so long ends, and is never sent again."""
-FORMER_KEPT_MS = 6 * 3_600_000
+FORMER_KEPT_MS = 24 * 3_600_000
 """An attempt that was given up is remembered for so long, should its job show after all."""
 
 LINKED_SLOT_MS = 120_000

@@ -81,6 +81,8 @@ class Matches:
     """Jobs that an attempt may have made, which it is too early to tell."""
     to_look_up: set[str] = field(default_factory=set)
     """Jobs of which too little is shown; undecided until they are looked up."""
+    open_for: set[str] = field(default_factory=set)
+    """Request ids of attempts for which such a job is left: of those it can't be told that there is none."""
 
 
 def match(
@@ -116,6 +118,7 @@ def match(
         matches.to_look_up |= too_little
         if too_little or now < attempt.noted_at + HOLDS_ANSWER_MS:
             matches.undecided |= {c.job.id for c in mine}
+            matches.open_for |= {attempt.request_id} if mine else set()
         else:
             ready.append((attempt, [c for c in mine if _shows_enough(attempt, c)]))
     for attempt, mine in ready:
@@ -126,6 +129,7 @@ def match(
         best = next((c for c in settled if c.created_at >= attempt.noted_at), settled[0])
         if best.job.id in matches.undecided:
             matches.undecided |= {c.job.id for c in settled}
+            matches.open_for.add(attempt.request_id)
         else:
             left.remove(best)
             matches.found.append(Match(attempt, best.job, "content"))

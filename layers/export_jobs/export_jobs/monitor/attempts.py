@@ -12,7 +12,12 @@ from dataclasses import dataclass, field, replace
 from export_jobs.contract import Job
 from export_jobs.events import endings
 from export_jobs.model import matching
-from export_jobs.model.limits import CLOCKS_MS, LISTINGS_APART_MS, OUTCOME_KNOWN_WITHIN_MS
+from export_jobs.model.limits import (
+    CLOCKS_MS,
+    HOLD_FIRST_MS,
+    LISTINGS_APART_MS,
+    OUTCOME_KNOWN_WITHIN_MS,
+)
 from export_jobs.model.matching import Candidate, Match, Matches
 from export_jobs.model.ports import JobTable, TableUnavailable
 from export_jobs.model.records import (
@@ -35,6 +40,8 @@ logger = logging.getLogger(__name__)
 MAX_LOOKUPS = 20
 """Jobs looked up in one sweep because the listing shows too little of them."""
 MAX_ROUNDS = 3
+MAX_FORMER = 200
+"""Former attempts in a gate: of about 500 bytes each, in an item of 400 KB."""
 
 
 @dataclass
@@ -46,6 +53,8 @@ class Settled:
     jobs: dict[str, JobRecord] = field(default_factory=dict)
     undecided: frozenset[str] = frozenset()
     """Jobs that are left for the next sweep: it is too early to tell whose they are."""
+    open_for: frozenset[str] = frozenset()
+    """Request ids of the attempts that may have made them."""
     tickets: list[Ticket] = field(default_factory=list)
     """Of requests that are back in line."""
     outbox: list[OutboxItem] = field(default_factory=list)
@@ -87,6 +96,7 @@ class AttemptSettler:
             matched = self._link_found(known, seen, strangers, settled, now=now)
             former = gate.former.values()
             late = self._match(gate.sandbox, former, strangers, seen, echoes=gate.echoes, now=now)
+            settled.undecided |= late.undecided | late.to_look_up
             for found in late.found:
                 self._link_former(found, known, settled, now=now)
             for attempt in gate.unsettled:
@@ -114,6 +124,7 @@ class AttemptSettler:
                 known.gate.sandbox, wanted, strangers, seen, echoes=known.gate.echoes, now=now
             )
             settled.undecided = frozenset(matches.undecided | matches.to_look_up)
+            settled.open_for = frozenset(matches.open_for)
             again = False
             for found in matches.found:
                 if self._link(found, known, settled, now=now):
@@ -151,14 +162,18 @@ class AttemptSettler:
     ) -> Matches:
         """Matches, once what too little is shown of was looked up."""
         wanted = list(attempts)
+        tried: set[str] = set()
         for _ in range(MAX_ROUNDS):
             matches = matching.match(wanted, strangers.values(), echoes=echoes, now=now)
-            todo = sorted(matches.to_look_up)[:MAX_LOOKUPS]
+            todo = sorted(matches.to_look_up - tried)[: MAX_LOOKUPS - len(tried)]
             if not todo:
                 break
             for job_id in todo:
+                tried.add(job_id)
                 if not self._look_up(sandbox, job_id, seen):
-                    strangers.pop(job_id)
+                    # It was listed a moment ago: young, it may only not be found by its id yet.
+                    if now - strangers[job_id].created_at >= decide.YOUNG_MS:
+                        strangers.pop(job_id)
                 elif job_id in seen.looked_up:
                     strangers[job_id] = replace(
                         strangers[job_id], job=seen.jobs[job_id], whole=True
@@ -188,15 +203,23 @@ class AttemptSettler:
                 policy=self._policy.events,
                 now=now,
             )
-            # A job that was found shows that the service creates: nothing holds the line any more.
-            if self._commit(known, step, GateChange(hold=Hold())):
+            hold = self._lifted(known.gate.hold, now)
+            if self._commit(known, step, GateChange(hold=hold)):
                 settled.note(step)
                 settled.free(attempt)
-                settled.gate = replace(settled.gate, hold=Hold())
+                settled.gate = replace(settled.gate, hold=hold or settled.gate.hold)
                 return True
             if self._is_recorded(found.job, known):
                 return False
         return True  # the next sweep finds out
+
+    def _lifted(self, hold: Hold, now: int) -> Hold | None:
+        """A job that was found shows that the service created: a first, short hold is over then.
+
+        Not one for which the service asked, nor one after several failures; None leaves it as it is.
+        """
+        short = hold.length_ms == HOLD_FIRST_MS and hold.until - now <= 2 * HOLD_FIRST_MS
+        return Hold() if short else None
 
     def _link_former(
         self, found: Match, known: SandboxRecord, settled: Settled, *, now: int
@@ -256,6 +279,7 @@ class AttemptSettler:
             attempt.rule == matching.RULE
             and began >= matching.gives_up_from(attempt)
             and seen.complete_since(earliest)
+            and attempt.request_id not in settled.open_for
         )
         if tells and not attempt.missed_at:
             self._commit(known, Step(slot=Slot("miss", replace(attempt, missed_at=began))))
@@ -269,7 +293,7 @@ class AttemptSettler:
     ) -> None:
         """Back in line, behind all who wait now; or to its end, if it was cancelled meanwhile."""
         record = self._of_attempt(attempt)
-        slot = Slot("give up", attempt)
+        slot = self._given_up(attempt, known, now)
         if record is None:
             self._commit(known, Step(slot=Slot("drop", attempt)))
         elif record.cancelled_by:
@@ -303,7 +327,12 @@ class AttemptSettler:
             policy=self._policy.events,
             now=now,
         )
-        self._commit_end(ended, Slot("give up", attempt), known, settled)
+        self._commit_end(ended, self._given_up(attempt, known, now), known, settled)
+
+    def _given_up(self, attempt: Attempt, known: SandboxRecord, now: int) -> Slot:
+        """It is remembered from now on, unless there are so many that the gate could outgrow its item."""
+        full = len(known.gate.former) >= MAX_FORMER
+        return Slot("drop" if full else "give up", replace(attempt, missed_at=now))
 
     def _of_attempt(self, attempt: Attempt) -> RequestRecord | None:
         """The request's record, while the attempt is its current one."""

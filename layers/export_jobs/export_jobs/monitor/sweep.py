@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from export_jobs.client.errors import SegmentationError
 from export_jobs.contract import Job, JobPage
@@ -50,6 +51,8 @@ from export_jobs.monitor.decide import Policy
 from export_jobs.monitor.observe import Observation, Observer
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 CHUNK = 100
 """Jobs taken from recording to settlement before the time left is looked at again."""
@@ -215,8 +218,8 @@ class Sweeper:
         first_page: JobPage | None = None
         org_id: str | None = None
         try:
+            org_id = self._api.org_id()  # without it, no event can be made of what is seen
             first_page = self._observer.first_page(sandbox)
-            org_id = self._api.org_id()
         except SegmentationError as error:
             report.problems.append(f"can't list jobs: {error}")
         known = self._table.load(sandbox)
@@ -292,17 +295,20 @@ class Sweeper:
         """Ends what waits in vain, publishes what has ended, and wakes the creator for the rest."""
         at = self._clock()
         tickets = [*now.known.tickets, *now.settled.tickets]
-        items = [*now.settled.outbox]
+        left_over = self._publish_items(now.settled.outbox, now)
         in_vain: Sequence[Ticket] = waiting.expired(tickets, at) if now.watched else tickets
+        end = waiting.end_expired if now.watched else waiting.end_not_watched
+        ended: set[str] = set()
         try:
-            if in_vain:
-                end = waiting.end_expired if now.watched else waiting.end_not_watched
-                items += end(self._table, in_vain, policy=self._policy, now=at)
+            for some in self._chunks(in_vain, now):
+                items = end(self._table, some, policy=self._policy, now=at)
+                left_over |= self._publish_items(items, now)
+                ended |= {ticket.request_key for ticket in some}
         except TableUnavailable as error:
             now.report.problems.append(f"can't end requests: {error}")
-        else:
-            tickets = [ticket for ticket in tickets if ticket not in in_vain]
-        left_over = self._publish_items(items, now)
+        for found in self._chunks(now.known.outbox, now):
+            left_over |= self._publish_left_over(found, now)
+        tickets = [ticket for ticket in tickets if ticket.request_key not in ended]
         now.report.waiting = len(tickets)
         now.report.oldest_request_ms = max((at - ticket.sent_at for ticket in tickets), default=0)
         if tickets and now.watched:
@@ -315,10 +321,18 @@ class Sweeper:
             or any(record.outbox for record in now.open_jobs.values())
         )
 
-    def _publish_items(self, ended: Sequence[OutboxItem], now: _Pass) -> bool:
-        """Publishes the ends of requests, ours and those that somebody left; returns whether any may be left."""
-        mine = list(ended)
-        for item in now.known.outbox:
+    def _chunks(self, things: Sequence[_T], now: _Pass) -> Iterator[Sequence[_T]]:
+        """A hundred at a time, for as long as there is time."""
+        for start in range(0, len(things), CHUNK):
+            if self._out_of_time():
+                now.report.unfinished = True
+                return
+            yield things[start : start + CHUNK]
+
+    def _publish_left_over(self, found: Sequence[OutboxItem], now: _Pass) -> bool:
+        """Takes over what somebody has left in the outbox; returns whether any may still be there."""
+        mine = []
+        for item in found:
             if not outbox.can_publish(item, now=self._clock()):
                 continue
             try:
@@ -330,8 +344,12 @@ class Sweeper:
                 continue
             if leased:
                 mine.append(leased)
+        return self._publish_items(mine, now) or len(mine) < len(found)
+
+    def _publish_items(self, mine: Sequence[OutboxItem], now: _Pass) -> bool:
+        """Publishes the ends of requests, which are ours; returns whether any may be left."""
         reached = self._publish(mine, now.report)
-        left = len(now.known.outbox) + len(ended)
+        left = len(mine)
         for item in mine:
             after = outbox.after_delivery(item, reached)
             if after.outbox:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from export_jobs.model.ports import SandboxRegister, TableUnavailable
 from export_jobs.monitor.sweep import Sweeper, SweepReport
 
 logger = logging.getLogger(__name__)
+
+RELEASED_AFTER_S = 15 * 60.0
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,18 @@ class FormerSandboxes:
     sweeps had got is forgotten at once, so that one that is watched again, however soon, is as new.
     """
 
-    def __init__(self, register: SandboxRegister, watched: Sequence[str]) -> None:
+    def __init__(
+        self,
+        register: SandboxRegister,
+        watched: Sequence[str],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._register = register
         self._watched = frozenset(watched)
+        self._monotonic = monotonic
         self._former: set[str] | None = None
+        self._finished_since: dict[str, float] = {}
 
     def look_after(self, sweeper: Sweeper) -> None:
         """Sweeps each once. Trouble is logged only: nobody is waiting for these sandboxes any more."""
@@ -72,12 +83,19 @@ class FormerSandboxes:
                 report = _swept(sweeper, sandbox, watched=False)
                 for problem in report.problems:
                     logger.warning("sandbox %s, which is watched no longer: %s", sandbox, problem)
-                if report.finished:
+                if not report.finished:
+                    self._finished_since.pop(sandbox, None)
+                elif self._has_been_finished(sandbox):
                     self._register.release(sandbox)
                     self._known().discard(sandbox)
                     logger.info("sandbox %s is watched no longer, and finished", sandbox)
         except TableUnavailable as error:
             logger.warning("sandboxes that are watched no longer: %s", error)
+
+    def _has_been_finished(self, sandbox: str) -> bool:
+        """For some time: while a deployment is under way, a creator of before may still write there."""
+        now = self._monotonic()
+        return now - self._finished_since.setdefault(sandbox, now) >= RELEASED_AFTER_S
 
     def _known(self) -> set[str]:
         if self._former is None:
