@@ -275,6 +275,19 @@ def test_ended_requests_are_found_by_a_scan_without_their_bodies(adapter: Tables
     assert list(adapter.ended_requests([], limit=2)) == []
 
 
+def test_a_rejection_is_found_by_the_key_that_its_message_names(adapter: Tables) -> None:
+    """What was rejected as it came has a record under a key of its own; no other one counts."""
+    recorded(
+        adapter,
+        record("a", status="REJECTED"),
+        record("m1!x", status="REJECTED", named="a"),
+        record("m2!x", status="REJECTED", named="b"),
+    )
+    found = list(adapter.ended_requests(["REJECTED"], named="a", limit=9))
+    assert found == [record("m1!x", status="REJECTED", named="a")]
+    assert list(adapter.ended_requests(["REJECTED"], named="c", limit=9)) == []
+
+
 def test_a_scan_reads_a_page_only_when_it_is_wanted(adapter: Tables, spy: Spy) -> None:
     """A long history is not read for its first lines."""
     recorded(adapter, *(record(f"k{n}", status="CREATED", body="x" * 300_000) for n in range(8)))
