@@ -33,7 +33,6 @@ class DeadLetterQueue:
             "requestKey": request_key,
             "reason": printable(reason[:MAX_REASON]),
             "eventId": event_id,
-            **({"recordKey": record_key} if record_key != request_key else {}),
         }
         if record_key != request_key:
             attributes["recordKey"] = record_key
