@@ -125,6 +125,23 @@ def test_added_again_it_is_as_new_however_soon(creator: Creator, *, unfinished: 
     assert creator.world.watched == {"prod", "dev"}
 
 
+def test_a_request_that_waits_in_one_is_not_admitted_when_it_is_sent_again(
+    creator: Creator,
+) -> None:
+    """It names no sandbox, so its second message is read; no job is made where nobody watches."""
+    creator.sandboxes = ("dev", "prod")
+    creator.max_open = 0
+    request = creator.send(**CREATE)
+    creator.work()
+    assert creator.waiting("dev") == ["key"]
+    creator.sandboxes, creator.max_open = ("prod",), 1
+    creator.enqueue(request)
+    creator.work()
+    assert creator.jobs == []
+    deployed(creator, "prod").look_after(creator.sweeper())
+    assert creator.ends() == [("key", "NOT_WATCHED")]
+
+
 def test_to_look_after_one_costs_no_more_than_a_quiet_sweep(creator: Creator) -> None:
     """One page and one read, however much has happened there since; the list is read once a process."""
     creator.page_size = 10

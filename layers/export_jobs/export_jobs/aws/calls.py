@@ -145,7 +145,7 @@ def transact(client: DynamoDBClient, actions: Sequence[Any], doing: str) -> None
 
 def pause(length_s: float) -> None:
     """Sleeps for about that long: runs that met each other should not meet again."""
-    time.sleep(length_s * random.uniform(0.5, 1.5))  # noqa: S311  no secret depends on it
+    time.sleep(length_s * random.uniform(0.5, 1.5))  # nosec B311  # noqa: S311  no secret depends on it
 
 
 def _persisting(call: Callable[[], _T], should_try_again: Callable[[ClientError], bool]) -> _T:

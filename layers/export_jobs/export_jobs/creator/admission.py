@@ -309,7 +309,7 @@ class Admission:
             hold = held_on(
                 gate.hold,
                 retry_after_s=asked_s,
-                jitter=random.random(),  # noqa: S311
+                jitter=random.random(),  # nosec B311  # noqa: S311
                 now=self._clock(),
             )
         elif created and gate.hold.length_ms:
@@ -329,7 +329,7 @@ class Admission:
         hold = held_on(
             gate.hold,
             retry_after_s=error.retry_after_s,
-            jitter=random.random(),  # noqa: S311
+            jitter=random.random(),  # nosec B311  # noqa: S311
             now=self._clock(),
         )
         self._table.commit(gate.sandbox, [], GateChange(hold=hold))
