@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from support.files import seed
 
 AT = 1_800_000_000_000
+DAY_MS = 86_400_000
 LATER = AT + HOLDS_ANSWER_MS
 """When no run can hold the answer to an attempt of `AT` any more."""
 LATEST = AT + SEND_WITHIN_MS + CALL_MS + SHOWS_MS
@@ -241,9 +242,10 @@ def test_a_field_that_is_left_out_is_its_default(path: str) -> None:
     assert hashes_of_request(without(FULL, path)) == said
 
 
-@pytest.mark.parametrize(
-    "path", sorted(LEAVES.keys() - DEFAULTS.keys() - {"filter.segments.segmentId"})
-)
+WITHOUT_DEFAULT = [p for p in LEAVES if p not in DEFAULTS and p != "filter.segments.segmentId"]
+
+
+@pytest.mark.parametrize("path", WITHOUT_DEFAULT)
 def test_a_field_without_a_default_is_not_the_same_when_it_is_left_out(path: str) -> None:
     """A time that was not asked for is none; a merge policy is the service's choice, so it has no hash."""
     name, _ = LEAVES[path]
@@ -407,6 +409,7 @@ def test_a_job_that_shows_too_little_is_looked_up(job: Job, now: int) -> None:
     """Dataset and segments have to be seen before a job is taken for a request's."""
     matches = matched(Candidate(job, AT), now=now)
     assert (matches.to_look_up, matches.undecided, matches.found) == ({"1"}, {"1"}, [])
+    assert matches.open == {attempt().request_id}  # it is not given up while this is unclear
 
 
 @pytest.mark.parametrize("job", [NO_DATASET, NO_SEGMENTS])
@@ -427,6 +430,7 @@ def test_content_is_not_believed_while_a_run_may_hold_the_answer() -> None:
     """Until then a job that could be ours is nobody's."""
     early = matched(candidate(), now=LATER - 1)
     assert (early.found, early.undecided, early.to_look_up) == ([], {"1"}, set())
+    assert early.open == {attempt().request_id}
     assert told(matched(candidate(), now=LATER)) == {"key": "1"}
 
 
@@ -451,6 +455,35 @@ def test_a_job_without_a_time_has_that_of_its_neighbour() -> None:
     timeless = shown(BODY, creationTime=None)
     assert told(matched(Candidate(timeless, AT))) == {"key": "1"}
     assert matched(Candidate(timeless, AT - CLOCKS_MS - 1)) == Matches()
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "ours"),
+    [
+        (0, AT + DAY_MS, True),
+        (0, AT - CLOCKS_MS - 1, False),
+        (0, AT - CLOCKS_MS, True),
+        (LATEST, AT + DAY_MS, True),
+        (LATEST + 1, AT + DAY_MS, False),
+    ],
+)
+def test_a_job_without_a_time_was_created_between_its_neighbours(
+    older: int, newer: int, ours: bool
+) -> None:
+    """Wherever they have none either, nothing says that it is not of the attempt's time."""
+    timeless = Candidate(shown(BODY, creationTime=None), older, newer)
+    assert bool(matched(timeless).found) is ours
+
+
+def test_a_job_that_was_surely_made_since_is_likelier_than_one_that_may_have_been() -> None:
+    """And that one likelier than one from before."""
+    before = candidate(number=1, at=AT - 60_000)
+    perhaps = Candidate(shown(BODY, 2, creationTime=None), AT - 30_000, AT + 5_000)
+    since = candidate(number=3, at=AT + 1_000)
+    for jobs in itertools.permutations([before, perhaps, since]):
+        assert told(matched(*jobs)) == {"key": "3"}
+    for jobs in itertools.permutations([before, perhaps]):
+        assert told(matched(*jobs)) == {"key": "2"}
 
 
 def test_of_several_jobs_the_earliest_created_since_is_ours() -> None:
@@ -507,6 +540,7 @@ def test_a_job_that_a_young_attempt_may_have_made_is_left_to_it() -> None:
     job = candidate(at=AT + 61_000)
     matches = matched(job, attempts=[old, young], now=LATER)
     assert (matches.found, matches.undecided) == ([], {"1"})
+    assert matches.open == {old.request_id, young.request_id}
     assert told(matched(job, attempts=[old, young], now=LATER + 60_000)) == {"old": "1"}
 
 

@@ -55,14 +55,21 @@ def hashes_of_job(job: Job) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A job that no request is known to have made. `created_at` may be a neighbour's in the listing.
+    """A job that no request is known to have made.
 
-    `whole` says that it was looked up by its id, so that there is no more of it to see.
+    It was created from `created_at` to `created_until`: one moment, where the job shows it, else
+    between its neighbours in the listing. `whole` says that it was looked up by its id, so that there
+    is no more of it to see.
     """
 
     job: Job
     created_at: int
+    created_until: int = 0
     whole: bool = False
+
+    def __post_init__(self) -> None:
+        if self.created_until < self.created_at:
+            object.__setattr__(self, "created_until", self.created_at)
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,15 @@ class Matches:
     """Jobs that an attempt may have made, which it is too early to tell."""
     to_look_up: set[str] = field(default_factory=set)
     """Jobs of which too little is shown; undecided until they are looked up."""
-    open_for: set[str] = field(default_factory=set)
-    """Request ids of attempts for which such a job is left: of those it can't be told that there is none."""
+    open: set[str] = field(default_factory=set)
+    """Request ids of attempts that may have made an undecided job: not to be given up."""
+
+    def leave(self, attempt: Attempt, candidates: Iterable[Candidate]) -> None:
+        """It is too early to tell whether the attempt made one of these."""
+        ids = {candidate.job.id for candidate in candidates}
+        self.undecided |= ids
+        if ids:
+            self.open.add(attempt.request_id)
 
 
 def match(
@@ -109,7 +123,12 @@ def match(
             todo.append(attempt)
     ready = []
     for attempt in todo:
-        mine = [c for c in left if _may_have_made(attempt, c, echoes=echoes)]
+        mine = [
+            c
+            for c in left
+            if _may_have_made(attempt, c, echoes=echoes)
+            and not (c.whole and not _shows_enough(attempt, c))
+        ]
         too_little = {
             c.job.id
             for c in mine
@@ -117,19 +136,16 @@ def match(
         }
         matches.to_look_up |= too_little
         if too_little or now < attempt.noted_at + HOLDS_ANSWER_MS:
-            matches.undecided |= {c.job.id for c in mine}
-            matches.open_for |= {attempt.request_id} if mine else set()
+            matches.leave(attempt, mine)
         else:
-            ready.append((attempt, [c for c in mine if _shows_enough(attempt, c)]))
+            ready.append((attempt, mine))
     for attempt, mine in ready:
         settled = [c for c in mine if c in left]
         if not settled:
             continue
-        # One made since is likelier ours than one that only differing clocks allow.
-        best = next((c for c in settled if c.created_at >= attempt.noted_at), settled[0])
+        best = _likeliest(attempt, settled)
         if best.job.id in matches.undecided:
-            matches.undecided |= {c.job.id for c in settled}
-            matches.open_for.add(attempt.request_id)
+            matches.leave(attempt, settled)
         else:
             left.remove(best)
             matches.found.append(Match(attempt, best.job, "content"))
@@ -154,10 +170,17 @@ def _may_have_made(attempt: Attempt, candidate: Candidate, *, echoes: bool | Non
     if job.request_id and (echoes or job.request_id.startswith(REQUEST_ID_PREFIX)):
         return False  # it shows the id of the call that made it, and that was another
     earliest, latest = created_within(attempt)
-    if not earliest <= candidate.created_at <= latest:
+    if candidate.created_until < earliest or latest < candidate.created_at:
         return False
     shown = hashes_of_job(job)
     return all(shown.get(name, asked) == asked for name, asked in attempt.hashes.items())
+
+
+def _likeliest(attempt: Attempt, candidates: Sequence[Candidate]) -> Candidate:
+    """The earliest one made since the attempt; else one that may have been, or that the clocks allow."""
+    since = [c for c in candidates if c.created_at >= attempt.noted_at]
+    perhaps = [c for c in candidates if c.created_until >= attempt.noted_at]
+    return [*since, *perhaps, *candidates][0]
 
 
 def _shows_enough(attempt: Attempt, candidate: Candidate) -> bool:

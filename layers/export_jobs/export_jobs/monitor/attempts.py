@@ -53,8 +53,6 @@ class Settled:
     jobs: dict[str, JobRecord] = field(default_factory=dict)
     undecided: frozenset[str] = frozenset()
     """Jobs that are left for the next sweep: it is too early to tell whose they are."""
-    open_for: frozenset[str] = frozenset()
-    """Request ids of the attempts that may have made them."""
     tickets: list[Ticket] = field(default_factory=list)
     """Of requests that are back in line."""
     outbox: list[OutboxItem] = field(default_factory=list)
@@ -85,23 +83,37 @@ class AttemptSettler:
         self._policy = policy
         self._look_up = look_up
 
-    def settle(self, known: SandboxRecord, seen: Observation, *, began: int, now: int) -> Settled:
-        """`began`: when the listing was begun."""
+    def settle(
+        self,
+        known: SandboxRecord,
+        seen: Observation,
+        *,
+        began: int,
+        now: int,
+        out_of_time: Callable[[], bool],
+    ) -> Settled:
+        """`began`: when the listing was begun. When it is out of time, no more jobs are looked up."""
         gate = known.gate
         settled = Settled(gate=gate)
         if not (gate.unsettled or gate.former):
             return settled
         strangers = self._strangers(known, seen)
+        look_up = _LookUps(self._look_up, gate.sandbox, seen, out_of_time)
         try:
-            matched = self._link_found(known, seen, strangers, settled, now=now)
-            former = gate.former.values()
-            late = self._match(gate.sandbox, former, strangers, seen, echoes=gate.echoes, now=now)
-            settled.undecided |= late.undecided | late.to_look_up
+            matched, open_ = self._link_found(known, strangers, settled, look_up, now=now)
+            free = {i: c for i, c in strangers.items() if i not in settled.undecided}
+            late = look_up.match(gate.former.values(), free, echoes=gate.echoes, now=now)
+            settled.undecided |= late.undecided
             for found in late.found:
                 self._link_former(found, known, settled, now=now)
             for attempt in gate.unsettled:
                 if attempt.request_id not in matched:
-                    self._consider_giving_up(attempt, known, seen, settled, began=began, now=now)
+                    complete = attempt.request_id not in open_ and seen.complete_since(
+                        matching.created_within(attempt)[0]
+                    )
+                    self._consider_giving_up(
+                        attempt, known, settled, complete=complete, began=began, now=now
+                    )
         except TableUnavailable as error:
             settled.problem = f"can't settle attempts: {error}"
             settled.undecided |= strangers.keys() - settled.jobs.keys()
@@ -110,31 +122,30 @@ class AttemptSettler:
     def _link_found(
         self,
         known: SandboxRecord,
-        seen: Observation,
         strangers: dict[str, Candidate],
         settled: Settled,
+        look_up: _LookUps,
         *,
         now: int,
-    ) -> set[str]:
-        """Links what is found; again without a job that turns out to be on record. Returns request ids."""
+    ) -> tuple[set[str], set[str]]:
+        """Links what is found; again without a job that turns out to be on record.
+
+        Returns the request ids of the attempts that are settled, and of those that it is too early to
+        settle.
+        """
         matched: set[str] = set()
         for _ in range(MAX_ROUNDS):
             wanted = [a for a in known.gate.unsettled if a.request_id not in matched]
-            matches = self._match(
-                known.gate.sandbox, wanted, strangers, seen, echoes=known.gate.echoes, now=now
-            )
-            settled.undecided = frozenset(matches.undecided | matches.to_look_up)
-            settled.open_for = frozenset(matches.open_for)
-            again = False
+            matches = look_up.match(wanted, strangers, echoes=known.gate.echoes, now=now)
+            settled.undecided = frozenset(matches.undecided)
+            again: set[str] = set()
             for found in matches.found:
-                if self._link(found, known, settled, now=now):
-                    matched.add(found.attempt.request_id)
-                else:
-                    again = True
+                done = self._link(found, known, settled, now=now)
+                (matched if done else again).add(found.attempt.request_id)
                 strangers.pop(found.job.id, None)
             if not again:
                 break
-        return matched
+        return matched, matches.open | again
 
     # -- finding -------------------------------------------------------------------------------------
 
@@ -146,39 +157,8 @@ class AttemptSettler:
                 continue
             if job.is_final and known.state and not decide.is_unseen(job, known.state):
                 continue
-            created_at = job.creation_time or seen.created_at.get(job.id, 0)
-            strangers[job.id] = Candidate(job, created_at, whole=job.id in seen.looked_up)
+            strangers[job.id] = _candidate(job, seen)
         return strangers
-
-    def _match(
-        self,
-        sandbox: str,
-        attempts: Iterable[Attempt],
-        strangers: dict[str, Candidate],
-        seen: Observation,
-        *,
-        echoes: bool | None,
-        now: int,
-    ) -> Matches:
-        """Matches, once what too little is shown of was looked up."""
-        wanted = list(attempts)
-        tried: set[str] = set()
-        for _ in range(MAX_ROUNDS):
-            matches = matching.match(wanted, strangers.values(), echoes=echoes, now=now)
-            todo = sorted(matches.to_look_up - tried)[: MAX_LOOKUPS - len(tried)]
-            if not todo:
-                break
-            for job_id in todo:
-                tried.add(job_id)
-                if not self._look_up(sandbox, job_id, seen):
-                    # It was listed a moment ago: young, it may only not be found by its id yet.
-                    if now - strangers[job_id].created_at >= decide.YOUNG_MS:
-                        strangers.pop(job_id)
-                elif job_id in seen.looked_up:
-                    strangers[job_id] = replace(
-                        strangers[job_id], job=seen.jobs[job_id], whole=True
-                    )
-        return matches
 
     # -- linking -------------------------------------------------------------------------------------
 
@@ -188,9 +168,7 @@ class AttemptSettler:
         slot = Slot("link", replace(attempt, job_id=found.job.id, linked_at=now))
         for _ in range(MAX_ROUNDS):
             record = self._of_attempt(attempt)
-            if (
-                record is None
-            ):  # whoever holds the answer was faster: only the slot is left, if that
+            if record is None:  # whoever holds the answer was faster: the slot is left, if anything
                 self._commit(known, Step(slot=Slot("drop", attempt)))
                 settled.free(attempt)
                 return True
@@ -203,7 +181,7 @@ class AttemptSettler:
                 policy=self._policy.events,
                 now=now,
             )
-            hold = self._lifted(known.gate.hold, now)
+            hold = _lifted(known.gate.hold, now)
             if self._commit(known, step, GateChange(hold=hold)):
                 settled.note(step)
                 settled.free(attempt)
@@ -212,14 +190,6 @@ class AttemptSettler:
             if self._is_recorded(found.job, known):
                 return False
         return True  # the next sweep finds out
-
-    def _lifted(self, hold: Hold, now: int) -> Hold | None:
-        """A job that was found shows that the service created: a first, short hold is over then.
-
-        Not one for which the service asked, nor one after several failures; None leaves it as it is.
-        """
-        short = hold.length_ms == HOLD_FIRST_MS and hold.until - now <= 2 * HOLD_FIRST_MS
-        return Hold() if short else None
 
     def _link_former(
         self, found: Match, known: SandboxRecord, settled: Settled, *, now: int
@@ -267,19 +237,18 @@ class AttemptSettler:
         self,
         attempt: Attempt,
         known: SandboxRecord,
-        seen: Observation,
         settled: Settled,
         *,
+        complete: bool,
         began: int,
         now: int,
     ) -> None:
-        """Two listings, some time apart, that would show the job and don't: there is none."""
-        earliest, _ = matching.created_within(attempt)
+        """Two listings, some time apart, that would show the job and don't: there is none.
+
+        `complete`: this one would show it, whenever it was made.
+        """
         tells = (
-            attempt.rule == matching.RULE
-            and began >= matching.gives_up_from(attempt)
-            and seen.complete_since(earliest)
-            and attempt.request_id not in settled.open_for
+            complete and attempt.rule == matching.RULE and began >= matching.gives_up_from(attempt)
         )
         if tells and not attempt.missed_at:
             self._commit(known, Step(slot=Slot("miss", replace(attempt, missed_at=began))))
@@ -293,7 +262,7 @@ class AttemptSettler:
     ) -> None:
         """Back in line, behind all who wait now; or to its end, if it was cancelled meanwhile."""
         record = self._of_attempt(attempt)
-        slot = self._given_up(attempt, known, now)
+        slot = _given_up(attempt, known, now)
         if record is None:
             self._commit(known, Step(slot=Slot("drop", attempt)))
         elif record.cancelled_by:
@@ -327,12 +296,7 @@ class AttemptSettler:
             policy=self._policy.events,
             now=now,
         )
-        self._commit_end(ended, self._given_up(attempt, known, now), known, settled)
-
-    def _given_up(self, attempt: Attempt, known: SandboxRecord, now: int) -> Slot:
-        """It is remembered from now on, unless there are so many that the gate could outgrow its item."""
-        full = len(known.gate.former) >= MAX_FORMER
-        return Slot("drop" if full else "give up", replace(attempt, missed_at=now))
+        self._commit_end(ended, _given_up(attempt, known, now), known, settled)
 
     def _of_attempt(self, attempt: Attempt) -> RequestRecord | None:
         """The request's record, while the attempt is its current one."""
@@ -349,6 +313,62 @@ class AttemptSettler:
 
     def _commit(self, known: SandboxRecord, step: Step, gate: GateChange | None = None) -> bool:
         return bool(self._table.commit(known.gate.sandbox, [step], gate))
+
+
+def _lifted(hold: Hold, now: int) -> Hold | None:
+    """A job that was found shows that the service created: a first, short hold is over then.
+
+    Not one for which the service asked, nor one after several failures; None leaves it as it is.
+    """
+    short = hold.length_ms == HOLD_FIRST_MS and hold.until - now <= 2 * HOLD_FIRST_MS
+    return Hold() if short else None
+
+
+def _given_up(attempt: Attempt, known: SandboxRecord, now: int) -> Slot:
+    """It is remembered from now on, unless there are so many that the gate could outgrow its item."""
+    full = len(known.gate.former) >= MAX_FORMER
+    return Slot("drop" if full else "give up", replace(attempt, missed_at=now))
+
+
+@dataclass
+class _LookUps:
+    """Matches attempts with jobs, and looks up by its id, once a sweep, what too little is shown of."""
+
+    look_up: Callable[[str, str, Observation], bool]
+    sandbox: str
+    seen: Observation
+    out_of_time: Callable[[], bool]
+    tried: set[str] = field(default_factory=set)
+
+    def match(
+        self,
+        attempts: Iterable[Attempt],
+        strangers: dict[str, Candidate],
+        *,
+        echoes: bool | None,
+        now: int,
+    ) -> Matches:
+        wanted = list(attempts)
+        while True:
+            matches = matching.match(wanted, strangers.values(), echoes=echoes, now=now)
+            todo = sorted(matches.to_look_up - self.tried)[: MAX_LOOKUPS - len(self.tried)]
+            if not todo:
+                return matches
+            for job_id in todo:
+                if self.out_of_time():
+                    return matches
+                self.tried.add(job_id)
+                there = self.look_up(self.sandbox, job_id, self.seen)
+                if job_id in self.seen.looked_up:
+                    strangers[job_id] = _candidate(self.seen.jobs[job_id], self.seen)
+                elif not there and now - strangers[job_id].created_at >= decide.YOUNG_MS:
+                    del strangers[job_id]  # a younger one may not be found by its id yet
+
+
+def _candidate(job: Job, seen: Observation) -> Candidate:
+    created_at = job.creation_time or seen.created_at.get(job.id, 0)
+    created_until = job.creation_time or seen.created_until.get(job.id, 0)
+    return Candidate(job, created_at, created_until, whole=job.id in seen.looked_up)
 
 
 def oldest_unsettled(attempts: Iterable[Attempt]) -> int | None:

@@ -35,6 +35,8 @@ class Observation:
     """Jobs that were asked for by their id."""
     created_at: dict[str, int] = field(default_factory=dict)
     """For each job listed its creation time or, where it shows none, that of the next older one."""
+    created_until: dict[str, int] = field(default_factory=dict)
+    """The same by the next newer one."""
     gap_until: int = 0
     """Newest creation time on a page with a record that can't be read: from there on down, a job may be
     missing from what was seen."""
@@ -48,10 +50,15 @@ class Observation:
         times = [job.creation_time for job in page.records if job.creation_time]
         if page.unreadable:
             self.gap_until = max(self.gap_until, self.reach or sys.maxsize, *times)
-        created_at = page.oldest or 0
+        last = page.records[-1].creation_time if page.records else None
+        older = last or (page.oldest if page.next_cursor else None) or 0
+        newer = self.reach or sys.maxsize
+        for job in page.records:
+            newer = job.creation_time or newer
+            self.created_until.setdefault(job.id, newer)
         for job in reversed(page.records):
-            created_at = job.creation_time or created_at
-            self.created_at.setdefault(job.id, created_at)
+            older = job.creation_time or older
+            self.created_at.setdefault(job.id, older)
             shown = self.jobs.get(job.id)
             if shown is None or (job.update_time or 0) > (shown.update_time or 0):
                 self.jobs[job.id] = job

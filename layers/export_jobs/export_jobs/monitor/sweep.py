@@ -234,6 +234,10 @@ class Sweeper:
             org_id=org_id,
             state=known.state,
         )
+
+        def out_of_time() -> bool:  # the rest of the time is for what was seen by then
+            return self._out_of_time() or self._time_left_s() < half_of_the_time_s
+
         if first_page:
             now.back_to = self._back_to(now)
             now.seen = self._observer.observe(
@@ -242,10 +246,9 @@ class Sweeper:
                 known.open_jobs.values(),
                 back_to=now.back_to,
                 for_the_first_time=now.is_first,
-                # The rest of the time is for what was seen by then.
-                out_of_time=lambda: self._out_of_time() or self._time_left_s() < half_of_the_time_s,
+                out_of_time=out_of_time,
             )
-        self._settle_attempts(now)
+        self._settle_attempts(now, out_of_time)
         report.pages, report.lookups = now.seen.pages, now.seen.lookups
         report.unreadable = now.seen.unreadable
         report.problems += now.seen.problems
@@ -282,8 +285,10 @@ class Sweeper:
 
     # -- requests --------------------------------------------------------------------------------
 
-    def _settle_attempts(self, now: _Pass) -> None:
-        now.settled = self._settler.settle(now.known, now.seen, began=now.began, now=self._clock())
+    def _settle_attempts(self, now: _Pass, out_of_time: Callable[[], bool]) -> None:
+        now.settled = self._settler.settle(
+            now.known, now.seen, began=now.began, now=self._clock(), out_of_time=out_of_time
+        )
         now.known = replace(
             now.known, open_jobs={**now.known.open_jobs, **now.settled.jobs}, gate=now.settled.gate
         )
@@ -505,9 +510,8 @@ class Sweeper:
         unrecorded = [case.creation_time for case in rest]
         unrecorded += [seen.created_at.get(job_id, 0) for job_id in now.settled.undecided]
         until = min(unrecorded, default=None)
-        covered = [
-            job for job in seen.jobs.values() if until is None or (job.creation_time or 0) < until
-        ]
+        left = now.settled.undecided | {case.job.id for case in rest if case.job}
+        covered = [job for job in seen.jobs.values() if job.id not in left]
         watermark = seen.newest if until is None else until - 1
         new_since = watermark
         if known.state and not now.is_first:

@@ -1,0 +1,676 @@
+"""A sweep settles attempts: it finds the job of a create call whose answer was lost, or that there is none."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from export_jobs.client.errors import NotFound, RetryLater
+from export_jobs.contract import Job, JobPage
+from export_jobs.model.limits import (
+    HOLDS_ANSWER_MS,
+    LISTINGS_APART_MS,
+    OUTCOME_KNOWN_WITHIN_MS,
+)
+from export_jobs.model.matching import RULE, gives_up_from
+from export_jobs.model.records import Attempt, JobRecord, SandboxState
+from export_jobs.monitor.observe import Observation
+from export_jobs.monitor.sweep import SweepReport
+from support.creator import HOUR_MS, MINUTE_MS, SECOND_MS, Creator, asking
+from support.memory_table import MemoryTable
+from support.world import MemoryApi
+
+ASKED = asking(filter={"segments": [{"segmentId": "x"}]})
+"""What our request asks for."""
+
+
+@pytest.fixture
+def creator() -> Creator:
+    """A sandbox that was swept before."""
+    creator = Creator()
+    creator.sweep()
+    return creator
+
+
+class Altered(MemoryApi):
+    """A service whose listing, or whose answers by id, are altered."""
+
+    def __init__(
+        self,
+        creator: Creator,
+        *,
+        page: Callable[[JobPage], JobPage] = lambda page: page,
+        by_id: Callable[[Job], Job] = lambda job: job,
+    ) -> None:
+        super().__init__(creator.world)
+        self._altered_page, self._altered_job = page, by_id
+
+    def _page(self, *asked: Any) -> JobPage:
+        return self._altered_page(super()._page(*asked))
+
+    def get_job(self, sandbox: str, job_id: str) -> Job:
+        return self._altered_job(super().get_job(sandbox, job_id))
+
+
+def alter(
+    creator: Creator,
+    *,
+    page: Callable[[JobPage], JobPage] = lambda page: page,
+    by_id: Callable[[Job], Job] = lambda job: job,
+) -> None:
+    """From now on sweeps see the service so."""
+    creator.sweep_api = lambda: Altered(creator, page=page, by_id=by_id)
+
+
+def of_each(change: Callable[[Job], Job]) -> Callable[[JobPage], JobPage]:
+    return lambda page: replace(page, records=tuple(map(change, page.records)))
+
+
+def without_segments(job: Job) -> Job:
+    return job.model_copy(update={"filter": None})
+
+
+def lose(creator: Creator, *, made: bool, key: str = "key") -> Attempt:
+    """Sends a request whose create call gets no answer. Returns its attempt."""
+    creator.send(key, **ASKED)
+    creator.world.plan([("create", "times out after" if made else "times out before")])
+    creator.work()
+    attempt = creator.gate().slots[key]
+    assert attempt.job_id is None
+    return attempt
+
+
+def stranger(creator: Creator, *, status: str = "NEW") -> str:
+    """Somebody else's job, which is plainly not ours."""
+    made = creator.world.create("prod", destination={"datasetId": "e"}, status=status)
+    return str(made.body["id"])
+
+
+def swept_at(creator: Creator, time: int) -> SweepReport:
+    """A sweep at a time, or as soon after it as the clock has come to be."""
+    creator.world.now = max(creator.world.now, time)
+    return creator.sweep()
+
+
+def told(creator: Creator) -> list[tuple[str, str, str | None]]:
+    """Of each event of a job on the bus: the job, its status, and its request."""
+    return [
+        (event.detail["jobId"], event.detail["status"], event.detail["requestKey"])
+        for event in creator.world.told["bus"]
+        if "status" in event.detail
+    ]
+
+
+def recorded(creator: Creator) -> set[str]:
+    return {item.job_id for item in creator.world.items.values() if isinstance(item, JobRecord)}
+
+
+def state(creator: Creator) -> SandboxState:
+    found = creator.world.items["state", "prod"]
+    assert isinstance(found, SandboxState)
+    return found
+
+
+# -- while it is too early to tell ---------------------------------------------------------------
+
+
+def test_a_job_that_may_be_ours_is_left_until_it_can_be_told(creator: Creator) -> None:
+    """Neither recorded nor told of, and looking on costs no more than any quiet sweep."""
+    attempt = lose(creator, made=True)
+    (job,) = creator.jobs
+    for _ in range(3):
+        creator.world.now += MINUTE_MS
+        creator.world.calls = Counter()
+        assert creator.sweep().problems == []
+        assert dict(creator.world.calls) == {"list": 1, "query": 1}
+        assert (recorded(creator), told(creator)) == (set(), [])
+    swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
+    assert creator.ends() == [("key", "CREATED")]
+    assert told(creator) == [(job, "NEW", "key")]
+
+
+def test_the_watermark_does_not_pass_what_is_left(creator: Creator) -> None:
+    """Newer jobs are recorded meanwhile; what is left is still new to the sweep that can tell."""
+    attempt = lose(creator, made=True)
+    (ours,) = creator.jobs
+    created = int(creator.world.jobs["prod"][ours].body["creationTime"])
+    creator.world.move("prod", ours, "SUCCEEDED")
+    for _ in range(3):
+        creator.world.now += MINUTE_MS
+        newer = stranger(creator, status="FAILED")
+        creator.sweep()
+        assert (newer, "FAILED", None) in told(creator)
+        assert state(creator).watermark < created
+    swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
+    assert (ours, "SUCCEEDED", "key") in told(creator)
+    assert creator.sweep().changes == 0
+    assert state(creator).watermark > created
+    assert len(told(creator)) == 4
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_was_left_is_a_stranger_s_once_the_attempt_is_settled_otherwise(
+    creator: Creator, ends: bool
+) -> None:
+    """Told like any job, once, also if it has ended by then."""
+    attempt = lose(creator, made=True)
+    theirs = creator.world.create("prod", **ASKED["job"]).body["id"]
+    ours = creator.jobs[0]
+    creator.sweep()
+    assert recorded(creator) == set()
+    if ends:
+        creator.world.move("prod", theirs, "SUCCEEDED")
+    swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
+    creator.sweep()
+    status = "SUCCEEDED" if ends else "NEW"
+    assert sorted(told(creator)) == [(ours, "NEW", "key"), (theirs, status, None)]
+
+
+def test_an_equal_job_is_a_stranger_s_when_the_attempt_made_none(creator: Creator) -> None:
+    """One from before the attempt's time, which the table has not seen: it is nobody's request's."""
+    theirs = creator.world.create("prod", **ASKED["job"], status="SUCCEEDED").body["id"]
+    creator.world.now += 3 * MINUTE_MS
+    attempt = lose(creator, made=False)
+    creator.sweep()
+    assert told(creator) == [(theirs, "SUCCEEDED", None)]
+    swept_at(creator, gives_up_from(attempt))
+    swept_at(creator, creator.world.now + LISTINGS_APART_MS)
+    assert creator.waiting() == ["key"]
+
+
+@pytest.mark.parametrize("fault", ["get item", "transact"])
+def test_a_table_out_of_reach_while_settling_makes_no_stranger(
+    creator: Creator, fault: str
+) -> None:
+    """The job is left for the next sweep, which links it; other jobs are recorded."""
+    attempt = lose(creator, made=True)
+    (ours,) = creator.jobs
+    other = stranger(creator)
+    creator.sweep()
+    assert recorded(creator) == {other}
+    creator.world.now = attempt.noted_at + HOLDS_ANSWER_MS
+    creator.world.plan([(fault, "times out before")])
+    report = creator.sweep()
+    assert report.problems == ["can't settle attempts: as planned"]
+    assert recorded(creator) == {other}
+    assert creator.sweep().problems == []
+    assert creator.ends() == [("key", "CREATED")]
+    assert told(creator)[-1] == (ours, "NEW", "key")
+
+
+def test_a_link_whose_answer_was_lost_is_no_second_one(creator: Creator) -> None:
+    """The transaction was written, and the sweep does not know: the next finds the job linked."""
+    attempt = lose(creator, made=True)
+    creator.world.now = attempt.noted_at + HOLDS_ANSWER_MS
+    creator.world.plan([("transact", "times out after")])
+    assert creator.sweep().problems
+    assert creator.sweep().problems == []
+    assert creator.ends() == [("key", "CREATED")]
+    assert [event.detail.get("status") for event in creator.world.told["bus"]] == [None, "NEW"]
+
+
+def test_an_older_equal_attempt_does_not_take_a_job_whose_answer_is_on_its_way() -> None:
+    """Two requests that ask for the same have two jobs, though only content tells."""
+    creator = Creator()
+    creator.sweep()
+    old = lose(creator, made=False, key="old")
+
+    class Slow(MemoryApi):
+        def create_job(self, *asked: Any, **options: Any) -> Job:
+            job = super().create_job(*asked, **options)
+            swept_at(creator, old.noted_at + HOLDS_ANSWER_MS)
+            return job
+
+    creator.world.now = old.noted_at + HOLDS_ANSWER_MS - 20 * SECOND_MS
+    creator.send("young", **ASKED)
+    creator.api = lambda: Slow(creator.world)
+    creator.work()
+    creator.api = lambda: MemoryApi(creator.world)
+    creator.until_ended()
+    creator.sweep()
+    assert sorted(creator.ends()) == [("old", "CREATED"), ("young", "CREATED")]
+    assert {request: job for job, _, request in told(creator)} == {
+        "young": creator.jobs[0],
+        "old": creator.jobs[1],
+    }
+
+
+# -- jobs that show little -----------------------------------------------------------------------
+
+
+def timeless(job: Job) -> Job:
+    return job.model_copy(update={"creation_time": None})
+
+
+@pytest.mark.parametrize("history", [0, 60])
+@pytest.mark.parametrize("by_id", [timeless, lambda job: job])
+@pytest.mark.parametrize("whose", ["another's", "ours", "everybody's"])
+def test_jobs_without_a_creation_time_hide_no_job_of_ours(
+    history: int, by_id: Callable[[Job], Job], whose: str
+) -> None:
+    """Field case 4: one export; and no sweep reads the whole history because of them."""
+    creator = Creator(page_size=10)
+    for _ in range(history):
+        creator.world.create("prod", status="SUCCEEDED")
+        creator.world.now += 10 * MINUTE_MS
+    ours: set[str] = set()
+
+    def listed(job: Job) -> Job:
+        hidden = {"another's": job.id not in ours, "ours": job.id in ours}
+        return timeless(job) if hidden.get(whose, True) else job
+
+    alter(creator, page=of_each(listed), by_id=by_id)
+    creator.sweep()
+    creator.world.now += MINUTE_MS
+    others = [stranger(creator)]
+    lose(creator, made=True)
+    ours |= {creator.jobs[-1]}
+    others.append(stranger(creator))
+    for _ in range(15):
+        creator.world.calls = Counter()
+        creator.sweep()
+        assert creator.world.calls["list"] <= 2
+        creator.work()
+        creator.world.now += MINUTE_MS
+    assert creator.ends() == [("key", "CREATED")]
+    assert sorted(told(creator)) == sorted(
+        [*((job, "NEW", None) for job in others), *((job, "NEW", "key") for job in ours)]
+    )
+    assert len(creator.jobs) == history + 3
+
+
+def test_a_final_job_without_a_creation_time_that_may_be_ours_is_not_lost(
+    creator: Creator,
+) -> None:
+    """While it is left, it must not be remembered among those that have been recorded."""
+    attempt = lose(creator, made=True)
+    (ours,) = creator.jobs
+    creator.world.move("prod", ours, "FAILED")
+    alter(creator, page=of_each(timeless))
+    for _ in range(3):
+        creator.world.now += MINUTE_MS
+        stranger(creator, status="FAILED")
+        creator.sweep()
+    swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
+    creator.sweep()
+    assert (ours, "FAILED", "key") in told(creator)
+    assert len(told(creator)) == len(set(told(creator))) == 4
+
+
+def test_jobs_that_were_recorded_are_not_recorded_again_because_one_is_left(
+    creator: Creator,
+) -> None:
+    """The sweeps that wait write nothing, however many ended jobs lie above the one that is left."""
+    lose(creator, made=True)
+    alter(creator, page=of_each(timeless))
+    for _ in range(20):
+        stranger(creator, status="SUCCEEDED")
+    creator.sweep()
+    stranger(creator, status="FAILED")
+    creator.sweep()
+    creator.world.calls = Counter()
+    creator.sweep()
+    assert creator.world.calls["put"] <= 1
+
+
+def test_a_job_of_which_the_listing_shows_too_little_is_looked_up(creator: Creator) -> None:
+    """Its dataset and segments have to be seen; then it is ours."""
+    attempt = lose(creator, made=True)
+    alter(creator, page=of_each(without_segments))
+    creator.world.calls = Counter()
+    swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
+    assert creator.world.calls["get"] == 1
+    assert creator.ends() == [("key", "CREATED")]
+    assert told(creator)[-1][2] == "key"
+
+
+@pytest.mark.parametrize("error", [RetryLater("503"), NotFound("1")])
+def test_an_attempt_is_not_given_up_while_a_job_that_may_be_its_can_t_be_looked_up(
+    creator: Creator, error: Exception
+) -> None:
+    """Where it is not found by its id although it is listed, for as long as it is young."""
+    attempt = lose(creator, made=True)
+    mended = False
+
+    def by_id(job: Job) -> Job:
+        if not mended:
+            raise error
+        return job
+
+    alter(creator, page=of_each(without_segments), by_id=by_id)
+    last = gives_up_from(attempt) + 20 * MINUTE_MS
+    if isinstance(error, NotFound):
+        last = attempt.noted_at + HOLDS_ANSWER_MS + 30 * SECOND_MS
+    while creator.world.now < last:
+        creator.world.calls = Counter()
+        creator.sweep()
+        assert creator.world.calls["get"] == 1
+        assert (recorded(creator), creator.waiting()) == (set(), [])
+        creator.world.now += 50 * SECOND_MS
+    mended = True
+    creator.until_ended()
+    assert creator.ends() == [("key", "CREATED")]
+    assert len(creator.jobs) == 1
+
+
+def test_jobs_that_can_t_be_looked_up_leave_time_for_what_was_seen(creator: Creator) -> None:
+    """Look-ups that hang use half of a run at most; the rest announces what the listing showed."""
+    lose(creator, made=True)
+    for _ in range(15):
+        creator.world.create("prod", **ASKED["job"])
+    failed = stranger(creator, status="FAILED")
+    left = {"s": 300.0}
+
+    def by_id(_: Job) -> Job:
+        left["s"] -= 50
+        raise RetryLater("no answer")
+
+    alter(creator, page=of_each(without_segments), by_id=by_id)
+    sweeper = creator.sweeper()
+    sweeper._time_left_s = lambda: left["s"]
+    assert sweeper.sweep("prod").problems
+    assert (failed, "FAILED", None) in told(creator)
+
+
+# -- giving up -----------------------------------------------------------------------------------
+
+
+def given_up_after(creator: Creator, attempt: Attempt, *, minutes: int) -> bool:
+    """Whether sweeps, one a minute for so long after the listings could tell, give the attempt up."""
+    creator.world.now = max(creator.world.now, gives_up_from(attempt))
+    for _ in range(minutes):
+        creator.sweep()
+        creator.world.now += MINUTE_MS
+    return creator.waiting() == ["key"]
+
+
+def test_an_attempt_is_given_up_after_two_listings_and_its_request_waits_again(
+    creator: Creator,
+) -> None:
+    """Not by one, not by two of one moment, and not before the job had every chance to show."""
+    attempt = lose(creator, made=False)
+    swept_at(creator, gives_up_from(attempt) - 10)
+    assert not creator.gate().slots["key"].missed_at
+    first = swept_at(creator, gives_up_from(attempt))
+    assert first.problems == []
+    missed_at = creator.gate().slots["key"].missed_at
+    assert missed_at >= gives_up_from(attempt)
+    swept_at(creator, missed_at + LISTINGS_APART_MS - 10)
+    assert "key" in creator.gate().slots
+    report = swept_at(creator, missed_at + LISTINGS_APART_MS)
+    assert (creator.waiting(), report.waiting) == (["key"], 1)
+    assert creator.gate().former.keys() == {attempt.request_id}
+    assert creator.record().status == "WAITING"
+
+
+@pytest.mark.parametrize("quirk", ["an unreadable record", "a page that can't be listed"])
+def test_a_listing_with_a_gap_tells_nothing_of_what_it_may_have_left_out(
+    quirk: str,
+) -> None:
+    """The attempt waits for listings that would show its job, and is given up by those."""
+    creator = Creator(page_size=5)
+    creator.sweep()
+    attempt = lose(creator, made=False)
+    for _ in range(7):
+        creator.world.create("prod", status="SUCCEEDED")
+
+    class Broken(MemoryApi):
+        def list_jobs(self, sandbox: str, *, limit: int, cursor: str | None = None) -> JobPage:
+            page = super().list_jobs(sandbox, limit=limit, cursor=cursor)
+            if quirk == "an unreadable record":
+                return page if cursor else replace(page, unreadable=1)
+            if cursor:
+                raise RetryLater("503")
+            return page
+
+    creator.sweep_api = lambda: Broken(creator.world)
+    assert not given_up_after(creator, attempt, minutes=20)
+    assert not creator.gate().slots["key"].missed_at
+    creator.sweep_api = lambda: MemoryApi(creator.world)
+    assert not given_up_after(creator, attempt, minutes=1)
+    assert given_up_after(creator, attempt, minutes=1)
+
+
+def test_an_unreadable_record_among_older_jobs_delays_nothing(creator: Creator) -> None:
+    """What lies below the attempt's time is not looked at for it."""
+    creator.page_size = 5
+    for _ in range(7):
+        creator.world.create("prod", status="SUCCEEDED")
+    creator.world.now += 10 * MINUTE_MS
+    creator.sweep()
+    attempt = lose(creator, made=False)
+    for _ in range(4):
+        creator.world.create("prod", status="SUCCEEDED")
+
+    def older(page: JobPage) -> JobPage:
+        return replace(page, unreadable=0 if len(page.records) == 5 else 1)
+
+    alter(creator, page=older)
+    assert given_up_after(creator, attempt, minutes=2)
+
+
+def test_an_attempt_that_no_listing_can_settle_ends_after_six_hours(creator: Creator) -> None:
+    """It is never sent again; until then it keeps its slot, and its request does not wait."""
+    attempt = lose(creator, made=False)
+    alter(creator, page=lambda page: replace(page, unreadable=1))
+    swept_at(creator, attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS - 10)
+    assert creator.ends() == []
+    swept_at(creator, attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS)
+    assert creator.ends() == [("key", "OUTCOME_UNKNOWN")]
+    assert not creator.gate().slots
+    creator.minutes(5)
+    assert creator.jobs == []
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_an_attempt_of_another_rule_is_left_alone(creator: Creator, made: bool) -> None:
+    """Another version of ours noted it: neither matched by content nor given up, but ended in time."""
+    attempt = lose(creator, made=made)
+    gate = creator.gate()
+    foreign = replace(attempt, rule=RULE + 1)
+    table = MemoryTable(creator.world)
+    table._store("prod", ("gate", "prod"), replace(gate, slots={"key": foreign}))
+    assert not given_up_after(creator, attempt, minutes=10)
+    assert creator.gate().slots == {"key": foreign}
+    if made:  # it is a job like any: nobody can tell whose
+        assert told(creator) == [(creator.jobs[0], "NEW", None)]
+    swept_at(creator, attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS)
+    assert creator.ends() == [("key", "OUTCOME_UNKNOWN")]
+
+
+def test_an_attempt_of_another_rule_is_still_known_by_its_request_id(creator: Creator) -> None:
+    """That is the same in every version."""
+    creator.world.echoes_request_id = True
+    attempt = lose(creator, made=True)
+    foreign = replace(creator.gate(), slots={"key": replace(attempt, rule=RULE + 1)})
+    MemoryTable(creator.world)._store("prod", ("gate", "prod"), foreign)
+    creator.sweep()
+    assert creator.ends() == [("key", "CREATED")]
+    assert told(creator) == [(creator.jobs[0], "NEW", "key")]
+
+
+def test_an_attempt_that_was_cancelled_meanwhile_is_not_sent_again(creator: Creator) -> None:
+    """Where there is no job, the request ends when that is known."""
+    attempt = lose(creator, made=False)
+    creator.send("stop", action="cancel", cancelRequestKey="key")
+    creator.work()
+    given_up_after(creator, attempt, minutes=2)
+    assert creator.ends()[0] == ("key", "CANCELLED")
+    assert not creator.gate().slots
+    creator.until_ended()
+    assert creator.jobs == []
+
+
+# -- former attempts -----------------------------------------------------------------------------
+
+
+def hide(creator: Creator, job: str) -> None:
+    creator.world.jobs["prod"][job].visible_at = creator.world.now + 24 * HOUR_MS
+
+
+def show(creator: Creator, job: str) -> None:
+    creator.world.jobs["prod"][job].visible_at = 0
+
+
+def lose_and_give_up(creator: Creator) -> str:
+    """A lost answer whose job does not show until the attempt is given up. Returns the job."""
+    attempt = lose(creator, made=True)
+    (job,) = creator.jobs
+    hide(creator, job)
+    assert given_up_after(creator, attempt, minutes=2)
+    return job
+
+
+@pytest.mark.parametrize("echoes", [True, False])
+def test_a_late_job_is_the_request_s_as_long_as_that_waits(creator: Creator, echoes: bool) -> None:
+    """It leaves the line, and has one job."""
+    creator.world.echoes_request_id = echoes
+    job = lose_and_give_up(creator)
+    show(creator, job)
+    report = creator.sweep()
+    assert creator.ends() == [("key", "CREATED")]
+    assert told(creator) == [(job, "NEW", "key")]
+    assert (creator.waiting(), report.duplicates, creator.gate().former) == ([], 0, {})
+    creator.minutes(3)
+    assert creator.jobs == [job]
+
+
+@pytest.mark.parametrize("echoes", [True, False])
+def test_a_late_job_of_a_request_that_has_another_is_a_duplicate(
+    creator: Creator, echoes: bool
+) -> None:
+    """It is told as one, counted once, and never given to the request."""
+    creator.world.echoes_request_id = echoes
+    job = lose_and_give_up(creator)
+    creator.minutes(2)
+    (_, second) = creator.jobs
+    assert told(creator) == [(second, "NEW", "key")]
+    show(creator, job)
+    assert [creator.sweep().duplicates for _ in range(2)] == [1, 0]
+    (late,) = [e.detail for e in creator.world.told["bus"] if e.detail["jobId"] == job]
+    assert (late["requestKey"], late["duplicateOfRequest"]) == (None, "key")
+    assert creator.record().job_id == second
+    assert creator.ends() == [("key", "CREATED")]
+
+
+def test_a_late_job_of_a_request_whose_outcome_was_unknown_is_told_as_its(
+    creator: Creator,
+) -> None:
+    """It is no duplicate: the request has no other job, and never will."""
+    lose(creator, made=True)
+    (job,) = creator.jobs
+    hide(creator, job)
+    alter(creator, page=lambda page: replace(page, unreadable=1))
+    creator.world.now += OUTCOME_KNOWN_WITHIN_MS
+    creator.sweep()
+    alter(creator)
+    show(creator, job)
+    assert creator.sweep().duplicates == 0
+    assert told(creator) == [(job, "NEW", "key")]
+    assert creator.ends() == [("key", "OUTCOME_UNKNOWN")]
+
+
+def test_a_late_job_is_left_while_it_may_be_a_young_attempt_s(creator: Creator) -> None:
+    """An equal request's run may hold its answer: a former attempt does not take it from that."""
+    creator.max_open = 1
+    former = lose(creator, made=False)
+    now = gives_up_from(former) + LISTINGS_APART_MS
+    gate = creator.gate()
+    given_up = replace(gate, slots={}, former={former.request_id: former})
+    young = replace(former, request_key="young", request_id="export-jobs-young")
+    young = replace(young, noted_at=now - HOLDS_ANSWER_MS + 60 * SECOND_MS)
+    given_up = replace(given_up, slots={"young": replace(young, send_by=young.noted_at + 30_000)})
+    table = MemoryTable(creator.world)
+    table._store("prod", ("gate", "prod"), given_up)
+    creator.world.now = former.send_by + 3 * MINUTE_MS
+    job = creator.world.create("prod", **ASKED["job"]).body["id"]
+    swept_at(creator, now)
+    assert recorded(creator) == set()
+    assert job in creator.jobs
+
+
+def test_a_late_job_that_shows_too_little_is_left_until_it_can_be_looked_up(
+    creator: Creator,
+) -> None:
+    """It is not recorded as a stranger's because the service fails for a moment."""
+    job = lose_and_give_up(creator)
+    show(creator, job)
+
+    def fails(_: Job) -> Job:
+        raise RetryLater("503")
+
+    alter(creator, page=of_each(without_segments), by_id=fails)
+    creator.sweep()
+    assert recorded(creator) == set()
+    alter(creator, page=of_each(without_segments))
+    creator.sweep()
+    assert told(creator) == [(job, "NEW", "key")]
+
+
+# -- what a listing shows ------------------------------------------------------------------------
+
+
+def page(
+    *times: int | None, cursor: str | None = None, unreadable: int = 0, first: int = 1
+) -> JobPage:
+    """Jobs with these creation times, numbered from `first` on."""
+    jobs = [
+        Job.model_validate({"id": n, "status": "NEW", "creationTime": time})
+        for n, time in enumerate(times, first)
+    ]
+    return JobPage(tuple(jobs), next_cursor=cursor, unreadable=unreadable)
+
+
+def created(seen: Observation, number: int) -> tuple[int, int]:
+    """From when to when a job was created."""
+    return seen.created_at[str(number)], seen.created_until[str(number)]
+
+
+AT = 1_800_000_000_000
+
+
+def test_a_job_without_a_time_was_created_between_its_neighbours() -> None:
+    """On its page, on the page before, or by the cursor that leads to the next."""
+    seen = Observation()
+    seen.add_page(page(AT, None, AT - 5, None, cursor=f"{AT - 9}_x"))
+    seen.add_page(page(None, AT - 20, first=5))
+    assert created(seen, 1) == (AT, AT)
+    assert created(seen, 2) == (AT - 5, AT)
+    assert created(seen, 4) == (AT - 9, AT - 5)
+    assert created(seen, 5) == (AT - 20, AT - 9)
+
+
+def test_below_the_last_time_of_a_listing_nobody_knows_how_old_a_job_is() -> None:
+    """And above the first one, how young."""
+    seen = Observation()
+    seen.add_page(page(None, AT, None))
+    assert created(seen, 1) == (AT, sys.maxsize)
+    assert created(seen, 3) == (0, AT)
+    alone = Observation()
+    alone.add_page(page(None))
+    assert created(alone, 1) == (0, sys.maxsize)
+
+
+@pytest.mark.parametrize(
+    ("pages", "since", "complete"),
+    [
+        ([page(AT, AT - 5)], AT - 100, True),
+        ([page(AT, AT - 5, unreadable=1)], AT + 100, False),
+        ([page(AT, cursor="c"), page(AT - 50, unreadable=1)], AT - 10, False),
+        ([page(AT, cursor="c"), page(AT - 50, unreadable=1)], AT, False),
+        ([page(AT, cursor="c"), page(AT - 50, unreadable=1)], AT + 1, True),
+    ],
+)
+def test_a_listing_is_complete_down_to_its_first_gap(
+    pages: list[JobPage], since: int, complete: bool
+) -> None:
+    """A record that can't be read may be any job from its page's newest neighbour on down."""
+    seen = Observation(complete=True)
+    for each in pages:
+        seen.add_page(each)
+    seen.reach = 0
+    assert seen.complete_since(since) is complete
