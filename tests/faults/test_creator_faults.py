@@ -211,18 +211,20 @@ def strike_each_call(
 
 
 def few_of_each(calls: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The first, a middle and the last call of each operation; in memory, every call is struck."""
+    """The first and the last call of each operation; in memory, every call is struck."""
     by_operation: dict[str, list[int]] = defaultdict(list)
     for number, call in calls:
         by_operation[call].append(number)
     return [
         (number, call)
         for call, numbers in by_operation.items()
-        for number in sorted({numbers[0], numbers[len(numbers) // 2], numbers[-1]})
+        for number in sorted({numbers[0], numbers[-1]})
     ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", KINDS if LONG else ["dies after", "fails in part", "times out after"]
+)
 def test_any_fault_at_any_call_makes_no_second_job(
     workshop: Bench, sandboxes: Iterator[str], kind: Kind
 ) -> None:

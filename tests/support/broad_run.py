@@ -187,8 +187,8 @@ def _go_through_everything(run: _Run) -> None:
         requests_table=run.system.stack.outputs["RequestsTableName"],
     )
     tables.watch(["former"])
-    run.monitor()  # the first sweep; it takes up the sandboxes that are watched, and releases another
-    assert tables.watched() == {"prod", "dev"}
+    run.monitor()  # the first sweep; it takes up the sandboxes that are watched, and looks after another
+    assert tables.watched() == {"prod", "dev", "former"}  # for a quarter of an hour yet
 
     (cancel,) = event("creator-cancel")["Records"]
     assert run.creator(cancel) == []  # of a request that has not arrived: waits
