@@ -136,7 +136,7 @@ def check(life: Life, deliveries: list[Delivery], *, may_repeat: bool) -> None:
     reconcile_events(life.bench.service.control.journal(life.sandbox), deliveries, result)
     assert (result.lost, result.unexplained) == ([], [])
     if not may_repeat:
-        assert result.duplicated == []
+        assert result.duplicates == []
     told: dict[str, list[str]] = defaultdict(list)
     topic: dict[str, list[str]] = defaultdict(list)
     said: dict[str, Delivery] = {}
