@@ -111,7 +111,7 @@ class _Renderer:
                 return not self._holds(given[0])
             case "Fn::And":
                 return all(self._holds(part) for part in given)
-        raise NotImplementedError(function)
+        raise LookupError(f"the tests can't evaluate the condition {function} of the template")
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -131,7 +131,7 @@ class _Renderer:
                 case "Fn::Sub":
                     return re.sub(r"\$\{([^!}]+)\}", lambda name: self._named(name[1]), given)
                 case _ if function.startswith("Fn::"):
-                    raise NotImplementedError(function)
+                    raise LookupError(f"the tests can't evaluate {function} of the template")
         values = {key: self._value(item) for key, item in value.items()}
         return {key: item for key, item in values.items() if item is not NO_VALUE}
 

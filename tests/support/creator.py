@@ -52,6 +52,8 @@ class Creator:
         self.world = World()
         self.api: Callable[[], MemoryApi] = lambda: MemoryApi(self.world)
         self.sweep_api: Callable[[], MemoryApi] = lambda: MemoryApi(self.world)
+        self.table: type[MemoryTable] = MemoryTable
+        """What the creator's tables are; sweeps always have those that work."""
         self.sandboxes = sandboxes
         self.max_open = max_open
         self.page_size = page_size
@@ -68,7 +70,7 @@ class Creator:
         """A new process, one that knows nothing."""
         return RequestProcessor(
             api=self.api(),
-            table=MemoryTable(self.world),
+            table=self.table(self.world),
             announcer=MemoryAnnouncer(self.world),
             dead_letters=MemoryDeadLetters(self.world),
             policy=CreatorPolicy(sandboxes=self.sandboxes, max_open=self.max_open),

@@ -19,7 +19,9 @@ from export_jobs.contract import Job
 from export_jobs.creator.message import Message
 from export_jobs.model.limits import LISTINGS_APART_MS
 from export_jobs.model.matching import gives_up_from
+from export_jobs.model.ports import ItemRefused
 from support.creator import CREATE, HOUR_MS, MINUTE_MS, SECOND_MS, Creator, asking
+from support.memory_table import MemoryTable
 from support.world import MemoryApi, ServiceJob
 
 
@@ -956,6 +958,24 @@ def test_a_bad_request_is_rejected_at_once_naming_every_wrong_field(
     assert len(creator.world.dead_letters) == 1
 
 
+def test_an_organisation_that_was_not_known_at_intake_is_told_at_the_end(creator: Creator) -> None:
+    """The secret could not be read for a while: the request's own event names the organisation all the same."""
+
+    class Locked(MemoryApi):
+        def org_id(self) -> str:
+            raise RetryLater("the secret can't be read")
+
+    creator.max_open = 0
+    creator.api = lambda: Locked(creator.world)
+    creator.send(**CREATE)
+    creator.work()
+    assert creator.record().org_id is None
+    creator.api = lambda: MemoryApi(creator.world)
+    creator.max_open = 5
+    creator.until_ended()
+    assert creator.last()["orgId"] == "ORG@AdobeOrg"
+
+
 def test_a_body_that_is_too_large_names_the_limit(creator: Creator) -> None:
     """252 KB: a request is kept in an item of the table, and its dead letter has to fit the queue."""
     creator.enqueue(creator.raw(json.dumps({"job": {**CREATE["job"], "fields": "é" * 140_000}})))
@@ -991,6 +1011,31 @@ def test_a_poison_message_costs_nobody_but_itself(creator: Creator) -> None:
     (letter,) = creator.world.dead_letters
     assert letter.body == bad.body
     assert creator.world.queue == []
+
+
+@pytest.mark.parametrize("action", ["create", "cancel"])
+def test_a_request_whose_item_is_refused_stops_nobody(creator: Creator, action: str) -> None:
+    """Whatever DynamoDB has against it: it is put off, and those behind it get their jobs."""
+
+    class Refusing(MemoryTable):
+        def commit(self, sandbox: str, steps: Any, gate: Any = None) -> frozenset[int]:
+            taken = [r for step in steps for r in step.requests if r.request_key == "bad"]
+            if any(record.status != "WAITING" for record in taken):
+                raise ItemRefused("too large")
+            return super().commit(sandbox, steps, gate)
+
+    creator.sweep()
+    creator.table = Refusing
+    asked = CREATE if action == "create" else {"action": "cancel", "jobId": "1"}
+    creator.send("bad", **asked)
+    for key in ("a", "b"):
+        creator.send(key, **asking(fields=key))
+    creator.work()
+    assert creator.ends() == [("a", "CREATED"), ("b", "CREATED")]
+    assert creator.waiting() == ["bad"]
+    creator.table = MemoryTable
+    creator.minutes(20)
+    assert creator.ends()[-1][0] == "bad"
 
 
 def test_large_requests_are_admitted_in_parts(creator: Creator) -> None:

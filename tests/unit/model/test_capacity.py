@@ -183,3 +183,11 @@ def test_jitter_only_ever_lengthens_a_hold_by_a_tenth(
     hold = held_on(before, retry_after_s=asked_s, jitter=jitter, now=NOW)
     assert hold.length_ms == plain.length_ms
     assert plain.until <= hold.until <= plain.until + plain.length_ms / 10
+
+
+def test_an_attempt_counts_beside_an_older_job_of_its_request() -> None:
+    """A job that was found late is of an attempt before: the new one may make another."""
+    older = job(1, request_key="k1", creation_time=NOW - 60 * MINUTE_MS)
+    assert counted(older, slots=(slot(1),)) == 2
+    linked_just_now = job(1, request_key="k1", creation_time=NOW)
+    assert counted(linked_just_now, slots=(slot(1),)) == 1

@@ -160,6 +160,7 @@ class Admission:
         """Notes an attempt for each, and ends those whose time is up, all in one transaction."""
         missing = [t.request_key for t in chosen if t.request_key not in fresh]
         records = {**fresh, **(self._table.requests(missing) if missing else {})}
+        org_id = self._org_id()
         now = self._clock()
         members: list[_Member | None] = []
         steps: list[Step] = []
@@ -175,9 +176,7 @@ class Admission:
             if record.deadline_ms is not None and record.deadline_ms <= now:
                 ended = endings.expired(record, policy=self._policy.events, now=now)
                 members.append(None)
-                steps.append(
-                    Step(requests=(ended.record,), drop_tickets=(ticket,), outbox=(ended.item,))
-                )
+                steps.append(ended.step(ticket))
                 continue
             try:
                 attempt = self._attempt(record, now)
@@ -188,12 +187,15 @@ class Admission:
                     record, "UNEXPECTED", reason, policy=self._policy.events, now=now
                 )
                 members.append(None)
-                steps.append(
-                    Step(requests=(ended.record,), drop_tickets=(ticket,), outbox=(ended.item,))
-                )
+                steps.append(ended.step(ticket))
                 continue
             noted = replace(
-                record, status="CREATING", request_id=attempt.request_id, touched_at=now, body=None
+                record,
+                status="CREATING",
+                request_id=attempt.request_id,
+                org_id=record.org_id or org_id,
+                touched_at=now,
+                body=None,
             )
             after = replace(noted, version=record.version + 1, body=record.body)
             members.append(_Member(after, ticket, attempt))
@@ -209,6 +211,13 @@ class Admission:
             else:
                 self._note_written(steps[position], admitted, report)
         return noted_members
+
+    def _org_id(self) -> str | None:
+        """For a request that was recorded while the credential could not be read."""
+        try:
+            return self._api.org_id()
+        except SegmentationError:
+            return None
 
     def _attempt(self, record: RequestRecord, now: int) -> Attempt:
         return Attempt(
@@ -355,25 +364,16 @@ class Admission:
             )
         drop = Slot("drop", attempt)
         if record.cancelled_by:
-            ended = endings.rejected(
-                record,
-                endings.CANCELLED,
-                endings.CANCELLED_BEFORE,
-                policy=self._policy.events,
-                now=now,
-            )
-            return Step(requests=(ended.record,), outbox=(ended.item,), slot=drop)
+            return endings.cancelled(record, policy=self._policy.events, now=now).step(slot=drop)
         if isinstance(answer.error, Refused):
             ended = endings.rejected(
                 record, "REFUSED", str(answer.error), policy=self._policy.events, now=now
             )
-            return Step(requests=(ended.record,), outbox=(ended.item,), slot=drop)
+            return ended.step(slot=drop)
         waits = replace(record, status="WAITING", request_id=None, touched_at=now, body=None)
         ticket = answer.member.ticket
-        if isinstance(
-            answer.error, Forbidden
-        ):  # perhaps only this one is: it must not stand in the way
-            ticket = replace(ticket, turn=now)
+        if isinstance(answer.error, Forbidden):
+            ticket = replace(ticket, turn=now)  # perhaps it alone is: others must not wait for it
         return Step(requests=(waits,), add_tickets=(ticket,), slot=drop)
 
     def _conclude_outrun(self, answer: _Answer, admitted: Admitted, report: RunReport) -> None:

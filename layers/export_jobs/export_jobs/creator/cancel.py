@@ -71,7 +71,7 @@ class Canceller:
     def _step(self, record: RequestRecord, ticket: Ticket) -> Step:
         now = self._clock()
         if record.deadline_ms is not None and record.deadline_ms <= now:
-            return _end(endings.expired(record, policy=self._policy.events, now=now), ticket)
+            return endings.expired(record, policy=self._policy.events, now=now).step(ticket)
         job_id, request_key = cancel_asked_for(record.body or "")
         outcome = (
             self._cancel_request(record, ticket, str(request_key))
@@ -83,7 +83,7 @@ class Canceller:
             again = replace(ticket, turn=now + outcome.wait_ms)
             return Step(requests=(waits, *outcome.also), add_tickets=(again,))
         if isinstance(outcome, endings.Ended):
-            return _end(outcome, ticket)
+            return outcome.step(ticket)
         return outcome
 
     def _cancel_request(
@@ -128,13 +128,7 @@ class Canceller:
 
     def _cancel_waiting(self, record: RequestRecord, ticket: Ticket, target: RequestRecord) -> Step:
         """Both end in one step, which takes the other's place in line."""
-        cancelled = endings.rejected(
-            target,
-            endings.CANCELLED,
-            endings.CANCELLED_BEFORE,
-            policy=self._policy.events,
-            now=self._clock(),
-        )
+        cancelled = endings.cancelled(target, policy=self._policy.events, now=self._clock())
         done = self._accepted(
             record, endings.CANCELLED, endings.CANCELLED_BEFORE, sandbox=target.sandbox
         )
@@ -210,7 +204,3 @@ class Canceller:
             policy=self._policy.events,
             now=self._clock(),
         )
-
-
-def _end(ended: endings.Ended, ticket: Ticket) -> Step:
-    return Step(requests=(ended.record,), drop_tickets=(ticket,), outbox=(ended.item,))

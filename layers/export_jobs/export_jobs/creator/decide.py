@@ -98,9 +98,7 @@ def _over_tombstone(
     new = replace(new, version=tombstone.version)
     if not is_valid_tombstone(tombstone, now):
         return Step(requests=(new,), add_tickets=(endings.ticket_of(new),))
-    cancelled = endings.rejected(
-        new, endings.CANCELLED, endings.CANCELLED_BEFORE, policy=policy, now=now
-    )
+    cancelled = endings.cancelled(new, policy=policy, now=now)
     # Its body is kept: this is where it is first written.
     step = Step(requests=(replace(cancelled.record, body=new.body),), outbox=(cancelled.item,))
     if canceller is None or canceller.status != "WAITING":

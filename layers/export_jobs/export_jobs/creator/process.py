@@ -26,7 +26,7 @@ from export_jobs.model.ports import (
     RequestApi,
     TableUnavailable,
 )
-from export_jobs.model.records import JobRecord, OutboxItem, RequestRecord, Ticket
+from export_jobs.model.records import JobRecord, Line, OutboxItem, RequestRecord, Ticket
 from export_jobs.model.steps import MAX_STEPS, Step
 
 logger = logging.getLogger(__name__)
@@ -127,11 +127,44 @@ class RequestProcessor:
             self._carry_out(ticket, report)
         if cancels:  # they may have taken others out of line: who is left comes in the next round
             return len(line.tickets) > len(cancels) or len(line.tickets) > MAX_STEPS
-        admitted = self._admission.admit(gate, line.tickets, line.open_jobs, fresh, report)
+        try:
+            admitted = self._admission.admit(gate, line.tickets, line.open_jobs, fresh, report)
+        except ItemRefused as error:
+            return self._one_by_one(line, error, report)
         self._publish(admitted.jobs, admitted.items, [], report)
         for key in admitted.flagged:
             self._carry_out_flagged(key, report)
         return admitted.again
+
+    def _one_by_one(self, line: Line, error: ItemRefused, report: RunReport) -> bool:
+        """The table refuses the item of one of those in line: who that is, is put off, and stops nobody.
+
+        Returns whether somebody was put off, so that the others can be admitted.
+        """
+        put_off = False
+        for ticket in line.tickets:
+            gate = self._table.gate(ticket.sandbox)
+            try:
+                admitted = self._admission.admit(gate, [ticket], line.open_jobs, {}, report)
+            except ItemRefused:
+                put_off |= self._put_off(ticket, error, report)
+            else:
+                self._publish(admitted.jobs, admitted.items, [], report)
+        return put_off
+
+    def _put_off(self, ticket: Ticket, error: Exception, report: RunReport) -> bool:
+        """A request that fails for a reason of its own is looked at again later, if it still waits."""
+        key = ticket.request_key
+        logger.error("request %s is put off: %s", key, error)
+        report.problems.append(f"request {key} is put off: {error}")
+        record = self._table.requests([key]).get(key)
+        if record is None or record.status != "WAITING":
+            return False
+        now = self._clock()
+        waits = replace(record, touched_at=now, body=None)
+        later = replace(ticket, turn=now + HOLD_MOST_MS)
+        step = Step(requests=(waits,), add_tickets=(later,))
+        return bool(self._table.commit(ticket.sandbox, [step]))
 
     def _carry_out_flagged(self, key: str, report: RunReport) -> None:
         """A cancel request that waited for its request to get a job, or to end."""
@@ -144,10 +177,7 @@ class RequestProcessor:
         try:
             items = self._canceller.carry_out(ticket, report)
         except (ItemRefused, ValueError, TypeError, KeyError) as error:
-            logger.exception("cancel request %s failed", ticket.request_key)
-            report.problems.append(f"cancel request {ticket.request_key}: {error}")
-            later = replace(ticket, turn=self._clock() + HOLD_MOST_MS)
-            self._table.commit(ticket.sandbox, [Step(add_tickets=(later,))])
+            self._put_off(ticket, error, report)
             return
         self._publish([], items, [], report)
 
@@ -210,10 +240,9 @@ class RequestProcessor:
             current = self._table.job(job.sandbox, job.job_id, job.creation_time)
             if current is None:
                 return
-            after = replace(outbox.after_delivery(current, reached), leased_at=current.leased_at)
+            after = self._after(current, reached)
             if after.outbox == current.outbox:
                 return
-            after = replace(after, leased_at=0, touched_at=self._clock())
             if self._commit([Step(jobs=(after,))]):
                 return
 

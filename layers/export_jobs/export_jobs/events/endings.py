@@ -49,6 +49,15 @@ class Ended:
     record: RequestRecord
     item: OutboxItem
 
+    def step(self, ticket: Ticket | None = None, slot: Slot | None = None) -> Step:
+        """What is written of it; the request gives up its ticket or its slot, if it has one."""
+        return Step(
+            requests=(self.record,),
+            drop_tickets=(ticket,) if ticket else (),
+            outbox=(self.item,),
+            slot=slot,
+        )
+
 
 def created(
     record: RequestRecord,
@@ -175,6 +184,11 @@ def rejected(
     if outcome != CANCELLED:
         entry = replace(entry, sinks=entry.sinks | {"dlq"})
     return _ended(done, entry, now)
+
+
+def cancelled(record: RequestRecord, *, policy: EventPolicy, now: int) -> Ended:
+    """The end of a request that was cancelled before it had a job."""
+    return rejected(record, CANCELLED, CANCELLED_BEFORE, policy=policy, now=now)
 
 
 def expired(record: RequestRecord, *, policy: EventPolicy, now: int) -> Ended:

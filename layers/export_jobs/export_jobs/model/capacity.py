@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from export_jobs.model.limits import (
+    CLOCKS_MS,
     HOLD_FIRST_MS,
     HOLD_MOST_MS,
     LINKED_SLOT_MS,
@@ -38,10 +39,11 @@ def open_exports(
     linked; so a linked slot counts with its job for a while.
     """
     counted = {job.job_id for job in open_jobs.values() if _counts(job, delays, now)}
-    linked_keys = {job.request_key for job in open_jobs.values()}
+    created_at = {job.request_key: job.creation_time for job in open_jobs.values()}
     for slot in gate.slots.values():
         if slot.job_id is None:
-            if slot.request_key not in linked_keys:
+            # A query may see its job before its link; an older job of the key is of another attempt.
+            if created_at.get(slot.request_key, 0) < slot.noted_at - CLOCKS_MS:
                 counted.add(f"attempt {slot.request_id}")
         elif slot.job_id not in open_jobs and now - slot.linked_at < LINKED_SLOT_MS:
             counted.add(slot.job_id)

@@ -165,7 +165,7 @@ class TableUnavailable(Exception):
 
 
 class TableRefused(TableUnavailable):
-    """The table refuses this until somebody mends something (a permission): not to be tried at once."""
+    """The table refuses this until somebody fixes something (a permission): not to be tried at once."""
 
 
 class ItemRefused(TableRefused):

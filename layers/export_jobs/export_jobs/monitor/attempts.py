@@ -266,13 +266,7 @@ class AttemptSettler:
         if record is None:
             self._commit(known, Step(slot=Slot("drop", attempt)))
         elif record.cancelled_by:
-            ended = endings.rejected(
-                record,
-                endings.CANCELLED,
-                endings.CANCELLED_BEFORE,
-                policy=self._policy.events,
-                now=now,
-            )
+            ended = endings.cancelled(record, policy=self._policy.events, now=now)
             self._commit_end(ended, slot, known, settled)
         else:
             waiting = replace(record, status="WAITING", request_id=None, touched_at=now, body=None)
@@ -307,8 +301,7 @@ class AttemptSettler:
     def _commit_end(
         self, ended: endings.Ended, slot: Slot, known: SandboxRecord, settled: Settled
     ) -> None:
-        step = Step(requests=(ended.record,), outbox=(ended.item,), slot=slot)
-        if self._commit(known, step):
+        if self._commit(known, ended.step(slot=slot)):
             settled.outbox.append(replace(ended.item, version=1))
 
     def _commit(self, known: SandboxRecord, step: Step, gate: GateChange | None = None) -> bool:

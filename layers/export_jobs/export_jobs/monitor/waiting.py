@@ -77,10 +77,7 @@ def _end(
             if record is None:  # long forgotten
                 steps.append(Step(drop_tickets=(ticket,)))
             elif record.status == "WAITING":
-                ended = end(record)
-                steps.append(
-                    Step(requests=(ended.record,), drop_tickets=(ticket,), outbox=(ended.item,))
-                )
+                steps.append(end(record).step(ticket))
         written = table.commit(some[0].sandbox, steps)
         items += [replace(item, version=1) for n in sorted(written) for item in steps[n].outbox]
     return items
