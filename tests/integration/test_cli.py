@@ -118,7 +118,7 @@ def test_a_job_that_nobody_has_is_said_in_a_line(local: Local) -> None:
 
 
 def test_a_rejected_request_is_listed_mended_and_redriven_to_success(local: Local) -> None:
-    """What lies among the dead letters says why; mended it becomes a job under the same key."""
+    """What lies among the dead letters says why; corrected it becomes a job under the same key."""
     local.send(envelope("typo", filtre={}))
     letter = until(lambda: local.dead("typo"))
     assert "did you mean 'filter'?" in letter["reason"]
@@ -130,9 +130,9 @@ def test_a_rejected_request_is_listed_mended_and_redriven_to_success(local: Loca
     assert local.dead("typo")
 
     body = local.run("dlq", "show", "typo").stdout
-    mended = local.folder / "mended.json"
-    mended.write_text(body.replace("filtre", "filter"))
-    command = ["dlq", "redrive", "--key", "typo", "--body", str(mended), "--wait"]
+    corrected = local.folder / "corrected.json"
+    corrected.write_text(body.replace("filtre", "filter"))
+    command = ["dlq", "redrive", "--key", "typo", "--body", str(corrected), "--wait"]
     ending = local.json(*command)["ending"]
     assert (ending["requestKey"], ending["status"]) == ("typo", "SUCCEEDED")
     assert local.json("job", ending["jobId"])["correlationId"] == "for-typo"
@@ -140,14 +140,14 @@ def test_a_rejected_request_is_listed_mended_and_redriven_to_success(local: Loca
 
 
 def test_what_the_service_refused_can_be_mended_and_redriven(local: Local) -> None:
-    """A request refused for good has a record; its mended body is not taken for another's request."""
+    """A request refused for good has a record; its corrected body is not taken for another's request."""
     fault = {"call": "create", "kind": "http", "status": 400}
     requests.post(local.control("faults"), json=fault, timeout=10).raise_for_status()
     ending = local.json("request", "create", str(refused(local)), "--wait", code=1)
     assert ending["outcome"] == "REFUSED"
-    mended = local.folder / "mended.json"
-    mended.write_text(envelope("refused", fields="identities.id"))
-    command = ["dlq", "redrive", "--key", "refused", "--body", str(mended), "--wait"]
+    corrected = local.folder / "corrected.json"
+    corrected.write_text(envelope("refused", fields="identities.id"))
+    command = ["dlq", "redrive", "--key", "refused", "--body", str(corrected), "--wait"]
     assert local.json(*command)["ending"]["status"] == "SUCCEEDED"
 
 

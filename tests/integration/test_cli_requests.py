@@ -74,16 +74,16 @@ def test_a_rejected_key_is_not_sent_again_in_vain(local: Local) -> None:
 
 
 def test_a_mended_body_s_own_key_wins(local: Local) -> None:
-    """A request rejected for a key used before is mended by giving it another."""
+    """A request rejected for a key used before is corrected by giving it another."""
     assert create(local, envelope("twice"), "--wait").returncode == 0
     local.send(envelope("twice", fields="identities.id"))
     letter = until(lambda: local.dead("twice"))
     assert letter["reason"].startswith("KEY_REUSED")
     shown = local.json("dlq", "show", "twice")
     assert shown == letter
-    mended = local.folder / "mended.json"
-    mended.write_text(shown["body"].replace('"twice"', '"thrice"'))
-    command = ["dlq", "redrive", "--key", "twice", "--body", str(mended), "--wait"]
+    corrected = local.folder / "corrected.json"
+    corrected.write_text(shown["body"].replace('"twice"', '"thrice"'))
+    command = ["dlq", "redrive", "--key", "twice", "--body", str(corrected), "--wait"]
     ending = local.json(*command)["ending"]
     assert (ending["requestKey"], ending["status"]) == ("thrice", "SUCCEEDED")
 

@@ -37,11 +37,11 @@ def subject(event: Event) -> str:
 def email(event: Event, *, stack: str | None = None) -> str:
     """A text that a tired person understands: what, where, since when, how it compares, what next.
 
-    `stack` is the name of the stack to look further in.
+    `stack` is the name of the stack that the suggested command is for.
     """
     lines = [f"{_headline(event)}.", ""]
     lines += [f"{name + ':':<20}{value}" for name, value in _facts(event)]
-    lines += ["", f"Look further:  {_command(event, stack)}", "", f"Event {event.id}"]
+    lines += ["", f"Details:  {_command(event, stack)}", "", f"Event {event.id}"]
     return "\n".join(lines)
 
 
@@ -135,6 +135,7 @@ def _job_facts(detail: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
         code = f" (code {error['code']})" if error["code"] else ""
         yield "First error", f"{error['message'] or 'no message'}{code}{others}"
     yield "Request", detail["requestKey"]
+    yield "Duplicate of request", detail.get("duplicateOfRequest")
     yield "Correlation id", detail["correlationId"]
 
 

@@ -1,4 +1,4 @@
-"""`dlq`: why requests were rejected, sending back what was mended, and deleting the rest."""
+"""`dlq`: why requests were rejected, sending corrected ones again, and deleting the rest."""
 
 from __future__ import annotations
 
@@ -151,9 +151,9 @@ def show_list(letters: Sequence[DeadLetter]) -> None:
         console.print(f"  {word} {output.moment(letter.sent_at)} UTC{again}", style="dim")
         output.print_indented(console, letter.reason)
     console.print(
-        f"\n{len(letters)} in all. Mend and send back, or delete:\n"
-        "  export-jobs dlq show KEY > mended.json\n"
-        "  export-jobs dlq redrive --key KEY --body mended.json\n"
+        f"\n{len(letters)} in all. Correct and send again, or delete:\n"
+        "  export-jobs dlq show KEY > corrected.json\n"
+        "  export-jobs dlq redrive --key KEY --body corrected.json\n"
         "  export-jobs dlq delete --key KEY",
         style="dim",
     )
@@ -171,21 +171,21 @@ def redrive(
     system: DeployedSystem,
     letters: Sequence[DeadLetter],
     *,
-    mended: str | None = None,
+    corrected: str | None = None,
 ) -> tuple[list[Sent], list[tuple[DeadLetter, str]]]:
     """Sends letters back to the request queue, and deletes each once it is sent.
 
     Returns what was sent, and with the reason what was left where it is, because it would only be
-    rejected again. `mended` replaces the body of the only letter.
+    rejected again. `corrected` replaces the body of the only letter.
     """
     sent, left = [], []
     sqs, url = system.client("sqs"), system.outputs["DeadLetterQueueUrl"]
     for letter in letters:
-        body = letter.body if mended is None else mended
+        body = letter.body if corrected is None else corrected
         try:
             request = read_request(body, sandboxes=system.creator.sandboxes)
         except RequestInvalid as invalid:
-            if mended is not None:
+            if corrected is not None:
                 checked(body, system)  # says so, field by field
             left.append((letter, str(invalid)))
             continue

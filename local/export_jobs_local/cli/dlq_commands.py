@@ -10,7 +10,8 @@ import typer
 from export_jobs_local.cli.options import AsJson, Stack, Timeout, Wait
 
 dlq_app = typer.Typer(
-    no_args_is_help=True, help="Look at rejected requests, send back what was mended, or delete it."
+    no_args_is_help=True,
+    help="Look at rejected requests, send corrected ones again, or delete them.",
 )
 
 
@@ -38,7 +39,7 @@ def show(
     stack: Stack = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the body of a dead letter, to be mended: `dlq show KEY > mended.json`.
+    """Print the body of a dead letter, to be corrected: `dlq show KEY > corrected.json`.
 
     With --json it is printed with its reason, as in `dlq list --json`.
     """
@@ -62,13 +63,13 @@ def redrive(
         bool,
         typer.Option(
             "--all",
-            help="send back every one that is valid, its cause mended or not: be sure first",
+            help="send back every one that is valid, whether or not its cause is fixed: be sure first",
         ),
     ] = False,
     body: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="the mended request to send in its place; - is standard input"
+            metavar="FILE", help="the corrected request to send in its place; - is standard input"
         ),
     ] = None,
     stack: Stack = None,
@@ -81,13 +82,13 @@ def redrive(
     Each is deleted here once it is sent. One that is invalid as it stands would only be rejected
     again: it is left where it is, and said to be. Whether the cause of another is gone, nobody
     checks: what is refused again comes back here. The key stays the same, so events and correlation
-    ids go on as if the request had been right at once; a requestKey in the mended body wins, which
+    ids go on as if the request had been right at once; a requestKey in the corrected body wins, which
     is the cure for KEY_REUSED.
 
     \b
     Ends with 0: all sent back; with --wait (and --key): its job has succeeded
               1: something was left, or the job has not succeeded
-              2: no such dead letter, or the mended request is invalid
+              2: no such dead letter, or the corrected request is invalid
               3: the time is up; the request goes on by itself
               4: the job says SUCCEEDED, but with errors or without a single profile
     """  # noqa: D301  typer keeps the lines that follow \b
@@ -99,12 +100,12 @@ def redrive(
     if every and (body is not None or wait):
         raise UserError("--body and --wait are for one request: use --key KEY")
     requests.refuse_lone_timeout(wait=wait, timeout_s=timeout)
-    mended = None if body is None else requests.read_body(body)
+    corrected = None if body is None else requests.read_body(body)
     ending = None
     with deployed.opened(stack) as system:
         with dead_letters.received(system) as letters:
             chosen = letters if key is None else dead_letters.of(letters, key)[-1:]
-            sent, left = dead_letters.redrive(system, chosen, mended=mended)
+            sent, left = dead_letters.redrive(system, chosen, corrected=corrected)
         if wait and sent:
             ending = requests.followed(system, sent[0], timeout_s=timeout, quiet=as_json)
     if as_json:

@@ -68,7 +68,7 @@ def examine(system: DeployedSystem) -> Iterator[Finding]:
     """Every check in turn.
 
     What can't be looked at because something before it is broken is left out: only the cause is to
-    be mended.
+    be fixed.
     """
     identity = _finding("AWS credentials", lambda: _identity(system))
     yield identity

@@ -39,7 +39,7 @@ app.add_typer(dlq_app, name="dlq")
 
 
 def main() -> None:
-    """Runs a command. Errors that a user can mend are said in a line, without a traceback."""
+    """Runs a command. Errors that a user can fix are said in a line, without a traceback."""
     from export_jobs_local.cli import output  # noqa: PLC0415  help must come quickly
     from export_jobs_local.cli.errors import UserError  # noqa: PLC0415
 
@@ -191,7 +191,9 @@ def jobs(
     dataset: Annotated[
         str | None, typer.Option(metavar="ID", help="only into this dataset")
     ] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=2000, help="at most so many")] = 20,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, max=2000, help="the most jobs to list")
+    ] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List export jobs, newest first, as the service shows them now.
@@ -237,10 +239,10 @@ def events(
         typer.Option("--follow", "-f", help="wait for more; there is no other way, so the default"),
     ] = True,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="end after so many events")
+        int | None, typer.Option(metavar="N", min=1, help="end after this number of events")
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(metavar="N", min=1, help="end after so many seconds")
+        float | None, typer.Option(metavar="N", min=1, help="end after this number of seconds")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="print each event whole, as one line of JSON")

@@ -36,7 +36,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def error(text: str) -> None:
-    """What a user has to mend, on standard error, as it is."""
+    """What a user has to fix, on standard error, as it is."""
     console(stderr=True).print(f"error: {text}", style="red", markup=False, soft_wrap=True)
 
 

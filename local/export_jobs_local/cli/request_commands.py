@@ -141,7 +141,7 @@ def list_requests(
         ),
     ] = False,
     limit: Annotated[
-        int, typer.Option(metavar="N", min=1, max=100_000, help="at most so many of each kind")
+        int, typer.Option(metavar="N", min=1, max=100_000, help="the most to list of each kind")
     ] = 50,
     stack: Stack = None,
     as_json: AsJson = False,

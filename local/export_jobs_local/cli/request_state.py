@@ -171,7 +171,7 @@ def show(state: RequestState) -> None:
                 ("open exports", f"{count} of {state.max_open_exports}")
                 for count in (state.open_exports or {}).values()
             ),
-            ("look further", _command(state)),
+            ("details", _command(state)),
         ],
     )
 

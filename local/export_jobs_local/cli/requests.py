@@ -165,7 +165,7 @@ def _with_its_job(system: DeployedSystem, request: Request, key: str) -> Request
         raise UserError(
             f"request key {key!r} was rejected on {when} ({record.outcome}: {record.reason}); "
             "sent again, nothing would be tried.\n"
-            f"Mend it and send it back: export-jobs dlq redrive --key {shlex.quote(key)} "
+            f"Correct it and send it again: export-jobs dlq redrive --key {shlex.quote(key)} "
             "--body FILE\nOr give it a new requestKey."
         )
     if record.status == "CANCELLED":
@@ -418,7 +418,7 @@ def show_ending(ending: Ending) -> None:
                 None if ending.profiles_exported is None else f"{ending.profiles_exported:,}",
             ),
             ("first error", escape(ending.first_error or "")),
-            ("look further", _command(ending)),
+            ("details", _command(ending)),
         ],
     )
 

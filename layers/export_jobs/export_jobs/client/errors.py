@@ -34,11 +34,11 @@ class OutcomeUnknown(SegmentationError):
 
 
 class BadCredentials(SegmentationError):
-    """IMS refuses the client, or the service its fresh token. Mend the secret; then try again."""
+    """IMS refuses the client, or the service its fresh token. Correct the secret; then try again."""
 
 
 class Forbidden(SegmentationError):
-    """The API key, the organisation or a permission is wrong. Mend it in Adobe's consoles."""
+    """The API key, the organisation or a permission is wrong. Correct it in Adobe's consoles."""
 
 
 class NotFound(SegmentationError):
