@@ -242,7 +242,8 @@ def is_control(port: int) -> bool:
         connection.settimeout(5)
         connection.sendall(b"GET /_control/calls HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(65_536), b""))
-    return b'"list"' in answer
+    head = answer.partition(b"\r\n\r\n")[0]
+    return b" 200 " in head.partition(b"\r\n")[0] and b"application/json" in head
 
 
 @pytest.fixture
