@@ -16,7 +16,15 @@ from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.ports import TableUnavailable
 from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE
 from export_jobs.monitor.decide import Policy
-from support.faults import KINDS, LONG, Injector, Kind, ProcessDied, is_a_case_of_its_own
+from support.faults import (
+    KINDS,
+    LONG,
+    Injector,
+    Kind,
+    ProcessDied,
+    ends_of_each,
+    is_a_case_of_its_own,
+)
 from support.local import Bench
 
 MAX_BATCHES = 60
@@ -200,7 +208,7 @@ def strike_each_call(
         if (of is None or call in of) and (LONG or is_a_case_of_its_own(kind, call, number))
     ]
     assert chosen
-    for number, call in chosen if LONG else few_of_each(chosen):
+    for number, call in chosen if LONG else ends_of_each(chosen):
         injector = Injector({number: kind})
         office = run(workshop, next(sandboxes), injector)
         try:
@@ -208,18 +216,6 @@ def strike_each_call(
             check(office)
         except AssertionError as error:
             raise AssertionError(f"{kind} at call {number}, {call}: {error}") from error
-
-
-def few_of_each(calls: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The first and the last call of each operation; in memory, every call is struck."""
-    by_operation: dict[str, list[int]] = defaultdict(list)
-    for number, call in calls:
-        by_operation[call].append(number)
-    return [
-        (number, call)
-        for call, numbers in by_operation.items()
-        for number in sorted({numbers[0], numbers[-1]})
-    ]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from support.faults import (
     Injector,
     Kind,
     ProcessDied,
+    ends_of_each,
     is_a_case_of_its_own,
 )
 from support.local import Bench
@@ -166,7 +167,7 @@ def test_without_faults_everything_is_said_once(
 def test_any_fault_at_any_call_loses_nothing(
     workshop: Bench, sandboxes: Iterator[str], kind: Kind
 ) -> None:
-    """For every call of a run: the fault strikes there, the monitor runs again, all has been said."""
+    """For every operation of a run: the fault strikes there, the monitor runs again, all has been said."""
     strike_each_call(workshop, sandboxes, short_life, kind, of=None)
 
 
@@ -197,7 +198,7 @@ def strike_each_call(
         if (of is None or call in of) and (LONG or is_a_case_of_its_own(kind, call, number))
     ]
     assert chosen
-    for number, call in chosen:
+    for number, call in chosen if LONG else ends_of_each(chosen):
         injector = Injector({number: kind})
         life = run(workshop, next(sandboxes), script, injector)
         try:

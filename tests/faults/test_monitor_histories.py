@@ -247,6 +247,26 @@ TestHistories = Histories.TestCase
 TestHistories.settings = settings(max_examples=HISTORIES, stateful_step_count=25, deadline=None)
 
 
+def test_a_job_that_changed_before_a_first_sweep_was_finished_is_published() -> None:
+    """It was recorded as it was before; the sweep that finishes the work sees it otherwise."""
+    history = Histories()
+    history.install(["NEW", "NEW", "NEW", "NEW", "NEW", "SUCCEEDED", "NEW"])
+    ended = history.jobs[5]
+    history.delete(6)
+    history.delete(0)
+    history.sweep([(2, "is throttled")])
+    assert not history.first_sweep_done
+    history.world.move(SANDBOX, ended, "FAILED")
+    while history.jobs[0] != ended:
+        history.delete(0)
+    history.sweep([])
+    assert history.first_sweep_done
+    history.world.move(SANDBOX, ended, "SUCCEEDED")
+    history.teardown()
+    said = [event.detail["status"] for event in told_by_job(history.world.told["bus"])[ended]]
+    assert said == ["FAILED", "SUCCEEDED"]
+
+
 def crowded_life(strike: tuple[int, Kind] | None) -> Histories:
     """A history in which much happens at once, and a fault strikes at one call."""
     history = Histories()

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -227,9 +227,9 @@ def listening(pid: int) -> set[int]:
     """The ports of 127.0.0.1 on which a process listens."""
     inodes = set()
     for handle in Path(f"/proc/{pid}/fd").iterdir():
-        found = re.match(r"socket:\[(\d+)\]", str(handle.readlink()))
-        if found:
-            inodes.add(found[1])
+        with suppress(FileNotFoundError):  # closed meanwhile
+            if found := re.match(r"socket:\[(\d+)\]", str(handle.readlink())):
+                inodes.add(found[1])
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {
         int(line[1].split(":")[1], 16) for line in lines if line[3] == "0A" and line[9] in inodes

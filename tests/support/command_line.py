@@ -101,7 +101,7 @@ def until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
         found = condition()
         if found:
             return found
-        time.sleep(0.2)
+        time.sleep(0.5)  # a command that asks takes the machine's time from what it waits for
     pytest.fail("it did not come about in time")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -57,6 +58,18 @@ def is_a_case_of_its_own(kind: Kind, call: str, number: int) -> bool:
     if kind == "fails in part":
         return call in BATCHES or call.startswith("http")
     return call.startswith("http") or kind not in {"times out before", "answers 5xx"}
+
+
+def ends_of_each(calls: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The first and the last call of each operation; in memory, the histories strike every call."""
+    by_operation: dict[str, list[int]] = defaultdict(list)
+    for number, call in calls:
+        by_operation[call].append(number)
+    return [
+        (number, call)
+        for call, numbers in by_operation.items()
+        for number in sorted({numbers[0], numbers[-1]})
+    ]
 
 
 class ProcessDied(BaseException):

@@ -410,8 +410,8 @@ class Sweeper:
         """What is to replace `record`, leased to us if we may publish its outbox; None if nothing."""
         at = self._clock()
         after = record
-        if case.silent and case.job:
-            return None if record else decide.record_silently(case.job, sandbox=now.sandbox, now=at)
+        if case.silent and case.job and record is None:
+            return decide.record_silently(case.job, sandbox=now.sandbox, now=at)
         if case.missing and record and not record.final:
             after = decide.miss(record, policy=self._policy, now=at) or record
         elif case.job:
