@@ -52,7 +52,7 @@ class Histories(RuleBasedStateMachine):
         self.world = World()
         self.kept = self.new_sweeper()
         self.missed = False
-        """Whether a listing has left out a job since the last good sweep."""
+        """Whether a listing has left out a job, or not shown it yet, since the last good sweep."""
         self.final_before: dict[str, int] = {}
         """Jobs that were final before the first sweep succeeded, with the length of their lives."""
         self.hidden_at_first: set[str] = set()
@@ -156,12 +156,13 @@ class Histories(RuleBasedStateMachine):
         self.note_what_was_missed(good=good)
 
     def note_what_was_missed(self, *, good: bool) -> None:
-        """A listing that leaves a job out tells the truth the next time; until then, it may not lie so again.
+        """A listing that hides a job tells the truth the next time; until then, it may leave out none.
 
         What no listing of two sweeps running shows, longer ago than their overlap, can't be seen:
         docs/guarantees.md names that limit.
         """
-        self.missed = "misses" in self.world.quirks or (self.missed and not good)
+        hid = "misses" in self.world.quirks or not self.all_visible()
+        self.missed = hid or (self.missed and not good)
         self.world.quirks -= {"misses"}
 
     @precondition(lambda self: self.jobs)

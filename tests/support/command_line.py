@@ -95,7 +95,7 @@ def running_local(folder: Path, *command: str) -> Iterator[Local]:
                 process.kill()
 
 
-def until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
+def until(condition: Callable[[], Any], *, seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = condition()
