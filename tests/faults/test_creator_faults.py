@@ -224,7 +224,7 @@ def strike_each_call(
 def test_any_fault_at_any_call_makes_no_second_job(
     workshop: Bench, sandboxes: Iterator[str], kind: Kind
 ) -> None:
-    """For every call of both functions: the fault strikes there, both run again, one job each."""
+    """For every operation of both functions: the fault strikes there, both run again, one job each."""
     strike_each_call(workshop, sandboxes, kind)
 
 

@@ -300,7 +300,7 @@ def _request_of(record: JobRecord) -> str:
 
 
 def _linked(request: RequestRecord) -> str:
-    how = {"answer": "its create answer", "requestId": "our x-request-id"}
+    how = {"answer": "the create call's answer", "requestId": "our x-request-id"}
     by = how.get(request.linked_by or "", "what it exports")
     return f"linked to its request, by {by}"
 
