@@ -102,7 +102,9 @@ def test_jobs_are_listed_newest_first_and_filtered(local: Local) -> None:
 
 def test_tables_fit_80_columns_and_are_plain_without_a_terminal(local: Local) -> None:
     """A pipe gets no colours and no line beyond 80 columns."""
-    job = local.json("jobs", "--limit", "1")[0]["jobId"]
+    done = local.run("request", "create", "-", "--wait", stdin=envelope("of-any-width"))
+    assert done.returncode == 0, done.stderr
+    job = local.json("request", "show", "of-any-width")["jobId"]
     for command in (["jobs"], ["job", job]):
         said = local.run(*command).stdout
         assert "\x1b" not in said
