@@ -96,7 +96,7 @@ class Table:
         current = self._records.get(record.job_id)
         if (current.version if current else 0) != record.version:
             raise RecordChanged(current)
-        write = self._writer.job(record)
+        write = self._writer.job(replace(record, stored=None))  # all of it counts, not what changes
         written = replace(record, version=record.version + 1)
         before = self._sizes.get(record.job_id, 0) if record.job_id in self._open else 0
         size = _size(write)
@@ -109,7 +109,8 @@ class Table:
         elif self._open.pop(record.job_id, None):
             self._finals.insert(0, written)
             del self._finals[50:]
-        self._calls["TransactWriteItems" if state else "UpdateItem"] += 1
+        alone = "UpdateItem" if record.version else "PutItem"
+        self._calls["TransactWriteItems" if state else alone] += 1
         self._calls["write units"] += 2 * (units + self._put_state(state)) if state else units
         return written
 

@@ -141,6 +141,7 @@ class Payloads:
 
     def __init__(self, stage: Stage) -> None:
         ours = Ours(stage)
+        self._watch(ours.clients["dynamodb"], "dynamodb.PutItem", self._new)
         self._watch(ours.clients["dynamodb"], "dynamodb.UpdateItem", self._update)
         self._watch(ours.clients["events"], "eventbridge.PutEvents", self._bus)
         self._watch(ours.clients["sns"], "sns.PublishBatch", self._topic)
@@ -154,17 +155,17 @@ class Payloads:
 
         client.meta.events.register(f"provide-client-params.{operation}", seen)
 
+    def _new(self, params: dict[str, Any]) -> None:
+        if "outbox" in params["Item"]:
+            self.owing = params["Item"]
+
     def _update(self, params: dict[str, Any]) -> None:
         """The same as an item: of each name that is set, the value."""
         if not params["Key"]["sk"]["S"].startswith("job#"):
             return
         names, values = params["ExpressionAttributeNames"], params["ExpressionAttributeValues"]
         sets = re.findall(r"(#\d+) = (:\d+)", params["UpdateExpression"])
-        item = {names[name]: values[value] for name, value in sets}
-        if "outbox" in item:
-            self.owing = item
-        else:
-            self.settled = item
+        self.settled = {names[name]: values[value] for name, value in sets}
 
     def _bus(self, params: dict[str, Any]) -> None:
         self.bus_entry = params["Entries"][0]

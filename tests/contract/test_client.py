@@ -12,8 +12,10 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +31,7 @@ from export_jobs.client.errors import (
     RetryLater,
     SegmentationError,
 )
-from export_jobs.client.transport import MAX_BODY_BYTES, MAX_TEXT_BYTES
+from export_jobs.client.transport import IDLE_S, MAX_BODY_BYTES, MAX_TEXT_BYTES
 from export_jobs.contract import CreateExportJob, Job
 from support.scripted import Reply, ScriptedServer, answer, cut, dripping, scripted, token_answer
 
@@ -340,6 +342,36 @@ def test_whether_to_send_is_asked_once_the_connection_stands(
             create(client, may_send=line.may_send(until=0))
         assert (line.tried, line.asked, server.requests) == (1, [1], [])
         assert create(client).id == "1"
+
+
+def test_no_job_is_created_over_a_connection_that_was_not_used_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be dead unnoticed, and the outcome unknown. Each is looked at by itself; a GET may use any."""
+    now = 1_000.0
+    frozen = SimpleNamespace(time=lambda: now, monotonic=time.monotonic)
+    monkeypatch.setattr("export_jobs.client.connections.time", frozen)
+    with (
+        served(answer(body=JOB), tokens=OpaqueTokens()) as (client, _),
+        ThreadPoolExecutor(2) as pool,
+    ):
+        line = Line(monkeypatch)
+
+        def create_two_at_once() -> None:
+            both = threading.Barrier(2)
+            list(pool.map(lambda _: create(client, may_send=lambda: both.wait(5) >= 0), range(2)))
+
+        create_two_at_once()
+        assert line.tried == 2
+        now += IDLE_S * 0.7
+        client.get_job("prod", "1")
+        assert line.tried == 2
+        now += IDLE_S * 0.7
+        create_two_at_once()
+        assert line.tried == 3
+        now += IDLE_S * 10
+        client.get_job("prod", "1")
+        assert line.tried == 3
 
 
 @pytest.mark.parametrize(("until", "sent"), [(2, 1), (1, 0)])

@@ -8,9 +8,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 from support.command_line import EXPORT_JOBS, PLAIN, Local, envelope, until
 from support.files import ROOT
+
+pytestmark = pytest.mark.xdist_group("cli")
 
 REQUESTS = ROOT / "events" / "requests"
 

@@ -7,8 +7,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
-from support.command_line import EXPORT_JOBS, PLAIN, Local, envelope, until
+from support.command_line import Local, envelope, typed, until
+
+pytestmark = pytest.mark.xdist_group("cli-requests")
 
 
 def create(local: Local, body: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -367,15 +370,7 @@ def test_a_timeout_needs_something_to_wait_for(tmp_path: Path) -> None:
         ["request", "cancel", "--job", "1"],
         ["dlq", "redrive", "--key", "k"],
     ):
-        done = subprocess.run(
-            [EXPORT_JOBS, *command, "--timeout", "5"],
-            cwd=tmp_path,
-            env=PLAIN,
-            capture_output=True,
-            text=True,
-            input="{}",
-            timeout=60,
-        )
+        done = typed([*command, "--timeout", "5"], tmp_path, stdin="{}")
         assert done.returncode == 2
         assert "--timeout is for --wait" in done.stderr
 

@@ -173,9 +173,7 @@ def test_bodies_that_are_too_large_for_one_transaction_go_in_several(
     assert tables.commit("prod", steps) == set(range(MAX_STEPS))
     assert len(spy.calls) == 2
     for _, sent in spy.calls:
-        actions = [action["Update"] for action in sent["TransactItems"]]
-        sizes = (size_of(action["ExpressionAttributeValues"]) for action in actions)
-        assert sum(sizes) < 4_000_000
+        assert sum(size_of(action["Put"]["Item"]) for action in sent["TransactItems"]) < 4_000_000
 
 
 def test_no_transaction_has_more_than_100_actions(tables: Tables, spy: Spy) -> None:
@@ -228,18 +226,22 @@ def test_an_item_that_is_too_large_is_refused(tables: Tables) -> None:
 def test_a_write_whose_answer_was_lost_counts_as_written(aws: MotoServer, store: Store) -> None:
     """The SDK tries again by itself, and then meets what it has written."""
     client = aws.client("dynamodb")
-    lost = LostAnswers(client, "UpdateItem")
     tables = store.tables(client)
-    assert tables.put(JOB) == replace(JOB, version=1)
+    lost = LostAnswers(client, "PutItem")
+    new = tables.put(JOB)
+    assert (new, len(lost.bodies)) == (replace(JOB, version=1), 2)
+    lost = LostAnswers(client, "UpdateItem")
+    changed = replace(new, status="PROCESSING")
+    assert tables.put(changed) == replace(changed, version=2)
     assert len(lost.bodies) == 2
-    assert tables.put(replace(JOB, version=1, status="PROCESSING")).version == 2
+    assert store.tables().job("prod", JOB.job_id, JOB.creation_time) == replace(changed, version=2)
 
 
 def test_a_write_that_met_somebody_else_s_does_not(aws: MotoServer, store: Store) -> None:
     """Neither after an answer that was lost, nor where the same was written at the first try."""
     store.tables().put(replace(JOB, leased_at=7))
     client = aws.client("dynamodb")
-    LostAnswers(client, "UpdateItem", times=0)
+    LostAnswers(client, "PutItem", times=0)
     with pytest.raises(RecordChanged):
         store.tables(client).put(replace(JOB, leased_at=7))
     spy = Spy(store.client)
@@ -334,18 +336,28 @@ def test_every_item_says_by_which_format_it_was_written(store: Store) -> None:
     assert [item["format"] for _, item in store.everything()] == [{"N": "1"}] * 7
 
 
-def test_a_body_is_written_once_and_no_update_carries_it(tables: Tables, spy: Spy) -> None:
-    """An admission would else rewrite up to 256 KB a request; and it must not take it away."""
-    tables.commit("prod", recording("a"))
+def test_an_update_carries_only_what_has_changed(tables: Tables, spy: Spy) -> None:
+    """An admission would else rewrite up to 256 KB a request."""
+    tables.commit("prod", [Step(requests=(request("a", body="{}", correlation_id="c"),))])
+    before = tables.requests(["a"])["a"]
     spy.calls.clear()
-    tables.commit("prod", [Step(requests=(request("a", version=1),))])
+    after = replace(before, status="CREATING", request_id="r", correlation_id=None, touched_at=9)
+    tables.commit("prod", [Step(requests=(after,))])
     ((_, sent),) = spy.calls
-    names = sent["TransactItems"][0]["Update"]["ExpressionAttributeNames"]
-    assert "body" not in names.values()
-    assert tables.requests(["a"])["a"].body == "{}"
-    redriven = request("a", version=2, body="[]")
-    tables.commit("prod", [Step(requests=(redriven,))])
-    assert tables.requests(["a"])["a"].body == "[]"
+    names = sent["TransactItems"][0]["Update"]["ExpressionAttributeNames"].values()
+    changed = {"status", "requestId", "correlationId", "touchedAt"}
+    assert set(names) == changed | {"ttl", "version", "format"}
+    assert tables.requests(["a"])["a"] == replace(after, version=2)
+
+
+def test_a_record_that_does_not_know_what_it_replaces_is_written_whole(tables: Tables) -> None:
+    """As a request that comes again does: nothing is left of the one before."""
+    tables.commit("prod", recording("a"))
+    before = tables.requests(["a"])["a"]
+    again = request("a", version=1, body="[]")
+    stale = replace(again, stored=replace(before, version=7, body="[]"))
+    tables.commit("prod", [Step(requests=(stale,))])
+    assert tables.requests(["a"])["a"] == replace(again, version=2)
 
 
 def test_ended_records_expire_and_others_never_do(store: Store) -> None:

@@ -19,6 +19,8 @@ from export_jobs_local.system import LocalSystem, NoLocalService, SystemConfig
 from support.command_line import Local, running_local, typed, until
 from support.files import event
 
+pytestmark = pytest.mark.xdist_group("local-parameters")
+
 ARN = "arn:aws:secretsmanager:eu-west-1:999999999999:secret:somebody/s-secret-AbC123"
 ADDRESSES = (
     "--parameter ApiBaseUrl=https://platform.example/data/core/ups "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import pytest
 from export_jobs.model.ports import GateMoved, RecordChanged
@@ -22,10 +23,11 @@ from export_jobs.model.records import (
 from export_jobs.model.steps import GateChange, Slot, SlotChange, Step
 from support.dynamodb import Store
 from support.faults import LONG
-from support.memory_table import MemoryTable
+from support.memory_table import MemoryTable, _key
 from support.world import World
 
 SANDBOX = "prod"
+_Stored = TypeVar("_Stored", JobRecord, OutboxItem, RequestRecord)
 Call = tuple[str, Callable[[Any], Any]]
 
 
@@ -97,6 +99,11 @@ class Calls:
         version = found.version if found else 0
         return version if self._maybe(0.8) else self._chance.randint(0, 3)
 
+    def _changing(self, record: _Stored) -> _Stored:
+        """Some know what they change, and are written as what differs from it."""
+        found = self._current._items.get(_key(record))
+        return replace(record, stored=found.stored) if found and self._maybe(0.5) else record
+
     def key(self) -> str:
         return self._one_of(["k1", "k2", "k.3[0]", "k4"])
 
@@ -111,7 +118,7 @@ class Calls:
 
     def job(self) -> JobRecord:
         number = self._chance.randint(1, 3)
-        return JobRecord(
+        record = JobRecord(
             SANDBOX,
             f"j{number}",
             100 + number,
@@ -134,6 +141,7 @@ class Calls:
             leased_at=self._one_of([0, 9]),
             touched_at=self._one_of([0, 50]),
         )
+        return self._changing(record)
 
     def state(self) -> SandboxState:
         return SandboxState(
@@ -149,13 +157,13 @@ class Calls:
     def outbox_item(self) -> OutboxItem:
         event_id = self._one_of(["o1", "o2"])
         entry = Undelivered(Event("Rejected", {"eventId": event_id}), frozenset({"bus"}))
-        return OutboxItem(
-            SANDBOX, self.key(), (entry,), self._one_of([0, 3]), self._version(event_id, "outbox")
-        )
+        version = self._version(event_id, "outbox")
+        item = OutboxItem(SANDBOX, self.key(), (entry,), self._one_of([0, 3]), version)
+        return self._changing(item)
 
     def request(self) -> RequestRecord:
         key = self.key()
-        return RequestRecord(
+        record = RequestRecord(
             key,
             self._one_of(["WAITING", "CREATING", "CREATED", "REJECTED", "CANCEL_WANTED"]),
             sandbox=SANDBOX,
@@ -181,6 +189,7 @@ class Calls:
             touched_at=self._one_of([0, 50]),
             version=self._version(key, "request"),
         )
+        return self._changing(record)
 
     def ticket(self) -> Ticket:
         key = self.key()

@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from export_jobs_local.cli.main import main
 
 EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
-PLAIN = {**os.environ, "COLUMNS": "80", "AWS_EC2_METADATA_DISABLED": "true"}
+_SETTINGS = {"COLUMNS": "80", "AWS_EC2_METADATA_DISABLED": "true"}
+PLAIN = {**os.environ, **_SETTINGS}
 
 
-def typed(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """A command that is typed in a folder, and ends by itself."""
-    return subprocess.run(
-        [EXPORT_JOBS, *command], cwd=folder, capture_output=True, text=True, timeout=30
-    )
+def typed(
+    command: Sequence[str], folder: Path, *, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """A command that is typed in a folder, and ends by itself.
+
+    It runs in this process: to import everything anew takes a process longer than most commands do.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    warnings = logging.StreamHandler(err)
+    warnings.setLevel(logging.WARNING)  # as where nobody has set up logging
+    code = 0
+    with (
+        chdir(folder),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(sys, "argv", [str(EXPORT_JOBS), *command])
+        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        for name, value in _SETTINGS.items():
+            patch.setenv(name, value)
+        logging.getLogger().addHandler(warnings)
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        finally:
+            logging.getLogger().removeHandler(warnings)
+    return subprocess.CompletedProcess([*command], code, out.getvalue(), err.getvalue())
 
 
 @dataclass(frozen=True)
@@ -36,16 +64,8 @@ class Local:
     said: dict[str, Any]
     process: subprocess.Popen[str]
 
-    def run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [EXPORT_JOBS, *command],
-            cwd=self.folder,
-            env=PLAIN,
-            capture_output=True,
-            text=True,
-            input=stdin,
-            timeout=60,
-        )
+    def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return typed(command, self.folder, stdin=stdin)
 
     def json(self, *command: str, code: int = 0) -> Any:
         done = self.run(*command, "--json")
@@ -101,7 +121,7 @@ def until(condition: Callable[[], Any], *, seconds: float = 60) -> Any:
         found = condition()
         if found:
             return found
-        time.sleep(0.5)  # a command that asks takes the machine's time from what it waits for
+        time.sleep(0.2)
     pytest.fail("it did not come about in time")
 
 

@@ -23,6 +23,7 @@ from export_jobs.model.records import (
     SandboxRecord,
     SandboxState,
     Ticket,
+    as_written,
 )
 from export_jobs.model.steps import MAX_EXPIRED, GateChange, Step
 
@@ -33,6 +34,7 @@ Key = tuple[str, ...]
 Stored = JobRecord | OutboxItem | RequestRecord
 """What has a version."""
 _Bearer = TypeVar("_Bearer", JobRecord, OutboxItem)
+_Stored = TypeVar("_Stored", JobRecord, OutboxItem, RequestRecord)
 
 
 class MemoryTable:
@@ -189,7 +191,7 @@ class MemoryTable:
     def _commit(self, sandbox: str, steps: Sequence[Step], change: GateChange) -> frozenset[int]:
         gate = self._gate(sandbox)
         if change.version not in {None, gate.version}:
-            raise GateMoved
+            raise GateMoved(gate)
         written = []
         touched: set[Key] = set()
         for number, step in enumerate(steps):
@@ -207,8 +209,6 @@ class MemoryTable:
         """Whether nobody has outrun a step."""
         records: list[Stored] = [*step.requests, *step.jobs, *step.outbox, *step.published]
         if any(_version(self._items.get(_key(record))) != record.version for record in records):
-            return False
-        if any(item.version == 0 for item in step.published):
             return False
         if step.slot is None:
             return True
@@ -235,13 +235,16 @@ class MemoryTable:
             self._store(ticket.sandbox, _key(ticket), ticket)
 
     def _put_request(self, record: RequestRecord) -> None:
-        key = _key(record)
-        before = self._items.get(key)
-        body = before.body if record.body is None and before else record.body
-        self._items[key] = replace(record, body=body, version=record.version + 1)
+        self._items[_key(record)] = self._written(record)
+
+    def _written(self, record: _Stored) -> _Stored:
+        """DynamoDB's adapter writes what differs from `stored`: so that has to be what is there."""
+        if record.stored and record.stored.version == record.version:
+            assert record.stored == self._items[_key(record)]
+        return as_written(record)
 
     def _put(self, record: _Bearer) -> _Bearer:
-        written = replace(record, version=record.version + 1)
+        written = self._written(record)
         self._store(written.sandbox, _key(written), written)
         if isinstance(written, JobRecord):
             for undelivered in written.outbox:

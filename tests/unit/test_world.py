@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from export_jobs.client.errors import RetryLater
@@ -33,7 +34,7 @@ def recorded(world: World) -> MemoryTable:
 def noting(table: MemoryTable) -> Step:
     record = table.requests(["k"])["k"]
     return Step(
-        requests=(RequestRecord("k", "CREATING", "prod", version=record.version),),
+        requests=(replace(record, status="CREATING"),),
         drop_tickets=(TICKET,),
         slot=Slot("note", ATTEMPT),
     )
@@ -104,12 +105,13 @@ def test_a_step_that_was_outrun_stops_no_other() -> None:
     assert table.requests(["k", "other"]).keys() == {"k", "other"}
 
 
-def test_a_body_stays_where_an_update_has_none() -> None:
-    """Updates never carry it, and never take it away."""
-    world = World()
-    table = recorded(world)
-    table.commit("prod", [noting(table)], GateChange(version=0))
-    assert table.requests(["k"])["k"].body == "{}"
+def test_a_record_must_know_what_it_changes() -> None:
+    """DynamoDB's adapter writes the difference only: with a wrong one, what was stored would stay."""
+    table = recorded(World())
+    record = table.requests(["k"])["k"]
+    wrong = replace(record, body="{ }", stored=replace(record, body="{ }"))
+    with pytest.raises(AssertionError):
+        table.commit("prod", [Step(requests=(wrong,))])
 
 
 def test_a_create_call_asks_before_it_is_sent() -> None:

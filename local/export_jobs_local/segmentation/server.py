@@ -24,6 +24,8 @@ from export_jobs_local.segmentation.misbehaviour import (
 from export_jobs_local.segmentation.state import Control, ServiceState
 
 START_TIMEOUT_S = 10.0
+KEEP_ALIVE_S = 75
+"""How long a connection that nobody uses stays open, as with common gateways."""
 
 
 class SegmentationService:
@@ -54,6 +56,7 @@ class SegmentationService:
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=1,
             )
         )

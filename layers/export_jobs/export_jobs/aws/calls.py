@@ -98,11 +98,14 @@ def meaning(doing: str) -> Iterator[None]:
         raise TableRefused(f"can't {doing}: {error}") from error
 
 
-def update(client: DynamoDBClient, write: Write, doing: str) -> None:
+def write_item(client: DynamoDBClient, write: Write, doing: str) -> None:
     """Writes one item. Raises Outrun, TableUnavailable or TableRefused."""
     with meaning(doing):
         try:
-            _persisting(lambda: client.update_item(**write.as_update()), _meets_a_transaction)
+            if write.is_new:
+                _persisting(lambda: client.put_item(**write.as_put()), _meets_a_transaction)
+            else:
+                _persisting(lambda: client.update_item(**write.as_update()), _meets_a_transaction)
         except ClientError as error:
             found = _found_instead(error)
             # botocore tried again, as no answer came; the first call may have had its effect.

@@ -97,7 +97,7 @@ class GatePart:
         Raises GateMoved if it is of another version than the one that admits.
         """
         if self.change.version not in {None, found.version}:
-            raise GateMoved
+            raise GateMoved(found)
         return frozenset(n for n, slot in self.slots.items() if not _holds(slot, found))
 
     def _write_paths(self, write: Write, known: Gate | None) -> None:

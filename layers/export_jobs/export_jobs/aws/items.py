@@ -28,6 +28,7 @@ from export_jobs.model.records import (
     SandboxState,
     Ticket,
     Undelivered,
+    as_read,
 )
 
 logger = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ _STATE_ATTRIBUTES = (
 _REQUEST_ATTRIBUTES = (
     *_texts("status", "sandbox", "action", "body_hash", "message_id", "org_id", "correlation_id"),
     *_texts("dataset_id", "request_id", "cancelled_by", "job_id", "linked_by", "outcome"),
-    *_texts("reason", "event_id", "named"),
+    *_texts("reason", "event_id", "named", "body"),
     *_numbers("sent_at", "deadline_ms", "touched_at", "version"),
     *_flags("dead_letter_sent"),
     _Attribute(
@@ -178,9 +179,11 @@ _REQUEST_ATTRIBUTES = (
         read=lambda entries: tuple(entry["S"] for entry in entries),
     ),
 )
-(_BODY,) = _texts("body")
 
-REQUEST_NAMES = ("requestKey", *(attribute.name for attribute in _REQUEST_ATTRIBUTES))
+REQUEST_NAMES = (
+    "requestKey",
+    *(attribute.name for attribute in _REQUEST_ATTRIBUTES if attribute.name != "body"),
+)
 """The attributes of a request but for its body."""
 
 
@@ -196,6 +199,13 @@ def _written(record: Any, attributes: Iterable[_Attribute]) -> Iterator[tuple[st
         value = getattr(record, attribute.field)
         absent = value is None or value == defaults[attribute.field]
         yield attribute.name, None if absent else {attribute.type: attribute.write(value)}
+
+
+def _differs(record: JobRecord | OutboxItem | RequestRecord, field: str) -> bool:
+    stored = record.stored
+    if stored is None or stored.version != record.version:
+        return True
+    return bool(getattr(record, field) != getattr(stored, field))
 
 
 def _read(item: Item, attributes: Iterable[_Attribute], **required: Any) -> dict[str, Any]:
@@ -224,28 +234,32 @@ class Writer:
 
     def job(self, record: JobRecord) -> Write:
         key = job_key(record.sandbox, record.job_id, record.creation_time)
-        write = Write(self.jobs_table, key, tell=True)
+        write = Write(self.jobs_table, key, is_new=record.version == 0, tell=True)
         place = key["sk"]["S"].removeprefix(JOB)
         open_key = text(OPEN_JOBS + place) if record.is_open else None
         self._put(write, record, _JOB_ATTRIBUTES)
         ttl = self._ttl(record.touched_at, record.is_open)
-        write.put([("openKey", open_key), ("ttl", ttl)], is_new=record.version == 0)
+        write.put([("openKey", open_key), ("ttl", ttl)])
         return write
 
     def outbox_item(self, item: OutboxItem) -> Write:
-        write = Write(self.jobs_table, outbox_key(item), tell=True)
+        write = Write(self.jobs_table, outbox_key(item), is_new=item.version == 0, tell=True)
         self._put(write, item, _OUTBOX_ATTRIBUTES)
         write.set(text(_OPEN_OUTBOX + item.event_id), "openKey")
         return write
 
+    def published(self, item: OutboxItem) -> Write:
+        """Of an item that is to be deleted: that it is still of this version."""
+        write = Write(self.jobs_table, outbox_key(item), tell=True)
+        write.require_version(item.version)
+        return write
+
     def request(self, record: RequestRecord) -> Write:
-        """Its body is written where it has one, and never taken away."""
-        write = Write(self.requests_table, request_key(record.request_key))
+        key = request_key(record.request_key)
+        write = Write(self.requests_table, key, is_new=record.version == 0)
         self._put(write, record, _REQUEST_ATTRIBUTES)
-        if record.body is not None:
-            write.set(text(record.body), _BODY.name)
         ttl = self._ttl(record.touched_at, record.status in {"WAITING", "CREATING"})
-        write.put([("ttl", ttl)], is_new=record.version == 0)
+        write.put([("ttl", ttl)])
         return write
 
     def ticket(self, ticket: Ticket) -> Write:
@@ -263,6 +277,10 @@ class Writer:
             ]
         )
         return write
+
+    def ticket_dropped(self, ticket: Ticket) -> Write:
+        """Of one that is to be deleted."""
+        return Write(self.jobs_table, ticket_key(ticket))
 
     def state(self, state: SandboxState) -> Write:
         """Written unless another sweep has outrun it."""
@@ -282,8 +300,9 @@ class Writer:
         record: JobRecord | OutboxItem | RequestRecord,
         attributes: Iterable[_Attribute],
     ) -> None:
-        pairs = (pair for pair in _written(record, attributes) if pair[0] != "version")
-        write.put(pairs, is_new=record.version == 0)
+        """Writes what differs from what is stored, or everything where that is not known."""
+        changed = [a for a in attributes if a.name != "version" and _differs(record, a.field)]
+        write.put(_written(record, changed))
         write.set(number(record.version + 1), "version")
         write.set(number(FORMAT), "format")
         write.require_version(record.version)
@@ -298,20 +317,20 @@ class Writer:
 def job_of(item: Item) -> JobRecord:
     created, _, job_id = item["sk"]["S"].removeprefix(JOB).partition("#")
     key = {"sandbox": item["sandbox"]["S"], "job_id": job_id, "creation_time": int(created)}
-    return JobRecord(**_read(item, _JOB_ATTRIBUTES, **key))
+    return as_read(JobRecord(**_read(item, _JOB_ATTRIBUTES, **key)))
 
 
 def outbox_item_of(item: Item) -> OutboxItem:
     event_id = item["sk"]["S"].removeprefix(OUTBOX)
     required = {"record_key": "", "outbox": ()}
     read = _read(item, _OUTBOX_ATTRIBUTES, **required)
-    return OutboxItem(sandbox=item["sandbox"]["S"], event_id=event_id, **read)
+    return as_read(OutboxItem(sandbox=item["sandbox"]["S"], event_id=event_id, **read))
 
 
 def request_of(item: Item) -> RequestRecord:
-    attributes = (*_REQUEST_ATTRIBUTES, _BODY)
     required = {"status": "WAITING", "sandbox": ""}
-    return RequestRecord(item["requestKey"]["S"], **_read(item, attributes, **required))
+    read = _read(item, _REQUEST_ATTRIBUTES, **required)
+    return as_read(RequestRecord(item["requestKey"]["S"], **read))
 
 
 def ticket_of(item: Item) -> Ticket:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from export_jobs.aws import items
-from export_jobs.aws.calls import Cancelled, Outrun, delete, meaning, pause, transact, update
+from export_jobs.aws.calls import Cancelled, Outrun, delete, meaning, pause, transact, write_item
 from export_jobs.aws.gate import gate_of
 from export_jobs.aws.index import Found
 from export_jobs.aws.transaction import Commit
@@ -23,6 +22,7 @@ from export_jobs.model.records import (
     SandboxRecord,
     SandboxState,
     Ticket,
+    as_written,
 )
 from export_jobs.model.steps import GateChange, Step
 
@@ -102,7 +102,7 @@ class Tables:
 
     def put_state(self, state: SandboxState) -> None:
         try:
-            update(self._client, self._writer.state(state), "write the sandbox's state")
+            write_item(self._client, self._writer.state(state), "write the sandbox's state")
         except Outrun:
             return
 
@@ -122,15 +122,15 @@ class Tables:
                 actions = [write.as_action(), self._writer.state(state).as_action()]
                 try:
                     transact(self._client, actions, f"{doing} and its sandbox's state")
-                    return replace(record, version=record.version + 1)
+                    return as_written(record)
                 except Cancelled as cancelled:
                     if 0 in cancelled.failed:
                         raise Outrun(cancelled.found(0)) from None
-            update(self._client, write, doing)
+            write_item(self._client, write, doing)
         except Outrun as outrun:
             current = items.job_of(outrun.found) if outrun.found else None
             raise RecordChanged(current) from None
-        return replace(record, version=record.version + 1)
+        return as_written(record)
 
     def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
         """Of the sandbox's newest jobs those that have ended, newest first; may be a moment old."""
@@ -149,11 +149,9 @@ class Tables:
         write = self._writer.outbox_item(item)
         try:
             if item.outbox:
-                update(self._client, write, doing)
-                return replace(item, version=item.version + 1)
-            gone = Write(self._jobs_table, items.outbox_key(item), tell=True)
-            gone.require_version(item.version)
-            delete(self._client, gone, doing)
+                write_item(self._client, write, doing)
+                return as_written(item)
+            delete(self._client, self._writer.published(item), doing)
         except Outrun as outrun:
             if outrun.found is not None or not item.version:
                 raise RecordChanged(None) from None
@@ -225,7 +223,7 @@ class Tables:
             return
         write = self._stack()
         write.add_to("sandboxes", sandboxes)
-        update(self._client, write, "note the sandboxes that are watched")
+        write_item(self._client, write, "note the sandboxes that are watched")
 
     def forget(self, sandbox: str) -> None:
         """Forgets how far the sweeps of a sandbox had got."""

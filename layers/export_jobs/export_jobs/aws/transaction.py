@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from export_jobs.aws.calls import Cancelled, transact
 from export_jobs.aws.gate import GatePart, gate_of
-from export_jobs.aws.items import Writer, outbox_key, ticket_key
-from export_jobs.aws.writes import Item, Write, size_of
+from export_jobs.aws.items import Writer
+from export_jobs.aws.writes import size_of
 from export_jobs.model.ports import TableUnavailable
 from export_jobs.model.records import Gate
 from export_jobs.model.steps import GateChange, Step
@@ -30,6 +30,10 @@ class _Asked:
 
     step: Step
     actions: tuple[dict[str, Any], ...]
+    places: frozenset[tuple[str, ...]]
+    """The items that the actions are about, and the step's slot."""
+    size: int
+    """What the actions bring, in bytes, about."""
 
 
 @dataclass
@@ -59,7 +63,7 @@ class Commit:
         change = gate or GateChange()
         if change.version is None and any(s.slot and s.slot.change == "note" for s in steps):
             raise ValueError("attempts are noted by a version of the gate")
-        numbered = {n: _Asked(step, tuple(self._actions(step))) for n, step in enumerate(steps)}
+        numbered = {n: self._asked(step) for n, step in enumerate(steps)}
         if change != GateChange() or any(step.slot or step.forget for step in steps):
             return frozenset(self._write(sandbox, numbered, change))
         written: set[int] = set()
@@ -103,12 +107,9 @@ class Commit:
         taken: dict[int, Step] = {}
         actions: list[tuple[int, dict[str, Any]]] = []
         for number, asked in steps.items():
-            places = {_place(action) for action in asked.actions}
-            if asked.step.slot:
-                places.add(("slot", asked.step.slot.attempt.request_key))
-            if places & touched:
+            if asked.places & touched:
                 continue
-            touched |= places
+            touched |= asked.places
             taken[number] = asked.step
             actions += [(number, action) for action in asked.actions]
         plan = _Plan(GatePart.of(sandbox, taken, change), steps=set(taken))
@@ -119,49 +120,48 @@ class Commit:
             plan.add(gate.as_action(), None)
         return plan
 
-    def _actions(self, step: Step) -> Iterator[dict[str, Any]]:
-        """Of one step. A ticket that is dropped and added stays, at its new place."""
-        writes: list[Write] = [
+    def _asked(self, step: Step) -> _Asked:
+        """A ticket that is dropped and added stays, at its new place."""
+        writes = [
             *map(self._writer.request, step.requests),
             *map(self._writer.job, step.jobs),
             *map(self._writer.outbox_item, step.outbox),
             *map(self._writer.ticket, step.add_tickets),
         ]
-        for write in writes:
-            yield write.as_action()
-        for item in step.published:
-            delete = Write(self._writer.jobs_table, outbox_key(item))
-            delete.require(f"{delete.path('version')} = {delete.value({'N': str(item.version)})}")
-            yield delete.as_action(deletes=True)
-        kept = [ticket_key(ticket) for ticket in step.add_tickets]
-        for ticket in step.drop_tickets:
-            if ticket_key(ticket) not in kept:
-                yield Write(self._writer.jobs_table, ticket_key(ticket)).as_action(deletes=True)
+        kept = [write.key for write in writes]
+        deletes = [
+            *map(self._writer.published, step.published),
+            *(
+                dropped
+                for dropped in map(self._writer.ticket_dropped, step.drop_tickets)
+                if dropped.key not in kept
+            ),
+        ]
+        both = (*writes, *deletes)
+        places = {(write.table, *(part["S"] for part in write.key.values())) for write in both}
+        if step.slot:
+            places.add(("slot", step.slot.attempt.request_key))
+        return _Asked(
+            step,
+            actions=(
+                *(write.as_action() for write in writes),
+                *(delete.as_action(deletes=True) for delete in deletes),
+            ),
+            places=frozenset(places),
+            size=sum(size_of(write.written) for write in both),
+        )
 
     def _by_size(self, steps: Mapping[int, _Asked]) -> Iterator[Mapping[int, _Asked]]:
         """The steps in parts that one transaction takes each, by number and by size."""
         part: dict[int, _Asked] = {}
         actions = size = 0
         for number, asked in steps.items():
-            my_size = sum(map(_size_of, asked.actions))
-            if part and (actions + len(asked.actions) > MAX_ACTIONS or size + my_size > MAX_BYTES):
+            too_many = actions + len(asked.actions) > MAX_ACTIONS
+            if part and (too_many or size + asked.size > MAX_BYTES):
                 yield part
                 part, actions, size = {}, 0, 0
             part[number] = asked
             actions += len(asked.actions)
-            size += my_size
+            size += asked.size
         if part:
             yield part
-
-
-def _place(action: Mapping[str, Any]) -> tuple[str, ...]:
-    """The item that an action is about."""
-    ((_, request),) = action.items()
-    key: Item = request["Key"]
-    return (request["TableName"], *(value["S"] for value in key.values()))
-
-
-def _size_of(action: Mapping[str, Any]) -> int:
-    """What an action brings: names are counted with the values by their placeholders, so about."""
-    ((_, request),) = action.items()
-    return size_of(request["Key"]) + size_of(request.get("ExpressionAttributeValues", {}))

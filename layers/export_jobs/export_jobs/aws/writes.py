@@ -20,16 +20,17 @@ def number(value: int) -> Value:
 
 
 class Write:
-    """An update of known attributes, under conditions: what else an item has, stays.
+    """A new item, or an update of known attributes, under conditions: what else an item has, stays.
 
     A newer version of this software may have written it. Names and values stand in the expressions
     as placeholders, so that a name may be any text, DynamoDB's reserved words included.
     """
 
-    def __init__(self, table: str, key: Item, *, tell: bool = False) -> None:
+    def __init__(self, table: str, key: Item, *, is_new: bool = False, tell: bool = False) -> None:
         """With `tell`, DynamoDB tells what the item was where a condition does not hold."""
         self.table = table
         self.key = key
+        self.is_new = is_new
         self._tell = tell
         self._names: dict[str, str] = {}
         self._values: list[Value] = []
@@ -41,7 +42,7 @@ class Write:
     @property
     def changes(self) -> bool:
         """Whether it does more than ask for a condition."""
-        return bool(self._clauses)
+        return bool(self._clauses or self._set)
 
     def path(self, *names: str) -> str:
         """The placeholder of an attribute, or of what lies within it."""
@@ -55,7 +56,8 @@ class Write:
         return f":{len(self._values) - 1}"
 
     def set(self, value: Value, *names: str) -> None:
-        self._clause("SET", f"{self.path(*names)} = {self.value(value)}")
+        if not self.is_new:
+            self._clause("SET", f"{self.path(*names)} = {self.value(value)}")
         if len(names) == 1:
             self._set[names[0]] = value
 
@@ -64,12 +66,12 @@ class Write:
         if len(names) == 1:
             self._removed.append(names[0])
 
-    def put(self, attributes: Iterable[tuple[str, Value | None]], *, is_new: bool = False) -> None:
-        """Sets the attributes that have a value, and removes the others from what `is_new` is not."""
+    def put(self, attributes: Iterable[tuple[str, Value | None]]) -> None:
+        """Sets the attributes that have a value, and removes the others from an item that is not new."""
         for name, value in attributes:
             if value is not None:
                 self.set(value, name)
-            elif not is_new:
+            elif not self.is_new:
                 self.remove(name)
 
     def add_to(self, name: str, members: Iterable[str]) -> None:
@@ -103,22 +105,28 @@ class Write:
         """The whole attributes that it sets: what counts for its size."""
         return {**self.key, **self._set}
 
+    def as_put(self) -> dict[str, Any]:
+        """What PutItem takes, of a new item."""
+        return {**self._request(), "Item": self.written}
+
     def as_update(self) -> dict[str, Any]:
-        """What UpdateItem takes."""
+        """What UpdateItem takes, of one that is not new."""
         clauses = (f"{clause} {', '.join(parts)}" for clause, parts in self._clauses.items())
-        return {**self._request(), "UpdateExpression": " ".join(clauses)}
+        return {
+            **self._request(),
+            "Key": dict(self.key),
+            "UpdateExpression": " ".join(clauses),
+        }
 
     def as_delete(self) -> dict[str, Any]:
         """What DeleteItem takes."""
-        return self._request()
+        return {**self._request(), "Key": dict(self.key)}
 
     def as_action(self, *, deletes: bool = False) -> dict[str, Any]:
         """What a transaction takes."""
         if deletes:
             return {"Delete": self.as_delete()}
-        if not self.changes:
-            return {"ConditionCheck": self._request()}
-        return {"Update": self.as_update()}
+        return {"Put": self.as_put()} if self.is_new else {"Update": self.as_update()}
 
     def _placeholder(self, name: str) -> str:
         placeholder = self._names.get(name)
@@ -138,7 +146,7 @@ class Write:
         )
 
     def _request(self) -> dict[str, Any]:
-        request: dict[str, Any] = {"TableName": self.table, "Key": dict(self.key)}
+        request: dict[str, Any] = {"TableName": self.table}
         if self._conditions:
             request["ConditionExpression"] = self._condition()
         if self._conditions and self._tell:

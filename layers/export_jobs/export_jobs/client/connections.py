@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ class Sending:
     """One call on its way."""
 
     may_send: Callable[[], bool]
+    max_idle_s: float
     begun: bool = False
     """Its first byte has left, or may have: from here on, the call may have its effect."""
 
@@ -41,9 +43,12 @@ _SENDING: ContextVar[Sending] = ContextVar("sending")
 
 
 @contextmanager
-def sending(may_send: Callable[[], bool]) -> Iterator[Sending]:
-    """What is called inside, in this thread, raises Withheld unless `may_send` says that it may."""
-    call = Sending(may_send)
+def sending(may_send: Callable[[], bool], *, max_idle_s: float = math.inf) -> Iterator[Sending]:
+    """What is called inside, in this thread, raises Withheld unless `may_send` says that it may.
+
+    It goes over no connection that was last used longer ago than `max_idle_s`.
+    """
+    call = Sending(may_send, max_idle_s)
     before = _SENDING.set(call)
     try:
         yield call
@@ -103,15 +108,21 @@ class _Response(http.client.HTTPResponse):
 
 class _Connection(HTTPConnection):
     response_class = _Response
+    _used_at = 0.0
 
     def endheaders(self, *args: Any, **options: Any) -> None:
         """Ends the head of a request, which until now was only collected, and sends it."""
+        call = _SENDING.get()
+        now = time.time()  # a monotonic clock may stand still while Lambda is frozen
+        if self.sock is not None and now - self._used_at > call.max_idle_s:
+            self.sock.close()
+            self.sock = None
         if self.sock is None:
             self.connect()
-        call = _SENDING.get()
         if not call.may_send():
             raise Withheld
         call.begun = True
+        self._used_at = now
         super().endheaders(*args, **options)
 
 

@@ -51,8 +51,8 @@ MAX_RETRY_AFTER_S = 3600.0
 MAX_PAUSE_S = 5.0
 """The longest sleep inside a call. A longer `Retry-After` is for the caller to honour."""
 IDLE_S = 20.0
-"""A connection that was kept for longer may be dead, which a frozen Lambda does not hear of: a call that
-creates is not sent over one, as its outcome would be unknown."""
+"""A connection that was not used for longer may be dead, which a frozen Lambda does not hear of: a call
+that creates is not sent over one, as its outcome would be unknown."""
 LEAST_S = 1.0
 """With less time left than this, no call is begun."""
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e]|^\s|\s$")
@@ -140,7 +140,6 @@ class Transport:
         self._session = _Session(connections)
         self._time_left_s = time_left_s
         self._tries = tries
-        self._used_at = time.time()
         # urllib3's own, but counted here: the time left and a broken body are beyond its sight.
         self._retries = Retry(
             total=tries - 1,
@@ -176,9 +175,6 @@ class Transport:
                     "check the configuration"
                 )
         creates = json_body is not None
-        idle_s, self._used_at = time.time() - self._used_at, time.time()
-        if creates and idle_s > IDLE_S:
-            self._session.close()  # the connections that were kept; it makes new ones
         request = requests.Request(
             method,
             url,
@@ -242,7 +238,7 @@ class Transport:
             raise RetryLater(
                 "not sent: it can't be put into HTTP; check the configured address"
             ) from None
-        with sending(may_send) as call:
+        with sending(may_send, max_idle_s=IDLE_S if creates else math.inf) as call:
             try:
                 response = self._session.send(
                     prepared,

@@ -38,6 +38,7 @@ from export_jobs.model.records import (
     OutboxItem,
     RequestRecord,
     Ticket,
+    as_written,
 )
 from export_jobs.model.steps import MAX_STEPS, GateChange, Slot, Step
 
@@ -195,10 +196,8 @@ class Admission:
                 request_id=attempt.request_id,
                 org_id=record.org_id or org_id,
                 touched_at=now,
-                body=None,
             )
-            after = replace(noted, version=record.version + 1, body=record.body)
-            members.append(_Member(after, ticket, attempt))
+            members.append(_Member(as_written(noted), ticket, attempt))
             steps.append(
                 Step(requests=(noted,), drop_tickets=(ticket,), slot=Slot("note", attempt))
             )
@@ -246,8 +245,8 @@ class Admission:
         )
 
     def _note_written(self, step: Step, admitted: Admitted, report: RunReport) -> None:
-        admitted.jobs += [replace(job, version=job.version + 1) for job in step.jobs]
-        admitted.items += [replace(item, version=1) for item in step.outbox]
+        admitted.jobs += [as_written(job) for job in step.jobs]
+        admitted.items += [as_written(item) for item in step.outbox]
         for record in step.requests:
             if record.has_ended:
                 report.ends[str(record.outcome)] += 1
@@ -370,7 +369,7 @@ class Admission:
                 record, "REFUSED", str(answer.error), policy=self._policy.events, now=now
             )
             return ended.step(slot=drop)
-        waits = replace(record, status="WAITING", request_id=None, touched_at=now, body=None)
+        waits = replace(record, status="WAITING", request_id=None, touched_at=now)
         ticket = answer.member.ticket
         if isinstance(answer.error, Forbidden):
             ticket = replace(ticket, turn=now)  # perhaps it alone is: others must not wait for it

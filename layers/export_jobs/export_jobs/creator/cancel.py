@@ -17,7 +17,7 @@ from export_jobs.creator.policy import CreatorPolicy, RunReport
 from export_jobs.events import endings
 from export_jobs.model.limits import CANCEL_AGAIN_MS
 from export_jobs.model.ports import CreatorTable, RequestApi
-from export_jobs.model.records import OutboxItem, RequestRecord, Ticket
+from export_jobs.model.records import OutboxItem, RequestRecord, Ticket, as_written
 from export_jobs.model.steps import Step
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Canceller:
                 for ended in step.requests:
                     if ended.has_ended:
                         report.ends[str(ended.outcome)] += 1
-                return [replace(item, version=1) for item in step.outbox]
+                return [as_written(item) for item in step.outbox]
         return []  # another run is at it
 
     def _step(self, record: RequestRecord, ticket: Ticket) -> Step:
@@ -79,7 +79,7 @@ class Canceller:
             else self._cancel_job(record, record.sandbox, job_id)
         )
         if isinstance(outcome, _Later):
-            waits = replace(record, touched_at=now, body=None)
+            waits = replace(record, touched_at=now)
             again = replace(ticket, turn=now + outcome.wait_ms)
             return Step(requests=(waits, *outcome.also), add_tickets=(again,))
         if isinstance(outcome, endings.Ended):
@@ -114,7 +114,7 @@ class Canceller:
             case "WAITING":
                 return self._cancel_waiting(record, ticket, target)
             case "CREATING":
-                flagged = replace(target, cancelled_by=record.request_key, body=None)
+                flagged = replace(target, cancelled_by=record.request_key)
                 return _Later(also=() if target.cancelled_by else (flagged,))
             case "CREATED":
                 return self._cancel_job(record, target.sandbox, str(target.job_id))

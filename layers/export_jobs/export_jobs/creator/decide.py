@@ -99,8 +99,7 @@ def _over_tombstone(
     if not is_valid_tombstone(tombstone, now):
         return Step(requests=(new,), add_tickets=(endings.ticket_of(new),))
     cancelled = endings.cancelled(new, policy=policy, now=now)
-    # Its body is kept: this is where it is first written.
-    step = Step(requests=(replace(cancelled.record, body=new.body),), outbox=(cancelled.item,))
+    step = Step(requests=(cancelled.record,), outbox=(cancelled.item,))
     if canceller is None or canceller.status != "WAITING":
         return step
     done = endings.accepted(

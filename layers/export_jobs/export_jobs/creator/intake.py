@@ -8,6 +8,7 @@ dead letter is sent.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,7 +34,7 @@ from export_jobs.model.ports import (
     QueueUnavailable,
     TableUnavailable,
 )
-from export_jobs.model.records import Event, OutboxItem, RequestRecord
+from export_jobs.model.records import Event, OutboxItem, RequestRecord, as_written
 from export_jobs.model.steps import Step
 
 logger = logging.getLogger(__name__)
@@ -47,8 +48,10 @@ ROUNDS = 4
 class Taken:
     """What came of the messages: what to admit now, and what to publish."""
 
-    sandboxes: set[str] = field(default_factory=set)
-    """Those in which there is somebody to admit."""
+    waiting: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """The keys of requests to admit, by sandbox."""
+    woken: set[str] = field(default_factory=set)
+    """Sandboxes in which whoever waits is to be admitted."""
     fresh: dict[str, RequestRecord] = field(default_factory=dict)
     """Records as this run has written them, by key."""
     items: list[OutboxItem] = field(default_factory=list)
@@ -142,7 +145,7 @@ class Intake:
             acts = on_time and sandbox in self._policy.sandboxes
             report.handled[message.message_id] = "WAKE_UP" if acts else "DROPPED"
             if acts:
-                taken.sandboxes.add(sandbox)
+                taken.woken.add(sandbox)
             return
         try:
             request = read_request(message.body, sandboxes=self._policy.sandboxes)
@@ -233,9 +236,10 @@ class Intake:
 
     def _note(self, step: Step, taken: Taken) -> None:
         for record in step.requests:
-            taken.fresh[record.request_key] = replace(record, version=record.version + 1)
-        taken.sandboxes |= {ticket.sandbox for ticket in step.add_tickets}
-        taken.items += [replace(item, version=1) for item in step.outbox]
+            taken.fresh[record.request_key] = as_written(record)
+        for ticket in step.add_tickets:
+            taken.waiting[ticket.sandbox].add(ticket.request_key)
+        taken.items += [as_written(item) for item in step.outbox]
 
     def _meet(
         self, arrival: _Arrival, record: RequestRecord | None, taken: Taken, report: RunReport
@@ -262,7 +266,7 @@ class Intake:
             if step is None:
                 report.handled[message.message_id] = "DUPLICATE"
                 if record and record.status == "WAITING":
-                    taken.sandboxes.add(record.sandbox)
+                    taken.waiting[record.sandbox].add(record.request_key)
                 return
             if self._put([step], taken):
                 cancelled = step.requests[0].status == "CANCELLED"
@@ -308,8 +312,8 @@ class Intake:
         step = Step(requests=(ended.record,), outbox=(ended.item,))
         record = ended.record
         if self._table.commit(record.sandbox, [step]):
-            record = replace(record, version=1)
-            taken.items.append(replace(ended.item, version=1))
+            record = as_written(record)
+            taken.items.append(as_written(ended.item))
         else:
             found = self._table.requests([key]).get(key)
             if found is None:

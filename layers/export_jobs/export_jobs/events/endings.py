@@ -83,7 +83,6 @@ def created(
         linked_by=linked_by,
         dataset_id=(job.destination.dataset_id if job.destination else None) or record.dataset_id,
         touched_at=now,
-        body=None,
     )
     event = build.accepted(done, stack_id=policy.stack_id, now=now)
     known = existing or JobRecord(record.sandbox, job.id, job.creation_time or 0)
@@ -146,7 +145,6 @@ def accepted(
         reason=reason,
         job_id=job_id or record.job_id,
         touched_at=now,
-        body=None,
     )
     event = build.accepted(
         replace(done, sandbox=job_sandbox or done.sandbox), stack_id=policy.stack_id, now=now
@@ -175,7 +173,6 @@ def rejected(
         reason=reason,
         job_id=job_id or record.job_id,
         touched_at=now,
-        body=None,
     )
     event = build.rejected(
         replace(done, sandbox=job_sandbox or done.sandbox), stack_id=policy.stack_id, now=now

@@ -157,7 +157,11 @@ class RecordChanged(Exception):
 
 
 class GateMoved(Exception):
-    """Another run has noted attempts since the gate was read: count again."""
+    """Another run has noted attempts since the gate was read: count again. `gate` is what it is now."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        super().__init__("the gate has moved since it was read")
 
 
 class TableUnavailable(Exception):

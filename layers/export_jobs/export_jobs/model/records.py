@@ -1,15 +1,15 @@
 """What is remembered between runs: of each job, each request and each sandbox.
 
 Records are values. A rule makes a new one from an old one and what was seen; the tables write it
-only if nobody else wrote in between (`version`, 0 for what is not stored yet). Times are epoch
-milliseconds.
+only if nobody else wrote in between (`version`, 0 for what is not stored yet). Where `stored` is that
+version as the table has it, only what differs from it is written. Times are epoch milliseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeVar
 
 SOURCE = "aep.export-jobs"
 """EventBridge's `source` of every event."""
@@ -80,6 +80,7 @@ class JobRecord:
     leased_at: int = 0
     touched_at: int = 0
     """When the record was last changed; final records expire by it."""
+    stored: JobRecord | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_open(self) -> bool:
@@ -100,6 +101,7 @@ class OutboxItem:
     leased_at: int = 0
     version: int = 0
     event_id: str = ""
+    stored: OutboxItem | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.event_id:
@@ -145,11 +147,10 @@ class RequestRecord:
     carried out), REJECTED and CANCELLED are ends. CANCEL_WANTED stands for a request that has not
     arrived and is to be cancelled when it does.
 
-    `body` is the message as it was received: stored once, and read only where it is needed (None
-    otherwise). `message_id` is that of the message the record was made from. `cancelled_by` is the
-    key of a cancel request that waits for this one's outcome. `rejections` holds the event ids of
-    earlier rejections from which the request was sent again; `event_id` is that of its end.
-    `dead_letter_sent` is for what was rejected at intake, whose dead letter is the message itself; `named`
+    `body` is the message as it was received, `message_id` that of the message the record was made from.
+    `cancelled_by` is the key of a cancel request that waits for this one's outcome. `rejections` holds
+    the event ids of earlier rejections from which the request was sent again; `event_id` is that of its
+    end. `dead_letter_sent` is for what was rejected at intake, whose dead letter is the message itself; `named`
     is the key that such a message names, as its record must not have that.
     """
 
@@ -177,10 +178,24 @@ class RequestRecord:
     named: str | None = None
     touched_at: int = 0
     version: int = 0
+    stored: RequestRecord | None = field(default=None, compare=False, repr=False)
 
     @property
     def has_ended(self) -> bool:
         return self.status in ENDED
+
+
+_Stored = TypeVar("_Stored", JobRecord, OutboxItem, RequestRecord)
+
+
+def as_read(record: _Stored) -> _Stored:
+    """A record as the table has it."""
+    return replace(record, stored=record)
+
+
+def as_written(record: _Stored) -> _Stored:
+    """A record as the table has it once it is written."""
+    return as_read(replace(record, version=record.version + 1, stored=None))
 
 
 @dataclass(frozen=True)

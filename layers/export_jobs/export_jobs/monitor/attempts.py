@@ -29,6 +29,7 @@ from export_jobs.model.records import (
     RequestRecord,
     SandboxRecord,
     Ticket,
+    as_written,
 )
 from export_jobs.model.steps import GateChange, Slot, Step
 from export_jobs.monitor import decide
@@ -62,7 +63,7 @@ class Settled:
 
     def note(self, step: Step) -> None:
         for record in step.jobs:
-            self.jobs[record.job_id] = replace(record, version=record.version + 1)
+            self.jobs[record.job_id] = as_written(record)
 
     def free(self, attempt: Attempt) -> None:
         others = {k: slot for k, slot in self.gate.slots.items() if k != attempt.request_key}
@@ -269,7 +270,7 @@ class AttemptSettler:
             ended = endings.cancelled(record, policy=self._policy.events, now=now)
             self._commit_end(ended, slot, known, settled)
         else:
-            waiting = replace(record, status="WAITING", request_id=None, touched_at=now, body=None)
+            waiting = replace(record, status="WAITING", request_id=None, touched_at=now)
             ticket = endings.ticket_of(waiting, turn=now)
             if self._commit(known, Step(requests=(waiting,), add_tickets=(ticket,), slot=slot)):
                 settled.tickets.append(ticket)
@@ -302,7 +303,7 @@ class AttemptSettler:
         self, ended: endings.Ended, slot: Slot, known: SandboxRecord, settled: Settled
     ) -> None:
         if self._commit(known, ended.step(slot=slot)):
-            settled.outbox.append(replace(ended.item, version=1))
+            settled.outbox.append(as_written(ended.item))
 
     def _commit(self, known: SandboxRecord, step: Step, gate: GateChange | None = None) -> bool:
         return bool(self._table.commit(known.gate.sandbox, [step], gate))

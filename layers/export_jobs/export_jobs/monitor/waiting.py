@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from export_jobs.events import endings
 from export_jobs.model.capacity import admissible, open_exports
 from export_jobs.model.ports import JobTable
-from export_jobs.model.records import Gate, JobRecord, OutboxItem, RequestRecord, Ticket
+from export_jobs.model.records import (
+    Gate,
+    JobRecord,
+    OutboxItem,
+    RequestRecord,
+    Ticket,
+    as_written,
+)
 from export_jobs.model.steps import Step
 from export_jobs.monitor.decide import Policy
 
@@ -79,5 +85,5 @@ def _end(
             elif record.status == "WAITING":
                 steps.append(end(record).step(ticket))
         written = table.commit(some[0].sandbox, steps)
-        items += [replace(item, version=1) for n in sorted(written) for item in steps[n].outbox]
+        items += [as_written(item) for n in sorted(written) for item in steps[n].outbox]
     return items
