@@ -34,6 +34,9 @@ def workshop(aws: MotoServer, clients: dict[str, Any]) -> Iterator[Bench]:
             topic_arn=stack.outputs["AlertTopicArn"],
             name="faults",
         )
+        # What moto does for the archive, and nobody looks at, is much of an event's delivery.
+        for archive in clients["events"].list_archives()["Archives"]:
+            clients["events"].delete_archive(ArchiveName=archive["ArchiveName"])
         yield Bench(service, aws, stack, subscribers, clients, clock)
 
 

@@ -162,6 +162,7 @@ OUTCOMES = {
 
 
 def run(bench: Bench, sandbox: str, injector: Injector) -> Office:
+    bench.empty_tables()
     office = Office(replace(bench, injector=injector), sandbox)
     for _ in busy_day(office):
         office.until_quiet()

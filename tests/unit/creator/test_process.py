@@ -20,6 +20,7 @@ from export_jobs.creator.message import Message
 from export_jobs.model.limits import LISTINGS_APART_MS
 from export_jobs.model.matching import gives_up_from
 from export_jobs.model.ports import ItemRefused
+from export_jobs.model.wake_up import wake_up_body
 from support.creator import CREATE, HOUR_MS, MINUTE_MS, SECOND_MS, Creator, asking
 from support.memory_table import MemoryTable
 from support.world import MemoryApi, ServiceJob
@@ -1078,6 +1079,52 @@ def test_one_member_that_is_outrun_stops_no_other(creator: Creator) -> None:
         ("c", "CREATED"),
         ("stop", "CANCELLED"),
     ]
+
+
+def outrun_once(creator: Creator, *, max_open: int) -> None:
+    """When attempts are next to be noted, another run notes its own first: as many as it may."""
+
+    def other_run() -> None:
+        creator.on_attempt = lambda: None
+        mine, creator.max_open = creator.max_open, max_open
+        creator.deliver([creator.raw(wake_up_body("prod"))])
+        creator.max_open = mine
+
+    creator.on_attempt = other_run
+
+
+def test_a_run_leaves_its_requests_to_another_that_was_faster(creator: Creator) -> None:
+    """The gate shows an attempt for each of them: the run that noted them sees to the rest."""
+    creator.send("a", **CREATE)
+    creator.send("b", **CREATE)
+    outrun_once(creator, max_open=5)
+    before = creator.world.calls["query"]
+    creator.work()
+    assert sorted(creator.ends()) == [("a", "CREATED"), ("b", "CREATED")]
+    assert creator.world.calls["query"] - before == 2  # one by each
+
+
+def test_a_run_goes_on_for_those_of_its_requests_that_another_did_not_take(
+    creator: Creator,
+) -> None:
+    """There was no room for the last of them when the other run counted; now there is."""
+    creator.send("a", **CREATE)
+    creator.send("b", **CREATE)
+    outrun_once(creator, max_open=1)
+    creator.work()
+    assert sorted(creator.ends()) == [("a", "CREATED"), ("b", "CREATED")]
+
+
+def test_a_run_that_was_woken_goes_on_for_whoever_waits(creator: Creator) -> None:
+    """It has no requests of its own that could be taken care of."""
+    creator.max_open = 0
+    creator.send("a", **CREATE)
+    creator.send("b", **CREATE)
+    creator.work()
+    creator.max_open = 5
+    outrun_once(creator, max_open=1)
+    creator.deliver([creator.raw(wake_up_body("prod"))])
+    assert sorted(creator.ends()) == [("a", "CREATED"), ("b", "CREATED")]
 
 
 def test_what_the_service_refuses_for_good_is_rejected(creator: Creator) -> None:
