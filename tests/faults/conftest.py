@@ -36,7 +36,8 @@ def workshop(aws: MotoServer, clients: dict[str, Any]) -> Iterator[Bench]:
         )
         # What moto does for the archive, and nobody looks at, is much of an event's delivery.
         for archive in clients["events"].list_archives()["Archives"]:
-            clients["events"].delete_archive(ArchiveName=archive["ArchiveName"])
+            if archive["EventSourceArn"].endswith(f"/{stack.outputs['EventBusName']}"):
+                clients["events"].delete_archive(ArchiveName=archive["ArchiveName"])
         yield Bench(service, aws, stack, subscribers, clients, clock)
 
 

@@ -16,6 +16,7 @@ from export_jobs.client.errors import (
     RetryLater,
 )
 from export_jobs.contract import Job
+from export_jobs.creator import process
 from export_jobs.creator.message import Message
 from export_jobs.model.limits import LISTINGS_APART_MS
 from export_jobs.model.matching import gives_up_from
@@ -1113,6 +1114,18 @@ def test_a_run_goes_on_for_those_of_its_requests_that_another_did_not_take(
     outrun_once(creator, max_open=1)
     creator.work()
     assert sorted(creator.ends()) == [("a", "CREATED"), ("b", "CREATED")]
+
+
+def test_runs_that_meet_at_the_gate_wait_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By how long a round takes, up to a bound; at random, so that they part."""
+    monkeypatch.setattr(process.random, "uniform", lambda least, most: (least, most))
+    assert [process._pause_s(n, 0.2) for n in (1, 2, 3, 9)] == [
+        (0, 0.4),
+        (0, 0.8),
+        (0, 1.6),
+        (0, 3),
+    ]
+    assert process._pause_s(1, 0.0) == (0, 0.02)
 
 
 def test_a_run_that_was_woken_goes_on_for_whoever_waits(creator: Creator) -> None:
