@@ -391,9 +391,11 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+needs_big = pytest.mark.xdist_group("big")
 EVENTS = body(additionalFields={"eventList": {"fields": ""}})
 
 
+@needs_big
 def test_a_running_export_is_cancelled_and_removed(big: Path) -> None:
     """It stops in mid-query, and nothing of it stays."""
     engine = DuckDbEngine(big)
@@ -406,6 +408,7 @@ def test_a_running_export_is_cancelled_and_removed(big: Path) -> None:
     assert left_behind(big) == []
 
 
+@needs_big
 def test_little_memory_is_enough(big: Path) -> None:
     """With 100 MB for a job it spills to disk and succeeds; the process stays far below the data."""
     script = f"""
@@ -463,6 +466,7 @@ def test_many_segments_are_looked_for_at_once(place: Path, *, evaluate: bool) ->
     assert result.profiles_exported > 500
 
 
+@needs_big
 @pytest.mark.parametrize("evaluate", [False, True])
 def test_a_job_of_many_segments_is_cancelled_soon(
     big: Path, tmp_path: Path, *, evaluate: bool
@@ -541,6 +545,7 @@ def test_several_jobs_run_at_once_and_no_more_than_may() -> None:
         assert {job.status for job in service.control.jobs("prod")} == {"FAILED"}
 
 
+@needs_big
 def test_a_job_of_the_service_can_be_cancelled_while_it_exports(big: Path) -> None:
     """DELETE through the API: CANCELLED within seconds, and nothing of it stays."""
     config = ServiceConfig(

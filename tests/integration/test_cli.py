@@ -65,15 +65,12 @@ def test_a_request_comes_from_standard_input_and_can_be_cancelled_by_its_key(loc
 
 def test_a_running_job_is_cancelled(local: Local) -> None:
     """`request cancel --job --wait` ends with 0 when the job is cancelled."""
-    requests.post(local.control("settings"), json={"paceS": 60}, timeout=10).raise_for_status()
-    try:
+    with local.at_pace(60):
         created = local.run("request", "create", "-", stdin=envelope("to-cancel"))
         assert created.returncode == 0
         job = until(lambda: [j for j in local.json("jobs") if not j["final"]])[0]
         ending = local.json("request", "cancel", "--job", job["jobId"], "--wait")
         assert (ending["outcome"], ending["status"]) == ("CANCELLING", "CANCELLED")
-    finally:
-        requests.post(local.control("settings"), json={"paceS": 1}, timeout=10)
 
 
 def test_time_that_is_up_has_an_exit_code_of_its_own(local: Local) -> None:

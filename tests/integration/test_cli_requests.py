@@ -18,12 +18,6 @@ def create(local: Local, body: str, *options: str) -> subprocess.CompletedProces
     return local.run("request", "create", "-", *options, stdin=body)
 
 
-def set_pace(local: Local, seconds: float) -> None:
-    """How long each job stays NEW."""
-    said = requests.post(local.control("settings"), json={"paceS": seconds}, timeout=10)
-    said.raise_for_status()
-
-
 def service_refuses_the_next(local: Local, *, status: int = 400) -> None:
     fault = {"call": "create", "kind": "http", "status": status}
     requests.post(local.control("faults"), json=fault, timeout=10).raise_for_status()
@@ -98,15 +92,12 @@ def test_a_success_that_is_none_has_an_exit_code_of_its_own(local: Local) -> Non
     assert json.loads(empty.stdout)["jobOutcome"] == "SUCCEEDED_EMPTY"
     assert empty.returncode == 4
 
-    set_pace(local, 5)
-    try:
+    with local.at_pace(5):
         create(local, envelope("with-errors"))
         record = until(lambda: state_of(local, "with-errors").get("jobId"))
         errors = {"errors": [{"code": "1", "msg": "half of it"}]}
         requests.patch(local.control(f"jobs/{record}"), json=errors, timeout=10).raise_for_status()
         done = create(local, envelope("with-errors"), "--wait", "--json")
-    finally:
-        set_pace(local, 1)
     assert json.loads(done.stdout)["jobOutcome"] == "SUCCEEDED_WITH_ERRORS"
     assert done.returncode == 4
 
@@ -221,8 +212,7 @@ def test_a_cancel_request_says_what_it_waits_for(local: Local) -> None:
 
 def test_requests_are_listed_as_they_wait_are_under_way_and_have_ended(local: Local) -> None:
     """Those under way with their jobs; ended ones, newest first, only where they are asked for."""
-    set_pace(local, 60)
-    try:
+    with local.at_pace(60):
         assert create(local, envelope("runs")).returncode == 0
         job = until(lambda: state_of(local, "runs").get("jobId"))
         found = local.json("request", "list")
@@ -232,8 +222,6 @@ def test_requests_are_listed_as_they_wait_are_under_way_and_have_ended(local: Lo
         assert found["ended"] is None
         assert found["sandboxes"][0]["openExports"] >= 1
         assert local.run("request", "cancel", "--job", job, "--wait").returncode == 0
-    finally:
-        set_pace(local, 1)
     rejected(local, "refused-for-the-list")
     ended = local.json("request", "list", "--ended")["ended"]
     assert ended[0]["requestKey"] == "refused-for-the-list"
@@ -332,13 +320,10 @@ def test_a_job_of_any_sandbox_is_cancelled_without_naming_it(local: Local) -> No
 def test_what_a_key_stands_for_is_cancelled_in_its_own_sandbox(local: Local) -> None:
     """Though a cancel request that names none is sent for the first of the stack's."""
     in_dev = json.dumps({**json.loads(envelope("of-dev")), "sandboxName": "dev"})
-    set_pace(local, 60)
-    try:
+    with local.at_pace(60):
         assert create(local, in_dev).returncode == 0
         until(lambda: state_of(local, "of-dev").get("jobId"))
         ending = local.json("request", "cancel", "--request", "of-dev", "--wait")
-    finally:
-        set_pace(local, 1)
     assert (ending["sandbox"], ending["status"]) == ("dev", "CANCELLED")
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,9 +30,8 @@ from export_jobs.model.records import (
 from export_jobs_local.demo.directory import NotTheDemos, begin_anew, keep
 from export_jobs_local.demo.reconcile import Reconciliation, reconcile_what_is_left
 from export_jobs_local.demo.requests import RequestsUnusable, read_requests
+from support.command_line import EXPORT_JOBS, typed
 from support.files import ROOT
-
-EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
 
 
 def run_demo(*options: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -119,7 +117,7 @@ def test_whatever_is_left_over_is_named() -> None:
 
 def test_a_folder_without_requests_is_said_in_a_line(tmp_path: Path) -> None:
     """A mistake of the user's is not a traceback."""
-    done = run_demo("--requests", str(tmp_path), cwd=tmp_path)
+    done = typed(["demo", "--requests", str(tmp_path)], tmp_path)
     assert done.returncode == 2
     assert "no *.json file" in done.stderr
     assert "Traceback" not in done.stderr
@@ -159,7 +157,7 @@ def test_a_directory_that_others_work_in_is_left_alone(tmp_path: Path, work: str
     file = tmp_path / "mine" / work
     file.parent.mkdir(parents=True)
     file.write_text("precious")
-    done = run_demo("--data", "mine", cwd=tmp_path)
+    done = typed(["demo", "--data", "mine"], tmp_path)
     assert done.returncode == 2
     assert "mine holds" in done.stderr
     assert "Traceback" not in done.stderr
@@ -254,13 +252,7 @@ def test_a_directory_that_is_none_of_ours_is_said_in_a_line(
     """No traceback, and nothing in it is changed."""
     place = tmp_path / "d"
     prepare(place)
-    done = subprocess.run(
-        [EXPORT_JOBS, command, "--data", "d"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = typed([command, "--data", "d"], tmp_path)
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr

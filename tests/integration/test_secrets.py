@@ -21,6 +21,8 @@ from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 from support.files import event
 
+pytestmark = pytest.mark.xdist_group("secrets")
+
 PLANTED = "planted-client-secret/+=& 7f3a"
 BROKEN = "planted-in-a-broken-secret-51c9"
 

@@ -18,11 +18,14 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
 from export_jobs_local.cli.main import main
 
 EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
 _SETTINGS = {"COLUMNS": "80", "AWS_EC2_METADATA_DISABLED": "true"}
 PLAIN = {**os.environ, **_SETTINGS}
+PACE_S = 0.2
+"""How long a job of a local system stays NEW, where a test does not say otherwise."""
 
 
 def typed(
@@ -89,6 +92,19 @@ class Local:
         url = self.said["outputs"]["RequestQueueUrl"]
         self.client("sqs").send_message(QueueUrl=url, MessageBody=body)
 
+    @contextmanager
+    def at_pace(self, seconds: float) -> Iterator[None]:
+        """How long a job stays NEW, for as long as the `with` block lasts."""
+        self._set_pace(seconds)
+        try:
+            yield
+        finally:
+            self._set_pace(PACE_S)
+
+    def _set_pace(self, seconds: float) -> None:
+        said = requests.post(self.control("settings"), json={"paceS": seconds}, timeout=10)
+        said.raise_for_status()
+
     def dead(self, key: str) -> dict[str, Any] | None:
         found = self.json("dlq", "list")
         return next((letter for letter in found if letter["requestKey"] == key), None)
@@ -97,7 +113,7 @@ class Local:
 @contextmanager
 def running_local(folder: Path, *command: str) -> Iterator[Local]:
     """The whole system, as a user starts it in a terminal of its own."""
-    command = command or ("local", "--sweep-every", "0.5", "--data", "data")
+    command = command or ("local", "--pace", str(PACE_S), "--sweep-every", "0.5", "--data", "data")
     with subprocess.Popen(
         [EXPORT_JOBS, *command, "--json"],
         cwd=folder,
