@@ -260,12 +260,11 @@ def test_the_header_passes_through_a_topic_but_not_through_a_bus(
     sns.publish(TopicArn=topic, Message="through the topic")
     assert queue.headers() == {"through the topic": KEPT}
 
-    rule = uuid.uuid4().hex
-    events.put_rule(Name=rule, EventPattern=json.dumps({"source": [rule]}))
-    events.put_targets(Rule=rule, Targets=[{"Id": "queue", "Arn": queue.arn}])
-    try:
-        events.put_events(Entries=[{"Source": rule, "DetailType": "any", "Detail": "{}"}])
-        assert list(queue.headers().values()) == [None]
-    finally:
-        events.remove_targets(Rule=rule, Ids=["queue"])
-        events.delete_rule(Name=rule)
+    bus = uuid.uuid4().hex
+    events.create_event_bus(Name=bus)
+    events.put_rule(Name="all", EventBusName=bus, EventPattern=json.dumps({"source": ["loops"]}))
+    targets = [{"Id": "queue", "Arn": queue.arn}]
+    events.put_targets(Rule="all", EventBusName=bus, Targets=targets)
+    entry = {"Source": "loops", "DetailType": "any", "Detail": "{}", "EventBusName": bus}
+    events.put_events(Entries=[entry])
+    assert list(queue.headers().values()) == [None]

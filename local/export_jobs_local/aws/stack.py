@@ -115,17 +115,20 @@ class LocalStack:
         return [folder for folder in self._folders.values() if folder not in functions]
 
     def schedules(self) -> list[DeployedSchedule]:
-        """The scheduled rules of the default bus that invoke functions."""
+        """The scheduled rules of the default bus that invoke the stack's functions."""
         events = self._aws.client("events")
+        ours = {function.arn for function in self.functions()}
         return [
             DeployedSchedule(rule["Arn"], rule["ScheduleExpression"], target["Arn"])
             for rule in events.list_rules()["Rules"]
             if rule.get("ScheduleExpression") and rule.get("State") == "ENABLED"
             for target in events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
-            if ":function:" in target["Arn"]
+            if target["Arn"] in ours
         ]
 
     def queue_triggers(self) -> list[DeployedQueueTrigger]:
+        """The queues that invoke the stack's functions."""
+        ours = {function.arn for function in self.functions()}
         mappings = self._aws.client("lambda").list_event_source_mappings()["EventSourceMappings"]
         return [
             DeployedQueueTrigger(
@@ -137,7 +140,9 @@ class LocalStack:
                 in mapping.get("FunctionResponseTypes", []),
             )
             for mapping in mappings
-            if ":sqs:" in mapping["EventSourceArn"] and mapping.get("State") == "Enabled"
+            if mapping["FunctionArn"] in ours
+            and ":sqs:" in mapping["EventSourceArn"]
+            and mapping.get("State") == "Enabled"
         ]
 
     def _owns(self, function: Mapping[str, Any]) -> bool:
