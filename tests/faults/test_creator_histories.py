@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from support.creator import MINUTE_MS, SECOND_MS, Creator
-from support.faults import KINDS, LONG, MAY_REPEAT, Kind, ProcessDied
+from support.faults import KINDS, KINDS_IN_MEMORY, LONG, MAY_REPEAT, Kind, ProcessDied
 from support.world import told_by_job
 
 SANDBOX = "prod"
@@ -311,7 +311,7 @@ def busy_day(strike: tuple[int, Kind] | None, *, echoes: bool) -> Histories:
     return history
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS_IN_MEMORY)
 def test_every_kind_of_fault_at_every_call(kind: Kind) -> None:
     """Exhaustively: each call of a busy day, struck by each kind; with the echo every second, unless at length."""
     for echoes in (False, True):

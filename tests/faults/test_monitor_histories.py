@@ -15,7 +15,7 @@ from export_jobs.monitor.sweep import Sweeper
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from support.faults import KINDS, LONG, MAY_REPEAT, Kind, ProcessDied
+from support.faults import KINDS, KINDS_IN_MEMORY, LONG, MAY_REPEAT, Kind, ProcessDied
 from support.memory_table import MemoryTable
 from support.world import (
     MemoryAnnouncer,
@@ -287,7 +287,7 @@ def crowded_life(strike: tuple[int, Kind] | None) -> Histories:
     return history
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS_IN_MEMORY)
 def test_every_kind_of_fault_at_every_call(kind: Kind) -> None:
     """Exhaustively: each call of a crowded life, struck by each kind."""
     calls = crowded_life(None).world.numbered

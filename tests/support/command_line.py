@@ -113,7 +113,7 @@ class Local:
 @contextmanager
 def running_local(folder: Path, *command: str) -> Iterator[Local]:
     """The whole system, as a user starts it in a terminal of its own."""
-    command = command or ("local", "--pace", str(PACE_S), "--sweep-every", "0.5", "--data", "data")
+    command = command or ("local", "--pace", str(PACE_S), "--sweep-every", "1", "--data", "data")
     with subprocess.Popen(
         [EXPORT_JOBS, *command, "--json"],
         cwd=folder,

@@ -37,6 +37,9 @@ MAY_REPEAT: frozenset[Kind] = frozenset({"dies before", "dies after", "times out
 LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
 """Whether the tests may take long."""
 
+KINDS_IN_MEMORY = tuple(k for k in KINDS if LONG or k not in {"dies before", "times out before"})
+"""Those that differ there: dying before a call is dying after the last one, and no answer is as a 5xx."""
+
 BATCHES = {"put_events": "Entries", "publish_batch": "PublishBatchRequestEntries"}
 _HTTP_FAULTS: dict[Kind, dict[str, Any]] = {
     "times out before": {"kind": "reset_before"},

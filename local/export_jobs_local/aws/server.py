@@ -107,7 +107,7 @@ class MotoServer:
 
 
 class _Silent(WSGIRequestHandler):
-    """HTTP/1.1, so that connections are kept, and no line a request on standard error."""
+    """HTTP/1.1, and no line a request on standard error."""
 
     protocol_version = "HTTP/1.1"
 
