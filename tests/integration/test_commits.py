@@ -108,6 +108,17 @@ def test_nothing_is_written_once_the_gate_has_moved(tables: Tables, spy: Spy) ->
     assert tables.gate("prod").hold == Hold()
 
 
+def test_of_two_holds_the_later_end_stands(tables: Tables) -> None:
+    """A service that asked one run for an hour is not tried a minute later as another one failed."""
+    tables.commit("prod", [], GateChange(hold=Hold(100, 15)))
+    assert tables.commit("prod", recording("a"), GateChange(hold=Hold(99, 30))) == {0}
+    assert tables.gate("prod").hold == Hold(100, 15)
+    tables.commit("prod", [], GateChange(hold=Hold(101, 30), echoes=True))
+    assert tables.gate("prod").hold == Hold(101, 30)
+    tables.commit("prod", [], GateChange(hold=Hold()))
+    assert tables.gate("prod").hold == Hold()
+
+
 def test_only_noting_moves_the_gate(tables: Tables) -> None:
     """Whatever else is settled meanwhile, an admission that counted stands."""
     tables.commit("prod", noting("a", "b", "c"), GateChange(version=0))

@@ -240,7 +240,7 @@ class Calls:
             version = self._chance.randint(0, 3)
         change = GateChange(
             version=version if notes or self._maybe() else None,
-            hold=self._one_of([None, None, Hold(), Hold(9, 5)]),
+            hold=self._one_of([None, None, Hold(), Hold(9, 5), Hold(7, 3)]),
             echoes=self._one_of([None, True, False]),
             expired_slots=tuple(self._chance.sample(["k1", "k2", "k4"], 2))
             if self._maybe()

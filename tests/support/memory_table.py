@@ -352,7 +352,7 @@ def _gate_after(gate: Gate, steps: Sequence[Step], change: GateChange) -> Gate:
         gate.sandbox,
         slots=slots,
         former=former,
-        hold=gate.hold if change.hold is None else change.hold,
+        hold=gate.hold if change.hold is None or gate.hold.outlasts(change.hold) else change.hold,
         echoes=gate.echoes if change.echoes is None else change.echoes,
         version=gate.version + noted,
     )

@@ -60,16 +60,8 @@ class GatePart:
         """
         change = self.change
         write = Write(table, gate_key(self.sandbox), tell=True)
-        if change.hold is not None:
-            write.put(
-                [
-                    ("holdUntil", number(change.hold.until) if change.hold.until else None),
-                    (
-                        "holdLength",
-                        number(change.hold.length_ms) if change.hold.length_ms else None,
-                    ),
-                ]
-            )
+        if change.hold is not None and not (known and known.hold.outlasts(change.hold)):
+            _write_hold(write, change.hold)
         if change.echoes is not None:
             write.set({"BOOL": change.echoes}, "echoes")
         noted = [slot.attempt for slot in self.slots.values() if slot.change == "note"]
@@ -126,6 +118,16 @@ class GatePart:
             expired &= linked
             former &= known.former.keys()
         return sorted(expired), sorted(former)
+
+
+def _write_hold(write: Write, hold: Hold) -> None:
+    """Under the same condition as `Hold.outlasts`."""
+    if not hold.until:
+        write.put([("holdUntil", None), ("holdLength", None)])
+        return
+    until = write.path("holdUntil")
+    write.require(f"attribute_not_exists({until})", f"{until} <= {write.value(number(hold.until))}")
+    write.put([("holdUntil", number(hold.until)), ("holdLength", number(hold.length_ms))])
 
 
 def _holds(slot: Slot, gate: Gate) -> bool:

@@ -244,6 +244,10 @@ class Hold:
     until: int = 0
     length_ms: int = 0
 
+    def outlasts(self, new: Hold) -> bool:
+        """Whether it stays though a run that did not know of it holds the line anew."""
+        return 0 < new.until < self.until
+
 
 @dataclass(frozen=True)
 class Gate:

@@ -60,7 +60,8 @@ class GateChange:
 
     `version`: the attempts noted are admitted by this version of the gate; if it has moved, nothing is
     written. `expired_slots` are the keys of linked slots, `expired_former` the ids of former attempts
-    to take out: the first `MAX_EXPIRED` of each, and of slots only those that still are linked.
+    to take out: the first `MAX_EXPIRED` of each, and of slots only those that still are linked. A
+    `hold` that ends later than the new one stays.
     """
 
     version: int | None = None
