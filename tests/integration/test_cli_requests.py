@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +347,35 @@ def test_dead_letters_are_deleted_for_good(local: Local) -> None:
     assert local.run("dlq", "delete", "--all", "--yes").returncode == 0
     assert local.json("dlq", "list") == []
     assert local.run("dlq", "delete", "--key", "stays").returncode == 2
+
+
+def test_what_may_have_a_job_is_sent_back_only_by_its_key(local: Local) -> None:
+    """A request that ended as OUTCOME_UNKNOWN: `--all` leaves it, and says what to do first."""
+    record = {"requestKey": "perhaps", "status": "REJECTED", "outcome": "OUTCOME_UNKNOWN"}
+    event_id = str(uuid.uuid4())
+    record |= {"eventId": event_id, "sandbox": "prod", "action": "create"}
+    local.client("dynamodb").put_item(
+        TableName=local.said["outputs"]["RequestsTableName"],
+        Item={**{k: {"S": v} for k, v in record.items()}, "version": {"N": "3"}},
+    )
+    attributes = {"requestKey": "perhaps", "eventId": event_id, "reason": "OUTCOME_UNKNOWN"}
+    local.client("sqs").send_message(
+        QueueUrl=local.said["outputs"]["DeadLetterQueueUrl"],
+        MessageBody=envelope("perhaps"),
+        MessageAttributes={
+            name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+        },
+    )
+    assert until(lambda: local.dead("perhaps"))["eventId"] == event_id
+    found = local.json("dlq", "redrive", "--all", code=1)
+    assert found["sent"] == []
+    (left,) = found["left"]
+    assert left["requestKey"] == "perhaps"
+    assert "look for the job first" in left["reason"]
+    said = local.run("dlq", "redrive", "--all")
+    assert said.stdout.startswith("left perhaps\n")
+    back = local.json("dlq", "redrive", "--key", "perhaps", "--wait")
+    assert back["ending"]["status"] == "SUCCEEDED"
 
 
 def test_a_timeout_needs_something_to_wait_for(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from export_jobs.contract import RequestInvalid
 from export_jobs.creator.message import Letter, Message, hints_in, read_request
 from export_jobs.events.build import rfc3339
+from export_jobs.events.endings import OUTCOME_UNKNOWN
 from export_jobs.model.records import RequestRecord
 from rich.markup import escape
 
@@ -27,6 +28,12 @@ EMPTY_ANSWERS = 2
 MOVED_BY_SQS = (
     "SQS itself moved it here, after too many deliveries, and nothing is on record of it; the creator's "
     "log says why"
+)
+
+
+MAY_HAVE_A_JOB = (
+    "its create call may have made a job, and sent again it may make a second one: look for the job "
+    "first; if there is none, send this with --key"
 )
 
 
@@ -50,6 +57,10 @@ class DeadLetter:
     def event_id(self) -> str | None:
         """Of the rejection that it is of."""
         return self.letter.event_id if self.letter else None
+
+    @property
+    def may_have_a_job(self) -> bool:
+        return self.record is not None and self.record.outcome == OUTCOME_UNKNOWN
 
     @property
     def tries(self) -> int | None:
@@ -171,23 +182,28 @@ def redrive(
     system: DeployedSystem,
     letters: Sequence[DeadLetter],
     *,
+    by_key: bool,
     corrected: str | None = None,
 ) -> tuple[list[Sent], list[tuple[DeadLetter, str]]]:
     """Sends letters back to the request queue, and deletes each once it is sent.
 
     Returns what was sent, and with the reason what was left where it is, because it would only be
-    rejected again. `corrected` replaces the body of the only letter.
+    rejected again, or may have a job and was not named `by_key`. `corrected` replaces the body of the
+    only letter.
     """
     sent, left = [], []
     sqs, url = system.client("sqs"), system.outputs["DeadLetterQueueUrl"]
     for letter in letters:
+        if letter.may_have_a_job and not by_key:
+            left.append((letter, MAY_HAVE_A_JOB))
+            continue
         body = letter.body if corrected is None else corrected
         try:
             request = read_request(body, sandboxes=system.creator.sandboxes)
         except RequestInvalid as invalid:
             if corrected is not None:
                 checked(body, system)  # says so, field by field
-            left.append((letter, str(invalid)))
+            left.append((letter, f"still invalid: {invalid}"))
             continue
         message_id = system.send(body, **_attributes(letter))
         sqs.delete_message(QueueUrl=url, ReceiptHandle=letter.receipt)
@@ -230,7 +246,7 @@ def show_redriven(sent: Sequence[Sent], left: Sequence[tuple[DeadLetter, str]]) 
     for one_sent in sent:
         console.print(f"sent back {escape(one_sent.request_key)}", soft_wrap=True)
     for letter, why in left:
-        console.print(f"[yellow]left[/] {escape(letter.request_key)}: still invalid")
+        console.print(f"[yellow]left[/] {escape(letter.request_key)}")
         output.print_indented(console, why)
     if not sent and not left:
         console.print("no dead letters")

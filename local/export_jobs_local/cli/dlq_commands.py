@@ -63,7 +63,7 @@ def redrive(
         bool,
         typer.Option(
             "--all",
-            help="send back every one that is valid, whether or not its cause is fixed: be sure first",
+            help="send back every one that is valid and surely has no job, whether or not its cause is fixed",
         ),
     ] = False,
     body: Annotated[
@@ -80,10 +80,10 @@ def redrive(
     """Send dead letters back to the request queue, where they are tried again.
 
     Each is deleted here once it is sent. One that is invalid as it stands would only be rejected
-    again: it is left where it is, and said to be. Whether the cause of another is gone, nobody
-    checks: what is refused again comes back here. The key stays the same, so events and correlation
-    ids go on as if the request had been right at once; a requestKey in the corrected body wins, which
-    is the cure for KEY_REUSED.
+    again: it is left where it is, and the reason printed. With --all, so is one that ended as
+    OUTCOME_UNKNOWN, as it may have a job. Whether the cause of another is gone, nobody checks: what is
+    refused again comes back here. The key stays the same, unless the corrected body has a requestKey of
+    its own, which is the cure for KEY_REUSED. The correlation id is the one in the body that is sent.
 
     \b
     Ends with 0: all sent back; with --wait (and --key): its job has succeeded
@@ -105,7 +105,9 @@ def redrive(
     with deployed.opened(stack) as system:
         with dead_letters.received(system) as letters:
             chosen = letters if key is None else dead_letters.of(letters, key)[-1:]
-            sent, left = dead_letters.redrive(system, chosen, corrected=corrected)
+            sent, left = dead_letters.redrive(
+                system, chosen, by_key=key is not None, corrected=corrected
+            )
         if wait and sent:
             ending = requests.followed(system, sent[0], timeout_s=timeout, quiet=as_json)
     if as_json:

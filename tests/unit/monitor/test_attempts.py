@@ -454,10 +454,11 @@ def test_an_unreadable_record_among_older_jobs_delays_nothing(creator: Creator) 
 
 
 def test_an_attempt_that_no_listing_can_settle_ends_after_six_hours(creator: Creator) -> None:
-    """It is never sent again; until then it keeps its slot, and its request does not wait."""
+    """It is not sent again; until then it keeps its slot, and its age is told as a waiting request's."""
     attempt = lose(creator, made=False)
     alter(creator, page=lambda page: replace(page, unreadable=1))
-    swept_at(creator, attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS - 10)
+    report = swept_at(creator, attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS - 10)
+    assert report.oldest_request_ms >= OUTCOME_KNOWN_WITHIN_MS - 10
     assert creator.ends() == []
     swept_at(creator, attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS)
     assert creator.ends() == [("key", "OUTCOME_UNKNOWN")]

@@ -559,6 +559,14 @@ def test_a_table_out_of_reach_fails_the_sweep(world: World) -> None:
     assert report.failing_ms >= 20 * MINUTE_MS
     assert monitor.said() == []
 
+    new = Monitor(world)
+    ages = []
+    for _ in range(2):
+        world.strikes = {"query": "times out before"}
+        ages.append(new.sweeper.sweep("prod").failing_ms // MINUTE_MS)
+        world.now += 20 * MINUTE_MS
+    assert ages == [0, 20]
+
 
 def test_a_listing_that_can_only_be_read_in_part_fails_a_sweep_too(world: World) -> None:
     """The age of the last good sweep counts from the first that failed, whatever failed it."""

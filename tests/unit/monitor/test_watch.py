@@ -11,6 +11,8 @@ from export_jobs.monitor.watch import Pace, watch
 from support.monitor import Monitor
 from support.world import MemoryApi, World
 
+MINUTE_MS = 60_000
+
 
 @pytest.fixture
 def world() -> World:
@@ -42,6 +44,28 @@ def test_one_sandbox_s_trouble_delays_no_other(world: World) -> None:
     assert len(problems) == 2
     assert problems[0].startswith("down: can't list jobs")
     assert problems[1].startswith("broken: unexpected ZeroDivisionError")
+
+
+def test_how_long_a_sandbox_fails_is_told_whatever_it_fails_by(world: World) -> None:
+    """By what nobody foresaw, too, and in a process that has never seen it succeed."""
+
+    class Broken(MemoryApi):
+        def list_jobs(self, *_: Any, **__: Any) -> Any:
+            raise ZeroDivisionError
+
+    monitor = Monitor(world, api=Broken(world))
+    reports: list[SweepReport] = []
+    for _ in range(2):
+        watch(
+            monitor.sweeper,
+            ["prod"],
+            pace=Pace(),
+            monotonic=lambda: 0.0,
+            sleep=lambda _: None,
+            reported=reports.append,
+        )
+        world.now += 20 * MINUTE_MS
+    assert [report.failing_ms // MINUTE_MS for report in reports] == [0, 20]
 
 
 class Time:

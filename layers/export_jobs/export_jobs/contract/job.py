@@ -9,6 +9,7 @@ Only `id` and `status` are required of a job. Any other field that is missing or
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
@@ -25,6 +26,8 @@ from pydantic import (
     WrapValidator,
 )
 from pydantic.alias_generators import to_camel
+
+logger = logging.getLogger(__name__)
 
 FINAL_STATUSES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 """A job in one of these has ended. Any other status, also an unknown one, means it is still open."""
@@ -243,18 +246,22 @@ class JobPage:
     next_cursor: str | None = None
     """The `offset` of the next page, where the client has found the link safe to follow."""
     unreadable: int = 0
-    """Records without a readable `id` and `status`. They are skipped, and said so in a metric."""
+    """Records without a readable `id` and `status`. They are skipped; a metric and the log say so."""
 
     @classmethod
     def from_answer(cls, body: Any) -> JobPage:
         """Reads a decoded body. Raises pydantic's ValidationError when it is no page at all."""
         answer = _PageAnswer.model_validate(body)
         jobs = []
+        at_fault: set[str] = set()
         for record in answer.records:
             try:
                 jobs.append(Job.model_validate(record))
-            except ValidationError:
-                continue
+            except ValidationError as error:
+                at_fault |= {".".join(map(str, e["loc"])) or "the record" for e in error.errors()}
+        if at_fault:
+            number = len(answer.records) - len(jobs)
+            logger.warning("%d jobs can't be read: %s", number, ", ".join(sorted(at_fault)))
         return cls(
             records=tuple(jobs),
             page=answer.page,

@@ -82,7 +82,7 @@ class SweepReport:
     waiting: int = 0
     """Requests that wait."""
     oldest_request_ms: int = 0
-    """For how long the oldest of them has been waiting."""
+    """For how long the oldest of them has been waiting, or the outcome of a create call is not known."""
     duplicates: int = 0
     """Jobs found late whose requests have another job."""
     finished: bool = False
@@ -202,16 +202,22 @@ class Sweeper:
         recorded there, its waiting requests end, and how far its sweeps have got is not written down.
         """
         began = self._clock()
+        self._good_at.setdefault(sandbox, began)
         report = SweepReport(sandbox)
         try:
             self._sweep(sandbox, began, report, watched=watched)
         except TableUnavailable as error:
             report.problems.append(str(error))
         if report.problems:
-            report.failing_ms = max(report.failing_ms, began - self._good_at.get(sandbox, began))
+            report.failing_ms = max(report.failing_ms, began - self._good_at[sandbox])
         else:
             self._good_at[sandbox] = began
         return report
+
+    def failing_ms(self, sandbox: str) -> int:
+        """For how long no sweep of a sandbox has succeeded, as far as this process knows."""
+        now = self._clock()
+        return now - self._good_at.get(sandbox, now)
 
     def _sweep(self, sandbox: str, began: int, report: SweepReport, *, watched: bool) -> None:
         half_of_the_time_s = self._time_left_s() / 2
@@ -315,7 +321,9 @@ class Sweeper:
             left_over |= self._publish_left_over(found, now)
         tickets = [ticket for ticket in tickets if ticket.request_key not in ended]
         now.report.waiting = len(tickets)
-        now.report.oldest_request_ms = max((at - ticket.sent_at for ticket in tickets), default=0)
+        since = [ticket.sent_at for ticket in tickets]
+        since += [attempt.noted_at for attempt in now.settled.gate.unsettled]
+        now.report.oldest_request_ms = max((at - time for time in since), default=0)
         if tickets and now.watched:
             self._wake(tickets, now)
         now.report.finished = not (

@@ -113,4 +113,5 @@ def _swept(sweeper: Sweeper, sandbox: str, *, watched: bool = True) -> SweepRepo
         return sweeper.sweep(sandbox, watched=watched)
     except Exception as error:
         logger.exception("sweep of %s failed unexpectedly", sandbox)
-        return SweepReport(sandbox, problems=[f"unexpected {type(error).__name__}; see the log"])
+        problem = f"unexpected {type(error).__name__}; see the log"
+        return SweepReport(sandbox, problems=[problem], failing_ms=sweeper.failing_ms(sandbox))
