@@ -16,6 +16,8 @@ import requests
 from botocore.config import Config
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from export_jobs_local.aws.quicker import make_quicker
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -38,12 +40,9 @@ class MotoServer:
             create_backend_app,
         )
 
+        make_quicker()
         _keep_trace_headers()
-        services = DomainDispatcherApplication(create_backend_app)
-        # Moto lists a directory to look this up, at every call: a quarter of what the call takes.
-        look_up = functools.cache(services.get_backend_for_host)
-        services.get_backend_for_host = look_up  # type: ignore[method-assign]
-        app = _Tracing(_OneAtATime(services))
+        app = _Tracing(_OneAtATime(DomainDispatcherApplication(create_backend_app)))
         self._server = make_server(
             "127.0.0.1", self._port, app, threaded=True, request_handler=_Silent
         )
