@@ -25,7 +25,7 @@ def make_quicker() -> None:
 
 
 def _keep_service_names() -> None:
-    """Which service a call is for, is looked up in a directory and by a hundred patterns."""
+    """Which service a call is for is looked up in a directory, and by a hundred patterns."""
     from moto.moto_server.werkzeug_app import (  # noqa: PLC0415  with the server's own imports
         DomainDispatcherApplication,
     )
