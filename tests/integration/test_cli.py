@@ -129,6 +129,7 @@ def test_a_rejected_request_is_listed_mended_and_redriven_to_success(local: Loca
 
     left = local.json("dlq", "redrive", "--key", "typo", code=1)
     assert left["sent"] == []
+    assert left["left"][0]["reason"].startswith("still invalid: ")
     assert local.dead("typo")
 
     body = local.run("dlq", "show", "typo").stdout

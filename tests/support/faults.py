@@ -38,7 +38,8 @@ LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
 """Whether the tests may take long."""
 
 KINDS_IN_MEMORY = tuple(k for k in KINDS if LONG or k not in {"dies before", "times out before"})
-"""Those that differ there: dying before a call is dying after the last one, and no answer is as a 5xx."""
+"""Those that differ in memory. Dying before a call is dying after the one before it, and a call that times out
+before its effect looks like one that is answered with a 5xx."""
 
 BATCHES = {"put_events": "Entries", "publish_batch": "PublishBatchRequestEntries"}
 _HTTP_FAULTS: dict[Kind, dict[str, Any]] = {

@@ -214,7 +214,7 @@ def test_records_that_are_no_jobs_are_counted(caplog: pytest.LogCaptureFixture) 
     page = JobPage.from_answer({"records": [{"id": 1, "status": "NEW"}, {"id": 2}, "x", None]})
     assert [job.id for job in page.records] == ["1"]
     assert page.unreadable == 3
-    assert caplog.messages == ["3 jobs can't be read: status, the record"]
+    assert caplog.messages == ["jobs that can't be read: 3, for status, the record"]
 
 
 _JSON = st.recursive(

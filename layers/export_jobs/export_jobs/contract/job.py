@@ -258,15 +258,17 @@ class JobPage:
             try:
                 jobs.append(Job.model_validate(record))
             except ValidationError as error:
-                at_fault |= {".".join(map(str, e["loc"])) or "the record" for e in error.errors()}
-        if at_fault:
-            number = len(answer.records) - len(jobs)
-            logger.warning("%d jobs can't be read: %s", number, ", ".join(sorted(at_fault)))
+                places = [found["loc"] for found in error.errors()]
+                at_fault |= {str(place[0]) if place else "the record" for place in places}
+        unreadable = len(answer.records) - len(jobs)
+        if unreadable:
+            fields = ", ".join(sorted(at_fault))
+            logger.warning("jobs that can't be read: %d, for %s", unreadable, fields)
         return cls(
             records=tuple(jobs),
             page=answer.page,
             next_link=(answer.link.next or None) if answer.link else None,
-            unreadable=len(answer.records) - len(jobs),
+            unreadable=unreadable,
         )
 
     @property

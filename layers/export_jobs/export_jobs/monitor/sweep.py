@@ -209,15 +209,14 @@ class Sweeper:
         except TableUnavailable as error:
             report.problems.append(str(error))
         if report.problems:
-            report.failing_ms = max(report.failing_ms, began - self._good_at[sandbox])
+            report.failing_ms = max(report.failing_ms, self.failing_ms(sandbox))
         else:
             self._good_at[sandbox] = began
         return report
 
     def failing_ms(self, sandbox: str) -> int:
-        """For how long no sweep of a sandbox has succeeded, as far as this process knows."""
-        now = self._clock()
-        return now - self._good_at.get(sandbox, now)
+        """For how long no sweep of one that was swept has succeeded, as far as this process knows."""
+        return self._clock() - self._good_at[sandbox]
 
     def _sweep(self, sandbox: str, began: int, report: SweepReport, *, watched: bool) -> None:
         half_of_the_time_s = self._time_left_s() / 2
