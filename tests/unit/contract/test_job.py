@@ -209,12 +209,12 @@ def test_a_last_page_has_no_next(link: Any) -> None:
     assert not page.next_link
 
 
-def test_records_that_are_no_jobs_are_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """One unreadable record costs that record only, shows in the count, and the log names the fields."""
+def test_records_that_are_no_jobs_are_counted() -> None:
+    """One unreadable record costs that record only, and shows in the count with the fields at fault."""
     page = JobPage.from_answer({"records": [{"id": 1, "status": "NEW"}, {"id": 2}, "x", None]})
     assert [job.id for job in page.records] == ["1"]
     assert page.unreadable == 3
-    assert caplog.messages == ["jobs that can't be read: 3, for status, the record"]
+    assert page.unreadable_fields == {"status", "the record"}
 
 
 _JSON = st.recursive(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from export_jobs.client.errors import RetryLater
+from export_jobs.contract import JobPage
 from export_jobs.events.build import MAX_DETAIL_BYTES
 from export_jobs.events.endings import EventPolicy
 from export_jobs.model.records import DELAYED, STATE_CHANGE, JobRecord
@@ -469,6 +470,24 @@ def test_big_jobs_fit_and_what_was_cut_is_marked(world: World) -> None:
     assert len(json.dumps(event.detail, ensure_ascii=False).encode()) <= MAX_DETAIL_BYTES
     assert {"segments", "errors"} <= set(event.detail["truncated"])
     assert "callStack" not in json.dumps(event.detail)
+
+
+def test_records_that_can_t_be_read_are_counted_and_the_log_names_their_fields(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of all pages together, in a line a sweep; the readable jobs are recorded all the same."""
+
+    class WithOddRecords(MemoryApi):
+        def list_jobs(self, sandbox: str, *, limit: int, cursor: str | None = None) -> JobPage:
+            page = super().list_jobs(sandbox, limit=limit, cursor=cursor)
+            at_fault = frozenset({"status", "id"} if cursor else {"status"})
+            return replace(page, unreadable=2, unreadable_fields=at_fault)
+
+    for _ in range(3):
+        world.create("prod", status="NEW")
+    report = Monitor(world, api=WithOddRecords(world), page_size=2).sweep()
+    assert (report.unreadable, report.changes) == (4, 3)
+    assert caplog.messages == ["prod: 4 jobs can't be read, for id, status"]
 
 
 def test_thousands_of_changes_are_worked_off_over_several_runs(world: World) -> None:

@@ -9,7 +9,6 @@ Only `id` and `status` are required of a job. Any other field that is missing or
 from __future__ import annotations
 
 import json
-import logging
 import re
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
@@ -26,8 +25,6 @@ from pydantic import (
     WrapValidator,
 )
 from pydantic.alias_generators import to_camel
-
-logger = logging.getLogger(__name__)
 
 FINAL_STATUSES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 """A job in one of these has ended. Any other status, also an unknown one, means it is still open."""
@@ -247,6 +244,8 @@ class JobPage:
     """The `offset` of the next page, where the client has found the link safe to follow."""
     unreadable: int = 0
     """Records without a readable `id` and `status`. They are skipped; a metric and the log say so."""
+    unreadable_fields: frozenset[str] = frozenset()
+    """The fields for which they could not be read."""
 
     @classmethod
     def from_answer(cls, body: Any) -> JobPage:
@@ -260,15 +259,12 @@ class JobPage:
             except ValidationError as error:
                 places = [found["loc"] for found in error.errors()]
                 at_fault |= {str(place[0]) if place else "the record" for place in places}
-        unreadable = len(answer.records) - len(jobs)
-        if unreadable:
-            fields = ", ".join(sorted(at_fault))
-            logger.warning("jobs that can't be read: %d, for %s", unreadable, fields)
         return cls(
             records=tuple(jobs),
             page=answer.page,
             next_link=(answer.link.next or None) if answer.link else None,
-            unreadable=unreadable,
+            unreadable=len(answer.records) - len(jobs),
+            unreadable_fields=frozenset(at_fault),
         )
 
     @property

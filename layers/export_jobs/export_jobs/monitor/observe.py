@@ -31,6 +31,7 @@ class Observation:
     pages: int = 0
     lookups: int = 0
     unreadable: int = 0
+    unreadable_fields: set[str] = field(default_factory=set)
     looked_up: set[str] = field(default_factory=set)
     """Jobs that were asked for by their id."""
     created_at: dict[str, int] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Observation:
         known = len(self.jobs)
         self.pages += 1
         self.unreadable += page.unreadable
+        self.unreadable_fields |= page.unreadable_fields
         times = [job.creation_time for job in page.records if job.creation_time]
         if page.unreadable:
             self.gap_until = max(self.gap_until, self.reach or sys.maxsize, *times)

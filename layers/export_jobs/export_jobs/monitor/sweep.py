@@ -256,6 +256,9 @@ class Sweeper:
         self._settle_attempts(now, out_of_time)
         report.pages, report.lookups = now.seen.pages, now.seen.lookups
         report.unreadable = now.seen.unreadable
+        if report.unreadable:
+            fields = ", ".join(sorted(now.seen.unreadable_fields))
+            logger.warning("%s: %d jobs can't be read, for %s", sandbox, report.unreadable, fields)
         report.problems += now.seen.problems
         recorded = self._work_off(now)
         if now.seen.complete and recorded and not now.settled.undecided:
