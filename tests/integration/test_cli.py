@@ -181,9 +181,8 @@ def test_events_are_followed_and_nothing_is_left_behind(local: Local) -> None:
 
     Two is what a job has at least: a slow sweep sees it for the first time when it has ended.
     """
-    until(
-        lambda: local.json("request", "list")["underWay"] == []
-    )  # nobody else's events are to come
+    # Nobody else's events are still to come.
+    until(lambda: local.json("request", "list")["underWay"] == [])
     with subprocess.Popen(
         [EXPORT_JOBS, "events", "--follow", "--limit", "2", "--seconds", "40", "--json"],
         cwd=local.folder,
