@@ -54,12 +54,12 @@ class Ours:
         parts = Parts(stage)
         for client in parts.clients.values():
             count_calls(client, calls)
-        self.tables = parts.tables
+        self.store = parts.store
         self._processor = RequestProcessor(
             api=stage.segmentation_client(),
-            table=parts.tables,
-            announcer=parts.announcer,
-            dead_letters=parts.dead_letters,
+            store=parts.store,
+            publisher=parts.publisher,
+            dead_letter_queue=parts.dead_letter_queue,
             policy=CreatorPolicy(sandboxes=tuple(sandboxes), max_open=MAX_OPEN),
             clock=wiring.now_ms,
             time_left_s=lambda: 300.0,
@@ -80,11 +80,11 @@ class Measured:
         self.calls: Counter[str] = Counter()
         self.requests = 0
         self.left = 0
-        self.wake_ups = 0
+        self.request_queue = 0
 
     def clear(self) -> None:
         self.calls.clear()
-        self.requests = self.left = self.wake_ups = 0
+        self.requests = self.left = self.request_queue = 0
 
 
 class Runs:
@@ -122,8 +122,8 @@ class Runs:
                 left = wanted - sum(run)
                 self.measured.left += left
                 while left:
-                    self.measured.wake_ups += 1
-                    assert self.measured.wake_ups < MAX_WAKE_UPS
+                    self.measured.request_queue += 1
+                    assert self.measured.request_queue < MAX_WAKE_UPS
                     left -= self._processes[0].run([wake_up(sandbox)])
 
             took = timed(work)

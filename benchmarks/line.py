@@ -10,10 +10,10 @@ from itertools import count
 from typing import Any
 
 from export_jobs import wiring
-from export_jobs.aws.items import Writer
-from export_jobs.aws.writes import size_of
+from export_jobs.aws.dynamodb.items import Writer
+from export_jobs.aws.dynamodb.writes import size_of
 from export_jobs.model.records import Ticket
-from export_jobs.monitor.decide import Policy
+from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 from support.creator import CREATE, MINUTE_MS, Creator
 
@@ -39,11 +39,11 @@ def sweeps(stage: Stage) -> str:
         count_calls(client, calls)
     sweeper = Sweeper(
         api=stage.segmentation_client(),
-        table=parts.tables,
-        announcer=parts.announcer,
-        dead_letters=parts.dead_letters,
-        wake_ups=parts.wake_ups,
-        policy=Policy(max_open=MAX_OPEN),
+        store=parts.store,
+        publisher=parts.publisher,
+        dead_letter_queue=parts.dead_letter_queue,
+        request_queue=parts.request_queue,
+        policy=MonitorPolicy(max_open=MAX_OPEN),
         clock=wiring.now_ms,
         time_left_s=lambda: 300.0,
     )
@@ -151,37 +151,37 @@ class Served:
 def field_case_21(*, hours: int = HOURS, seed: int = 21) -> Served:
     """Plays it minute by minute: exports end, a sweep wakes the creator, newcomers come at drawn moments."""
     creator = Creator(max_open=CAP, sandboxes=("prod",))
-    world = creator.world
+    fakes = creator.fakes
     chance, numbers = random.Random(seed), count()
     came: dict[str, int] = {}
     a_newcomer_every_ms = EXPORT_MS / CAP / LOAD
 
     def send() -> str:
         key = f"k{next(numbers)}"
-        came[key] = world.now
+        came[key] = fakes.now
         creator.send(key, **CREATE)
         return key
 
     burst = frozenset(send() for _ in range(BURST))
-    began = world.now
+    began = fakes.now
     coming = began + chance.expovariate(1 / a_newcomer_every_ms)
     for minute in range(hours * 60):
-        world.now = max(world.now, began + minute * MINUTE_MS)
-        for number, job in list(world.jobs["prod"].items()):
-            if job.body["status"] == "NEW" and job.body["creationTime"] + EXPORT_MS <= world.now:
-                world.move("prod", number, "SUCCEEDED")
+        fakes.now = max(fakes.now, began + minute * MINUTE_MS)
+        for number, job in list(fakes.jobs["prod"].items()):
+            if job.body["status"] == "NEW" and job.body["creationTime"] + EXPORT_MS <= fakes.now:
+                fakes.move("prod", number, "SUCCEEDED")
         creator.sweep()
         creator.work()
         while coming < began + (minute + 1) * MINUTE_MS:
-            world.now = max(world.now, int(coming))
+            fakes.now = max(fakes.now, int(coming))
             send()
             creator.work()
             coming += chance.expovariate(1 / a_newcomer_every_ms)
     keys = creator.keys_by_request_id
-    jobs = world.jobs["prod"]
+    jobs = fakes.jobs["prod"]
     created = {
         keys[request_id]: int(jobs[number].body["creationTime"])
-        for number, request_id in world.made.items()
+        for number, request_id in fakes.made.items()
     }
-    assert world.most_open["prod"] <= CAP
+    assert fakes.most_open["prod"] <= CAP
     return Served(came, created, burst)

@@ -14,13 +14,13 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
 
-from export_jobs.aws.items import Writer
-from export_jobs.aws.writes import Write, size_of
+from export_jobs.aws.dynamodb.items import Writer
+from export_jobs.aws.dynamodb.writes import Write, size_of
 from export_jobs.contract import Job, JobPage
 from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.ports import RecordChanged
 from export_jobs.model.records import Event, Gate, JobRecord, SandboxRecord, SandboxState, Sink
-from export_jobs.monitor.decide import Policy
+from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 
 EPOCH = 1_800_000_000_000
@@ -146,11 +146,11 @@ def sweeper_of(service: Service, *, page_size: int = 100) -> Sweeper:
     """The deployed core, with the deployed policy (but no delays), on this sandbox."""
     return Sweeper(
         api=service,
-        table=cast("Any", Table(service.calls)),  # no request asks for the rest of its port
-        announcer=Sinks(service.calls),
-        dead_letters=cast("Any", None),
-        wake_ups=cast("Any", None),
-        policy=Policy(delays=DelayPolicy(limit_ms=10**12)),
+        store=cast("Any", Table(service.calls)),  # no request asks for the rest of its port
+        publisher=Sinks(service.calls),
+        dead_letter_queue=cast("Any", None),
+        request_queue=cast("Any", None),
+        policy=MonitorPolicy(delays=DelayPolicy(limit_ms=10**12)),
         clock=lambda: service.now,
         time_left_s=lambda: 300.0,
         page_size=page_size,

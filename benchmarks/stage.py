@@ -22,9 +22,9 @@ import boto3
 import requests
 from botocore.config import Config
 from export_jobs import wiring
-from export_jobs.announce import Announcer
-from export_jobs.aws.queues import DeadLetterQueue, RequestQueue
-from export_jobs.aws.tables import Tables
+from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.aws.publisher import AwsEventPublisher
+from export_jobs.aws.sqs import SqsDeadLetterQueue, SqsRequestQueue
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient
 from export_jobs.telemetry import MeasuredTransport
 from export_jobs_local.aws.server import REGION, MotoServer
@@ -142,21 +142,23 @@ class Parts:
     def __init__(self, stage: Stage) -> None:
         outputs = stage.outputs
         self.clients = {name: stage.aws(name) for name in ("dynamodb", "events", "sns", "sqs")}
-        self.tables = Tables(
+        self.store = DynamoDbStore(
             self.clients["dynamodb"],
             jobs_table=outputs["JobsTableName"],
             requests_table=outputs["RequestsTableName"],
         )
-        self.announcer = Announcer(
+        self.publisher = AwsEventPublisher(
             events=lambda: self.clients["events"],
             sns=lambda: self.clients["sns"],
             bus_name=outputs["EventBusName"],
             topic_arn=outputs["AlertTopicArn"],
         )
-        self.dead_letters = DeadLetterQueue(
+        self.dead_letter_queue = SqsDeadLetterQueue(
             lambda: self.clients["sqs"], url=outputs["DeadLetterQueueUrl"]
         )
-        self.wake_ups = RequestQueue(lambda: self.clients["sqs"], url=outputs["RequestQueueUrl"])
+        self.request_queue = SqsRequestQueue(
+            lambda: self.clients["sqs"], url=outputs["RequestQueueUrl"]
+        )
 
 
 def count_calls(client: Any, calls: Counter[str]) -> None:

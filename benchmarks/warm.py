@@ -20,7 +20,7 @@ from urllib.parse import urljoin
 
 import requests
 from export_jobs import wiring
-from export_jobs.monitor.decide import Policy
+from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 
 from benchmarks.measuring import LONG, Spread, Timed, in_turns, repeated, timed
@@ -57,11 +57,11 @@ class Ours:
             count_calls(client, self.calls)
         self._sweeper = Sweeper(
             api=stage.segmentation_client(),
-            table=parts.tables,
-            announcer=parts.announcer,
-            dead_letters=parts.dead_letters,
-            wake_ups=parts.wake_ups,
-            policy=Policy(),
+            store=parts.store,
+            publisher=parts.publisher,
+            dead_letter_queue=parts.dead_letter_queue,
+            request_queue=parts.request_queue,
+            policy=MonitorPolicy(),
             clock=wiring.now_ms,
             time_left_s=lambda: 300.0,
             page_size=PAGE,

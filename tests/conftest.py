@@ -30,7 +30,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session", autouse=True)
 def every_event_published_is_as_its_schema_says() -> Iterator[None]:
-    """Whatever a test's subscribers receive is checked, and so is what `support.world` publishes."""
+    """Whatever a test's subscribers receive is checked, and so is what `support.fakes` publishes."""
     drain = Subscribers.drain
 
     def checked(subscribers: Subscribers) -> list[Delivery]:

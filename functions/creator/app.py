@@ -10,12 +10,12 @@ from aws_lambda_powertools.utilities.data_classes import SQSEvent, event_source
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from export_jobs import wiring
+from export_jobs.aws.settings import creator_settings
+from export_jobs.aws.time_left import TimeLeft
 from export_jobs.creator.message import Message
 from export_jobs.creator.policy import CreatorPolicy
 from export_jobs.creator.process import RequestProcessor
-from export_jobs.settings import creator_settings
 from export_jobs.telemetry import report_run
-from export_jobs.timeleft import TimeLeft
 
 logger = Logger()
 copy_config_to_registered_loggers(logger, include={"export_jobs"})
@@ -24,9 +24,9 @@ settings = creator_settings()
 time_left = TimeLeft()
 processor = RequestProcessor(
     api=wiring.segmentation_client(settings, time_left),
-    table=wiring.tables(settings),
-    announcer=wiring.announcer(settings),
-    dead_letters=wiring.dead_letter_queue(settings),
+    store=wiring.store(settings),
+    publisher=wiring.publisher(settings),
+    dead_letter_queue=wiring.dead_letter_queue(settings),
     policy=CreatorPolicy(
         sandboxes=settings.sandboxes,
         events=wiring.event_policy(settings),

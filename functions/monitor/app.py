@@ -9,26 +9,26 @@ from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from export_jobs import wiring
-from export_jobs.monitor.decide import Policy
+from export_jobs.aws.settings import monitor_settings
+from export_jobs.aws.time_left import TimeLeft
+from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 from export_jobs.monitor.watch import FormerSandboxes, Pace, watch
-from export_jobs.settings import monitor_settings
 from export_jobs.telemetry import report_sweep
-from export_jobs.timeleft import TimeLeft
 
 logger = Logger()
 copy_config_to_registered_loggers(logger, include={"export_jobs"})
 tracer = Tracer()
 settings = monitor_settings()
 time_left = TimeLeft()
-tables = wiring.tables(settings)
+store = wiring.store(settings)
 sweeper = Sweeper(
     api=wiring.segmentation_client(settings, time_left),
-    table=tables,
-    announcer=wiring.announcer(settings),
-    dead_letters=wiring.dead_letter_queue(settings),
-    wake_ups=wiring.request_queue(settings),
-    policy=Policy(
+    store=store,
+    publisher=wiring.publisher(settings),
+    dead_letter_queue=wiring.dead_letter_queue(settings),
+    request_queue=wiring.request_queue(settings),
+    policy=MonitorPolicy(
         events=wiring.event_policy(settings),
         delays=wiring.delay_policy(settings, repeat_minutes=settings.delay_repeat_minutes),
         max_open=settings.max_open_exports,
@@ -38,7 +38,7 @@ sweeper = Sweeper(
     time_left_s=time_left,
     page_size=settings.page_size,
 )
-former_sandboxes = FormerSandboxes(tables, settings.sandboxes)
+former_sandboxes = FormerSandboxes(store, settings.sandboxes)
 
 
 class SweepFailed(Exception):

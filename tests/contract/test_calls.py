@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import requests
 from export_jobs.client import SegmentationClient
-from export_jobs.client.errors import BadCredentials, Forbidden, NotFound, Refused
 from export_jobs.contract import RequestInvalid, parse_create_request
+from export_jobs.contract.errors import BadCredentials, Forbidden, NotFound, Refused
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from support.files import seed

@@ -21,7 +21,9 @@ from typing import Any
 import pytest
 import urllib3
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient, Transport
-from export_jobs.client.errors import (
+from export_jobs.client.transport import IDLE_S, MAX_BODY_BYTES, MAX_TEXT_BYTES
+from export_jobs.contract import CreateExportJob, Job
+from export_jobs.contract.errors import (
     BadCredentials,
     Forbidden,
     NotFound,
@@ -31,8 +33,6 @@ from export_jobs.client.errors import (
     RetryLater,
     SegmentationError,
 )
-from export_jobs.client.transport import IDLE_S, MAX_BODY_BYTES, MAX_TEXT_BYTES
-from export_jobs.contract import CreateExportJob, Job
 from support.scripted import Reply, ScriptedServer, answer, cut, dripping, scripted, token_answer
 
 from .conftest import BODY

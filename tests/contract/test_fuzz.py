@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from export_jobs.client import Credentials, SegmentationClient
-from export_jobs.client.errors import OutcomeUnknown, SegmentationError
 from export_jobs.client.transport import Answer
 from export_jobs.contract import Job, JobPage
+from export_jobs.contract.errors import OutcomeUnknown, SegmentationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict

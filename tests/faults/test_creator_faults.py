@@ -13,9 +13,9 @@ import pytest
 from export_jobs.creator.message import Message
 from export_jobs.creator.policy import CreatorPolicy
 from export_jobs.model.capacity import DelayPolicy
-from export_jobs.model.ports import TableUnavailable
+from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE
-from export_jobs.monitor.decide import Policy
+from export_jobs.monitor.policy import MonitorPolicy
 from support.faults import (
     KINDS,
     LONG,
@@ -93,8 +93,8 @@ class Office:
         )
 
     def sweep(self) -> None:
-        policy = Policy(delays=DelayPolicy(limit_ms=10**12))
-        with suppress(ProcessDied, TableUnavailable):  # the schedule begins the next
+        policy = MonitorPolicy(delays=DelayPolicy(limit_ms=10**12))
+        with suppress(ProcessDied, StoreUnavailable):  # the schedule begins the next
             self.bench.sweeper(policy, workers=1).sweep(self.sandbox)
 
     def until_quiet(self) -> None:
@@ -108,7 +108,7 @@ class Office:
         pytest.fail("the requests do not come to an end")
 
     def _unfinished(self) -> bool:
-        known = replace(self.bench, injector=None).tables.load(self.sandbox)
+        known = replace(self.bench, injector=None).store.load(self.sandbox)
         return bool(
             known.tickets
             or known.gate.unsettled
@@ -116,7 +116,7 @@ class Office:
             or any(record.outbox for record in known.open_jobs.values())
         )
 
-    def dead_letters(self) -> Counter[str]:
+    def dead_letter_queue(self) -> Counter[str]:
         """How often each key is in the dead-letter queue; they are taken off."""
         sqs = self.bench.clients["sqs"]
         keys: Counter[str] = Counter()
@@ -193,7 +193,7 @@ def check(office: Office) -> None:
     for told in deliveries:
         if told.type == STATE_CHANGE:
             assert told.detail["requestKey"] == job_of[told.detail["jobId"]]
-    dead = office.dead_letters()
+    dead = office.dead_letter_queue()
     assert dead.keys() == {office.key("wrong")}
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from export_jobs.contract import FINAL_STATUSES
 from export_jobs.creator.message import Message
-from export_jobs.model.ports import TableUnavailable
+from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import ACCEPTED, REJECTED, Event
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from support.creator import MINUTE_MS, SECOND_MS, Creator
+from support.fakes import told_by_job
 from support.faults import KINDS, KINDS_IN_MEMORY, LONG, MAY_REPEAT, Kind, ProcessDied
-from support.world import told_by_job
 
 SANDBOX = "prod"
 ROUNDS = 400
@@ -43,7 +43,7 @@ class Histories(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.creator = Creator(sandboxes=(SANDBOX,), page_size=3)
-        self.world = self.creator.world
+        self.fakes = self.creator.fakes
         self.sent: dict[str, set[str]] = defaultdict(set)
         """What was asked for under each key."""
         self.expire: set[str] = set()
@@ -57,8 +57,8 @@ class Histories(RuleBasedStateMachine):
     @initialize(echoes=st.booleans(), cap=st.integers(1, 3), omits=st.booleans())
     def set_up(self, echoes: bool, cap: int, omits: bool) -> None:
         """The service may show our request ids, or leave fields out; few jobs may be open at once."""
-        self.world.echoes_request_id = echoes
-        self.world.quirks = {"omits"} if omits else set()
+        self.fakes.echoes_request_id = echoes
+        self.fakes.quirks = {"omits"} if omits else set()
         self.creator.max_open = cap
 
     # -- requests --------------------------------------------------------------------------------
@@ -107,12 +107,12 @@ class Histories(RuleBasedStateMachine):
     @rule(doubled=st.booleans())
     def wake_ups_go_astray(self, doubled: bool) -> None:
         """They are lost, or come twice."""
-        wake_ups = [entry for entry in self.world.queue if "wakeUp" in entry[1].body]
-        for entry in wake_ups:
+        request_queue = [entry for entry in self.fakes.queue if "wakeUp" in entry[1].body]
+        for entry in request_queue:
             if doubled:
-                self.world.queue.append(entry)
+                self.fakes.queue.append(entry)
             else:
-                self.world.queue.remove(entry)
+                self.fakes.queue.remove(entry)
 
     # -- runs ------------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ class Histories(RuleBasedStateMachine):
     def swept(self) -> None:
         try:
             self.creator.sweep(SANDBOX)
-        except (ProcessDied, TableUnavailable):
+        except (ProcessDied, StoreUnavailable):
             pass
         except Exception as error:  # noqa: BLE001  raised again below
             self.unforeseen.append(error)
@@ -140,7 +140,7 @@ class Histories(RuleBasedStateMachine):
         self, planned: list[tuple[int | str, Kind]], batches: list[int], sweeps: int, order: int
     ) -> None:
         """Batches are worked off at the same time, perhaps while sweeps go on."""
-        self.world.plan(planned)
+        self.fakes.plan(planned)
         received = [self.creator.receive(size) for size in batches]
         works: list[Callable[[], None]] = [
             *(partial(self.worked_off, batch) for batch in received if batch),
@@ -148,50 +148,50 @@ class Histories(RuleBasedStateMachine):
         ]
         if works:
             self.creator.together(order, *works)
-        self.world.strikes = {}
-        self.world.quirks -= {"misses"}
+        self.fakes.strikes = {}
+        self.fakes.quirks -= {"misses"}
         self.check_nothing_unforeseen()
 
     @rule(quirk=st.sampled_from(["late", "repeats", "omits"]))
     def the_listing_lies(self, quirk: str) -> None:
-        self.world.quirks ^= {quirk}
+        self.fakes.quirks ^= {quirk}
 
     @precondition(lambda self: not self.missed_once)
     @rule()
     def a_listing_leaves_out_the_newest(self) -> None:
         """For once: what no listing ever shows can't be found."""
         self.missed_once = True
-        self.world.quirks |= {"misses"}
+        self.fakes.quirks |= {"misses"}
 
     @rule(seconds=st.sampled_from([1, 20, 300]))
     def time_passes(self, seconds: int) -> None:
-        self.world.now += seconds * SECOND_MS
+        self.fakes.now += seconds * SECOND_MS
 
     @rule(dataset=st.sampled_from(["one", "two"]))
     def somebody_else_makes_a_job(self, dataset: str) -> None:
         """Equal to one that was asked for, and of any moment."""
-        job = self.world.create(SANDBOX, **job_of(dataset), requestId="another's")
+        job = self.fakes.create(SANDBOX, **job_of(dataset), requestId="another's")
         self.foreign.add(job.body["id"])
 
     @rule(number=st.integers(0, 9), status=st.sampled_from(["PROCESSING", "SUCCEEDED", "FAILED"]))
     def a_job_moves_on(self, number: int, status: str) -> None:
-        jobs = self.world.jobs[SANDBOX]
+        jobs = self.fakes.jobs[SANDBOX]
         running = [i for i, job in jobs.items() if job.body["status"] not in FINAL_STATUSES]
         if running:
             job = running[number % len(running)]
             before = jobs[job].body["status"]
             cancels = before == "CANCELLING"
             if before != status:
-                self.world.move(SANDBOX, job, "CANCELLED" if cancels else status)
+                self.fakes.move(SANDBOX, job, "CANCELLED" if cancels else status)
 
     # -- what must hold --------------------------------------------------------------------------
 
     def teardown(self) -> None:
-        self.world.quirks -= {"misses"}
+        self.fakes.quirks -= {"misses"}
         for _ in range(ROUNDS):
-            if not self.world.queue and not self.creator.unfinished():
+            if not self.fakes.queue and not self.creator.unfinished():
                 break
-            self.world.now += 2 * MINUTE_MS
+            self.fakes.now += 2 * MINUTE_MS
             while batch := self.creator.receive():
                 self.worked_off(batch)
             self.a_job_moves_on(0, "SUCCEEDED")
@@ -199,7 +199,7 @@ class Histories(RuleBasedStateMachine):
         self.swept()
         self.swept()
         self.check_nothing_unforeseen()
-        assert not self.world.queue, "a message stays in the queue for ever"
+        assert not self.fakes.queue, "a message stays in the queue for ever"
         assert not self.creator.unfinished(), "something is unfinished for ever"
         assert not self.creator.waiting(), "a ticket is left of a request that has ended"
         assert not self.creator.gate().unsettled
@@ -216,7 +216,7 @@ class Histories(RuleBasedStateMachine):
     def ends(self) -> dict[str, list[Event]]:
         """How each request ended, by its key; ends of other bodies under the same key left out."""
         ends: dict[str, dict[str, Event]] = defaultdict(dict)
-        for event in self.world.told["bus"]:
+        for event in self.fakes.told["bus"]:
             if event.type in {ACCEPTED, REJECTED} and event.detail["outcome"] != "KEY_REUSED":
                 ends[event.detail["requestKey"]].setdefault(event.id, event)
         return {key: list(events.values()) for key, events in ends.items()}
@@ -225,10 +225,10 @@ class Histories(RuleBasedStateMachine):
         ends = self.ends()
         reused = {
             e.detail["requestKey"]
-            for e in self.world.told["bus"]
+            for e in self.fakes.told["bus"]
             if e.detail.get("outcome") == "KEY_REUSED"
         }
-        dead = Counter(letter.request_key for letter in self.world.dead_letters)
+        dead = Counter(letter.request_key for letter in self.fakes.dead_letter_queue)
         for key, bodies in self.sent.items():
             assert len(ends.get(key, [])) == 1, (key, [e.detail for e in ends.get(key, [])])
             (end,) = ends[key]
@@ -252,23 +252,23 @@ class Histories(RuleBasedStateMachine):
         created = self.created()
         jobs = Counter(detail["jobId"] for detail in created.values())
         assert not jobs or max(jobs.values()) == 1, jobs
-        per_request = Counter(self.creator.keys_by_request_id[i] for i in self.world.made.values())
+        per_request = Counter(self.creator.keys_by_request_id[i] for i in self.fakes.made.values())
         assert not per_request or max(per_request.values()) == 1, per_request
         assert per_request.keys() <= created.keys()
         for key, detail in created.items():
             job = detail["jobId"]
-            assert job in self.world.life
+            assert job in self.fakes.life
             if job in self.foreign:
                 assert detail["linkedBy"] == "content"
-            if not self.foreign and self.world.made:
-                assert job in self.world.made
+            if not self.foreign and self.fakes.made:
+                assert job in self.fakes.made
             asked = [json.loads(sent)["job"]["destination"] for sent in self.sent[key]]
-            assert self.world.jobs[SANDBOX][job].body["destination"] in asked
+            assert self.fakes.jobs[SANDBOX][job].body["destination"] in asked
 
     def check_links(self) -> None:
         """Every event of a job names the request that created it, and how that is known."""
         key_of = {detail["jobId"]: key for key, detail in self.created().items()}
-        for job, events in told_by_job(self.world.told["bus"]).items():
+        for job, events in told_by_job(self.fakes.told["bus"]).items():
             for event in events:
                 key = key_of.get(job)
                 assert event.detail["requestKey"] == key, (job, event.detail)
@@ -276,15 +276,15 @@ class Histories(RuleBasedStateMachine):
                 if key:
                     assert event.detail["correlationId"] == f"for {key}"
                     assert event.detail["linkedBy"]
-        assert key_of.keys() | self.foreign >= self.world.made.keys() or self.foreign
+        assert key_of.keys() | self.foreign >= self.fakes.made.keys() or self.foreign
 
     def check_cap(self) -> None:
-        assert self.world.most_made[SANDBOX] <= self.creator.max_open
+        assert self.fakes.most_made[SANDBOX] <= self.creator.max_open
 
     def check_nothing_was_published_twice(self) -> None:
-        if any(kind in MAY_REPEAT for _, kind in self.world.struck) or len(self.world.struck) > 3:
+        if any(kind in MAY_REPEAT for _, kind in self.fakes.struck) or len(self.fakes.struck) > 3:
             return
-        for sink, events in self.world.told.items():
+        for sink, events in self.fakes.told.items():
             repeated = [i for i, times in Counter(e.id for e in events).items() if times > 1]
             assert repeated == [], f"published twice to the {sink}"
 
@@ -296,7 +296,7 @@ TestHistories.settings = settings(max_examples=HISTORIES, stateful_step_count=25
 def busy_day(strike: tuple[int, Kind] | None, *, echoes: bool) -> Histories:
     """A day of equal requests, a changed body, cancels and a refusal; a fault strikes at one call."""
     history = Histories()
-    history.world.set_strike = strike
+    history.fakes.set_strike = strike
     history.set_up(echoes, 3, omits=False)
     for key, dataset in (("a", "one"), ("b", "one"), ("c", "refused"), ("a", "two")):
         history.ask_for_a_job(key, dataset)
@@ -315,7 +315,7 @@ def busy_day(strike: tuple[int, Kind] | None, *, echoes: bool) -> Histories:
 def test_every_kind_of_fault_at_every_call(kind: Kind) -> None:
     """Exhaustively: each call of a busy day, struck by each kind; with the echo every second, unless at length."""
     for echoes in (False, True):
-        calls = busy_day(None, echoes=echoes).world.numbered
+        calls = busy_day(None, echoes=echoes).fakes.numbered
         assert calls > 80
         for number in range(0, calls, 2 if echoes and not LONG else 1):
             busy_day((number, kind), echoes=echoes)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
-from export_jobs.model.ports import TableUnavailable
-from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.ports import StoreUnavailable
+from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.demo.reconcile import Reconciliation, reconcile_events
@@ -25,7 +26,7 @@ from support.faults import (
 )
 from support.local import Bench
 
-NO_DELAYS = Policy(delays=DelayPolicy(limit_ms=10**12))
+NO_DELAYS = MonitorPolicy(delays=DelayPolicy(limit_ms=10**12))
 MAX_ROUNDS = 12
 FINAL = {"SUCCEEDED", "FAILED", "CANCELLED", "VANISHED"}
 
@@ -66,7 +67,7 @@ class Life:
                 report = self._sweeper.sweep(self.sandbox)
             except ProcessDied:
                 self._sweeper = self._new_sweeper()
-            except TableUnavailable:
+            except StoreUnavailable:
                 pass  # the invocation fails, and the schedule begins the next
             else:
                 if not (report.problems or report.changes) and self._at_rest():
@@ -88,7 +89,7 @@ class Life:
 
     def _at_rest(self) -> bool:
         """Nothing is owed, and no job that is gone is still taken for open."""
-        known = replace(self.bench, injector=None).tables.load(self.sandbox)
+        known = replace(self.bench, injector=None).store.load(self.sandbox)
         return not any(
             record.outbox or self.expected[record.job_id][-1] == "VANISHED"
             for record in known.open_jobs.values()

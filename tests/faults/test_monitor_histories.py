@@ -9,26 +9,27 @@ from collections.abc import Sequence
 import pytest
 from export_jobs.contract import FINAL_STATUSES
 from export_jobs.events.build import sinks_of
+from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.records import STATE_CHANGE
-from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from support.faults import KINDS, KINDS_IN_MEMORY, LONG, MAY_REPEAT, Kind, ProcessDied
-from support.memory_table import MemoryTable
-from support.world import (
-    MemoryAnnouncer,
-    MemoryApi,
-    MemoryDeadLetters,
-    MemoryWakeUps,
-    World,
+from support.fake_store import FakeStore
+from support.fakes import (
+    FakeApi,
+    FakeDeadLetterQueue,
+    FakePublisher,
+    FakeRequestQueue,
+    Fakes,
     told_by_job,
 )
+from support.faults import KINDS, KINDS_IN_MEMORY, LONG, MAY_REPEAT, Kind, ProcessDied
 
 SANDBOX = "prod"
 PAGE_SIZE = 4
-POLICY = Policy(delays=DelayPolicy(limit_ms=40 * 60_000, repeat_ms=30 * 60_000))
+POLICY = MonitorPolicy(delays=DelayPolicy(limit_ms=40 * 60_000, repeat_ms=30 * 60_000))
 MINUTE_MS = 60_000
 ROUNDS = 15
 HISTORIES = 20_000 if LONG else 1_000
@@ -49,7 +50,7 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.fakes = Fakes()
         self.kept = self.new_sweeper()
         self.missed = False
         """Whether a listing has left out a job, or not shown it yet, since the last good sweep."""
@@ -60,13 +61,13 @@ class Histories(RuleBasedStateMachine):
 
     def new_sweeper(self) -> Sweeper:
         return Sweeper(
-            api=MemoryApi(self.world),
-            table=MemoryTable(self.world),
-            announcer=MemoryAnnouncer(self.world),
-            dead_letters=MemoryDeadLetters(self.world),
-            wake_ups=MemoryWakeUps(self.world),
+            api=FakeApi(self.fakes),
+            store=FakeStore(self.fakes),
+            publisher=FakePublisher(self.fakes),
+            dead_letter_queue=FakeDeadLetterQueue(self.fakes),
+            request_queue=FakeRequestQueue(self.fakes),
             policy=POLICY,
-            clock=self.world.clock,
+            clock=self.fakes.clock,
             time_left_s=lambda: 300.0,
             page_size=PAGE_SIZE,
             workers=1,
@@ -74,7 +75,7 @@ class Histories(RuleBasedStateMachine):
 
     @property
     def jobs(self) -> list[str]:
-        jobs = self.world.jobs[SANDBOX].values()
+        jobs = self.fakes.jobs[SANDBOX].values()
         return [job.body["id"] for job in sorted(jobs, key=lambda job: job.order)]
 
     # -- what happens at the service -------------------------------------------------------------
@@ -83,11 +84,11 @@ class Histories(RuleBasedStateMachine):
     def install(self, before: list[str]) -> None:
         """There may be a history when the monitor is installed."""
         for status in before:
-            self.world.create(SANDBOX, status=status)
+            self.fakes.create(SANDBOX, status=status)
 
     @rule(status=statuses, late_minutes=st.sampled_from([0, 0, 0, 2, 9]))
     def create(self, status: str, late_minutes: int) -> None:
-        self.world.create(SANDBOX, status=status, late_ms=late_minutes * MINUTE_MS)
+        self.fakes.create(SANDBOX, status=status, late_ms=late_minutes * MINUTE_MS)
 
     @rule(number=st.integers(0, 30), status=statuses)
     def move(self, number: int, status: str) -> None:
@@ -97,29 +98,29 @@ class Histories(RuleBasedStateMachine):
         of the listing that sweeps read. That is the limit of what can be seen.
         """
         ids = self.jobs
-        newest = set() if "lags" in self.world.quirks else set(ids[-PAGE_SIZE + 2 :])
-        ids = [i for i in ids if i in newest or self.world.life[i][-1] not in FINAL_STATUSES]
-        if ids and self.world.life[ids[number % len(ids)]][-1] != status:
-            self.world.move(SANDBOX, ids[number % len(ids)], status)
+        newest = set() if "lags" in self.fakes.quirks else set(ids[-PAGE_SIZE + 2 :])
+        ids = [i for i in ids if i in newest or self.fakes.life[i][-1] not in FINAL_STATUSES]
+        if ids and self.fakes.life[ids[number % len(ids)]][-1] != status:
+            self.fakes.move(SANDBOX, ids[number % len(ids)], status)
 
     @rule(number=st.integers(0, 30))
     def delete(self, number: int) -> None:
         if self.jobs:
-            self.world.delete(SANDBOX, self.jobs[number % len(self.jobs)])
+            self.fakes.delete(SANDBOX, self.jobs[number % len(self.jobs)])
 
     @precondition(lambda self: self.first_sweep_done)
     @rule(quirk=st.sampled_from(["lags", "misses", "repeats"]))
     def the_listing_lies(self, quirk: str) -> None:
         if quirk == "misses" and self.missed:
             return
-        self.world.quirks ^= {quirk}
-        for job in self.world.jobs[SANDBOX].values():
+        self.fakes.quirks ^= {quirk}
+        for job in self.fakes.jobs[SANDBOX].values():
             if job.before and job.before["status"] in FINAL_STATUSES:
                 job.before = None  # see `move`
 
     @rule(minutes=st.sampled_from([1, 5, 20]))
     def time_passes(self, minutes: int) -> None:
-        self.world.now += minutes * MINUTE_MS
+        self.fakes.now += minutes * MINUTE_MS
 
     # -- sweeps ----------------------------------------------------------------------------------
 
@@ -134,25 +135,25 @@ class Histories(RuleBasedStateMachine):
         return not report.problems and not report.changes
 
     def plan(self, planned: list[tuple[int | str, Kind]]) -> None:
-        self.world.plan(planned)
+        self.fakes.plan(planned)
         if not self.first_sweep_done:
             self.final_before = {
-                job.body["id"]: len(self.world.life[job.body["id"]])
-                for job in self.world.jobs[SANDBOX].values()
-                if job.body["status"] in FINAL_STATUSES and job.visible_at <= self.world.now
+                job.body["id"]: len(self.fakes.life[job.body["id"]])
+                for job in self.fakes.jobs[SANDBOX].values()
+                if job.body["status"] in FINAL_STATUSES and job.visible_at <= self.fakes.now
             }
-            self.hidden_at_first = set(self.final_before) if self.world.quirks else set()
+            self.hidden_at_first = set(self.final_before) if self.fakes.quirks else set()
 
     @property
     def first_sweep_done(self) -> bool:
-        state = self.world.items.get(("state", SANDBOX))
+        state = self.fakes.items.get(("state", SANDBOX))
         return bool(state and state.swept_at)
 
     @rule(planned=strikes)
     def sweep(self, planned: list[tuple[int | str, Kind]]) -> None:
         self.plan(planned)
         good = self.swept(self.kept)
-        self.world.strikes = {}
+        self.fakes.strikes = {}
         self.note_what_was_missed(good=good)
 
     def note_what_was_missed(self, *, good: bool) -> None:
@@ -161,9 +162,9 @@ class Histories(RuleBasedStateMachine):
         What no listing of two sweeps running shows, longer ago than their overlap, can't be seen:
         docs/guarantees.md names that limit.
         """
-        hid = "misses" in self.world.quirks or not self.all_visible()
+        hid = "misses" in self.fakes.quirks or not self.all_visible()
         self.missed = hid or (self.missed and not good)
-        self.world.quirks -= {"misses"}
+        self.fakes.quirks -= {"misses"}
 
     @precondition(lambda self: self.jobs)
     @rule(runs=st.integers(2, 3), order=st.integers(0, 2**32), planned=strikes)
@@ -171,23 +172,23 @@ class Histories(RuleBasedStateMachine):
         """Runs overlap: their calls come in any order."""
         self.plan(planned)
         sweepers = [self.new_sweeper() for _ in range(runs)]
-        self.world.turns.run(
+        self.fakes.turns.run(
             random.Random(order),
             [lambda s=s: self.swept(s) for s in sweepers],  # type: ignore[misc]
         )
-        self.world.strikes = {}
+        self.fakes.strikes = {}
         self.note_what_was_missed(good=False)
 
     # -- what must hold --------------------------------------------------------------------------
 
     def teardown(self) -> None:
-        self.world.quirks = set()
+        self.fakes.quirks = set()
         self.plan([])
         for _ in range(ROUNDS):
             if self.swept(self.kept) and not self.unfinished() and self.all_visible():
                 break
             self.plan([])
-            self.world.now += 7 * MINUTE_MS
+            self.fakes.now += 7 * MINUTE_MS
         assert not self.unfinished(), "something is never finished"
         self.check_everything_recorded_was_told()
         self.check_every_job_s_last_word_was_told()
@@ -195,18 +196,18 @@ class Histories(RuleBasedStateMachine):
 
     def unfinished(self) -> bool:
         """Whether something is still to come: what is in an outbox, or the end of a job that is gone."""
-        records = [item for key, item in self.world.items.items() if key[0] == "job"]
-        there = self.world.jobs[SANDBOX]
+        records = [item for key, item in self.fakes.items.items() if key[0] == "job"]
+        there = self.fakes.jobs[SANDBOX]
         return any(
             record.outbox or (not record.final and record.job_id not in there) for record in records
         )
 
     def all_visible(self) -> bool:
-        return all(job.visible_at <= self.world.now for job in self.world.jobs[SANDBOX].values())
+        return all(job.visible_at <= self.fakes.now for job in self.fakes.jobs[SANDBOX].values())
 
     def check_everything_recorded_was_told(self) -> None:
-        bus, topic = told_by_job(self.world.told["bus"]), told_by_job(self.world.told["topic"])
-        for job, by_sequence in self.world.recorded.items():
+        bus, topic = told_by_job(self.fakes.told["bus"]), told_by_job(self.fakes.told["topic"])
+        for job, by_sequence in self.fakes.recorded.items():
             said = bus.get(job, [])
             assert [event.detail["sequence"] for event in said] == sorted(by_sequence), job
             assert sorted(by_sequence) == list(range(1, len(said) + 1)), job
@@ -214,11 +215,11 @@ class Histories(RuleBasedStateMachine):
                 assert event.detail["status"] == by_sequence[event.detail["sequence"]]
             notable = [e for e in said if "topic" in sinks_of(e, topic_events="notable")]
             assert topic.get(job, []) == notable, job
-        assert bus.keys() <= self.world.recorded.keys()
+        assert bus.keys() <= self.fakes.recorded.keys()
 
     def check_every_job_s_last_word_was_told(self) -> None:
-        bus = told_by_job(self.world.told["bus"])
-        for job, life in self.world.life.items():
+        bus = told_by_job(self.fakes.told["bus"])
+        for job, life in self.fakes.life.items():
             said = [e.detail["status"] for e in bus.get(job, []) if e.type == STATE_CHANGE]
             assert in_order(said, life), f"job {job} was said to go {said}, but it went {life}"
             if life[-1] == "VANISHED":
@@ -237,9 +238,9 @@ class Histories(RuleBasedStateMachine):
         return length is not None and life[length - 1] == life[-1]
 
     def check_nothing_was_told_twice(self) -> None:
-        if any(kind in MAY_REPEAT for _, kind in self.world.struck) or len(self.world.struck) > 3:
+        if any(kind in MAY_REPEAT for _, kind in self.fakes.struck) or len(self.fakes.struck) > 3:
             return
-        for sink, events in self.world.told.items():
+        for sink, events in self.fakes.told.items():
             repeated = [i for i, times in Counter(e.id for e in events).items() if times > 1]
             assert repeated == [], f"said twice to the {sink}"
 
@@ -257,28 +258,28 @@ def test_a_job_that_changed_before_a_first_sweep_was_finished_is_published() -> 
     history.delete(0)
     history.sweep([(2, "is throttled")])
     assert not history.first_sweep_done
-    history.world.move(SANDBOX, ended, "FAILED")
+    history.fakes.move(SANDBOX, ended, "FAILED")
     while history.jobs[0] != ended:
         history.delete(0)
     history.sweep([])
     assert history.first_sweep_done
-    history.world.move(SANDBOX, ended, "SUCCEEDED")
+    history.fakes.move(SANDBOX, ended, "SUCCEEDED")
     history.teardown()
-    said = [event.detail["status"] for event in told_by_job(history.world.told["bus"])[ended]]
+    said = [event.detail["status"] for event in told_by_job(history.fakes.told["bus"])[ended]]
     assert said == ["FAILED", "SUCCEEDED"]
 
 
 def crowded_life(strike: tuple[int, Kind] | None) -> Histories:
     """A history in which much happens at once, and a fault strikes at one call."""
     history = Histories()
-    history.world.set_strike = strike
+    history.fakes.set_strike = strike
     history.install(["SUCCEEDED", "NEW", "FAILED"])
     history.sweep([])
     for _ in range(14):
         history.create("NEW", 0)
     history.sweep([])
     for number, job in enumerate(history.jobs[3:]):
-        history.world.move(SANDBOX, job, "SUCCEEDED" if number % 2 else "PROCESSING")
+        history.fakes.move(SANDBOX, job, "SUCCEEDED" if number % 2 else "PROCESSING")
     history.sweep([])
     history.delete(3)
     history.time_passes(45)
@@ -290,8 +291,8 @@ def crowded_life(strike: tuple[int, Kind] | None) -> Histories:
 @pytest.mark.parametrize("kind", KINDS_IN_MEMORY)
 def test_every_kind_of_fault_at_every_call(kind: Kind) -> None:
     """Exhaustively: each call of a crowded life, struck by each kind."""
-    calls = crowded_life(None).world.numbered
+    calls = crowded_life(None).fakes.numbered
     assert calls > 100
     for number in range(calls):
         history = crowded_life((number, kind))
-        assert history.world.struck or kind == "fails in part"
+        assert history.fakes.struck or kind == "fails in part"

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from export_jobs.aws.tables import Tables
-from export_jobs.aws.writes import size_of
+from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.aws.dynamodb.writes import size_of
 from export_jobs.model.ports import GateMoved, ItemRefused, RecordChanged
 from export_jobs.model.records import (
     Attempt,
@@ -36,9 +36,9 @@ def spy(store: Store) -> Spy:
 
 
 @pytest.fixture
-def tables(store: Store, spy: Spy) -> Tables:
+def adapter(store: Store, spy: Spy) -> DynamoDbStore:
     """The adapter, under watch."""
-    return store.tables(spy)
+    return store.adapter(spy)
 
 
 def request(key: str, **fields: Any) -> RequestRecord:
@@ -68,21 +68,21 @@ def noting(*keys: str) -> list[Step]:
 # -- a transaction -------------------------------------------------------------------------------
 
 
-def test_steps_are_written_in_one_call(tables: Tables, spy: Spy) -> None:
+def test_steps_are_written_in_one_call(adapter: DynamoDbStore, spy: Spy) -> None:
     """As many as a transaction takes, and whatever they consist of."""
     keys = [f"k{n}" for n in range(MAX_STEPS)]
-    assert tables.commit("prod", recording(*keys)) == set(range(MAX_STEPS))
-    assert tables.commit("prod", noting(*keys), GateChange(version=0)) == set(range(MAX_STEPS))
+    assert adapter.commit("prod", recording(*keys)) == set(range(MAX_STEPS))
+    assert adapter.commit("prod", noting(*keys), GateChange(version=0)) == set(range(MAX_STEPS))
     assert spy.names == ["transact_write_items"] * 2
-    assert len(tables.gate("prod").slots) == MAX_STEPS
+    assert len(adapter.gate("prod").slots) == MAX_STEPS
 
 
 def test_what_was_outrun_is_left_out_and_the_rest_is_written_at_the_second_try(
-    tables: Tables, spy: Spy
+    adapter: DynamoDbStore, spy: Spy
 ) -> None:
     """Of several at once, in records and in the gate alike."""
-    tables.commit("prod", recording("a"))
-    tables.commit("prod", noting("x", "y"), GateChange(version=0))
+    adapter.commit("prod", recording("a"))
+    adapter.commit("prod", noting("x", "y"), GateChange(version=0))
     spy.calls.clear()
     steps = [
         *recording("a", "b"),
@@ -90,52 +90,52 @@ def test_what_was_outrun_is_left_out_and_the_rest_is_written_at_the_second_try(
         Step(slot=Slot("drop", attempt("y", "another"))),
         *recording("c"),
     ]
-    assert tables.commit("prod", steps) == {1, 2, 4}
+    assert adapter.commit("prod", steps) == {1, 2, 4}
     assert spy.names == ["transact_write_items"] * 2
-    assert tables.requests(["a", "b", "c"]).keys() == {"a", "b", "c"}
-    assert tables.gate("prod").slots.keys() == {"y"}
+    assert adapter.requests(["a", "b", "c"]).keys() == {"a", "b", "c"}
+    assert adapter.gate("prod").slots.keys() == {"y"}
 
 
-def test_nothing_is_written_once_the_gate_has_moved(tables: Tables, spy: Spy) -> None:
+def test_nothing_is_written_once_the_gate_has_moved(adapter: DynamoDbStore, spy: Spy) -> None:
     """Not the steps, and not what goes with them."""
-    tables.commit("prod", noting("a"), GateChange(version=0))
+    adapter.commit("prod", noting("a"), GateChange(version=0))
     spy.calls.clear()
     steps = [*recording("b"), *noting("c")]
     with pytest.raises(GateMoved):
-        tables.commit("prod", steps, GateChange(version=0, hold=Hold(9, 9)))
+        adapter.commit("prod", steps, GateChange(version=0, hold=Hold(9, 9)))
     assert spy.names == ["transact_write_items"]
-    assert tables.requests(["b"]) == {}
-    assert tables.gate("prod").hold == Hold()
+    assert adapter.requests(["b"]) == {}
+    assert adapter.gate("prod").hold == Hold()
 
 
-def test_of_two_holds_the_later_end_stands(tables: Tables) -> None:
+def test_of_two_holds_the_later_end_stands(adapter: DynamoDbStore) -> None:
     """A service that asked one run for an hour is not tried a minute later as another one failed."""
-    tables.commit("prod", [], GateChange(hold=Hold(100, 15)))
-    assert tables.commit("prod", recording("a"), GateChange(hold=Hold(99, 30))) == {0}
-    assert tables.gate("prod").hold == Hold(100, 15)
-    tables.commit("prod", [], GateChange(hold=Hold(101, 30), echoes=True))
-    assert tables.gate("prod").hold == Hold(101, 30)
-    tables.commit("prod", [], GateChange(hold=Hold()))
-    assert tables.gate("prod").hold == Hold()
+    adapter.commit("prod", [], GateChange(hold=Hold(100, 15)))
+    assert adapter.commit("prod", recording("a"), GateChange(hold=Hold(99, 30))) == {0}
+    assert adapter.gate("prod").hold == Hold(100, 15)
+    adapter.commit("prod", [], GateChange(hold=Hold(101, 30), echoes=True))
+    assert adapter.gate("prod").hold == Hold(101, 30)
+    adapter.commit("prod", [], GateChange(hold=Hold()))
+    assert adapter.gate("prod").hold == Hold()
 
 
-def test_only_noting_moves_the_gate(tables: Tables) -> None:
+def test_only_noting_moves_the_gate(adapter: DynamoDbStore) -> None:
     """Whatever else is settled meanwhile, an admission that counted stands."""
-    tables.commit("prod", noting("a", "b", "c"), GateChange(version=0))
+    adapter.commit("prod", noting("a", "b", "c"), GateChange(version=0))
     settling = [
         Step(slot=Slot("link", linked(attempt("a"), "1"))),
         Step(slot=Slot("drop", attempt("b"))),
         Step(slot=Slot("give up", attempt("c"))),
     ]
-    tables.commit("prod", settling, GateChange(hold=Hold(9, 9), echoes=True))
-    assert tables.gate("prod").version == 1
-    assert tables.commit("prod", noting("d"), GateChange(version=1)) == {0}
-    assert tables.gate("prod").version == 2
+    adapter.commit("prod", settling, GateChange(hold=Hold(9, 9), echoes=True))
+    assert adapter.gate("prod").version == 1
+    assert adapter.commit("prod", noting("d"), GateChange(version=1)) == {0}
+    assert adapter.gate("prod").version == 2
 
 
 def test_runs_that_settle_different_slots_do_not_undo_each_other(store: Store) -> None:
     """Each writes its own slot within the gate, whatever it knows of the others."""
-    first, second = store.tables(), store.tables()
+    first, second = store.adapter(), store.adapter()
     first.commit("prod", noting("a", "b", "c"), GateChange(version=0))
     known = first.gate("prod")
     first.commit("prod", [Step(slot=Slot("link", linked(known.slots["a"], "1")))])
@@ -150,44 +150,44 @@ def test_runs_that_settle_different_slots_do_not_undo_each_other(store: Store) -
 
 def test_a_linked_slot_is_written_small(store: Store) -> None:
     """What was asked for is no longer of use."""
-    store.tables().commit("prod", noting("a"), GateChange(version=0))
-    store.tables().commit("prod", [Step(slot=Slot("link", linked(attempt("a"), "1")))])
+    store.adapter().commit("prod", noting("a"), GateChange(version=0))
+    store.adapter().commit("prod", [Step(slot=Slot("link", linked(attempt("a"), "1")))])
     item = store.job_item("!gate")
     assert item["slots"]["M"]["a"]["M"].keys() == {"requestId", "jobId", "linkedAt"}
 
 
-def test_a_slot_that_is_in_use_again_does_not_expire(tables: Tables) -> None:
+def test_a_slot_that_is_in_use_again_does_not_expire(adapter: DynamoDbStore) -> None:
     """The key may have been noted anew since its linked slot was read."""
-    tables.commit("prod", noting("a"), GateChange(version=0))
-    tables.commit("prod", [Step(slot=Slot("link", linked(attempt("a"), "1")))])
+    adapter.commit("prod", noting("a"), GateChange(version=0))
+    adapter.commit("prod", [Step(slot=Slot("link", linked(attempt("a"), "1")))])
     again = [Step(slot=Slot("note", attempt("a", "again")))]
-    assert tables.commit("prod", again, GateChange(version=1)) == {0}
-    tables.commit("prod", recording("b"), GateChange(expired_slots=("a",)))
-    assert tables.gate("prod").slots["a"].request_id == "again"
-    assert tables.requests(["b"])
+    assert adapter.commit("prod", again, GateChange(version=1)) == {0}
+    adapter.commit("prod", recording("b"), GateChange(expired_slots=("a",)))
+    assert adapter.gate("prod").slots["a"].request_id == "again"
+    assert adapter.requests(["b"])
 
 
-def test_housekeeping_of_a_gate_that_never_was_is_no_trouble(tables: Tables) -> None:
+def test_housekeeping_of_a_gate_that_never_was_is_no_trouble(adapter: DynamoDbStore) -> None:
     """DynamoDB refuses a path into a map that does not exist; so it is not tried twice."""
     step = Step(requests=(request("a"),), forget="x")
     change = GateChange(expired_slots=("k",), expired_former=("f",))
-    assert tables.commit("prod", [step], change) == {0}
-    assert tables.requests(["a"])
+    assert adapter.commit("prod", [step], change) == {0}
+    assert adapter.requests(["a"])
 
 
 def test_bodies_that_are_too_large_for_one_transaction_go_in_several(
-    tables: Tables, spy: Spy
+    adapter: DynamoDbStore, spy: Spy
 ) -> None:
     """DynamoDB takes 4 MB at once; every part is below it, and all are written."""
     big = "x" * 250_000
     steps = [Step(requests=(request(f"k{n}", body=big),)) for n in range(MAX_STEPS)]
-    assert tables.commit("prod", steps) == set(range(MAX_STEPS))
+    assert adapter.commit("prod", steps) == set(range(MAX_STEPS))
     assert len(spy.calls) == 2
     for _, sent in spy.calls:
         assert sum(size_of(action["Put"]["Item"]) for action in sent["TransactItems"]) < 4_000_000
 
 
-def test_no_transaction_has_more_than_100_actions(tables: Tables, spy: Spy) -> None:
+def test_no_transaction_has_more_than_100_actions(adapter: DynamoDbStore, spy: Spy) -> None:
     """A step may have more than four of them, where no gate ties them together."""
     steps = [
         Step(
@@ -196,39 +196,39 @@ def test_no_transaction_has_more_than_100_actions(tables: Tables, spy: Spy) -> N
         )
         for n in range(13)
     ]
-    assert tables.commit("prod", steps) == set(range(13))
+    assert adapter.commit("prod", steps) == set(range(13))
     assert [len(sent["TransactItems"]) for _, sent in spy.calls] == [96, 8]
 
 
-def test_a_step_that_touches_what_an_earlier_one_writes_is_left_out(tables: Tables) -> None:
+def test_a_step_that_touches_what_an_earlier_one_writes_is_left_out(adapter: DynamoDbStore) -> None:
     """A transaction writes an item once; where the earlier one is outrun, the later is written."""
     first = Step(requests=(request("a"), request("b")))
     second = Step(requests=(request("b", reason="second"),))
-    assert tables.commit("prod", [first, second]) == {0}
+    assert adapter.commit("prod", [first, second]) == {0}
     stale = Step(requests=(request("a"), request("c")))
     third = Step(requests=(request("c", reason="third"),))
-    assert tables.commit("prod", [stale, third]) == {1}
-    assert tables.requests(["c"])["c"].reason == "third"
+    assert adapter.commit("prod", [stale, third]) == {1}
+    assert adapter.requests(["c"])["c"].reason == "third"
 
 
-def test_attempts_are_noted_only_by_a_version(tables: Tables, spy: Spy) -> None:
+def test_attempts_are_noted_only_by_a_version(adapter: DynamoDbStore, spy: Spy) -> None:
     """Without one, nobody would have counted."""
     with pytest.raises(ValueError, match="version"):
-        tables.commit("prod", noting("a"))
+        adapter.commit("prod", noting("a"))
     assert not spy.calls
 
 
-def test_nothing_to_write_is_no_call(tables: Tables, spy: Spy) -> None:
+def test_nothing_to_write_is_no_call(adapter: DynamoDbStore, spy: Spy) -> None:
     """Steps without content are as good as written."""
-    assert tables.commit("prod", [Step(), Step()]) == {0, 1}
+    assert adapter.commit("prod", [Step(), Step()]) == {0, 1}
     assert not spy.calls
 
 
-def test_an_item_that_is_too_large_is_refused(tables: Tables) -> None:
+def test_an_item_that_is_too_large_is_refused(adapter: DynamoDbStore) -> None:
     """Events are bounded so that this can't come about; if it does, the sweep reports it."""
     huge = Undelivered(Event("Some Event", {"text": "x" * 500_000}), frozenset({"bus"}))
     with pytest.raises(ItemRefused):
-        tables.put(replace(JOB, outbox=(huge,)))
+        adapter.put(replace(JOB, outbox=(huge,)))
 
 
 # -- answers that get lost -----------------------------------------------------------------------
@@ -237,24 +237,24 @@ def test_an_item_that_is_too_large_is_refused(tables: Tables) -> None:
 def test_a_write_whose_answer_was_lost_counts_as_written(aws: MotoServer, store: Store) -> None:
     """The SDK tries again by itself, and then meets what it has written."""
     client = aws.client("dynamodb")
-    tables = store.tables(client)
+    adapter = store.adapter(client)
     lost = LostAnswers(client, "PutItem")
-    new = tables.put(JOB)
+    new = adapter.put(JOB)
     assert (new, len(lost.bodies)) == (replace(JOB, version=1), 2)
     lost = LostAnswers(client, "UpdateItem")
     changed = replace(new, status="PROCESSING")
-    assert tables.put(changed) == replace(changed, version=2)
+    assert adapter.put(changed) == replace(changed, version=2)
     assert len(lost.bodies) == 2
-    assert store.tables().job("prod", JOB.job_id, JOB.creation_time) == replace(changed, version=2)
+    assert store.adapter().job("prod", JOB.job_id, JOB.creation_time) == replace(changed, version=2)
 
 
 def test_a_write_that_met_somebody_else_s_does_not(aws: MotoServer, store: Store) -> None:
     """Neither after an answer that was lost, nor where the same was written at the first try."""
-    store.tables().put(replace(JOB, leased_at=7))
+    store.adapter().put(replace(JOB, leased_at=7))
     client = aws.client("dynamodb")
     LostAnswers(client, "PutItem", times=0)
     with pytest.raises(RecordChanged):
-        store.tables(client).put(replace(JOB, leased_at=7))
+        store.adapter(client).put(replace(JOB, leased_at=7))
     spy = Spy(store.client)
     other = refusal(
         "ConditionalCheckFailedException",
@@ -268,7 +268,7 @@ def test_a_write_that_met_somebody_else_s_does_not(aws: MotoServer, store: Store
 
     spy.failures = [after_a_repetition]
     with pytest.raises(RecordChanged) as changed:
-        store.tables(spy).put(replace(JOB, leased_at=8))
+        store.adapter(spy).put(replace(JOB, leased_at=8))
     assert changed.value.current == replace(JOB, leased_at=7, version=1)
 
 
@@ -276,20 +276,20 @@ def test_a_deletion_whose_answer_was_lost_finds_the_item_gone(
     aws: MotoServer, store: Store
 ) -> None:
     """That is what was wanted."""
-    item = store.tables().put_outbox(OutboxItem("prod", "k", UNDELIVERED))
+    item = store.adapter().put_outbox(OutboxItem("prod", "k", UNDELIVERED))
     assert item
     client = aws.client("dynamodb")
     lost = LostAnswers(client, "DeleteItem")
-    assert store.tables(client).put_outbox(replace(item, outbox=())) is None
+    assert store.adapter(client).put_outbox(replace(item, outbox=())) is None
     assert len(lost.bodies) == 2
-    assert store.tables().load("prod").outbox == ()
+    assert store.adapter().load("prod").outbox == ()
 
 
 def test_a_transaction_is_repeated_under_the_same_token(aws: MotoServer, store: Store) -> None:
     """By it DynamoDB knows that it has done it; moto does not, and finds its own writes instead."""
     client = aws.client("dynamodb")
     lost = LostAnswers(client, "TransactWriteItems")
-    store.tables(client).commit("prod", recording("a"))
+    store.adapter(client).commit("prod", recording("a"))
     first, second = (body["ClientRequestToken"] for body in lost.bodies[:2])
     assert first == second
 
@@ -308,24 +308,24 @@ def add_future_attributes(store: Store) -> None:
 
 def test_attributes_of_a_newer_version_outlive_every_update(store: Store) -> None:
     """A version can run beside a newer one: it does not drop what it does not know."""
-    tables = store.tables()
+    adapter = store.adapter()
     kept = OutboxItem("prod", "k", UNDELIVERED)
     step = Step(requests=(request("a"),), add_tickets=(ticket("a"),), outbox=(kept,))
-    tables.commit("prod", [step])
-    tables.commit("prod", noting("a", "b"), GateChange(version=0))
-    tables.put(JOB, SandboxState("prod", 1))
-    tables.watch({"prod"})
+    adapter.commit("prod", [step])
+    adapter.commit("prod", noting("a", "b"), GateChange(version=0))
+    adapter.put(JOB, SandboxState("prod", 1))
+    adapter.watch({"prod"})
     add_future_attributes(store)
 
-    tables.put(replace(JOB, version=1, status="SUCCEEDED", final=True), SandboxState("prod", 2))
-    tables.put_outbox(replace(kept, version=1, leased_at=5))
-    tables.watch({"dev"})
+    adapter.put(replace(JOB, version=1, status="SUCCEEDED", final=True), SandboxState("prod", 2))
+    adapter.put_outbox(replace(kept, version=1, leased_at=5))
+    adapter.watch({"dev"})
     missed = replace(attempt("a"), missed_at=7)
     settling = [
         Step(requests=(request("a", version=1),), add_tickets=(ticket("a", 9),)),
         Step(slot=Slot("miss", missed)),
     ]
-    tables.commit("prod", settling, GateChange(hold=Hold(9, 9)))
+    adapter.commit("prod", settling, GateChange(hold=Hold(9, 9)))
     assert len(store.everything()) == 7
     for _, item in store.everything():
         assert item["future"] == {"S": "kept"}, item
@@ -335,59 +335,61 @@ def test_attributes_of_a_newer_version_outlive_every_update(store: Store) -> Non
 
 def test_every_item_says_by_which_format_it_was_written(store: Store) -> None:
     """A reader of another version has to know."""
-    tables = store.tables()
+    adapter = store.adapter()
     step = Step(
         requests=(request("a"),),
         add_tickets=(ticket("a"),),
         outbox=(OutboxItem("prod", "k", UNDELIVERED),),
     )
-    tables.commit("prod", [step], GateChange(hold=Hold(1, 1)))
-    tables.put(JOB, SandboxState("prod", 1))
-    tables.watch({"prod"})
+    adapter.commit("prod", [step], GateChange(hold=Hold(1, 1)))
+    adapter.put(JOB, SandboxState("prod", 1))
+    adapter.watch({"prod"})
     assert [item["format"] for _, item in store.everything()] == [{"N": "1"}] * 7
 
 
-def test_an_update_carries_only_what_has_changed(tables: Tables, spy: Spy) -> None:
+def test_an_update_carries_only_what_has_changed(adapter: DynamoDbStore, spy: Spy) -> None:
     """An admission would else rewrite up to 256 KB a request."""
-    tables.commit("prod", [Step(requests=(request("a", body="{}", correlation_id="c"),))])
-    before = tables.requests(["a"])["a"]
+    adapter.commit("prod", [Step(requests=(request("a", body="{}", correlation_id="c"),))])
+    before = adapter.requests(["a"])["a"]
     spy.calls.clear()
     after = replace(before, status="CREATING", request_id="r", correlation_id=None, touched_at=9)
-    tables.commit("prod", [Step(requests=(after,))])
+    adapter.commit("prod", [Step(requests=(after,))])
     ((_, sent),) = spy.calls
     names = sent["TransactItems"][0]["Update"]["ExpressionAttributeNames"].values()
     changed = {"status", "requestId", "correlationId", "touchedAt"}
     assert set(names) == changed | {"ttl", "version", "format"}
-    assert tables.requests(["a"])["a"] == replace(after, version=2)
+    assert adapter.requests(["a"])["a"] == replace(after, version=2)
 
 
-def test_a_record_that_does_not_know_what_it_replaces_is_written_whole(tables: Tables) -> None:
+def test_a_record_that_does_not_know_what_it_replaces_is_written_whole(
+    adapter: DynamoDbStore,
+) -> None:
     """As a request that comes again does: nothing is left of the one before."""
-    tables.commit("prod", recording("a"))
-    before = tables.requests(["a"])["a"]
+    adapter.commit("prod", recording("a"))
+    before = adapter.requests(["a"])["a"]
     again = request("a", version=1, body="[]")
     stale = replace(again, stored=replace(before, version=7, body="[]"))
-    tables.commit("prod", [Step(requests=(stale,))])
-    assert tables.requests(["a"])["a"] == replace(again, version=2)
+    adapter.commit("prod", [Step(requests=(stale,))])
+    assert adapter.requests(["a"])["a"] == replace(again, version=2)
 
 
 def test_ended_records_expire_and_others_never_do(store: Store) -> None:
     """DynamoDB's own expiry takes what has ended, so many days after its last change."""
-    tables = store.tables()
+    adapter = store.adapter()
     due = {"N": str(1_700_000_000 + 90 * 86_400)}
     key = "job#00000000000100#j"
-    open_job = tables.put(JOB)
+    open_job = adapter.put(JOB)
     assert "ttl" not in store.job_item(key)
-    owing = tables.put(replace(open_job, status="FAILED", final=True, outbox=UNDELIVERED))
+    owing = adapter.put(replace(open_job, status="FAILED", final=True, outbox=UNDELIVERED))
     assert "ttl" not in store.job_item(key)
-    settled = tables.put(replace(owing, outbox=()))
+    settled = adapter.put(replace(owing, outbox=()))
     assert store.job_item(key)["ttl"] == due
-    tables.put(replace(settled, status="NEW", final=False))
+    adapter.put(replace(settled, status="NEW", final=False))
     assert "ttl" not in store.job_item(key)
 
     for version, status in enumerate(["WAITING", "CREATING", "CREATED", "WAITING"]):
         record = request("a", status=status, touched_at=1_700_000_000_000, version=version)
-        tables.commit("prod", [Step(requests=(record,))])
+        adapter.commit("prod", [Step(requests=(record,))])
         item = store.request_item("a")
         assert item.get("ttl") == (due if status == "CREATED" else None)
     assert TEMPLATE.read_text().count("AttributeName: ttl,") == 2  # moto keeps no such setting
@@ -395,7 +397,7 @@ def test_ended_records_expire_and_others_never_do(store: Store) -> None:
 
 def test_a_job_that_has_ended_leaves_the_index(store: Store) -> None:
     """So that a sweep's read never grows with the history."""
-    tables = store.tables()
-    tables.put(replace(tables.put(JOB), status="SUCCEEDED", final=True))
-    assert tables.load("prod").open_jobs == {}
-    assert [job.job_id for job in tables.recent_finals("prod")] == ["j"]
+    adapter = store.adapter()
+    adapter.put(replace(adapter.put(JOB), status="SUCCEEDED", final=True))
+    assert adapter.load("prod").open_jobs == {}
+    assert [job.job_id for job in adapter.recent_finals("prod")] == ["j"]

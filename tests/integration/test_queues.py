@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
-from export_jobs.aws.queues import DeadLetterQueue, RequestQueue
+from export_jobs.aws.sqs import SqsDeadLetterQueue, SqsRequestQueue
 from export_jobs.model.ports import QueueUnavailable
 from export_jobs.model.wake_up import wake_up_body
 from support.dynamodb import Failure, Spy, refusal
@@ -30,7 +30,7 @@ def received(clients: dict[str, Any], url: str) -> Any:
 
 def test_a_dead_letter_says_what_its_rejection_said(clients: dict[str, Any], url: str) -> None:
     """In attributes that a redrive finds again; the reason is one that an attribute can hold."""
-    queue = DeadLetterQueue(lambda: clients["sqs"], url=url)
+    queue = SqsDeadLetterQueue(lambda: clients["sqs"], url=url)
     reason = "line\nbreak \x00" + "x" * 2_000
     queue.send("{}", request_key="k", record_key="m!1", reason=reason, event_id="e")
     body, attributes = received(clients, url)
@@ -47,7 +47,7 @@ def test_a_dead_letter_names_the_record_s_key_only_where_it_is_another(
     clients: dict[str, Any], url: str
 ) -> None:
     """As a rule it is the request's."""
-    queue = DeadLetterQueue(lambda: clients["sqs"], url=url)
+    queue = SqsDeadLetterQueue(lambda: clients["sqs"], url=url)
     queue.send("{}", request_key="k", record_key="k", reason="no", event_id="e")
     _, attributes = received(clients, url)
     assert attributes.keys() == {"requestKey", "reason", "eventId"}
@@ -55,7 +55,7 @@ def test_a_dead_letter_names_the_record_s_key_only_where_it_is_another(
 
 def test_a_wake_up_names_the_sandbox_and_nothing_else(clients: dict[str, Any], url: str) -> None:
     """Its body says it all."""
-    RequestQueue(lambda: clients["sqs"], url=url).wake("prod")
+    SqsRequestQueue(lambda: clients["sqs"], url=url).wake("prod")
     assert received(clients, url) == (wake_up_body("prod"), {})
 
 
@@ -72,8 +72,8 @@ def test_a_queue_that_takes_nothing_is_unavailable(failure: Failure) -> None:
     spy = Spy(None)
     spy.failures = [failure, failure]
     with pytest.raises(QueueUnavailable):
-        RequestQueue(lambda: cast("Any", spy), url="q").wake("prod")
+        SqsRequestQueue(lambda: cast("Any", spy), url="q").wake("prod")
     with pytest.raises(QueueUnavailable):
-        DeadLetterQueue(lambda: cast("Any", spy), url="q").send(
+        SqsDeadLetterQueue(lambda: cast("Any", spy), url="q").send(
             "{}", request_key="k", record_key="k", reason="no", event_id="e"
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from export_jobs.aws import calls, tables
-from export_jobs.aws.items import Writer
-from export_jobs.aws.tables import Tables
-from export_jobs.aws.writes import size_of
-from export_jobs.model.ports import TableUnavailable
+from export_jobs.aws.dynamodb import calls
+from export_jobs.aws.dynamodb import store as store_module
+from export_jobs.aws.dynamodb.items import Writer
+from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.aws.dynamodb.writes import size_of
+from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import (
     Attempt,
     Event,
@@ -38,11 +39,11 @@ def spy(store: Store) -> Spy:
 
 
 @pytest.fixture
-def adapter(store: Store, spy: Spy, monkeypatch: pytest.MonkeyPatch) -> Tables:
+def adapter(store: Store, spy: Spy, monkeypatch: pytest.MonkeyPatch) -> DynamoDbStore:
     """The adapter, under watch, and without pauses."""
-    monkeypatch.setattr(tables, "pause", lambda _: None)
+    monkeypatch.setattr(store_module, "pause", lambda _: None)
     monkeypatch.setattr(calls, "pause", lambda _: None)
-    return store.tables(spy)
+    return store.adapter(spy)
 
 
 def job(number: int, **fields: Any) -> JobRecord:
@@ -57,7 +58,7 @@ def cancelling(number: int, *, turn: int) -> Ticket:
     return Ticket("prod", f"cancel-{number}", "cancel", turn=turn, sent_at=turn)
 
 
-def written(adapter: Tables, *tickets: Ticket) -> None:
+def written(adapter: DynamoDbStore, *tickets: Ticket) -> None:
     for start in range(0, len(tickets), 20):
         steps = [Step(add_tickets=(ticket,)) for ticket in tickets[start : start + 20]]
         adapter.commit("prod", steps)
@@ -78,7 +79,7 @@ def queried(spy: Spy) -> list[Any]:
 # -- a sandbox -----------------------------------------------------------------------------------
 
 
-def test_all_that_is_unfinished_is_read_at_once(adapter: Tables, spy: Spy) -> None:
+def test_all_that_is_unfinished_is_read_at_once(adapter: DynamoDbStore, spy: Spy) -> None:
     """State, gate, open jobs, outbox and line: one strongly consistent query."""
     noted = Attempt("k", "id", 1, 2, hashes={}, rule=1)
     item = OutboxItem("prod", "k", (EVENT,))
@@ -100,7 +101,7 @@ def test_all_that_is_unfinished_is_read_at_once(adapter: Tables, spy: Spy) -> No
 
 
 def test_thousands_of_tickets_are_read_in_a_few_calls(
-    adapter: Tables, store: Store, spy: Spy
+    adapter: DynamoDbStore, store: Store, spy: Spy
 ) -> None:
     """A page has some 4,000 of the largest, as `test_a_ticket_is_small` counts; moto is slow with more."""
     writer = Writer(jobs_table="", requests_table="", retention_days=1)
@@ -122,7 +123,7 @@ def test_thousands_of_tickets_are_read_in_a_few_calls(
     assert queried(spy)[-1]["ScannedCount"] <= 100
 
 
-def test_open_jobs_beyond_a_megabyte_are_all_read(adapter: Tables, spy: Spy) -> None:
+def test_open_jobs_beyond_a_megabyte_are_all_read(adapter: DynamoDbStore, spy: Spy) -> None:
     """A query brings a megabyte a page; what a sandbox has yet to deliver may be more than that."""
     big = Undelivered(Event("Some Event", {"text": "x" * 200_000}), frozenset({"bus"}))
     for number in range(12):
@@ -136,7 +137,7 @@ def test_open_jobs_beyond_a_megabyte_are_all_read(adapter: Tables, spy: Spy) -> 
 
 
 def test_the_line_has_neither_state_nor_gate_nor_those_whose_turn_is_to_come(
-    adapter: Tables, spy: Spy
+    adapter: DynamoDbStore, spy: Spy
 ) -> None:
     """An admission reads what it needs: open jobs, and who may be tried."""
     adapter.put(job(1), SandboxState("prod", 100))
@@ -151,10 +152,10 @@ def test_the_line_has_neither_state_nor_gate_nor_those_whose_turn_is_to_come(
 
 
 def test_a_line_is_read_no_further_than_its_limit(
-    adapter: Tables, spy: Spy, monkeypatch: pytest.MonkeyPatch
+    adapter: DynamoDbStore, spy: Spy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many jobs stand before it: all of them are read, and then as many tickets."""
-    monkeypatch.setattr(tables, "LINE_OTHERS", 2)
+    monkeypatch.setattr(adapter, "LINE_OTHERS", 2)
     for number in range(11):
         adapter.put(job(number))
     written(adapter, *(creating(n, turn=n) for n in range(30)))
@@ -168,10 +169,10 @@ def test_a_line_is_read_no_further_than_its_limit(
 
 
 def test_cancels_that_are_not_due_hide_nobody(
-    adapter: Tables, monkeypatch: pytest.MonkeyPatch
+    adapter: DynamoDbStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They stand before the creations in the index, and are passed over."""
-    monkeypatch.setattr(tables, "LINE_OTHERS", 2)
+    monkeypatch.setattr(adapter, "LINE_OTHERS", 2)
     written(adapter, *(cancelling(n, turn=50) for n in range(20)), creating(1, turn=1))
     assert adapter.line("prod", until=9, limit=3).tickets == (creating(1, turn=1),)
 
@@ -183,7 +184,7 @@ def record(key: str, **fields: Any) -> RequestRecord:
     return RequestRecord(key, fields.pop("status", "WAITING"), "prod", version=1, **fields)
 
 
-def recorded(adapter: Tables, *records: RequestRecord) -> None:
+def recorded(adapter: DynamoDbStore, *records: RequestRecord) -> None:
     for start in range(0, len(records), 20):
         some = records[start : start + 20]
         adapter.commit(
@@ -192,7 +193,9 @@ def recorded(adapter: Tables, *records: RequestRecord) -> None:
         )
 
 
-def test_one_request_is_read_by_its_key_and_several_in_one_call(adapter: Tables, spy: Spy) -> None:
+def test_one_request_is_read_by_its_key_and_several_in_one_call(
+    adapter: DynamoDbStore, spy: Spy
+) -> None:
     """Strongly consistent both ways; a key that is asked for twice is no trouble."""
     recorded(adapter, record("a", body="{}"), record("b"))
     spy.calls.clear()
@@ -208,7 +211,7 @@ def test_one_request_is_read_by_its_key_and_several_in_one_call(adapter: Tables,
     assert all(asked["ConsistentRead"] for asked in second[1]["RequestItems"].values())
 
 
-def test_more_than_a_hundred_requests_take_several_calls(adapter: Tables, spy: Spy) -> None:
+def test_more_than_a_hundred_requests_take_several_calls(adapter: DynamoDbStore, spy: Spy) -> None:
     """BatchGetItem takes a hundred keys."""
     keys = [f"k{n}" for n in range(150)]
     recorded(adapter, *map(record, keys[95:105]))
@@ -233,7 +236,7 @@ def unprocessed(store: Store, kept: int) -> Any:
 
 
 def test_what_dynamodb_leaves_out_of_a_batch_is_asked_for_again(
-    adapter: Tables, store: Store, spy: Spy
+    adapter: DynamoDbStore, store: Store, spy: Spy
 ) -> None:
     """It does where items are many, or large, or it is busy."""
     keys = [f"k{n}" for n in range(7)]
@@ -244,17 +247,19 @@ def test_what_dynamodb_leaves_out_of_a_batch_is_asked_for_again(
     assert len(spy.calls) == 4
 
 
-def test_a_batch_that_gets_nowhere_is_given_up(adapter: Tables, store: Store, spy: Spy) -> None:
+def test_a_batch_that_gets_nowhere_is_given_up(
+    adapter: DynamoDbStore, store: Store, spy: Spy
+) -> None:
     """After a few tries."""
     recorded(adapter, record("a"), record("b"))
     spy.calls.clear()
     spy.changed = unprocessed(store, 0)
-    with pytest.raises(TableUnavailable):
+    with pytest.raises(StoreUnavailable):
         adapter.requests(["a", "b"])
-    assert len(spy.calls) == 1 + len(tables.UNPROCESSED_PAUSES_S)
+    assert len(spy.calls) == 1 + len(store_module.UNPROCESSED_PAUSES_S)
 
 
-def test_ended_requests_are_found_by_a_scan_without_their_bodies(adapter: Tables) -> None:
+def test_ended_requests_are_found_by_a_scan_without_their_bodies(adapter: DynamoDbStore) -> None:
     """Those that have one of the statuses, as many as wanted."""
     recorded(
         adapter,
@@ -275,7 +280,7 @@ def test_ended_requests_are_found_by_a_scan_without_their_bodies(adapter: Tables
     assert list(adapter.ended_requests([], limit=2)) == []
 
 
-def test_a_rejection_is_found_by_the_key_that_its_message_names(adapter: Tables) -> None:
+def test_a_rejection_is_found_by_the_key_that_its_message_names(adapter: DynamoDbStore) -> None:
     """What was rejected as it came has a record under a key of its own; no other one counts."""
     recorded(
         adapter,
@@ -288,7 +293,7 @@ def test_a_rejection_is_found_by_the_key_that_its_message_names(adapter: Tables)
     assert list(adapter.ended_requests(["REJECTED"], named="c", limit=9)) == []
 
 
-def test_a_scan_reads_a_page_only_when_it_is_wanted(adapter: Tables, spy: Spy) -> None:
+def test_a_scan_reads_a_page_only_when_it_is_wanted(adapter: DynamoDbStore, spy: Spy) -> None:
     """A long history is not read for its first lines."""
     recorded(adapter, *(record(f"k{n}", status="CREATED", body="x" * 300_000) for n in range(8)))
     spy.calls.clear()
@@ -303,7 +308,7 @@ def test_a_scan_reads_a_page_only_when_it_is_wanted(adapter: Tables, spy: Spy) -
 # -- sandboxes that were ever watched ------------------------------------------------------------
 
 
-def test_sandboxes_that_were_ever_watched_are_remembered(adapter: Tables, spy: Spy) -> None:
+def test_sandboxes_that_were_ever_watched_are_remembered(adapter: DynamoDbStore, spy: Spy) -> None:
     """Each is added once, whoever adds it, and stays until it is released."""
     assert adapter.watched() == frozenset()
     adapter.watch({"prod", "dev"})
@@ -314,7 +319,7 @@ def test_sandboxes_that_were_ever_watched_are_remembered(adapter: Tables, spy: S
     assert adapter.watched() == {"prod", "dev", "stage"}
 
 
-def test_a_sandbox_that_is_released_is_as_new(adapter: Tables) -> None:
+def test_a_sandbox_that_is_released_is_as_new(adapter: DynamoDbStore) -> None:
     """How far its sweeps had got is forgotten with it, in one transaction; its jobs are not."""
     adapter.put(job(1), SandboxState("prod", 100))
     adapter.watch({"prod"})
@@ -327,7 +332,9 @@ def test_a_sandbox_that_is_released_is_as_new(adapter: Tables) -> None:
     assert adapter.watched() == {"prod"}
 
 
-def test_a_ticket_in_the_table_is_as_small_as_it_is_counted(adapter: Tables, store: Store) -> None:
+def test_a_ticket_in_the_table_is_as_small_as_it_is_counted(
+    adapter: DynamoDbStore, store: Store
+) -> None:
     """Nothing is stored but what its write sets."""
     ticket = Ticket("prod", "k" * 128, "cancel", turn=7, sent_at=5, deadline_ms=9)
     written(adapter, ticket)

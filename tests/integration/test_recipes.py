@@ -90,7 +90,7 @@ def rule(bench: Bench, request: pytest.FixtureRequest) -> Iterator[Rule]:
 def publish_one_of_each(bench: Bench, sink: str) -> dict[str, str]:
     """Publishes them; returns their names by their ids."""
     sent = one_of_each()
-    assert len(bench.announcer.publish(list(sent.values()), sink)) == len(sent)
+    assert len(bench.publisher.publish(list(sent.values()), sink)) == len(sent)
     return {event.id: name for name, event in sent.items()}
 
 

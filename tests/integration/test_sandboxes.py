@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from export_jobs.aws.tables import Tables
+from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs_local.aws.runtime import FunctionPool
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
@@ -75,8 +75,8 @@ def ask(creator: FunctionPool, sandbox: str, keys: list[str]) -> None:
     assert creator.invoke({"Records": records}).answer == {"batchItemFailures": []}
 
 
-def tables_of(system: LocalSystem) -> Tables:
-    return Tables(
+def store_of(system: LocalSystem) -> DynamoDbStore:
+    return DynamoDbStore(
         system.aws.client("dynamodb"),
         jobs_table=system.stack.outputs["JobsTableName"],
         requests_table=system.stack.outputs["RequestsTableName"],
@@ -88,20 +88,20 @@ def test_a_sandbox_is_taken_out_and_put_back(system: LocalSystem, deploy: Deploy
 
     Announced then is what is open, and nothing that ended while nobody watched.
     """
-    control, tables = system.service.control, tables_of(system)
+    control, store = system.service.control, store_of(system)
     both, creator = deploy("monitor", "prod,dev"), deploy("creator", "prod,dev")
     assert swept(system, both) == []
     ask(creator, "dev", ["created", "waits-1", "waits-2"])
     system.subscribers.drain()
     (job,) = control.jobs("dev")
     assert swept(system, both) == [("dev", "NEW")]
-    assert tables.watched() == {"prod", "dev"}
+    assert store.watched() == {"prod", "dev"}
 
     only_prod = deploy("monitor", "prod")
     assert swept(system, only_prod) == [("dev", "NOT_WATCHED")] * 2
-    sqs, dead_letters = system.aws.client("sqs"), system.stack.outputs["DeadLetterQueueUrl"]
+    sqs, dead_letter_queue = system.aws.client("sqs"), system.stack.outputs["DeadLetterQueueUrl"]
     letters = sqs.receive_message(
-        QueueUrl=dead_letters, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        QueueUrl=dead_letter_queue, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
     )["Messages"]
     reasons = {
         letter["MessageAttributes"]["requestKey"]["StringValue"]: letter["MessageAttributes"][
@@ -111,12 +111,12 @@ def test_a_sandbox_is_taken_out_and_put_back(system: LocalSystem, deploy: Deploy
     }
     assert reasons.keys() == {"waits-1", "waits-2"}
     assert all(reason.startswith("NOT_WATCHED: sandbox 'dev'") for reason in reasons.values())
-    assert tables.watched() == {"prod", "dev"}, "its job is open"
+    assert store.watched() == {"prod", "dev"}, "its job is open"
     control.set_status(job.id, "SUCCEEDED")
     assert swept(system, only_prod) == [("dev", "SUCCEEDED")]
     assert swept(system, only_prod) == []
-    assert tables.watched() == {"prod", "dev"}, "for a quarter of an hour yet"
-    assert tables.load("dev").state is None
+    assert store.watched() == {"prod", "dev"}, "for a quarter of an hour yet"
+    assert store.load("dev").state is None
 
     for _ in range(120):  # more than a page
         control.create_job("dev", status="SUCCEEDED")
@@ -125,7 +125,7 @@ def test_a_sandbox_is_taken_out_and_put_back(system: LocalSystem, deploy: Deploy
     again = deploy("monitor", "prod,dev")
     assert swept(system, again) == [("dev", "NEW")]
     assert swept(system, again) == []
-    assert tables.watched() == {"prod", "dev"}
+    assert store.watched() == {"prod", "dev"}
 
 
 def test_a_sandbox_is_put_back_while_a_job_of_it_is_open(

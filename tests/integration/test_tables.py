@@ -22,9 +22,9 @@ from export_jobs.model.records import (
 )
 from export_jobs.model.steps import GateChange, Slot, SlotChange, Step
 from support.dynamodb import Store
+from support.fake_store import FakeStore, _key
+from support.fakes import Fakes
 from support.faults import LONG
-from support.memory_table import MemoryTable, _key
-from support.world import World
 
 SANDBOX = "prod"
 _Stored = TypeVar("_Stored", JobRecord, OutboxItem, RequestRecord)
@@ -34,7 +34,7 @@ Call = tuple[str, Callable[[Any], Any]]
 class Calls:
     """Random calls of the tables, over few keys, so that they meet the same items."""
 
-    def __init__(self, seed: int, current: MemoryTable) -> None:
+    def __init__(self, seed: int, current: FakeStore) -> None:
         """`current` is what is there, so that versions are mostly right."""
         self._chance = random.Random(seed)
         self._one_of = self._chance.choice
@@ -263,7 +263,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 @pytest.mark.parametrize("seed", range(40 if LONG else 8))
 def test_both_tables_answer_alike(store: Store, seed: int) -> None:
     """Call by call over random sequences: the same records, the same refusals."""
-    real, memory = store.tables(), MemoryTable(World())
+    real, memory = store.adapter(), FakeStore(Fakes())
     calls = Calls(seed, memory)
     for number in range(60):
         described, call = calls.next()
@@ -280,11 +280,11 @@ def test_ended_requests_are_found_by_status_and_by_the_key_that_they_name(store:
         RequestRecord("m2!x", "REJECTED", SANDBOX, named="b", touched_at=3),
         RequestRecord("w", "WAITING", SANDBOX, named="a"),
     ]
-    tables = store.tables()
-    tables.commit(SANDBOX, [Step(requests=(record,)) for record in records])
+    adapter = store.adapter()
+    adapter.commit(SANDBOX, [Step(requests=(record,)) for record in records])
 
     def found(*statuses: Any, **options: Any) -> list[str]:
-        some = list(tables.ended_requests(statuses, **{"limit": 10, **options}))
+        some = list(adapter.ended_requests(statuses, **{"limit": 10, **options}))
         assert all(record.body is None for record in some)
         return sorted(record.request_key for record in some)
 
@@ -292,4 +292,4 @@ def test_ended_requests_are_found_by_status_and_by_the_key_that_they_name(store:
     assert found("CREATED", "REJECTED", named="a") == ["m1!x"]
     assert len(found("CREATED", "REJECTED", limit=2)) == 2
     assert found() == []
-    assert tables.requests(["m1!x"])["m1!x"].named == "a"
+    assert adapter.requests(["m1!x"])["m1!x"].named == "a"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from export_jobs.settings import CreatorSettings, MonitorSettings
+from export_jobs.aws.settings import CreatorSettings, MonitorSettings
 from export_jobs_local.aws.server import REGION
 from export_jobs_local.schemas import DETAILS, for_registry
 from export_jobs_local.segmentation.config import ServiceConfig

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from export_jobs.aws.tables import Tables
+from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs_local.aws.runtime import FunctionPool
 from export_jobs_local.aws.triggers import sqs_record
 from export_jobs_local.segmentation.config import ServiceConfig
@@ -181,14 +181,14 @@ class _Run:
 
 
 def _go_through_everything(run: _Run) -> None:
-    tables = Tables(
+    store = DynamoDbStore(
         run.system.aws.client("dynamodb"),
         jobs_table=run.system.stack.outputs["JobsTableName"],
         requests_table=run.system.stack.outputs["RequestsTableName"],
     )
-    tables.watch(["former"])
+    store.watch(["former"])
     run.monitor()  # the first sweep; it takes up the sandboxes that are watched, and looks after another
-    assert tables.watched() == {"prod", "dev", "former"}  # for a quarter of an hour yet
+    assert store.watched() == {"prod", "dev", "former"}  # for a quarter of an hour yet
 
     (cancel,) = event("creator-cancel")["Records"]
     assert run.creator(cancel) == []  # of a request that has not arrived: waits
@@ -230,9 +230,9 @@ def _fill_up_and_wait(run: _Run) -> None:
         run.creator(asked[0], asked[3]) == []
     )  # duplicates, of one that has a job and one that waits
     run.end_jobs()
-    wake_ups = run.queued("RequestQueueUrl")
-    assert len(wake_ups) == 1
-    assert run.creator(*wake_ups) == ["CREATED"] * 2
+    request_queue = run.queued("RequestQueueUrl")
+    assert len(request_queue) == 1
+    assert run.creator(*request_queue) == ["CREATED"] * 2
     waits = run.message("waits")
     assert run.creator(waits) == []
     key = {"action": "cancel", "cancelRequestKey": "waits"}

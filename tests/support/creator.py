@@ -1,4 +1,4 @@
-"""A creator, its queue and a monitor in a world in memory."""
+"""A creator, its queue and a monitor on fakes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from typing import Any
 from export_jobs.creator.message import Message
 from export_jobs.creator.policy import CreatorPolicy, RunReport
 from export_jobs.creator.process import RequestProcessor
+from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.records import Gate, RequestRecord
-from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper, SweepReport
 
-from support.faults import ProcessDied
-from support.memory_table import MemoryTable, in_line
-from support.world import (
+from support.fake_store import FakeStore, in_line
+from support.fakes import (
     DeadLetter,
-    MemoryAnnouncer,
-    MemoryApi,
-    MemoryDeadLetters,
-    MemoryWakeUps,
-    World,
+    FakeApi,
+    FakeDeadLetterQueue,
+    FakePublisher,
+    FakeRequestQueue,
+    Fakes,
 )
+from support.faults import ProcessDied
 
 SECOND_MS = 1_000
 MINUTE_MS = 60_000
@@ -49,10 +50,10 @@ class Creator:
         page_size: int = 100,
         first_lookback_ms: int = 7 * 24 * HOUR_MS,
     ) -> None:
-        self.world = World()
-        self.api: Callable[[], MemoryApi] = lambda: MemoryApi(self.world)
-        self.sweep_api: Callable[[], MemoryApi] = lambda: MemoryApi(self.world)
-        self.table: type[MemoryTable] = MemoryTable
+        self.fakes = Fakes()
+        self.api: Callable[[], FakeApi] = lambda: FakeApi(self.fakes)
+        self.sweep_api: Callable[[], FakeApi] = lambda: FakeApi(self.fakes)
+        self.store: type[FakeStore] = FakeStore
         """What the creator's tables are; sweeps always have those that work."""
         self.sandboxes = sandboxes
         self.max_open = max_open
@@ -70,11 +71,11 @@ class Creator:
         """A new process, one that knows nothing."""
         return RequestProcessor(
             api=self.api(),
-            table=self.table(self.world),
-            announcer=MemoryAnnouncer(self.world),
-            dead_letters=MemoryDeadLetters(self.world),
+            store=self.store(self.fakes),
+            publisher=FakePublisher(self.fakes),
+            dead_letter_queue=FakeDeadLetterQueue(self.fakes),
             policy=CreatorPolicy(sandboxes=self.sandboxes, max_open=self.max_open),
-            clock=self.world.clock,
+            clock=self.fakes.clock,
             time_left_s=lambda: self.time_left_s,
             new_id=self._new_id,
             sleep=lambda _: None,
@@ -88,16 +89,16 @@ class Creator:
     def sweeper(self) -> Sweeper:
         return Sweeper(
             api=self.sweep_api(),
-            table=MemoryTable(self.world),
-            announcer=MemoryAnnouncer(self.world),
-            dead_letters=MemoryDeadLetters(self.world),
-            wake_ups=MemoryWakeUps(self.world),
-            policy=Policy(
+            store=FakeStore(self.fakes),
+            publisher=FakePublisher(self.fakes),
+            dead_letter_queue=FakeDeadLetterQueue(self.fakes),
+            request_queue=FakeRequestQueue(self.fakes),
+            policy=MonitorPolicy(
                 max_open=self.max_open,
                 delays=DelayPolicy(limit_ms=10**12),
                 first_lookback_ms=self.first_lookback_ms,
             ),
-            clock=self.world.clock,
+            clock=self.fakes.clock,
             time_left_s=lambda: 300.0,
             page_size=self.page_size,
             workers=1,
@@ -111,26 +112,26 @@ class Creator:
 
     def raw(self, body: str, attributes: Mapping[str, str] | None = None) -> Message:
         return Message(
-            f"m{next(self._ids)}", body, self.world.now, attributes=dict(attributes or {})
+            f"m{next(self._ids)}", body, self.fakes.now, attributes=dict(attributes or {})
         )
 
     def send(self, key: str | None = "key", **envelope: Any) -> Message:
         return self.enqueue(self.message(key, **envelope))
 
     def enqueue(self, message: Message) -> Message:
-        self.world.queue.append((self.world.now, message))
+        self.fakes.queue.append((self.fakes.now, message))
         return message
 
     def redrive(self, letter: DeadLetter, body: str | None = None) -> Message:
         """As SQS's own redrive, and the command, bring a dead letter back."""
-        self.world.dead_letters.remove(letter)
+        self.fakes.dead_letter_queue.remove(letter)
         return self.enqueue(self.raw(body or letter.body, letter.attributes))
 
     def receive(self, most: int = 10) -> list[Message]:
         """Takes messages that can be seen off the queue; each counts its receives."""
-        ready = [entry for entry in self.world.queue if entry[0] <= self.world.now][:most]
+        ready = [entry for entry in self.fakes.queue if entry[0] <= self.fakes.now][:most]
         for entry in ready:
-            self.world.queue.remove(entry)
+            self.fakes.queue.remove(entry)
         received = []
         for _, message in ready:
             count = self.receives[message.message_id] = self.receives.get(message.message_id, 0) + 1
@@ -151,7 +152,7 @@ class Creator:
         else:
             failed = [m for m in messages if m.message_id in report.failed]
         for message in failed:
-            self.world.queue.append((self.world.now + VISIBILITY_MS, message))
+            self.fakes.queue.append((self.fakes.now + VISIBILITY_MS, message))
         return report
 
     def work(self) -> list[RunReport | None]:
@@ -169,7 +170,7 @@ class Creator:
         for sandbox in self.sandboxes:
             self.sweep(sandbox)
         self.work()
-        self.world.now += MINUTE_MS
+        self.fakes.now += MINUTE_MS
 
     def minutes(self, number: int) -> None:
         for _ in range(number):
@@ -177,31 +178,31 @@ class Creator:
 
     def together(self, order: int, *works: Callable[[], object]) -> None:
         """Runs at the same time, their calls in an order drawn by `order`."""
-        self.world.turns.run(random.Random(order), works)
+        self.fakes.turns.run(random.Random(order), works)
 
     def until_ended(self, *, minutes: int = 600) -> None:
         """Minute after minute, until every request has ended and every event is delivered."""
         for _ in range(minutes):
             self.work()
-            if not self.world.queue and not self.unfinished():
+            if not self.fakes.queue and not self.unfinished():
                 return
             self.minute()
-        raise AssertionError(f"unfinished for ever: {self.unfinished()}, {self.world.queue}")
+        raise AssertionError(f"unfinished for ever: {self.unfinished()}, {self.fakes.queue}")
 
     def finish(self, status: str = "SUCCEEDED", sandbox: str = "prod") -> None:
         """Every open job ends."""
-        for number, job in list(self.world.jobs[sandbox].items()):
+        for number, job in list(self.fakes.jobs[sandbox].items()):
             if job.body["status"] == "CANCELLING":
-                self.world.move(sandbox, number, "CANCELLED")
+                self.fakes.move(sandbox, number, "CANCELLED")
             elif job.body["status"] in {"NEW", "PROCESSING"}:
-                self.world.move(sandbox, number, status)
+                self.fakes.move(sandbox, number, status)
 
     # -- what came of it -------------------------------------------------------------------------
 
     def unfinished(self) -> list[Any]:
         """Requests that have not ended, and records with something in their outboxes."""
         left: list[Any] = []
-        for item in self.world.items.values():
+        for item in self.fakes.items.values():
             if getattr(item, "outbox", ()):
                 left.append(item)
             if isinstance(item, RequestRecord) and item.status in {"WAITING", "CREATING"}:
@@ -211,32 +212,32 @@ class Creator:
     @property
     def keys_by_request_id(self) -> dict[str, str]:
         """The request key of every attempt that was ever noted."""
-        return {slot.request_id: slot.request_key for slot in self.world.noted}
+        return {slot.request_id: slot.request_key for slot in self.fakes.noted}
 
     def record(self, key: str = "key") -> RequestRecord:
-        record = self.world.items["request", key]
+        record = self.fakes.items["request", key]
         assert isinstance(record, RequestRecord)
         return record
 
     def gate(self, sandbox: str = "prod") -> Gate:
-        gate: Gate = self.world.items.get(("gate", sandbox), Gate(sandbox))
+        gate: Gate = self.fakes.items.get(("gate", sandbox), Gate(sandbox))
         return gate
 
     def waiting(self, sandbox: str = "prod") -> list[str]:
         """The keys of those who wait, in the order of the line."""
-        return [ticket.request_key for ticket in in_line(self.world.open[sandbox])]
+        return [ticket.request_key for ticket in in_line(self.fakes.open[sandbox])]
 
     def ends(self) -> list[tuple[str, str]]:
         """Key and outcome of each request that has ended, as the bus was told."""
         return [
             (event.detail["requestKey"], event.detail["outcome"])
-            for event in self.world.told["bus"]
+            for event in self.fakes.told["bus"]
             if event.type.startswith("Export Request")
         ]
 
     def last(self) -> dict[str, Any]:
-        return dict(self.world.told["bus"][-1].detail)
+        return dict(self.fakes.told["bus"][-1].detail)
 
     @property
     def jobs(self) -> list[str]:
-        return list(self.world.life)
+        return list(self.fakes.life)

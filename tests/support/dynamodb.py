@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from botocore.exceptions import ClientError
 from botocore.httpsession import URLLib3Session
-from export_jobs.aws.tables import Tables
+from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs_local.aws.template import read_template
 from export_jobs_local.project import TEMPLATE
 
@@ -26,9 +26,9 @@ class Store:
     jobs_table: str
     requests_table: str
 
-    def tables(self, client: Any = None) -> Tables:
+    def adapter(self, client: Any = None) -> DynamoDbStore:
         """The adapter, with another client if need be."""
-        return Tables(
+        return DynamoDbStore(
             cast("Any", client or self.client),
             jobs_table=self.jobs_table,
             requests_table=self.requests_table,

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from export_jobs.announce import Announcer
-from export_jobs.aws.queues import DeadLetterQueue, RequestQueue
-from export_jobs.aws.tables import Tables
+from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.aws.publisher import AwsEventPublisher
+from export_jobs.aws.sqs import SqsDeadLetterQueue, SqsRequestQueue
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient, Transport
 from export_jobs.creator.policy import CreatorPolicy
 from export_jobs.creator.process import RequestProcessor
-from export_jobs.monitor.decide import Policy
+from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack
@@ -99,26 +99,28 @@ class Bench:
         return client_of(self.service, time_left_s=time_left_s, tries=tries, transport=transport)
 
     @property
-    def tables(self) -> Tables:
-        return Tables(
+    def store(self) -> DynamoDbStore:
+        return DynamoDbStore(
             self._client("dynamodb"),
             jobs_table=self.stack.outputs["JobsTableName"],
             requests_table=self.stack.outputs["RequestsTableName"],
         )
 
     @property
-    def dead_letters(self) -> DeadLetterQueue:
-        return DeadLetterQueue(
+    def dead_letter_queue(self) -> SqsDeadLetterQueue:
+        return SqsDeadLetterQueue(
             lambda: self._client("sqs"), url=self.stack.outputs["DeadLetterQueueUrl"]
         )
 
     @property
-    def wake_ups(self) -> RequestQueue:
-        return RequestQueue(lambda: self._client("sqs"), url=self.stack.outputs["RequestQueueUrl"])
+    def request_queue(self) -> SqsRequestQueue:
+        return SqsRequestQueue(
+            lambda: self._client("sqs"), url=self.stack.outputs["RequestQueueUrl"]
+        )
 
     @property
-    def announcer(self) -> Announcer:
-        return Announcer(
+    def publisher(self) -> AwsEventPublisher:
+        return AwsEventPublisher(
             events=lambda: self._client("events"),
             sns=lambda: self._client("sns"),
             bus_name=self.stack.outputs["EventBusName"],
@@ -127,7 +129,7 @@ class Bench:
 
     def sweeper(
         self,
-        policy: Policy | None = None,
+        policy: MonitorPolicy | None = None,
         *,
         time_left_s: Callable[[], float] = lambda: math.inf,
         tries: int = 1,
@@ -135,11 +137,11 @@ class Bench:
     ) -> Sweeper:
         return Sweeper(
             api=self._api(time_left_s, tries),
-            table=self.tables,
-            announcer=self.announcer,
-            dead_letters=self.dead_letters,
-            wake_ups=self.wake_ups,
-            policy=policy or Policy(),
+            store=self.store,
+            publisher=self.publisher,
+            dead_letter_queue=self.dead_letter_queue,
+            request_queue=self.request_queue,
+            policy=policy or MonitorPolicy(),
             clock=self.clock,
             time_left_s=time_left_s,
             **options,
@@ -155,9 +157,9 @@ class Bench:
     ) -> RequestProcessor:
         return RequestProcessor(
             api=self._api(time_left_s, tries),
-            table=self.tables,
-            announcer=self.announcer,
-            dead_letters=self.dead_letters,
+            store=self.store,
+            publisher=self.publisher,
+            dead_letter_queue=self.dead_letter_queue,
             policy=policy or CreatorPolicy(sandboxes=self.service.sandboxes),
             clock=self.clock,
             time_left_s=time_left_s,

@@ -1,4 +1,4 @@
-"""A monitor in a world in memory: sweeps, and what came of them."""
+"""A monitor on fakes: sweeps, and what came of them."""
 
 from __future__ import annotations
 
@@ -6,43 +6,44 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
+from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.records import Event
-from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper, SweepReport
 
-from support.memory_table import MemoryTable
-from support.world import (
-    MemoryAnnouncer,
-    MemoryApi,
-    MemoryDeadLetters,
-    MemoryWakeUps,
-    World,
+from support.fake_store import FakeStore
+from support.fakes import (
+    FakeApi,
+    FakeDeadLetterQueue,
+    FakePublisher,
+    FakeRequestQueue,
+    Fakes,
 )
 
-NO_DELAYS = Policy(delays=DelayPolicy(limit_ms=10**12))
+NO_DELAYS = MonitorPolicy(delays=DelayPolicy(limit_ms=10**12))
 
 
 class Monitor:
-    """A monitor in a world: sweeps, and what came of them."""
+    """A monitor on fakes: sweeps, and what came of them."""
 
     def __init__(
         self,
-        world: World,
-        policy: Policy = NO_DELAYS,
+        fakes: Fakes,
+        policy: MonitorPolicy = NO_DELAYS,
         *,
-        api: MemoryApi | None = None,
+        api: FakeApi | None = None,
         time_left_s: Callable[[], float] = lambda: math.inf,
         page_size: int = 100,
     ) -> None:
-        self.world = world
+        self.fakes = fakes
         self.sweeper = Sweeper(
-            api=api or MemoryApi(world),
-            table=MemoryTable(world),
-            announcer=MemoryAnnouncer(world),
-            dead_letters=MemoryDeadLetters(world),
-            wake_ups=MemoryWakeUps(world),
+            api=api or FakeApi(fakes),
+            store=FakeStore(fakes),
+            publisher=FakePublisher(fakes),
+            dead_letter_queue=FakeDeadLetterQueue(fakes),
+            request_queue=FakeRequestQueue(fakes),
             policy=policy,
-            clock=world.clock,
+            clock=fakes.clock,
             time_left_s=time_left_s,
             page_size=page_size,
             workers=1,
@@ -55,15 +56,15 @@ class Monitor:
 
     def cost(self, sandbox: str = "prod") -> dict[str, int]:
         """The calls of one sweep, by kind."""
-        self.world.calls = Counter()
+        self.fakes.calls = Counter()
         self.sweep(sandbox)
-        return dict(self.world.calls)
+        return dict(self.fakes.calls)
 
     def said(self, sink: str = "bus") -> list[tuple[str, str]]:
         """What a sink has received since the last time: job and status."""
-        events, self.world.told[sink] = self.world.told[sink], []
+        events, self.fakes.told[sink] = self.fakes.told[sink], []
         return [(event.detail["jobId"], event.detail["status"]) for event in events]
 
     def events(self, sink: str = "bus") -> list[Event]:
-        events, self.world.told[sink] = self.world.told[sink], []
+        events, self.fakes.told[sink] = self.fakes.told[sink], []
         return events

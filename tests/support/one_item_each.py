@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export_jobs.aws.gate import GatePart
-from export_jobs.aws.items import Writer
+from export_jobs.aws.dynamodb.gate import GatePart
+from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.model.records import (
     Attempt,
     Event,

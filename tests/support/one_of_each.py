@@ -7,9 +7,10 @@ from typing import Any
 
 from export_jobs.contract import Job
 from export_jobs.events import build as events
-from export_jobs.events.build import Past
+from export_jobs.events.build import Baseline
 from export_jobs.model.records import VANISHED, Event, JobRecord, RequestRecord
-from export_jobs.monitor.decide import Policy, observe
+from export_jobs.monitor.decide import observe
+from export_jobs.monitor.policy import MonitorPolicy
 
 DATASET = "5bb4c46757920712f924a3eb"
 NOW = 1_700_000_000_000
@@ -21,7 +22,7 @@ def ended(number: int, dataset: str = DATASET, sandbox: str = "prod", **fields: 
     job = Job.model_validate(
         {"id": number, "creationTime": 1, "destination": {"datasetId": dataset}, **fields}
     )
-    record = observe(None, job, sandbox=sandbox, org_id=ORG, policy=Policy(), now=NOW)
+    record = observe(None, job, sandbox=sandbox, org_id=ORG, policy=MonitorPolicy(), now=NOW)
     assert record
     return record.outbox[0].event
 
@@ -41,7 +42,9 @@ def one_of_each() -> dict[str, Event]:
         "failed in dev": ended(7, sandbox="dev", dataset="other", status="FAILED"),
         "running": ended(8, status="PROCESSING"),
         "vanished": events.vanished(gone, previous_status="PROCESSING", stack_id=STACK, now=NOW),
-        "late": events.delayed(record, running, limit_ms=1, past=Past(), stack_id=STACK, now=NOW),
+        "late": events.delayed(
+            record, running, limit_ms=1, past=Baseline(), stack_id=STACK, now=NOW
+        ),
         "accepted": events.accepted(request("CREATED"), stack_id=STACK, now=NOW),
         "rejected": events.rejected(request("INVALID"), stack_id=STACK, now=NOW),
     }

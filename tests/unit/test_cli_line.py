@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from export_jobs.aws.settings import CreatorSettings
 from export_jobs.model.limits import UNSEEN_MS
 from export_jobs.model.records import (
     Attempt,
@@ -17,7 +18,6 @@ from export_jobs.model.records import (
     SandboxRecord,
     Ticket,
 )
-from export_jobs.settings import CreatorSettings
 from export_jobs_local.cli import request_list
 from export_jobs_local.cli.line import Line, Wait, since_of, ticket_as_json
 
@@ -47,7 +47,7 @@ class SystemHere:
     def __init__(self, *known: SandboxRecord, ended: tuple[RequestRecord, ...] = ()) -> None:
         self._known: Mapping[str, SandboxRecord] = {one.gate.sandbox: one for one in known}
         self._ended = ended
-        self.tables = self
+        self.store = self
 
     def load(self, sandbox: str) -> SandboxRecord:
         return self._known[sandbox]

@@ -6,8 +6,8 @@ import socket
 import time
 
 import pytest
+from export_jobs.aws.settings import Settings
 from export_jobs.client import RetryLater
-from export_jobs.settings import Settings
 from export_jobs.wiring import AFTER_A_CALL_S, segmentation_client
 
 ENVIRONMENT = {

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from export_jobs.announce import Announcer
-from export_jobs.aws.queues import DeadLetterQueue, RequestQueue
-from export_jobs.aws.tables import Tables
+from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.aws.publisher import AwsEventPublisher
+from export_jobs.aws.settings import Settings
+from export_jobs.aws.sqs import SqsDeadLetterQueue, SqsRequestQueue
 from export_jobs.client import (
     Credentials,
     ImsTokens,
@@ -18,7 +19,6 @@ from export_jobs.client import (
 )
 from export_jobs.events.endings import EventPolicy
 from export_jobs.model.capacity import DelayPolicy
-from export_jobs.settings import Settings
 from export_jobs.telemetry import MeasuredTransport
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def segmentation_client(settings: Settings, time_left_s: Callable[[], float]) ->
     )
 
 
-def announcer(settings: Settings) -> Announcer:
-    return Announcer(
+def publisher(settings: Settings) -> AwsEventPublisher:
+    return AwsEventPublisher(
         events=events,
         sns=sns,
         bus_name=settings.event_bus_name,
@@ -118,8 +118,8 @@ def announcer(settings: Settings) -> Announcer:
     )
 
 
-def tables(settings: Settings) -> Tables:
-    return Tables(
+def store(settings: Settings) -> DynamoDbStore:
+    return DynamoDbStore(
         dynamodb(),
         jobs_table=settings.jobs_table,
         requests_table=settings.requests_table,
@@ -127,12 +127,12 @@ def tables(settings: Settings) -> Tables:
     )
 
 
-def dead_letter_queue(settings: Settings) -> DeadLetterQueue:
-    return DeadLetterQueue(sqs, url=settings.dead_letter_queue_url)
+def dead_letter_queue(settings: Settings) -> SqsDeadLetterQueue:
+    return SqsDeadLetterQueue(sqs, url=settings.dead_letter_queue_url)
 
 
-def request_queue(settings: Settings) -> RequestQueue:
-    return RequestQueue(sqs, url=settings.request_queue_url)
+def request_queue(settings: Settings) -> SqsRequestQueue:
+    return SqsRequestQueue(sqs, url=settings.request_queue_url)
 
 
 def event_policy(settings: Settings) -> EventPolicy:

@@ -130,7 +130,7 @@ def _letters_of(
         )
         for message in messages
     ]
-    records = system.tables.requests([m.letter.record_key for m in as_received if m.letter])
+    records = system.store.requests([m.letter.record_key for m in as_received if m.letter])
     receipts = {message["MessageId"]: message["ReceiptHandle"] for message in messages}
     for message in as_received:
         letter = message.letter

@@ -22,7 +22,8 @@ from botocore.exceptions import (
     NoRegionError,
     ProfileNotFound,
 )
-from export_jobs.aws.tables import Tables
+from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.aws.settings import CreatorSettings, MonitorSettings, SettingsInvalid
 from export_jobs.client import (
     Credentials,
     ImsTokens,
@@ -31,8 +32,7 @@ from export_jobs.client import (
     SegmentationError,
     Transport,
 )
-from export_jobs.model.ports import TableUnavailable
-from export_jobs.settings import CreatorSettings, MonitorSettings, SettingsInvalid
+from export_jobs.model.ports import StoreUnavailable
 
 from export_jobs_local.aws.server import REGION
 from export_jobs_local.cli.errors import UserError
@@ -133,8 +133,8 @@ class DeployedSystem:
         return Credentials.from_secret(text)
 
     @cached_property
-    def tables(self) -> Tables:
-        return Tables(
+    def store(self) -> DynamoDbStore:
+        return DynamoDbStore(
             self.client("dynamodb"),
             jobs_table=self.outputs["JobsTableName"],
             requests_table=self.outputs["RequestsTableName"],
@@ -177,7 +177,7 @@ def opened(stack: str | None) -> Iterator[DeployedSystem]:
         raise UserError(f"the functions of the stack are configured wrongly: {error}") from None
     except SegmentationError as error:
         raise UserError(str(error)) from None
-    except TableUnavailable as error:
+    except StoreUnavailable as error:
         raise UserError(str(error)) from None
 
 

@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
-from export_jobs.aws.items import OPEN_INDEX
+from export_jobs.aws.dynamodb.items import OPEN_INDEX
+from export_jobs.aws.settings import MonitorSettings, SettingsInvalid
 from export_jobs.client import BadCredentials, Forbidden, RetryLater, SegmentationError
 from export_jobs.model.limits import CLOCKS_MS, CREATOR_TIMEOUT_S, MONITOR_TIMEOUT_S
-from export_jobs.model.ports import TableUnavailable
-from export_jobs.settings import MonitorSettings, SettingsInvalid
+from export_jobs.model.ports import StoreUnavailable
 from rich.markup import escape
 
 from export_jobs_local.cli import output
@@ -90,7 +90,7 @@ def examine(system: DeployedSystem) -> Iterator[Finding]:
         ("alert topic", lambda: _topic(system)),
         ("request queue", lambda: _queue(system)),
         ("queue trigger", lambda: _trigger(system)),
-        ("dead letters", lambda: _dead_letters(system)),
+        ("dead letters", lambda: _dead_letter_queue(system)),
         ("schedule", lambda: _schedule(system)),
     ]
     for name, check in checks:
@@ -155,7 +155,7 @@ def _finding(name: str, check: Callable[[], str], *, sandbox: str | None = None)
         return Finding(name, "bad", refusal(error), _cure(error), sandbox)
     except BotoCoreError as error:
         return Finding(name, "bad", *unasked(error), sandbox)
-    except TableUnavailable as error:
+    except StoreUnavailable as error:
         cause = error.__cause__
         cure = _cure(cause) if isinstance(cause, ClientError) else "try again"
         return Finding(name, "bad", str(error), cure, sandbox)
@@ -357,7 +357,7 @@ def _queue(system: DeployedSystem) -> str:
     return f"{waiting} not taken in yet; dead after {policy['maxReceiveCount']} receives"
 
 
-def _dead_letters(system: DeployedSystem) -> str:
+def _dead_letter_queue(system: DeployedSystem) -> str:
     count = int(_queue_attributes(system, "DeadLetterQueueUrl")["ApproximateNumberOfMessages"])
     if count:
         raise _WorthALook(f"{count} rejected or failed", "see `export-jobs dlq list`")
@@ -411,7 +411,7 @@ def _schedule(system: DeployedSystem) -> str:
 
 def _sweeps(system: DeployedSystem, sandbox: str) -> str:
     """The tables say if sweeps fail; that they stopped altogether only CloudWatch can say."""
-    state = system.tables.load(sandbox).state
+    state = system.store.load(sandbox).state
     if state is None:
         raise _Wrong("never swept", "wait for the schedule's next run; then read the monitor's log")
     if state.failing_since:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from export_jobs.messages import span
+from export_jobs.events.messages import span
 from export_jobs.model.records import DELAYED, REJECTED, SOURCE, STATE_CHANGE
 from rich.markup import escape
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from export_jobs.client import NotFound
 from export_jobs.contract import FINAL_STATUSES, Job, JobError
 from export_jobs.events.build import duration_ms, outcome_of, rfc3339
-from export_jobs.messages import span
+from export_jobs.events.messages import span
 from export_jobs.model.records import JobRecord, RequestRecord
 from export_jobs.wiring import now_ms
 from rich.markup import escape
@@ -211,9 +211,9 @@ def locate(system: DeployedSystem, job_id: str, *, sandbox: str | None) -> Liste
 def look_up(system: DeployedSystem, job_id: str, *, sandbox: str | None) -> Life:
     """Raises UserError if no sandbox has the job."""
     listed = locate(system, job_id, sandbox=sandbox)
-    record = system.tables.job(listed.sandbox, listed.job.id, listed.job.creation_time or 0)
+    record = system.store.job(listed.sandbox, listed.job.id, listed.job.creation_time or 0)
     key = record.request_key if record else None
-    return Life(listed, record, system.tables.requests([key]).get(key) if key else None)
+    return Life(listed, record, system.store.requests([key]).get(key) if key else None)
 
 
 def where_data_is(job: Job, system: DeployedSystem) -> list[str]:

@@ -49,11 +49,11 @@ class Line:
     """A sandbox's line at one moment, with what is open there."""
 
     def __init__(self, system: DeployedSystem, sandbox: str) -> None:
-        """Reads it; raises TableUnavailable."""
+        """Reads it; raises StoreUnavailable."""
         self.sandbox = sandbox
         self.max_open = system.creator.max_open_exports
         self._now = now_ms()
-        self._known = system.tables.load(sandbox)
+        self._known = system.store.load(sandbox)
         self.open_exports = open_exports(
             self._known.open_jobs,
             self._known.gate,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from export_jobs.events.build import rfc3339
-from export_jobs.messages import span
+from export_jobs.events.messages import span
 from export_jobs.model.records import Attempt, JobRecord, RequestRecord, RequestStatus
 from export_jobs.wiring import now_ms
 from rich.markup import escape
@@ -74,7 +74,7 @@ def find(
     lines = [Line(system, name) for name in system.sandboxes(sandbox)]
     if not (ended or rejected):
         return RequestList(lines, limit, now_ms())
-    records = system.tables.ended_requests(_ENDS if ended else ("REJECTED",), limit=sys.maxsize)
+    records = system.store.ended_requests(_ENDS if ended else ("REJECTED",), limit=sys.maxsize)
     wanted = (record for record in records if sandbox in {None, record.sandbox})
     newest = heapq.nlargest(limit, wanted, key=lambda record: record.touched_at)
     return RequestList(lines, limit, now_ms(), newest)

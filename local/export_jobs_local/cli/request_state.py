@@ -88,7 +88,7 @@ class RequestState:
 
 def look_up(system: DeployedSystem, key: str) -> RequestState:
     """Raises UserError if nothing is known of the request."""
-    record = system.tables.requests([key]).get(key)
+    record = system.store.requests([key]).get(key)
     if record:
         return _of_record(system, record)
     with received(system) as letters:
@@ -106,7 +106,7 @@ def _rejected_as_it_came(system: DeployedSystem, key: str) -> RequestRecord | No
 
     It has a key of its own, so this reads the whole table; it is the last that is tried.
     """
-    found = system.tables.ended_requests(["REJECTED"], named=key, limit=sys.maxsize)
+    found = system.store.ended_requests(["REJECTED"], named=key, limit=sys.maxsize)
     return max(found, key=lambda record: record.touched_at, default=None)
 
 

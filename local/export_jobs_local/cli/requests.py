@@ -16,7 +16,7 @@ from export_jobs.client import NotFound, RetryLater
 from export_jobs.contract import Job, RequestInvalid
 from export_jobs.creator.message import Request, key_of_rejected, read_request
 from export_jobs.events.build import duration_ms, outcome_of, rfc3339
-from export_jobs.messages import span
+from export_jobs.events.messages import span
 from export_jobs.model.records import RequestRecord
 from export_jobs.wiring import now_ms
 from rich.markup import escape
@@ -157,7 +157,7 @@ def _with_its_job(system: DeployedSystem, request: Request, key: str) -> Request
 
     Raises UserError for a key under which nothing can come of sending the request.
     """
-    record = system.tables.requests([key]).get(key)
+    record = system.store.requests([key]).get(key)
     if record is None:
         return None
     when = f"{output.moment(record.touched_at)} UTC"
@@ -262,7 +262,7 @@ def wait(
 def _sandbox_of_job(system: DeployedSystem, request: Request, record: RequestRecord) -> str:
     """Where a request's job is: what a cancel request names by a key may be in another sandbox."""
     named = request.cancel_request_key
-    cancelled = system.tables.requests([named]).get(named) if named else None
+    cancelled = system.store.requests([named]).get(named) if named else None
     return (cancelled or record).sandbox
 
 
@@ -298,7 +298,7 @@ def _record_of(system: DeployedSystem, sent: Sent) -> RequestRecord | None:
     keys = [sent.request_key]
     if sent.message_id:
         keys.append(key_of_rejected(sent.message_id, sent.body))
-    found = system.tables.requests(keys)
+    found = system.store.requests(keys)
     record = found.get(sent.request_key)
     if record and sent.request.is_that_of(record) and not _is_of_an_earlier_try(record, sent):
         return record

@@ -97,12 +97,12 @@ def reconcile_requests(
     sent: Mapping[str, DemoRequest],
     jobs: Sequence[StoredJob],
     deliveries: Sequence[Delivery],
-    dead_letters: Mapping[str, str],
+    dead_letter_queue: Mapping[str, str],
     result: Reconciliation,
 ) -> None:
     """Every request ended once, as it should; each accepted one with one job that is what it asked for.
 
-    `sent` maps request keys to what was sent, `dead_letters` request keys to reasons.
+    `sent` maps request keys to what was sent, `dead_letter_queue` request keys to reasons.
     """
     by_id = {str(job.id): job for job in jobs}
     ends: dict[str, list[Delivery]] = defaultdict(list)
@@ -119,7 +119,7 @@ def reconcile_requests(
             continue
         detail = said[0].detail
         row.end, row.reason, row.job_id = detail["outcome"], detail["reason"], detail["jobId"]
-        if said[0].type == REJECTED and key not in dead_letters:
+        if said[0].type == REJECTED and key not in dead_letter_queue:
             result.lost.append(f"request {request.name}: rejected, but not among the dead letters")
         job = by_id.get(str(row.job_id))
         if row.end == "CREATED" and job is None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from export_jobs.aws.tables import Tables
+from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.contract import FINAL_STATUSES
 from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE, SandboxRecord
 
@@ -121,7 +121,7 @@ class Demo:
         result = Reconciliation()
         deliveries = self._deliveries()
         reconcile_events(self._system.service.control.journal(), deliveries, result)
-        reconcile_requests(self._sent, self._jobs(), deliveries, self._dead_letters(), result)
+        reconcile_requests(self._sent, self._jobs(), deliveries, self._dead_letter_queue(), result)
         reconcile_what_is_left(self._queued(), self._sandboxes(), result)
         for request in self._requests:
             if request not in self._sent.values():
@@ -138,14 +138,14 @@ class Demo:
 
     def _sandboxes(self) -> list[SandboxRecord]:
         outputs = self._system.stack.outputs
-        tables = Tables(
+        store = DynamoDbStore(
             self._system.aws.client("dynamodb"),
             jobs_table=outputs["JobsTableName"],
             requests_table=outputs["RequestsTableName"],
         )
-        return [tables.load(sandbox) for sandbox in self._system.service.sandboxes]
+        return [store.load(sandbox) for sandbox in self._system.service.sandboxes]
 
-    def _dead_letters(self) -> Mapping[str, str]:
+    def _dead_letter_queue(self) -> Mapping[str, str]:
         """Request keys and reasons of what is in the dead-letter queue; it stays there."""
         sqs = self._system.aws.client("sqs")
         url = self._system.stack.outputs["DeadLetterQueueUrl"]

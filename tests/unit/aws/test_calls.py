@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ReadTimeoutError
-from export_jobs.aws import calls
-from export_jobs.aws.tables import Tables
-from export_jobs.model.ports import ItemRefused, TableRefused, TableUnavailable
+from export_jobs.aws.dynamodb import calls
+from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.model.ports import ItemRefused, StoreRefused, StoreUnavailable
 from export_jobs.model.records import (
     Event,
     JobRecord,
@@ -38,36 +38,36 @@ def spy() -> Spy:
 
 
 @pytest.fixture
-def tables(spy: Spy, monkeypatch: pytest.MonkeyPatch) -> Tables:
+def adapter(spy: Spy, monkeypatch: pytest.MonkeyPatch) -> DynamoDbStore:
     """The adapter, without pauses."""
     monkeypatch.setattr(calls, "pause", lambda _: None)
     client: Any = spy
-    return Tables(client, jobs_table="jobs", requests_table="requests")
+    return DynamoDbStore(client, jobs_table="jobs", requests_table="requests")
 
 
 def recording(*keys: str) -> list[Step]:
     return [Step(requests=(RequestRecord(key, "WAITING", "prod"),)) for key in keys]
 
 
-WRITES: dict[str, Callable[[Tables], object]] = {
-    "commit": lambda tables: tables.commit("prod", recording("a")),
-    "put": lambda tables: tables.put(JOB),
-    "put with state": lambda tables: tables.put(JOB, SandboxState("prod", 1)),
-    "put_state": lambda tables: tables.put_state(SandboxState("prod", 1)),
-    "put_outbox": lambda tables: tables.put_outbox(ITEM),
-    "watch": lambda tables: tables.watch({"prod"}),
-    "release": lambda tables: tables.release("prod"),
+WRITES: dict[str, Callable[[DynamoDbStore], object]] = {
+    "commit": lambda adapter: adapter.commit("prod", recording("a")),
+    "put": lambda adapter: adapter.put(JOB),
+    "put with state": lambda adapter: adapter.put(JOB, SandboxState("prod", 1)),
+    "put_state": lambda adapter: adapter.put_state(SandboxState("prod", 1)),
+    "put_outbox": lambda adapter: adapter.put_outbox(ITEM),
+    "watch": lambda adapter: adapter.watch({"prod"}),
+    "release": lambda adapter: adapter.release("prod"),
 }
-READS: dict[str, Callable[[Tables], object]] = {
-    "load": lambda tables: tables.load("prod"),
-    "line": lambda tables: tables.line("prod", until=1, limit=1),
-    "gate": lambda tables: tables.gate("prod"),
-    "job": lambda tables: tables.job("prod", "j", 100),
-    "request": lambda tables: tables.requests(["a"]),
-    "requests": lambda tables: tables.requests(["a", "b"]),
-    "recent_finals": lambda tables: tables.recent_finals("prod"),
-    "ended_requests": lambda tables: list(tables.ended_requests(["REJECTED"], limit=1)),
-    "watched": lambda tables: tables.watched(),
+READS: dict[str, Callable[[DynamoDbStore], object]] = {
+    "load": lambda adapter: adapter.load("prod"),
+    "line": lambda adapter: adapter.line("prod", until=1, limit=1),
+    "gate": lambda adapter: adapter.gate("prod"),
+    "job": lambda adapter: adapter.job("prod", "j", 100),
+    "request": lambda adapter: adapter.requests(["a"]),
+    "requests": lambda adapter: adapter.requests(["a", "b"]),
+    "recent_finals": lambda adapter: adapter.recent_finals("prod"),
+    "ended_requests": lambda adapter: list(adapter.ended_requests(["REJECTED"], limit=1)),
+    "watched": lambda adapter: adapter.watched(),
 }
 CALLS = WRITES | READS
 
@@ -90,69 +90,77 @@ LASTING: dict[str, Failure] = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("failure", PASSING)
 def test_trouble_that_passes_is_not_a_refusal(
-    tables: Tables, spy: Spy, call: str, failure: str
+    adapter: DynamoDbStore, spy: Spy, call: str, failure: str
 ) -> None:
     """Throttling, a fault of DynamoDB's, no way there: the next run finds out."""
     spy.failures = [PASSING[failure]]
-    with pytest.raises(TableUnavailable) as raised:
-        CALLS[call](tables)
-    assert not isinstance(raised.value, TableRefused)
+    with pytest.raises(StoreUnavailable) as raised:
+        CALLS[call](adapter)
+    assert not isinstance(raised.value, StoreRefused)
     assert len(spy.calls) == 1
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("failure", LASTING)
-def test_what_will_not_pass_is_said_so(tables: Tables, spy: Spy, call: str, failure: str) -> None:
+def test_what_will_not_pass_is_said_so(
+    adapter: DynamoDbStore, spy: Spy, call: str, failure: str
+) -> None:
     """A permission, a table, an invalid item: trying again at once is of no use."""
     spy.failures = [LASTING[failure]]
-    with pytest.raises(TableRefused) as raised:
-        CALLS[call](tables)
+    with pytest.raises(StoreRefused) as raised:
+        CALLS[call](adapter)
     assert isinstance(raised.value, ItemRefused) == (failure == "not valid")
     assert len(spy.calls) == 1
 
 
 @pytest.mark.parametrize("code", ["ThrottlingError", "ProvisionedThroughputExceeded"])
-def test_a_transaction_that_is_throttled_passes(tables: Tables, spy: Spy, code: str) -> None:
+def test_a_transaction_that_is_throttled_passes(
+    adapter: DynamoDbStore, spy: Spy, code: str
+) -> None:
     """The reason stands with one of its actions."""
     spy.failures = [cancelled("None", code)]
-    with pytest.raises(TableUnavailable) as raised:
-        tables.commit("prod", recording("a"))
-    assert not isinstance(raised.value, TableRefused)
+    with pytest.raises(StoreUnavailable) as raised:
+        adapter.commit("prod", recording("a"))
+    assert not isinstance(raised.value, StoreRefused)
 
 
 @pytest.mark.parametrize("code", ["ValidationError", "ItemCollectionSizeLimitExceeded"])
 def test_a_member_that_is_refused_fails_the_transaction_for_good(
-    tables: Tables, spy: Spy, code: str
+    adapter: DynamoDbStore, spy: Spy, code: str
 ) -> None:
     """Nobody outran it; so it must not look so. The caller may try the members alone."""
     spy.failures = [cancelled("ConditionalCheckFailed", code)]
     with pytest.raises(ItemRefused, match=code):
-        tables.commit("prod", recording("a"))
+        adapter.commit("prod", recording("a"))
 
 
 @pytest.mark.parametrize("call", WRITES)
 def test_a_write_that_meets_a_transaction_is_tried_again(
-    tables: Tables, spy: Spy, call: str
+    adapter: DynamoDbStore, spy: Spy, call: str
 ) -> None:
     """DynamoDB refuses it for a moment: nobody has written, and nothing is wrong."""
     single = refusal("TransactionConflictException")
     several = cancelled("TransactionConflict", "None")
     transacts = call in {"commit", "put with state", "release"}
     spy.failures = [several if transacts else single] * 2
-    WRITES[call](tables)
+    WRITES[call](adapter)
     assert len(spy.calls) == 3
 
 
-def test_a_write_that_meets_transactions_again_and_again_gives_up(tables: Tables, spy: Spy) -> None:
+def test_a_write_that_meets_transactions_again_and_again_gives_up(
+    adapter: DynamoDbStore, spy: Spy
+) -> None:
     """After a few tries; the next run may have more luck."""
     spy.failures = [cancelled("TransactionConflict", "None")] * 9
-    with pytest.raises(TableUnavailable):
-        tables.commit("prod", recording("a"))
+    with pytest.raises(StoreUnavailable):
+        adapter.commit("prod", recording("a"))
     assert len(spy.calls) == 1 + len(calls.CONFLICT_PAUSES_S)
 
 
-def test_a_conflict_beside_an_outrun_member_leaves_out_only_that(tables: Tables, spy: Spy) -> None:
+def test_a_conflict_beside_an_outrun_member_leaves_out_only_that(
+    adapter: DynamoDbStore, spy: Spy
+) -> None:
     """The member that met another transaction is tried again."""
     spy.failures = [cancelled("ConditionalCheckFailed", "TransactionConflict")]
-    assert tables.commit("prod", recording("a", "b")) == {1}
+    assert adapter.commit("prod", recording("a", "b")) == {1}
     assert [len(sent["TransactItems"]) for _, sent in spy.calls] == [2, 1]

@@ -9,11 +9,11 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from export_jobs.aws import index, items
-from export_jobs.aws.gate import GatePart, gate_of
-from export_jobs.aws.index import Found
-from export_jobs.aws.items import Writer
-from export_jobs.aws.writes import Write, size_of
+from export_jobs.aws.dynamodb import index, items
+from export_jobs.aws.dynamodb.gate import GatePart, gate_of
+from export_jobs.aws.dynamodb.index import Found
+from export_jobs.aws.dynamodb.items import Writer
+from export_jobs.aws.dynamodb.writes import Write, size_of
 from export_jobs.model.matching import hashes_of_request
 from export_jobs.model.records import (
     Attempt,

@@ -1,4 +1,4 @@
-"""How requests are handled: one job each, in turn, visibly ended; in a world in memory."""
+"""How requests are handled: one job each, in turn, visibly ended; on fakes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from export_jobs.client.errors import (
+from export_jobs.contract import Job
+from export_jobs.contract.errors import (
     BadCredentials,
     Forbidden,
     NotFound,
@@ -15,7 +16,6 @@ from export_jobs.client.errors import (
     Refused,
     RetryLater,
 )
-from export_jobs.contract import Job
 from export_jobs.creator import process
 from export_jobs.creator.message import Message
 from export_jobs.model.limits import LISTINGS_APART_MS
@@ -23,8 +23,8 @@ from export_jobs.model.matching import gives_up_from
 from export_jobs.model.ports import ItemRefused
 from export_jobs.model.wake_up import wake_up_body
 from support.creator import CREATE, HOUR_MS, MINUTE_MS, SECOND_MS, Creator, asking
-from support.memory_table import MemoryTable
-from support.world import MemoryApi, ServiceJob
+from support.fake_store import FakeStore
+from support.fakes import FakeApi, ServiceJob
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_request_becomes_a_job(creator: Creator) -> None:
     """What was asked for is sent as it was, and the bus is told with the correlation id."""
     creator.send(correlationId="campaign", **CREATE)
     creator.work()
-    (job,) = creator.world.jobs["prod"].values()
+    (job,) = creator.fakes.jobs["prod"].values()
     assert job.body["destination"] == {"datasetId": "d"}
     told = creator.last()
     assert (told["jobId"], told["correlationId"]) == (job.body["id"], "campaign")
@@ -51,7 +51,7 @@ def test_a_lone_request_costs_seven_calls(creator: Creator) -> None:
     """Recorded, gate, line, noted, linked, published, settled; and one call creates it."""
     creator.send(**CREATE)
     creator.work()
-    calls = dict(creator.world.calls)
+    calls = dict(creator.fakes.calls)
     assert (calls.pop("create"), calls.pop("token")) == (1, 1)
     assert calls == {"transact": 4, "get item": 1, "query": 1, "publish to bus": 1}
 
@@ -62,7 +62,7 @@ def test_a_full_batch_costs_no_more_calls_than_a_lone_request(creator: Creator) 
     for number in range(10):
         creator.send(f"k{number}", **asking(fields=f"f{number}"))
     creator.work()
-    calls = dict(creator.world.calls)
+    calls = dict(creator.fakes.calls)
     assert (calls.pop("create"), calls.pop("token")) == (10, 1)
     assert sum(calls.values()) == 7
 
@@ -94,24 +94,24 @@ def test_the_same_key_in_two_messages_makes_one_job(creator: Creator) -> None:
 @pytest.mark.parametrize("strike", ["times out after", "answers 5xx", "dies after"])
 def test_a_lost_answer_makes_no_second_job(creator: Creator, echoes: bool, strike: Any) -> None:
     """The sweep finds the job, by our request id or by what was asked for, and says by which."""
-    creator.world.echoes_request_id = echoes
+    creator.fakes.echoes_request_id = echoes
     creator.sweep()
     creator.send(**asking(filter={"segments": [{"segmentId": "x"}]}))
-    creator.world.create("prod", destination={"datasetId": "another"}, schema={"name": "s"})
-    creator.world.plan([("create", strike)])
+    creator.fakes.create("prod", destination={"datasetId": "another"}, schema={"name": "s"})
+    creator.fakes.plan([("create", strike)])
     creator.until_ended()
     assert creator.ends() == [("key", "CREATED")]
     assert len(creator.jobs) == 2
-    (told,) = [e.detail for e in creator.world.told["bus"] if e.type == "Export Request Accepted"]
+    (told,) = [e.detail for e in creator.fakes.told["bus"] if e.type == "Export Request Accepted"]
     if strike != "answers 5xx":
         assert told["linkedBy"] == ("requestId" if echoes else "content")
-    named = creator.world.jobs["prod"][told["jobId"]]
+    named = creator.fakes.jobs["prod"][told["jobId"]]
     assert named.body["destination"] == {"datasetId": "d"}
 
 
 def test_a_service_that_omits_fields_is_no_contradiction(creator: Creator) -> None:
     """Field case 2: the seed's listing does not show all that the seed's request asks for."""
-    creator.world.quirks = {"omits"}
+    creator.fakes.quirks = {"omits"}
     asked = asking(
         filter={
             "segments": [{"segmentId": "x"}],
@@ -123,7 +123,7 @@ def test_a_service_that_omits_fields_is_no_contradiction(creator: Creator) -> No
     )
     creator.sweep()
     creator.send(**asked)
-    creator.world.plan([("create", "times out after")])
+    creator.fakes.plan([("create", "times out after")])
     creator.until_ended()
     assert creator.ends() == [("key", "CREATED")]
     assert len(creator.jobs) == 1
@@ -133,10 +133,10 @@ def test_a_difference_that_is_shown_is_a_contradiction(creator: Creator) -> None
     """Somebody else's job into the same dataset, made at the same time, is not ours."""
     creator.sweep()
     creator.send(**asking(filter={"segments": [{"segmentId": "x"}]}))
-    creator.world.plan([("create", "times out before")])
+    creator.fakes.plan([("create", "times out before")])
     creator.work()
     theirs = {**CREATE["job"], "filter": {"segments": [{"segmentId": "y"}]}}
-    creator.world.create("prod", **theirs)
+    creator.fakes.create("prod", **theirs)
     creator.until_ended()
     assert creator.ends() == [("key", "CREATED")]
     assert creator.last()["requestKey"] == "key"
@@ -146,23 +146,23 @@ def test_a_difference_that_is_shown_is_a_contradiction(creator: Creator) -> None
 def test_content_is_not_believed_while_a_run_may_hold_the_answer(creator: Creator) -> None:
     """A foreign equal job is not taken for a request's whose own answer is still on its way."""
 
-    class Slow(MemoryApi):
+    class Slow(FakeApi):
         def create_job(self, *asked: Any, **options: Any) -> Job:
-            self._world.create("prod", **asked[1])  # somebody else's, and its like
-            self._world.now += 20 * SECOND_MS
+            self._fakes.create("prod", **asked[1])  # somebody else's, and its like
+            self._fakes.now += 20 * SECOND_MS
             report = creator.sweep()
             assert report.problems == []
             return super().create_job(*asked, **options)
 
     creator.sweep()
-    creator.api = lambda: Slow(creator.world)
+    creator.api = lambda: Slow(creator.fakes)
     creator.send(**asking(filter={"segments": [{"segmentId": "x"}]}))
     creator.work()
-    (end,) = [e.detail for e in creator.world.told["bus"] if e.type == "Export Request Accepted"]
+    (end,) = [e.detail for e in creator.fakes.told["bus"] if e.type == "Export Request Accepted"]
     assert (end["jobId"], end["linkedBy"]) == (creator.jobs[1], "answer")
     creator.until_ended()
     creator.minutes(2)
-    named = {e.detail["jobId"]: e.detail["requestKey"] for e in creator.world.told["bus"]}
+    named = {e.detail["jobId"]: e.detail["requestKey"] for e in creator.fakes.told["bus"]}
     assert named == {creator.jobs[0]: None, creator.jobs[1]: "key"}
 
 
@@ -172,15 +172,15 @@ def test_an_export_that_somebody_else_made_just_before_is_not_taken_for_ours(
     """Of several jobs that could be ours, the earliest created after the attempt is."""
     creator.sweep()
     asked = asking(filter={"segments": [{"segmentId": "x"}]})
-    theirs = creator.world.create("prod", **asked["job"]).body["id"]
-    creator.world.now += 30 * SECOND_MS
+    theirs = creator.fakes.create("prod", **asked["job"]).body["id"]
+    creator.fakes.now += 30 * SECOND_MS
     creator.send(**asked)
-    creator.world.plan([("create", "times out after")])
+    creator.fakes.plan([("create", "times out after")])
     creator.until_ended()
     ours = next(job for job in creator.jobs if job != theirs)
     ends = [
         e.detail["jobId"]
-        for e in creator.world.told["bus"]
+        for e in creator.fakes.told["bus"]
         if "outcome" in e.detail and e.type == "Export Request Accepted"
     ]
     assert ends == [ours]
@@ -192,18 +192,18 @@ def test_equal_requests_at_the_same_moment_get_a_job_each(echoes: bool) -> None:
     for order in range(30):
         creator = Creator()
         creator.sweep()
-        creator.world.echoes_request_id = echoes
+        creator.fakes.echoes_request_id = echoes
         first, second = (creator.message(key, **CREATE) for key in ("a", "b"))
-        creator.world.plan([("create", "times out after")])
+        creator.fakes.plan([("create", "times out after")])
         creator.together(
             order,
             lambda: creator.deliver([first]),  # noqa: B023
             lambda: creator.deliver([second]),  # noqa: B023
         )
-        creator.world.plan([("create", "times out after")])
+        creator.fakes.plan([("create", "times out after")])
         creator.until_ended()
         assert sorted(creator.ends()) == [("a", "CREATED"), ("b", "CREATED")]
-        jobs = {e.detail["jobId"] for e in creator.world.told["bus"] if "requestKey" in e.detail}
+        jobs = {e.detail["jobId"] for e in creator.fakes.told["bus"] if "requestKey" in e.detail}
         assert jobs == set(creator.jobs)
         assert len(jobs) == 2
 
@@ -212,16 +212,16 @@ def test_an_attempt_without_a_job_is_given_up_after_two_listings(creator: Creato
     """The create call never arrived: the job is created once it had every chance to show."""
     creator.sweep()
     creator.send(**CREATE)
-    creator.world.plan([("create", "times out before")])
+    creator.fakes.plan([("create", "times out before")])
     creator.work()
     slot = creator.gate().slots["key"]
-    creator.world.now = gives_up_from(slot)
+    creator.fakes.now = gives_up_from(slot)
     creator.sweep()
     assert creator.gate().slots["key"].missed_at
-    creator.world.now += LISTINGS_APART_MS // 2
+    creator.fakes.now += LISTINGS_APART_MS // 2
     creator.sweep()
     assert "key" in creator.gate().slots
-    creator.world.now += LISTINGS_APART_MS
+    creator.fakes.now += LISTINGS_APART_MS
     creator.sweep()
     assert creator.waiting() == ["key"]
     creator.until_ended()
@@ -234,11 +234,11 @@ def test_a_job_that_shows_after_giving_up_is_the_waiting_request_s(creator: Crea
     creator.sweep()
     creator.max_open = 1
     creator.send(**CREATE)
-    creator.world.plan([("create", "times out after")])
+    creator.fakes.plan([("create", "times out after")])
     creator.work()
-    (hidden,) = creator.world.jobs["prod"].values()
-    hidden.visible_at = creator.world.now + HOUR_MS
-    other = creator.world.create("prod", destination={"datasetId": "e"})
+    (hidden,) = creator.fakes.jobs["prod"].values()
+    hidden.visible_at = creator.fakes.now + HOUR_MS
+    other = creator.fakes.create("prod", destination={"datasetId": "e"})
     while creator.waiting() != ["key"]:
         creator.minute()
     hidden.visible_at = 0
@@ -251,19 +251,19 @@ def test_a_job_that_shows_after_giving_up_is_the_waiting_request_s(creator: Crea
 
 def test_a_job_that_shows_after_another_was_made_is_a_duplicate(creator: Creator) -> None:
     """It is reported, with the key of the request that has another job, and never given to it."""
-    creator.world.echoes_request_id = True
+    creator.fakes.echoes_request_id = True
     creator.sweep()
     creator.send(**CREATE)
-    creator.world.plan([("create", "times out after")])
+    creator.fakes.plan([("create", "times out after")])
     creator.work()
-    (hidden,) = creator.world.jobs["prod"].values()
-    hidden.visible_at = creator.world.now + HOUR_MS
+    (hidden,) = creator.fakes.jobs["prod"].values()
+    hidden.visible_at = creator.fakes.now + HOUR_MS
     creator.until_ended()
     assert creator.ends() == [("key", "CREATED")]
     hidden.visible_at = 0
     report = creator.sweep()
     assert report.duplicates == 1
-    (told,) = [e.detail for e in creator.world.told["bus"] if e.detail["jobId"] == creator.jobs[0]]
+    (told,) = [e.detail for e in creator.fakes.told["bus"] if e.detail["jobId"] == creator.jobs[0]]
     assert (told["duplicateOfRequest"], told["requestKey"]) == ("key", None)
     assert creator.sweep().duplicates == 0
 
@@ -274,7 +274,7 @@ def test_an_attempt_is_not_given_up_while_a_job_may_be_its_own(
 ) -> None:
     """Too little of it is shown, and by its id it can't be had for now: then it waits, recorded by nobody."""
 
-    class Meagre(MemoryApi):
+    class Meagre(FakeApi):
         broken = True
 
         def _shown(self, body: Any) -> Job:
@@ -293,13 +293,13 @@ def test_an_attempt_is_not_given_up_while_a_job_may_be_its_own(
                 self._whole = False
 
     creator.sweep()
-    creator.sweep_api = lambda: Meagre(creator.world)
+    creator.sweep_api = lambda: Meagre(creator.fakes)
     creator.send(**asking(filter={"segments": [{"segmentId": "x"}]}))
-    creator.world.plan([("create", "times out after")])
+    creator.fakes.plan([("create", "times out after")])
     creator.work()
     minutes = 4 if answer == "not found yet" else 20
     creator.minutes(minutes)
-    assert [e for e in creator.world.told["bus"] if e.detail.get("sequence")] == []
+    assert [e for e in creator.fakes.told["bus"] if e.detail.get("sequence")] == []
     assert creator.record().status == "CREATING"
     Meagre.broken = False
     creator.until_ended()
@@ -323,21 +323,21 @@ def test_a_cancel_that_names_itself_is_invalid(creator: Creator) -> None:
 def test_an_attempt_that_can_t_be_settled_ends_the_request(creator: Creator) -> None:
     """After six hours without a listing it is rejected, and never sent again."""
 
-    class Blind(MemoryApi):
+    class Blind(FakeApi):
         def list_jobs(self, *_: Any, **__: Any) -> Any:
             raise RetryLater("down")
 
     creator.sweep()
     creator.send(**CREATE)
-    creator.world.plan([("create", "times out after")])
+    creator.fakes.plan([("create", "times out after")])
     creator.work()
-    creator.sweep_api = lambda: Blind(creator.world)
-    creator.world.now += 7 * HOUR_MS
+    creator.sweep_api = lambda: Blind(creator.fakes)
+    creator.fakes.now += 7 * HOUR_MS
     creator.sweep()
     creator.work()
     assert creator.ends() == [("key", "OUTCOME_UNKNOWN")]
-    assert [letter.request_key for letter in creator.world.dead_letters] == ["key"]
-    creator.sweep_api = lambda: MemoryApi(creator.world)
+    assert [letter.request_key for letter in creator.fakes.dead_letter_queue] == ["key"]
+    creator.sweep_api = lambda: FakeApi(creator.fakes)
     creator.minutes(3)
     assert len(creator.jobs) == 1
     assert creator.last()["requestKey"] == "key"
@@ -348,14 +348,14 @@ def test_a_job_whose_creation_answer_has_no_time_is_linked_to_its_one_record(
 ) -> None:
     """The table's key holds the creation time, which the listing shows later."""
 
-    class Timeless(MemoryApi):
+    class Timeless(FakeApi):
         def create_job(self, *asked: Any, **options: Any) -> Any:
             job = super().create_job(*asked, **options)
             creator.sweep()
             return job.model_copy(update={"creation_time": None})
 
     creator.sweep()
-    creator.api = lambda: Timeless(creator.world)
+    creator.api = lambda: Timeless(creator.fakes)
     creator.send(**CREATE)
     creator.work()
     creator.minutes(2)
@@ -363,7 +363,7 @@ def test_a_job_whose_creation_answer_has_no_time_is_linked_to_its_one_record(
     creator.minutes(2)
     statuses = [
         (event.detail["sequence"], event.detail["status"], event.detail["requestKey"])
-        for event in creator.world.told["bus"]
+        for event in creator.fakes.told["bus"]
         if event.detail.get("sequence")
     ]
     assert statuses == [(1, "NEW", "key"), (2, "SUCCEEDED", "key")]
@@ -371,16 +371,16 @@ def test_a_job_whose_creation_answer_has_no_time_is_linked_to_its_one_record(
 
 def test_every_event_of_the_job_names_its_request_in_order(creator: Creator) -> None:
     """The request's own event comes before those of its job, also when the sweep found the job."""
-    creator.world.echoes_request_id = True
+    creator.fakes.echoes_request_id = True
     creator.sweep()
     creator.send(correlationId="campaign", **CREATE)
-    creator.world.plan([("create", "dies after")])
+    creator.fakes.plan([("create", "dies after")])
     creator.work()
     creator.sweep()
     creator.finish()
     creator.until_ended()
     creator.minutes(2)
-    told = [e.detail for e in creator.world.told["bus"]]
+    told = [e.detail for e in creator.fakes.told["bus"]]
     assert [detail.get("status") for detail in told] == [None, "NEW", "SUCCEEDED"]
     assert {detail["requestKey"] for detail in told} == {"key"}
     assert {detail["correlationId"] for detail in told} == {"campaign"}
@@ -397,7 +397,7 @@ def test_a_changed_body_under_a_used_key_is_rejected(creator: Creator) -> None:
     assert creator.ends() == [("key", "CREATED"), ("key", "KEY_REUSED")]
     assert "was used before for another request" in creator.last()["reason"]
     assert creator.last()["correlationId"] == "second"
-    assert len(creator.world.dead_letters) == 1
+    assert len(creator.fakes.dead_letter_queue) == 1
 
 
 def test_reordering_the_sandboxes_moves_no_request(creator: Creator) -> None:
@@ -408,7 +408,7 @@ def test_reordering_the_sandboxes_moves_no_request(creator: Creator) -> None:
     creator.enqueue(message)
     creator.work()
     assert creator.ends() == [("key", "CREATED")]
-    assert not creator.world.jobs["dev"]
+    assert not creator.fakes.jobs["dev"]
     creator.send(sandboxName="dev", **CREATE)
     creator.work()
     assert creator.ends()[-1] == ("key", "KEY_REUSED")
@@ -432,14 +432,14 @@ def test_attributes_of_a_sender_mean_nothing(creator: Creator) -> None:
 # -- waiting -------------------------------------------------------------------------------------
 
 
-class Down(MemoryApi):
+class Down(FakeApi):
     """A service that answers every create call with the same failure, until it is mended."""
 
     failure: Exception | None = None
 
     def create_job(self, *asked: Any, **options: Any) -> Any:
         if Down.failure:
-            self._world.calls["refused create"] += 1
+            self._fakes.calls["refused create"] += 1
             raise Down.failure
         return super().create_job(*asked, **options)
 
@@ -450,33 +450,33 @@ class Down(MemoryApi):
 def test_six_hours_of_outage_are_waited_out(creator: Creator, failure: Exception) -> None:
     """Outages and bad credentials never lead to the dead-letter queue, and cost few calls."""
     Down.failure = failure
-    creator.api = lambda: Down(creator.world)
+    creator.api = lambda: Down(creator.fakes)
     creator.sweep()
     for number in range(3):
         creator.send(f"k{number}", **asking(fields=f"f{number}"))
     creator.work()
     creator.minutes(6 * 60)
-    assert creator.world.queue == []
+    assert creator.fakes.queue == []
     assert sorted(creator.waiting()) == ["k0", "k1", "k2"]
-    assert 20 < creator.world.calls["refused create"] < 50
+    assert 20 < creator.fakes.calls["refused create"] < 50
     Down.failure = None
     creator.until_ended(minutes=20)
     in_order = [(f"k{n}", "CREATED") for n in range(3)]
     assert creator.ends() == in_order or isinstance(failure, Forbidden)
     assert sorted(creator.ends()) == in_order
-    assert creator.world.dead_letters == []
+    assert creator.fakes.dead_letter_queue == []
 
 
 def test_one_request_that_is_forbidden_stands_in_nobody_s_way(creator: Creator) -> None:
     """A permission for its dataset alone: each probe is another request's, until one lifts the hold."""
 
-    class Guarded(MemoryApi):
+    class Guarded(FakeApi):
         def create_job(self, sandbox: str, body: Any, **options: Any) -> Any:
             if body["destination"]["datasetId"] == "secret":
                 raise Forbidden("not this dataset")
             return super().create_job(sandbox, body, **options)
 
-    creator.api = lambda: Guarded(creator.world)
+    creator.api = lambda: Guarded(creator.fakes)
     creator.sweep()
     creator.send("secret", job={"destination": {"datasetId": "secret"}, "schema": {"name": "s"}})
     creator.send("other", **CREATE)
@@ -489,7 +489,7 @@ def test_one_request_that_is_forbidden_stands_in_nobody_s_way(creator: Creator) 
 def test_a_call_that_is_not_sent_by_our_own_choice_holds_nothing(creator: Creator) -> None:
     """No time was left in the run: that says nothing about the service."""
     Down.failure = NotSent("no time")
-    creator.api = lambda: Down(creator.world)
+    creator.api = lambda: Down(creator.fakes)
     creator.sweep()
     creator.send(**CREATE)
     creator.work()
@@ -509,10 +509,10 @@ def test_retry_after_is_honoured_up_to_an_hour(
 ) -> None:
     """Field case 5: an epoch for a number of seconds does not make anybody wait for years."""
     Down.failure = RetryLater("429", retry_after_s=asked_s)
-    creator.api = lambda: Down(creator.world)
+    creator.api = lambda: Down(creator.fakes)
     creator.send(**CREATE)
     creator.work()
-    held_s = (creator.gate().hold.until - creator.world.now) / SECOND_MS
+    held_s = (creator.gate().hold.until - creator.fakes.now) / SECOND_MS
     Down.failure = None
     assert least_s - 1 <= held_s <= most_s
 
@@ -520,7 +520,7 @@ def test_retry_after_is_honoured_up_to_an_hour(
 def test_a_failure_holds_the_line_and_one_probe_lifts_it(creator: Creator) -> None:
     """1 to 15 minutes, doubled; then a single call; then all."""
     Down.failure = RetryLater("503")
-    creator.api = lambda: Down(creator.world)
+    creator.api = lambda: Down(creator.fakes)
     creator.sweep()
     for number in range(4):
         creator.send(f"k{number}", **asking(fields=f"f{number}"))
@@ -529,18 +529,18 @@ def test_a_failure_holds_the_line_and_one_probe_lifts_it(creator: Creator) -> No
     for _ in range(7):
         hold = creator.gate().hold
         holds.append(hold.length_ms // MINUTE_MS)
-        before = creator.world.calls["refused create"]
-        creator.world.now = hold.until - 10 * SECOND_MS
+        before = creator.fakes.calls["refused create"]
+        creator.fakes.now = hold.until - 10 * SECOND_MS
         creator.sweep()
         creator.work()
-        assert creator.world.calls["refused create"] == before
-        creator.world.now = hold.until + SECOND_MS
+        assert creator.fakes.calls["refused create"] == before
+        creator.fakes.now = hold.until + SECOND_MS
         creator.sweep()
         creator.work()
-        assert creator.world.calls["refused create"] == before + 1
+        assert creator.fakes.calls["refused create"] == before + 1
     assert holds == [1, 2, 4, 8, 15, 15, 15]
     Down.failure = None
-    creator.world.now = creator.gate().hold.until + SECOND_MS
+    creator.fakes.now = creator.gate().hold.until + SECOND_MS
     creator.sweep()
     creator.work()
     assert creator.ends() == [(f"k{n}", "CREATED") for n in range(4)]
@@ -549,13 +549,13 @@ def test_a_failure_holds_the_line_and_one_probe_lifts_it(creator: Creator) -> No
 def test_one_poisonous_request_holds_up_nobody_for_long(creator: Creator) -> None:
     """One whose create call always fails without an answer goes behind those who wait."""
 
-    class Poisoned(MemoryApi):
+    class Poisoned(FakeApi):
         def create_job(self, sandbox: str, body: Any, **options: Any) -> Any:
             if body["destination"]["datasetId"] == "poison":
                 raise OutcomeUnknown("500")
             return super().create_job(sandbox, body, **options)
 
-    creator.api = lambda: Poisoned(creator.world)
+    creator.api = lambda: Poisoned(creator.fakes)
     creator.max_open = 1
     creator.sweep()
     creator.send("poison", job={"destination": {"datasetId": "poison"}, "schema": {"name": "s"}})
@@ -574,17 +574,17 @@ def test_a_request_that_waits_past_its_time_is_rejected(creator: Creator, outage
     creator.sweep()
     if outage == "cap":
         creator.max_open = 1
-        creator.world.create("prod")
+        creator.fakes.create("prod")
         creator.sweep()
     else:
         Down.failure = RetryLater("503", retry_after_s=3_600 if outage == "held" else None)
-        creator.api = lambda: Down(creator.world)
+        creator.api = lambda: Down(creator.fakes)
     creator.send(expiresAt="2023-11-14T22:45:00Z", **CREATE)
     creator.work()
     creator.minutes(35)
     Down.failure = None
     assert creator.ends() == [("key", "EXPIRED")]
-    assert [letter.request_key for letter in creator.world.dead_letters] == ["key"]
+    assert [letter.request_key for letter in creator.fakes.dead_letter_queue] == ["key"]
     creator.minutes(70)
     assert creator.ends() == [("key", "EXPIRED")]
 
@@ -595,11 +595,11 @@ def test_the_cap_makes_requests_wait_their_turn() -> None:
     creator.sweep()
     for number in range(12):
         creator.send(f"k{number}", **asking(fields=f"f{number}"))
-        creator.world.now += SECOND_MS
+        creator.fakes.now += SECOND_MS
     for _ in range(30):
         creator.minute()
         creator.finish()
-    assert creator.world.most_open["prod"] == 3
+    assert creator.fakes.most_open["prod"] == 3
     assert creator.ends() == [(f"k{n}", "CREATED") for n in range(12)]
 
 
@@ -610,7 +610,7 @@ def test_the_line_is_served_in_order_of_arrival() -> None:
     arrived: list[str] = []
     for number in range(30):
         arrived.append(creator.send(f"burst{number}", **asking(fields=f"f{number}")).message_id)
-        creator.world.now += 100
+        creator.fakes.now += 100
     for minute in range(240):
         if minute % 9 == 0:
             creator.send(f"later{minute}", **asking(fields=f"g{minute}"))
@@ -622,18 +622,18 @@ def test_the_line_is_served_in_order_of_arrival() -> None:
         order, key=lambda key: (key.startswith("later"), int(key.lstrip("burstlae")))
     )
     assert len(order) >= 50
-    assert creator.world.most_open["prod"] <= 2
+    assert creator.fakes.most_open["prod"] <= 2
 
 
-class Busy(MemoryApi):
+class Busy(FakeApi):
     """A service that takes ten create calls a minute and asks for a minute's peace after them."""
 
     taken = 0
     since = 0
 
     def create_job(self, *asked: Any, **options: Any) -> Any:
-        if self._world.now - Busy.since > 60 * SECOND_MS:
-            Busy.since, Busy.taken = self._world.now, 0
+        if self._fakes.now - Busy.since > 60 * SECOND_MS:
+            Busy.since, Busy.taken = self._fakes.now, 0
         Busy.taken += 1
         if Busy.taken > 10:
             raise RetryLater("429", retry_after_s=60)
@@ -644,7 +644,7 @@ def test_a_burst_of_a_thousand_requests_is_worked_off() -> None:
     """Within the cap and the service's rate, and none is lost."""
     creator = Creator(max_open=20, sandboxes=("prod",))
     creator.sweep()
-    creator.api = lambda: Busy(creator.world)
+    creator.api = lambda: Busy(creator.fakes)
     for number in range(1_000):
         creator.send(f"k{number}", **asking(fields=f"f{number}"))
     for _ in range(600):
@@ -654,8 +654,8 @@ def test_a_burst_of_a_thousand_requests_is_worked_off() -> None:
         creator.finish()
     assert sorted(creator.ends()) == sorted((f"k{n}", "CREATED") for n in range(1_000))
     assert len(creator.jobs) == 1_000
-    assert creator.world.most_open["prod"] <= 20
-    assert creator.world.dead_letters == []
+    assert creator.fakes.most_open["prod"] <= 20
+    assert creator.fakes.dead_letter_queue == []
 
 
 def test_the_cap_holds_among_runs_at_the_same_moment() -> None:
@@ -672,7 +672,7 @@ def test_the_cap_holds_among_runs_at_the_same_moment() -> None:
             *[lambda b=batch: creator.deliver(b) for batch in batches],  # type: ignore[misc]  # noqa: B023
             creator.sweep,
         )
-        assert creator.world.most_open["prod"] == 2
+        assert creator.fakes.most_open["prod"] == 2
         assert len(creator.waiting()) == 4
 
 
@@ -680,7 +680,7 @@ def test_jobs_that_others_created_count_to_the_cap() -> None:
     """The sandbox slows down by all open exports, not only by ours."""
     creator = Creator(max_open=2)
     for _ in range(2):
-        creator.world.create("prod")
+        creator.fakes.create("prod")
     creator.sweep()
     creator.send(**CREATE)
     creator.minutes(5)
@@ -693,18 +693,18 @@ def test_jobs_that_others_created_count_to_the_cap() -> None:
 def test_a_lost_wake_up_is_sent_again(creator: Creator) -> None:
     """The next sweep sends another; one that comes late says nothing."""
     creator.max_open = 1
-    creator.world.create("prod")
+    creator.fakes.create("prod")
     creator.sweep()
     creator.send(**CREATE)
     creator.work()
     creator.finish()
-    creator.world.plan([("send", "times out before")])
+    creator.fakes.plan([("send", "times out before")])
     report = creator.sweep()
     assert report.problems
-    creator.world.queue.clear()
+    creator.fakes.queue.clear()
     creator.sweep()
-    (wake_up,) = [m for _, m in creator.world.queue]
-    creator.world.now += 6 * MINUTE_MS
+    (wake_up,) = [m for _, m in creator.fakes.queue]
+    creator.fakes.now += 6 * MINUTE_MS
     (late,) = creator.work()
     assert late
     assert late.handled == {wake_up.message_id: "DROPPED"}
@@ -718,7 +718,7 @@ def test_with_no_time_left_a_request_waits_for_the_next_run(creator: Creator) ->
     creator.send(**CREATE)
     creator.time_left_s = 5.0
     creator.work()
-    assert creator.world.calls["create"] == 0
+    assert creator.fakes.calls["create"] == 0
     creator.time_left_s = 300.0
     creator.until_ended()
     assert creator.ends() == [("key", "CREATED")]
@@ -728,30 +728,30 @@ def test_an_outage_of_the_tables_for_a_day_loses_nothing(creator: Creator) -> No
     """No request is rejected for it, and no message by its receives."""
     creator.send(**CREATE)
     for _ in range(120):
-        creator.world.now = max(creator.world.now, *(at for at, _ in creator.world.queue))
-        creator.world.strikes = {"transact": "is throttled"}
+        creator.fakes.now = max(creator.fakes.now, *(at for at, _ in creator.fakes.queue))
+        creator.fakes.strikes = {"transact": "is throttled"}
         (report,) = creator.work()
         assert report
         assert set(report.handled.values()) == {"FAILED"}
     assert creator.receives["m0"] == 120
     creator.until_ended()
     assert creator.ends() == [("key", "CREATED")]
-    assert creator.world.dead_letters == []
+    assert creator.fakes.dead_letter_queue == []
 
 
 def test_a_sandbox_that_is_not_watched_any_more_ends_its_requests(creator: Creator) -> None:
     """Those who wait are rejected; open jobs are followed to their ends; new ones are not ours."""
     creator.max_open = 1
-    running = creator.world.create("dev").body["id"]
+    running = creator.fakes.create("dev").body["id"]
     creator.sweep("dev")
     creator.send(sandboxName="dev", **CREATE)
     creator.work()
     report = creator.sweep("dev", watched=False)
     assert creator.ends() == [("key", "NOT_WATCHED")]
-    assert [letter.request_key for letter in creator.world.dead_letters] == ["key"]
+    assert [letter.request_key for letter in creator.fakes.dead_letter_queue] == ["key"]
     assert not report.finished
-    creator.world.create("dev")
-    creator.world.move("dev", running, "SUCCEEDED")
+    creator.fakes.create("dev")
+    creator.fakes.move("dev", running, "SUCCEEDED")
     creator.sweep("dev", watched=False)
     assert creator.last()["jobId"] == running
     assert creator.sweep("dev", watched=False).finished
@@ -768,7 +768,7 @@ def test_cancel_by_job_while_it_runs(creator: Creator) -> None:
     creator.send("stop", action="cancel", jobId=int(job))
     creator.work()
     assert creator.ends()[-1] == ("stop", "CANCELLING")
-    assert creator.world.life[job][-1] == "CANCELLING"
+    assert creator.fakes.life[job][-1] == "CANCELLING"
 
 
 def test_cancel_by_request_goes_to_the_sandbox_of_its_job(creator: Creator) -> None:
@@ -776,29 +776,29 @@ def test_cancel_by_request_goes_to_the_sandbox_of_its_job(creator: Creator) -> N
     creator.send(sandboxName="dev", **CREATE)
     creator.work()
     (job,) = creator.jobs
-    creator.world.jobs["prod"][job] = ServiceJob(dict(creator.world.jobs["dev"][job].body))
+    creator.fakes.jobs["prod"][job] = ServiceJob(dict(creator.fakes.jobs["dev"][job].body))
     creator.send("stop", action="cancel", cancelRequestKey="key")
     creator.work()
     assert creator.ends()[-1] == ("stop", "CANCELLING")
     assert creator.last()["sandboxName"] == "dev"
-    assert creator.world.jobs["dev"][job].body["status"] == "CANCELLING"
-    assert creator.world.jobs["prod"][job].body["status"] == "NEW"
+    assert creator.fakes.jobs["dev"][job].body["status"] == "CANCELLING"
+    assert creator.fakes.jobs["prod"][job].body["status"] == "NEW"
 
 
 def test_cancel_that_was_carried_out_before_a_crash_is_accepted(creator: Creator) -> None:
     """Also by a service that refuses to cancel a job that is being cancelled."""
 
-    class Strict(MemoryApi):
+    class Strict(FakeApi):
         def cancel_job(self, sandbox: str, job_id: str) -> None:
-            if creator.world.jobs[sandbox][job_id].body["status"] == "CANCELLING":
+            if creator.fakes.jobs[sandbox][job_id].body["status"] == "CANCELLING":
                 raise Refused("it is being cancelled")
             super().cancel_job(sandbox, job_id)
 
-    creator.api = lambda: Strict(creator.world)
+    creator.api = lambda: Strict(creator.fakes)
     creator.send(**CREATE)
     creator.work()
     creator.send("stop", action="cancel", jobId=creator.jobs[0])
-    creator.world.plan([("delete", "dies after")])
+    creator.fakes.plan([("delete", "dies after")])
     creator.until_ended()
     assert creator.ends()[-1] == ("stop", "CANCELLING")
 
@@ -813,13 +813,13 @@ def test_cancel_before_the_request_has_arrived(creator: Creator) -> None:
     assert sorted(creator.ends()) == [("key", "CANCELLED"), ("stop", "CANCELLED")]
     assert creator.jobs == []
     assert creator.waiting() == []
-    assert creator.world.dead_letters == []
+    assert creator.fakes.dead_letter_queue == []
 
 
 def test_cancel_while_the_request_waits() -> None:
     """Both end at once, outside of line and cap."""
     creator = Creator(max_open=1)
-    creator.world.create("prod")
+    creator.fakes.create("prod")
     creator.sweep()
     creator.send(**CREATE)
     creator.work()
@@ -834,13 +834,13 @@ def test_a_request_that_was_cancelled_is_not_put_back_in_line(creator: Creator) 
     """Whoever gives up its attempt ends it: no run may admit it before its cancellation is looked at."""
     creator.sweep()
     creator.send(**CREATE)
-    creator.world.plan([("create", "times out before")])
+    creator.fakes.plan([("create", "times out before")])
     creator.work()
     creator.send("stop", action="cancel", cancelRequestKey="key")
     creator.work()
-    creator.world.queue.clear()
+    creator.fakes.queue.clear()
     while creator.gate().unsettled:
-        creator.world.now += 5 * MINUTE_MS
+        creator.fakes.now += 5 * MINUTE_MS
         creator.sweep()
     assert creator.record().status == "CANCELLED"
     assert creator.ends() == [("key", "CANCELLED")]
@@ -851,7 +851,7 @@ def test_cancel_while_the_request_is_being_created(creator: Creator, arrives: bo
     """A flag: the job is cancelled once it is known, and one that was not made never will be."""
     creator.sweep()
     creator.send(**asking(filter={"segments": [{"segmentId": "x"}]}))
-    creator.world.plan([("create", "times out after" if arrives else "times out before")])
+    creator.fakes.plan([("create", "times out after" if arrives else "times out before")])
     creator.work()
     creator.send("stop", action="cancel", cancelRequestKey="key")
     creator.work()
@@ -859,7 +859,7 @@ def test_cancel_while_the_request_is_being_created(creator: Creator, arrives: bo
     creator.until_ended()
     if arrives:
         assert creator.ends() == [("key", "CREATED"), ("stop", "CANCELLING")]
-        assert creator.world.life[creator.jobs[0]][-1] == "CANCELLING"
+        assert creator.fakes.life[creator.jobs[0]][-1] == "CANCELLING"
     else:
         assert sorted(creator.ends()) == [("key", "CANCELLED"), ("stop", "CANCELLED")]
         assert creator.jobs == []
@@ -868,18 +868,18 @@ def test_cancel_while_the_request_is_being_created(creator: Creator, arrives: bo
 def test_a_flag_that_comes_while_the_call_is_open_is_acted_on(creator: Creator) -> None:
     """The run that holds the answer links the job, and has it cancelled at once."""
 
-    class Slow(MemoryApi):
+    class Slow(FakeApi):
         def create_job(self, *asked: Any, **options: Any) -> Job:
             job = super().create_job(*asked, **options)
-            creator.api = lambda: MemoryApi(creator.world)
+            creator.api = lambda: FakeApi(creator.fakes)
             creator.deliver([creator.message("stop", action="cancel", cancelRequestKey="key")])
             return job
 
-    creator.api = lambda: Slow(creator.world)
+    creator.api = lambda: Slow(creator.fakes)
     creator.send(**CREATE)
     creator.work()
     assert creator.ends() == [("key", "CREATED"), ("stop", "CANCELLING")]
-    assert creator.world.life[creator.jobs[0]][-1] == "CANCELLING"
+    assert creator.fakes.life[creator.jobs[0]][-1] == "CANCELLING"
 
 
 @pytest.mark.parametrize("by", ["jobId", "cancelRequestKey"])
@@ -892,7 +892,7 @@ def test_cancel_after_the_end_says_so(creator: Creator, by: str) -> None:
     creator.send("stop", action="cancel", **{by: job if by == "jobId" else "key"})
     creator.work()
     assert creator.ends()[-1] == ("stop", "ALREADY_FINAL")
-    assert creator.world.dead_letters == []
+    assert creator.fakes.dead_letter_queue == []
 
 
 def test_cancel_of_an_unknown_job_is_rejected(creator: Creator) -> None:
@@ -900,16 +900,16 @@ def test_cancel_of_an_unknown_job_is_rejected(creator: Creator) -> None:
     creator.send("stop", action="cancel", jobId="404")
     creator.work()
     assert creator.ends() == [("stop", "NOT_FOUND")]
-    assert "knows no job '404'" in creator.world.dead_letters[0].reason
+    assert "knows no job '404'" in creator.fakes.dead_letter_queue[0].reason
 
 
 def test_cancel_of_an_unknown_request_is_rejected_after_a_while(creator: Creator) -> None:
     """Its request may still be on the way; after fifteen minutes it is not, and then comes as new."""
     creator.send("stop", action="cancel", cancelRequestKey="never-sent")
-    began = creator.world.now
+    began = creator.fakes.now
     creator.until_ended()
     assert creator.ends() == [("stop", "NOT_FOUND")]
-    assert 15 <= (creator.world.now - began) / MINUTE_MS <= 18
+    assert 15 <= (creator.fakes.now - began) / MINUTE_MS <= 18
     creator.send("never-sent", **CREATE)
     creator.work()
     assert creator.ends()[-1] == ("never-sent", "CREATED")
@@ -949,30 +949,30 @@ def test_a_bad_request_is_rejected_at_once_naming_every_wrong_field(
     creator.work()
     assert creator.ends() == [(message.message_id, "INVALID")]
     assert sorted(problem["field"] for problem in creator.last()["problems"]) == sorted(fields)
-    (letter,) = creator.world.dead_letters
+    (letter,) = creator.fakes.dead_letter_queue
     assert (letter.body, letter.request_key) == (body, message.message_id)
     assert fields[0] in letter.reason
     assert creator.last()["orgId"] == "ORG@AdobeOrg"
-    assert not {"create", "list", "get", "delete"} & creator.world.calls.keys()
+    assert not {"create", "list", "get", "delete"} & creator.fakes.calls.keys()
     creator.enqueue(message)
     creator.work()
     assert creator.ends() == [(message.message_id, "INVALID")]
-    assert len(creator.world.dead_letters) == 1
+    assert len(creator.fakes.dead_letter_queue) == 1
 
 
 def test_an_organisation_that_was_not_known_at_intake_is_told_at_the_end(creator: Creator) -> None:
     """The secret could not be read for a while: the request's own event names the organisation all the same."""
 
-    class Locked(MemoryApi):
+    class Locked(FakeApi):
         def org_id(self) -> str:
             raise RetryLater("the secret can't be read")
 
     creator.max_open = 0
-    creator.api = lambda: Locked(creator.world)
+    creator.api = lambda: Locked(creator.fakes)
     creator.send(**CREATE)
     creator.work()
     assert creator.record().org_id is None
-    creator.api = lambda: MemoryApi(creator.world)
+    creator.api = lambda: FakeApi(creator.fakes)
     creator.max_open = 5
     creator.until_ended()
     assert creator.last()["orgId"] == "ORG@AdobeOrg"
@@ -1007,19 +1007,19 @@ def test_a_poison_message_costs_nobody_but_itself(creator: Creator) -> None:
     creator.work()
     assert creator.ends() == [("good", "CREATED")]
     for _ in range(4):
-        creator.world.now += 13 * MINUTE_MS
+        creator.fakes.now += 13 * MINUTE_MS
         creator.work()
     assert creator.ends() == [("good", "CREATED"), ("bad", "UNEXPECTED")]
-    (letter,) = creator.world.dead_letters
+    (letter,) = creator.fakes.dead_letter_queue
     assert letter.body == bad.body
-    assert creator.world.queue == []
+    assert creator.fakes.queue == []
 
 
 @pytest.mark.parametrize("action", ["create", "cancel"])
 def test_a_request_whose_item_is_refused_stops_nobody(creator: Creator, action: str) -> None:
     """Whatever DynamoDB has against it: it is put off, and those behind it get their jobs."""
 
-    class Refusing(MemoryTable):
+    class Refusing(FakeStore):
         def commit(self, sandbox: str, steps: Any, gate: Any = None) -> frozenset[int]:
             taken = [r for step in steps for r in step.requests if r.request_key == "bad"]
             if any(record.status != "WAITING" for record in taken):
@@ -1027,7 +1027,7 @@ def test_a_request_whose_item_is_refused_stops_nobody(creator: Creator, action: 
             return super().commit(sandbox, steps, gate)
 
     creator.sweep()
-    creator.table = Refusing
+    creator.store = Refusing
     asked = CREATE if action == "create" else {"action": "cancel", "jobId": "1"}
     creator.send("bad", **asked)
     for key in ("a", "b"):
@@ -1035,7 +1035,7 @@ def test_a_request_whose_item_is_refused_stops_nobody(creator: Creator, action: 
     creator.work()
     assert creator.ends() == [("a", "CREATED"), ("b", "CREATED")]
     assert creator.waiting() == ["bad"]
-    creator.table = MemoryTable
+    creator.store = FakeStore
     creator.minutes(20)
     assert creator.ends()[-1][0] == "bad"
 
@@ -1048,21 +1048,21 @@ def test_large_requests_are_admitted_in_parts(creator: Creator) -> None:
     creator.work()
     creator.max_open = 20
     creator.sweep()
-    before = creator.world.calls["transact"]
+    before = creator.fakes.calls["transact"]
     creator.work()
     assert sorted(creator.ends()) == sorted((f"k{n}", "CREATED") for n in range(20))
-    assert creator.world.calls["transact"] - before == 2 * 3  # noted, linked, settled
+    assert creator.fakes.calls["transact"] - before == 2 * 3  # noted, linked, settled
 
 
 def test_one_member_that_is_outrun_stops_no_other(creator: Creator) -> None:
     """A request that another run changes while it is admitted is left out; the others get their jobs."""
     creator.max_open = 1
-    busy = creator.world.create("prod")
+    busy = creator.fakes.create("prod")
     creator.sweep()
     for key in ("a", "b", "c"):
         creator.send(key, **asking(fields=key))
     creator.work()
-    creator.world.move("prod", busy.body["id"], "SUCCEEDED")
+    creator.fakes.move("prod", busy.body["id"], "SUCCEEDED")
     creator.sweep()
     creator.max_open = 5
 
@@ -1099,10 +1099,10 @@ def test_a_run_leaves_its_requests_to_another_that_was_faster(creator: Creator) 
     creator.send("a", **CREATE)
     creator.send("b", **CREATE)
     outrun_once(creator, max_open=5)
-    before = creator.world.calls["query"]
+    before = creator.fakes.calls["query"]
     creator.work()
     assert sorted(creator.ends()) == [("a", "CREATED"), ("b", "CREATED")]
-    assert creator.world.calls["query"] - before == 2  # one by each
+    assert creator.fakes.calls["query"] - before == 2  # one by each
 
 
 def test_a_run_goes_on_for_those_of_its_requests_that_another_did_not_take(
@@ -1146,8 +1146,8 @@ def test_what_the_service_refuses_for_good_is_rejected(creator: Creator) -> None
     creator.send("good", **CREATE)
     creator.work()
     assert sorted(creator.ends()) == [("bad", "REFUSED"), ("good", "CREATED")]
-    assert creator.world.dead_letters[0].reason == "REFUSED: no such dataset"
-    assert creator.world.calls["create"] == 2
+    assert creator.fakes.dead_letter_queue[0].reason == "REFUSED: no such dataset"
+    assert creator.fakes.calls["create"] == 2
     assert not creator.gate().hold.length_ms
 
 
@@ -1156,16 +1156,16 @@ def test_a_redriven_request_is_tried_again(creator: Creator) -> None:
     refused = {"destination": {"datasetId": "refused"}, "schema": {"name": "s"}}
     creator.send(job=refused)
     creator.work()
-    creator.redrive(creator.world.dead_letters[0])
+    creator.redrive(creator.fakes.dead_letter_queue[0])
     creator.work()
-    (letter,) = creator.world.dead_letters
+    (letter,) = creator.fakes.dead_letter_queue
     copy = creator.raw(json.dumps({"requestKey": "key", **CREATE}), letter.attributes)
     creator.redrive(letter, copy.body)
     creator.work()
     creator.enqueue(copy)
     creator.work()
     assert creator.ends() == [("key", "REFUSED"), ("key", "REFUSED"), ("key", "CREATED")]
-    assert len({event.id for event in creator.world.told["bus"]}) == 3
+    assert len({event.id for event in creator.fakes.told["bus"]}) == 3
     assert len(creator.jobs) == 1
 
 
@@ -1173,7 +1173,7 @@ def test_a_redriven_request_without_a_key_keeps_the_one_it_had(creator: Creator)
     """Delivered twice, or mended in two copies, it makes one job."""
     message = creator.enqueue(creator.raw('{"destination": {}, "schema": {"name": "s"}}'))
     creator.work()
-    (letter,) = creator.world.dead_letters
+    (letter,) = creator.fakes.dead_letter_queue
     mended = json.dumps(CREATE["job"])
     creator.enqueue(creator.raw(mended, letter.attributes))
     creator.redrive(letter, mended)
@@ -1185,10 +1185,10 @@ def test_a_redriven_request_without_a_key_keeps_the_one_it_had(creator: Creator)
 def test_a_dead_letter_that_can_t_be_sent_is_sent_later(creator: Creator) -> None:
     """The sinks that have heard of the rejection hear it once."""
     creator.send(job={"destination": {"datasetId": "refused"}, "schema": {"name": "s"}})
-    creator.world.plan([("send", "is throttled")])
+    creator.fakes.plan([("send", "is throttled")])
     creator.until_ended()
     assert creator.ends() == [("key", "REFUSED")]
-    assert len(creator.world.dead_letters) == 1
+    assert len(creator.fakes.dead_letter_queue) == 1
 
 
 def test_a_message_rejected_at_intake_is_done_when_its_dead_letter_is_sent(
@@ -1196,13 +1196,13 @@ def test_a_message_rejected_at_intake_is_done_when_its_dead_letter_is_sent(
 ) -> None:
     """Until then it is delivered again, and its rejection is published once."""
     message = creator.enqueue(creator.raw("{"))
-    creator.world.plan([("send", "is throttled")])
+    creator.fakes.plan([("send", "is throttled")])
     (report,) = creator.work()
     assert report
     assert report.failed == [message.message_id]
     creator.until_ended()
     assert creator.ends() == [(message.message_id, "INVALID")]
-    assert len(creator.world.dead_letters) == 1
+    assert len(creator.fakes.dead_letter_queue) == 1
 
 
 @pytest.mark.parametrize(
@@ -1221,8 +1221,8 @@ def test_text_that_can_t_be_passed_on_is_rejected_like_any_other(
     """Half a surrogate pair can't be encoded, and SNS and SQS refuse control characters."""
     creator.enqueue(creator.raw(body))
     creator.work()
-    for event in creator.world.told["topic"]:
+    for event in creator.fakes.told["topic"]:
         json.dumps(event.detail, ensure_ascii=False).encode()
-    (letter,) = creator.world.dead_letters
+    (letter,) = creator.fakes.dead_letter_queue
     assert letter.request_key.isprintable()
     assert letter.reason.encode()

@@ -11,7 +11,8 @@ from export_jobs.contract import Job
 from export_jobs.events import build
 from export_jobs.events.build import MAX_DETAIL_BYTES, duration_ms, outcome_of, rfc3339
 from export_jobs.model.records import Event, JobRecord, RequestRecord
-from export_jobs.monitor.decide import Policy, observe
+from export_jobs.monitor.decide import observe
+from export_jobs.monitor.policy import MonitorPolicy
 from hypothesis import given
 from hypothesis import strategies as st
 from support.schemas import validate_event
@@ -130,7 +131,7 @@ def job_events(origin: Origin) -> set[str]:
         sequence=origin.sequence,
     )
     job = Job(id="1", status="NEW")
-    stack_id, past = origin.stack_id, build.Past()
+    stack_id, past = origin.stack_id, build.Baseline()
     return {
         build.state_change(
             record, job, previous_status=None, past=past, stack_id=stack_id, now=NOW
@@ -146,7 +147,7 @@ def request_event(stack_id: str, record: RequestRecord, now: int = NOW) -> Event
 
 def event_of(body: dict[str, Any], now: int = NOW) -> Event:
     job = Job.model_validate(body)
-    record = observe(None, job, sandbox="prod", org_id="ORG", policy=Policy(), now=now)
+    record = observe(None, job, sandbox="prod", org_id="ORG", policy=MonitorPolicy(), now=now)
     assert record
     return record.outbox[0].event
 

@@ -19,7 +19,7 @@ from export_jobs.events.outbox import (
     waiting_ms,
 )
 from export_jobs.model.limits import LEASE_MS
-from export_jobs.model.ports import QueueUnavailable, TableUnavailable
+from export_jobs.model.ports import QueueUnavailable, StoreUnavailable
 from export_jobs.model.records import (
     REJECTED,
     STATE_CHANGE,
@@ -91,7 +91,7 @@ def published(
     out_of_time: Callable[[], bool] = lambda: False,
 ) -> Published:
     return publish(
-        bearers, announcer=sinks, dead_letters=sinks, body_of=body_of, out_of_time=out_of_time
+        bearers, publisher=sinks, dead_letter_queue=sinks, body_of=body_of, out_of_time=out_of_time
     )
 
 
@@ -248,7 +248,7 @@ def test_a_message_that_can_t_be_read_now_is_sent_later() -> None:
 
     def body_of(record_key: str) -> str | None:
         if record_key == "record of a":
-            raise TableUnavailable("throttled")
+            raise StoreUnavailable("throttled")
         return None
 
     sinks = Sinks()

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from export_jobs.client.errors import NotFound, RetryLater
 from export_jobs.contract import Job, JobPage
+from export_jobs.contract.errors import NotFound, RetryLater
 from export_jobs.model.limits import (
     HOLDS_ANSWER_MS,
     LISTINGS_APART_MS,
@@ -21,8 +21,8 @@ from export_jobs.model.records import Attempt, JobRecord, SandboxState
 from export_jobs.monitor.observe import Observation
 from export_jobs.monitor.sweep import SweepReport
 from support.creator import HOUR_MS, MINUTE_MS, SECOND_MS, Creator, asking
-from support.memory_table import MemoryTable
-from support.world import MemoryApi
+from support.fake_store import FakeStore
+from support.fakes import FakeApi
 
 ASKED = asking(filter={"segments": [{"segmentId": "x"}]})
 """What our request asks for."""
@@ -36,7 +36,7 @@ def creator() -> Creator:
     return creator
 
 
-class Altered(MemoryApi):
+class Altered(FakeApi):
     """A service whose listing, or whose answers by id, are altered."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Altered(MemoryApi):
         page: Callable[[JobPage], JobPage] = lambda page: page,
         by_id: Callable[[Job], Job] = lambda job: job,
     ) -> None:
-        super().__init__(creator.world)
+        super().__init__(creator.fakes)
         self._altered_page, self._altered_job = page, by_id
 
     def _page(self, *asked: Any) -> JobPage:
@@ -77,7 +77,7 @@ def without_segments(job: Job) -> Job:
 def lose(creator: Creator, *, made: bool, key: str = "key") -> Attempt:
     """Sends a request whose create call gets no answer. Returns its attempt."""
     creator.send(key, **ASKED)
-    creator.world.plan([("create", "times out after" if made else "times out before")])
+    creator.fakes.plan([("create", "times out after" if made else "times out before")])
     creator.work()
     attempt = creator.gate().slots[key]
     assert attempt.job_id is None
@@ -86,13 +86,13 @@ def lose(creator: Creator, *, made: bool, key: str = "key") -> Attempt:
 
 def stranger(creator: Creator, *, status: str = "NEW") -> str:
     """Somebody else's job, which is plainly not ours."""
-    made = creator.world.create("prod", destination={"datasetId": "e"}, status=status)
+    made = creator.fakes.create("prod", destination={"datasetId": "e"}, status=status)
     return str(made.body["id"])
 
 
 def swept_at(creator: Creator, time: int) -> SweepReport:
     """A sweep at a time, or as soon after it as the clock has come to be."""
-    creator.world.now = max(creator.world.now, time)
+    creator.fakes.now = max(creator.fakes.now, time)
     return creator.sweep()
 
 
@@ -100,17 +100,17 @@ def told(creator: Creator) -> list[tuple[str, str, str | None]]:
     """Of each event of a job on the bus: the job, its status, and its request."""
     return [
         (event.detail["jobId"], event.detail["status"], event.detail["requestKey"])
-        for event in creator.world.told["bus"]
+        for event in creator.fakes.told["bus"]
         if "status" in event.detail
     ]
 
 
 def recorded(creator: Creator) -> set[str]:
-    return {item.job_id for item in creator.world.items.values() if isinstance(item, JobRecord)}
+    return {item.job_id for item in creator.fakes.items.values() if isinstance(item, JobRecord)}
 
 
 def state(creator: Creator) -> SandboxState:
-    found = creator.world.items["state", "prod"]
+    found = creator.fakes.items["state", "prod"]
     assert isinstance(found, SandboxState)
     return found
 
@@ -123,10 +123,10 @@ def test_a_job_that_may_be_ours_is_left_until_it_can_be_told(creator: Creator) -
     attempt = lose(creator, made=True)
     (job,) = creator.jobs
     for _ in range(3):
-        creator.world.now += MINUTE_MS
-        creator.world.calls = Counter()
+        creator.fakes.now += MINUTE_MS
+        creator.fakes.calls = Counter()
         assert creator.sweep().problems == []
-        assert dict(creator.world.calls) == {"list": 1, "query": 1}
+        assert dict(creator.fakes.calls) == {"list": 1, "query": 1}
         assert (recorded(creator), told(creator)) == (set(), [])
     swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
     assert creator.ends() == [("key", "CREATED")]
@@ -137,10 +137,10 @@ def test_the_watermark_does_not_pass_what_is_left(creator: Creator) -> None:
     """Newer jobs are recorded meanwhile; what is left is still new to the sweep that can tell."""
     attempt = lose(creator, made=True)
     (ours,) = creator.jobs
-    created = int(creator.world.jobs["prod"][ours].body["creationTime"])
-    creator.world.move("prod", ours, "SUCCEEDED")
+    created = int(creator.fakes.jobs["prod"][ours].body["creationTime"])
+    creator.fakes.move("prod", ours, "SUCCEEDED")
     for _ in range(3):
-        creator.world.now += MINUTE_MS
+        creator.fakes.now += MINUTE_MS
         newer = stranger(creator, status="FAILED")
         creator.sweep()
         assert (newer, "FAILED", None) in told(creator)
@@ -158,12 +158,12 @@ def test_what_was_left_is_a_stranger_s_once_the_attempt_is_settled_otherwise(
 ) -> None:
     """Told like any job, once, also if it has ended by then."""
     attempt = lose(creator, made=True)
-    theirs = creator.world.create("prod", **ASKED["job"]).body["id"]
+    theirs = creator.fakes.create("prod", **ASKED["job"]).body["id"]
     ours = creator.jobs[0]
     creator.sweep()
     assert recorded(creator) == set()
     if ends:
-        creator.world.move("prod", theirs, "SUCCEEDED")
+        creator.fakes.move("prod", theirs, "SUCCEEDED")
     swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
     creator.sweep()
     status = "SUCCEEDED" if ends else "NEW"
@@ -172,13 +172,13 @@ def test_what_was_left_is_a_stranger_s_once_the_attempt_is_settled_otherwise(
 
 def test_an_equal_job_is_a_stranger_s_when_the_attempt_made_none(creator: Creator) -> None:
     """One from before the attempt's time, which the table has not seen: it is nobody's request's."""
-    theirs = creator.world.create("prod", **ASKED["job"], status="SUCCEEDED").body["id"]
-    creator.world.now += 3 * MINUTE_MS
+    theirs = creator.fakes.create("prod", **ASKED["job"], status="SUCCEEDED").body["id"]
+    creator.fakes.now += 3 * MINUTE_MS
     attempt = lose(creator, made=False)
     creator.sweep()
     assert told(creator) == [(theirs, "SUCCEEDED", None)]
     swept_at(creator, gives_up_from(attempt))
-    swept_at(creator, creator.world.now + LISTINGS_APART_MS)
+    swept_at(creator, creator.fakes.now + LISTINGS_APART_MS)
     assert creator.waiting() == ["key"]
 
 
@@ -192,8 +192,8 @@ def test_a_table_out_of_reach_while_settling_makes_no_stranger(
     other = stranger(creator)
     creator.sweep()
     assert recorded(creator) == {other}
-    creator.world.now = attempt.noted_at + HOLDS_ANSWER_MS
-    creator.world.plan([(fault, "times out before")])
+    creator.fakes.now = attempt.noted_at + HOLDS_ANSWER_MS
+    creator.fakes.plan([(fault, "times out before")])
     report = creator.sweep()
     assert report.problems == ["can't settle attempts: as planned"]
     assert recorded(creator) == {other}
@@ -205,12 +205,12 @@ def test_a_table_out_of_reach_while_settling_makes_no_stranger(
 def test_a_link_whose_answer_was_lost_is_no_second_one(creator: Creator) -> None:
     """The transaction was written, and the sweep does not know: the next finds the job linked."""
     attempt = lose(creator, made=True)
-    creator.world.now = attempt.noted_at + HOLDS_ANSWER_MS
-    creator.world.plan([("transact", "times out after")])
+    creator.fakes.now = attempt.noted_at + HOLDS_ANSWER_MS
+    creator.fakes.plan([("transact", "times out after")])
     assert creator.sweep().problems
     assert creator.sweep().problems == []
     assert creator.ends() == [("key", "CREATED")]
-    assert [event.detail.get("status") for event in creator.world.told["bus"]] == [None, "NEW"]
+    assert [event.detail.get("status") for event in creator.fakes.told["bus"]] == [None, "NEW"]
 
 
 def test_an_older_equal_attempt_does_not_take_a_job_whose_answer_is_on_its_way() -> None:
@@ -219,17 +219,17 @@ def test_an_older_equal_attempt_does_not_take_a_job_whose_answer_is_on_its_way()
     creator.sweep()
     old = lose(creator, made=False, key="old")
 
-    class Slow(MemoryApi):
+    class Slow(FakeApi):
         def create_job(self, *asked: Any, **options: Any) -> Job:
             job = super().create_job(*asked, **options)
             swept_at(creator, old.noted_at + HOLDS_ANSWER_MS)
             return job
 
-    creator.world.now = old.noted_at + HOLDS_ANSWER_MS - 20 * SECOND_MS
+    creator.fakes.now = old.noted_at + HOLDS_ANSWER_MS - 20 * SECOND_MS
     creator.send("young", **ASKED)
-    creator.api = lambda: Slow(creator.world)
+    creator.api = lambda: Slow(creator.fakes)
     creator.work()
-    creator.api = lambda: MemoryApi(creator.world)
+    creator.api = lambda: FakeApi(creator.fakes)
     creator.until_ended()
     creator.sweep()
     assert sorted(creator.ends()) == [("old", "CREATED"), ("young", "CREATED")]
@@ -255,8 +255,8 @@ def test_jobs_without_a_creation_time_hide_no_job_of_ours(
     """Field case 4: one export; and no sweep reads the whole history because of them."""
     creator = Creator(page_size=10)
     for _ in range(history):
-        creator.world.create("prod", status="SUCCEEDED")
-        creator.world.now += 10 * MINUTE_MS
+        creator.fakes.create("prod", status="SUCCEEDED")
+        creator.fakes.now += 10 * MINUTE_MS
     ours: set[str] = set()
 
     def listed(job: Job) -> Job:
@@ -265,17 +265,17 @@ def test_jobs_without_a_creation_time_hide_no_job_of_ours(
 
     alter(creator, page=of_each(listed), by_id=by_id)
     creator.sweep()
-    creator.world.now += MINUTE_MS
+    creator.fakes.now += MINUTE_MS
     others = [stranger(creator)]
     lose(creator, made=True)
     ours |= {creator.jobs[-1]}
     others.append(stranger(creator))
     for _ in range(15):
-        creator.world.calls = Counter()
+        creator.fakes.calls = Counter()
         creator.sweep()
-        assert creator.world.calls["list"] <= 2
+        assert creator.fakes.calls["list"] <= 2
         creator.work()
-        creator.world.now += MINUTE_MS
+        creator.fakes.now += MINUTE_MS
     assert creator.ends() == [("key", "CREATED")]
     assert sorted(told(creator)) == sorted(
         [*((job, "NEW", None) for job in others), *((job, "NEW", "key") for job in ours)]
@@ -289,10 +289,10 @@ def test_a_final_job_without_a_creation_time_that_may_be_ours_is_not_lost(
     """While it is left, it must not be remembered among those that have been recorded."""
     attempt = lose(creator, made=True)
     (ours,) = creator.jobs
-    creator.world.move("prod", ours, "FAILED")
+    creator.fakes.move("prod", ours, "FAILED")
     alter(creator, page=of_each(timeless))
     for _ in range(3):
-        creator.world.now += MINUTE_MS
+        creator.fakes.now += MINUTE_MS
         stranger(creator, status="FAILED")
         creator.sweep()
     swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
@@ -312,18 +312,18 @@ def test_jobs_that_were_recorded_are_not_recorded_again_because_one_is_left(
     creator.sweep()
     stranger(creator, status="FAILED")
     creator.sweep()
-    creator.world.calls = Counter()
+    creator.fakes.calls = Counter()
     creator.sweep()
-    assert creator.world.calls["put"] <= 1
+    assert creator.fakes.calls["put"] <= 1
 
 
 def test_a_job_of_which_the_listing_shows_too_little_is_looked_up(creator: Creator) -> None:
     """Its dataset and segments have to be seen; then it is ours."""
     attempt = lose(creator, made=True)
     alter(creator, page=of_each(without_segments))
-    creator.world.calls = Counter()
+    creator.fakes.calls = Counter()
     swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
-    assert creator.world.calls["get"] == 1
+    assert creator.fakes.calls["get"] == 1
     assert creator.ends() == [("key", "CREATED")]
     assert told(creator)[-1][2] == "key"
 
@@ -345,12 +345,12 @@ def test_an_attempt_is_not_given_up_while_a_job_that_may_be_its_can_t_be_looked_
     last = gives_up_from(attempt) + 20 * MINUTE_MS
     if isinstance(error, NotFound):
         last = attempt.noted_at + HOLDS_ANSWER_MS + 30 * SECOND_MS
-    while creator.world.now < last:
-        creator.world.calls = Counter()
+    while creator.fakes.now < last:
+        creator.fakes.calls = Counter()
         creator.sweep()
-        assert creator.world.calls["get"] == 1
+        assert creator.fakes.calls["get"] == 1
         assert (recorded(creator), creator.waiting()) == (set(), [])
-        creator.world.now += 50 * SECOND_MS
+        creator.fakes.now += 50 * SECOND_MS
     mended = True
     creator.until_ended()
     assert creator.ends() == [("key", "CREATED")]
@@ -361,7 +361,7 @@ def test_jobs_that_can_t_be_looked_up_leave_time_for_what_was_seen(creator: Crea
     """Look-ups that hang use half of a run at most; the rest announces what the listing showed."""
     lose(creator, made=True)
     for _ in range(15):
-        creator.world.create("prod", **ASKED["job"])
+        creator.fakes.create("prod", **ASKED["job"])
     failed = stranger(creator, status="FAILED")
     left = {"s": 300.0}
 
@@ -381,10 +381,10 @@ def test_jobs_that_can_t_be_looked_up_leave_time_for_what_was_seen(creator: Crea
 
 def given_up_after(creator: Creator, attempt: Attempt, *, minutes: int) -> bool:
     """Whether sweeps, one a minute for so long after the listings could tell, give the attempt up."""
-    creator.world.now = max(creator.world.now, gives_up_from(attempt))
+    creator.fakes.now = max(creator.fakes.now, gives_up_from(attempt))
     for _ in range(minutes):
         creator.sweep()
-        creator.world.now += MINUTE_MS
+        creator.fakes.now += MINUTE_MS
     return creator.waiting() == ["key"]
 
 
@@ -416,9 +416,9 @@ def test_a_listing_with_a_gap_tells_nothing_of_what_it_may_have_left_out(
     creator.sweep()
     attempt = lose(creator, made=False)
     for _ in range(7):
-        creator.world.create("prod", status="SUCCEEDED")
+        creator.fakes.create("prod", status="SUCCEEDED")
 
-    class Broken(MemoryApi):
+    class Broken(FakeApi):
         def list_jobs(self, sandbox: str, *, limit: int, cursor: str | None = None) -> JobPage:
             page = super().list_jobs(sandbox, limit=limit, cursor=cursor)
             if quirk == "an unreadable record":
@@ -427,10 +427,10 @@ def test_a_listing_with_a_gap_tells_nothing_of_what_it_may_have_left_out(
                 raise RetryLater("503")
             return page
 
-    creator.sweep_api = lambda: Broken(creator.world)
+    creator.sweep_api = lambda: Broken(creator.fakes)
     assert not given_up_after(creator, attempt, minutes=20)
     assert not creator.gate().slots["key"].missed_at
-    creator.sweep_api = lambda: MemoryApi(creator.world)
+    creator.sweep_api = lambda: FakeApi(creator.fakes)
     assert not given_up_after(creator, attempt, minutes=1)
     assert given_up_after(creator, attempt, minutes=1)
 
@@ -439,12 +439,12 @@ def test_an_unreadable_record_among_older_jobs_delays_nothing(creator: Creator) 
     """What lies below the attempt's time is not looked at for it."""
     creator.page_size = 5
     for _ in range(7):
-        creator.world.create("prod", status="SUCCEEDED")
-    creator.world.now += 10 * MINUTE_MS
+        creator.fakes.create("prod", status="SUCCEEDED")
+    creator.fakes.now += 10 * MINUTE_MS
     creator.sweep()
     attempt = lose(creator, made=False)
     for _ in range(4):
-        creator.world.create("prod", status="SUCCEEDED")
+        creator.fakes.create("prod", status="SUCCEEDED")
 
     def older(page: JobPage) -> JobPage:
         return replace(page, unreadable=0 if len(page.records) == 5 else 1)
@@ -473,7 +473,7 @@ def test_an_attempt_of_another_rule_is_left_alone(creator: Creator, made: bool) 
     attempt = lose(creator, made=made)
     gate = creator.gate()
     foreign = replace(attempt, rule=RULE + 1)
-    table = MemoryTable(creator.world)
+    table = FakeStore(creator.fakes)
     table._store("prod", ("gate", "prod"), replace(gate, slots={"key": foreign}))
     assert not given_up_after(creator, attempt, minutes=10)
     assert creator.gate().slots == {"key": foreign}
@@ -485,10 +485,10 @@ def test_an_attempt_of_another_rule_is_left_alone(creator: Creator, made: bool) 
 
 def test_an_attempt_of_another_rule_is_still_known_by_its_request_id(creator: Creator) -> None:
     """That is the same in every version."""
-    creator.world.echoes_request_id = True
+    creator.fakes.echoes_request_id = True
     attempt = lose(creator, made=True)
     foreign = replace(creator.gate(), slots={"key": replace(attempt, rule=RULE + 1)})
-    MemoryTable(creator.world)._store("prod", ("gate", "prod"), foreign)
+    FakeStore(creator.fakes)._store("prod", ("gate", "prod"), foreign)
     creator.sweep()
     assert creator.ends() == [("key", "CREATED")]
     assert told(creator) == [(creator.jobs[0], "NEW", "key")]
@@ -510,11 +510,11 @@ def test_an_attempt_that_was_cancelled_meanwhile_is_not_sent_again(creator: Crea
 
 
 def hide(creator: Creator, job: str) -> None:
-    creator.world.jobs["prod"][job].visible_at = creator.world.now + 24 * HOUR_MS
+    creator.fakes.jobs["prod"][job].visible_at = creator.fakes.now + 24 * HOUR_MS
 
 
 def show(creator: Creator, job: str) -> None:
-    creator.world.jobs["prod"][job].visible_at = 0
+    creator.fakes.jobs["prod"][job].visible_at = 0
 
 
 def lose_and_give_up(creator: Creator) -> str:
@@ -529,7 +529,7 @@ def lose_and_give_up(creator: Creator) -> str:
 @pytest.mark.parametrize("echoes", [True, False])
 def test_a_late_job_is_the_request_s_as_long_as_that_waits(creator: Creator, echoes: bool) -> None:
     """It leaves the line, and has one job."""
-    creator.world.echoes_request_id = echoes
+    creator.fakes.echoes_request_id = echoes
     job = lose_and_give_up(creator)
     show(creator, job)
     report = creator.sweep()
@@ -545,14 +545,14 @@ def test_a_late_job_of_a_request_that_has_another_is_a_duplicate(
     creator: Creator, echoes: bool
 ) -> None:
     """It is told as one, counted once, and never given to the request."""
-    creator.world.echoes_request_id = echoes
+    creator.fakes.echoes_request_id = echoes
     job = lose_and_give_up(creator)
     creator.minutes(2)
     (_, second) = creator.jobs
     assert told(creator) == [(second, "NEW", "key")]
     show(creator, job)
     assert [creator.sweep().duplicates for _ in range(2)] == [1, 0]
-    (late,) = [e.detail for e in creator.world.told["bus"] if e.detail["jobId"] == job]
+    (late,) = [e.detail for e in creator.fakes.told["bus"] if e.detail["jobId"] == job]
     assert (late["requestKey"], late["duplicateOfRequest"]) == (None, "key")
     assert creator.record().job_id == second
     assert creator.ends() == [("key", "CREATED")]
@@ -566,7 +566,7 @@ def test_a_late_job_of_a_request_whose_outcome_was_unknown_is_told_as_its(
     (job,) = creator.jobs
     hide(creator, job)
     alter(creator, page=lambda page: replace(page, unreadable=1))
-    creator.world.now += OUTCOME_KNOWN_WITHIN_MS
+    creator.fakes.now += OUTCOME_KNOWN_WITHIN_MS
     creator.sweep()
     alter(creator)
     show(creator, job)
@@ -585,10 +585,10 @@ def test_a_late_job_is_left_while_it_may_be_a_young_attempt_s(creator: Creator) 
     young = replace(former, request_key="young", request_id="export-jobs-young")
     young = replace(young, noted_at=now - HOLDS_ANSWER_MS + 60 * SECOND_MS)
     given_up = replace(given_up, slots={"young": replace(young, send_by=young.noted_at + 30_000)})
-    table = MemoryTable(creator.world)
+    table = FakeStore(creator.fakes)
     table._store("prod", ("gate", "prod"), given_up)
-    creator.world.now = former.send_by + 3 * MINUTE_MS
-    job = creator.world.create("prod", **ASKED["job"]).body["id"]
+    creator.fakes.now = former.send_by + 3 * MINUTE_MS
+    job = creator.fakes.create("prod", **ASKED["job"]).body["id"]
     swept_at(creator, now)
     assert recorded(creator) == set()
     assert job in creator.jobs

@@ -6,10 +6,9 @@ import math
 from typing import Any
 
 from export_jobs.contract import FINAL_STATUSES, Job
+from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.records import JobRecord, SandboxState
 from export_jobs.monitor.decide import (
-    DelayPolicy,
-    Policy,
     advance,
     is_stale,
     listing_reaches_back_to,
@@ -17,12 +16,13 @@ from export_jobs.monitor.decide import (
     observe,
     pages_worth_reading,
 )
+from export_jobs.monitor.policy import MonitorPolicy
 from hypothesis import given
 from hypothesis import strategies as st
 
 NOW = 1_800_000_000_000
 MINUTE_MS = 60_000
-POLICY = Policy(delays=DelayPolicy(limit_ms=10**12))
+POLICY = MonitorPolicy(delays=DelayPolicy(limit_ms=10**12))
 STATUSES = ["NEW", "QUEUED", "PROCESSING", "CANCELLING", "SUCCEEDED", "FAILED", "CANCELLED", "ODD"]
 
 statuses = st.sampled_from(STATUSES)

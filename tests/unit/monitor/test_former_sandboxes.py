@@ -6,12 +6,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from export_jobs.client.errors import Forbidden
+from export_jobs.contract.errors import Forbidden
 from export_jobs.monitor import watch
 from export_jobs.monitor.watch import FormerSandboxes
 from support.creator import CREATE, MINUTE_MS, Creator
-from support.memory_table import MemoryTable
-from support.world import MemoryApi
+from support.fake_store import FakeStore
+from support.fakes import FakeApi
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def deployed(creator: Creator, *sandboxes: str) -> FormerSandboxes:
     """What a new process looks after, of a stack that watches these sandboxes."""
-    return FormerSandboxes(MemoryTable(creator.world), sandboxes)
+    return FormerSandboxes(FakeStore(creator.fakes), sandboxes)
 
 
 def told(creator: Creator) -> list[tuple[str, str]]:
     """What the bus has been told of jobs since the last time."""
-    events, creator.world.told["bus"] = creator.world.told["bus"], []
+    events, creator.fakes.told["bus"] = creator.fakes.told["bus"], []
     return [(event.detail["jobId"], event.detail["status"]) for event in events]
 
 
@@ -46,40 +46,40 @@ def test_one_that_the_service_refuses_to_list_is_released_once_nothing_is_open(
 ) -> None:
     """Mostly it is taken out because it is gone there; it must not be asked about for ever."""
 
-    class Gone(MemoryApi):
+    class Gone(FakeApi):
         def list_jobs(self, sandbox: str, **options: Any) -> Any:
             raise Forbidden(f"no such sandbox: {sandbox}")
 
-    creator.sweep_api = lambda: Gone(creator.world)
-    creator.world.create("dev")
+    creator.sweep_api = lambda: Gone(creator.fakes)
+    creator.fakes.create("dev")
     creator.send(sandboxName="dev", **CREATE)
     creator.max_open = 0
     creator.work()
     former = deployed(creator, "prod")
     former.look_after(creator.sweeper())
     assert creator.ends() == [("key", "NOT_WATCHED")]
-    assert creator.world.watched == {"prod"}
+    assert creator.fakes.watched == {"prod"}
 
 
 def test_one_with_an_open_job_is_not_released_while_it_can_t_be_listed(creator: Creator) -> None:
     """Its end is still owed to those who saw it begin."""
 
-    class Down(MemoryApi):
+    class Down(FakeApi):
         def list_jobs(self, sandbox: str, **options: Any) -> Any:
             raise Forbidden("not for now")
 
-    job = creator.world.create("dev").body["id"]
+    job = creator.fakes.create("dev").body["id"]
     creator.sweep("dev")
-    creator.sweep_api = lambda: Down(creator.world)
+    creator.sweep_api = lambda: Down(creator.fakes)
     former = deployed(creator, "prod")
     former.look_after(creator.sweeper())
-    assert creator.world.watched == {"prod", "dev"}
-    creator.sweep_api = lambda: MemoryApi(creator.world)
-    creator.world.move("dev", job, "SUCCEEDED")
+    assert creator.fakes.watched == {"prod", "dev"}
+    creator.sweep_api = lambda: FakeApi(creator.fakes)
+    creator.fakes.move("dev", job, "SUCCEEDED")
     for _ in range(2):
         former.look_after(creator.sweeper())
     assert told(creator)[-1] == (job, "SUCCEEDED")
-    assert creator.world.watched == {"prod"}
+    assert creator.fakes.watched == {"prod"}
 
 
 def test_an_event_that_is_not_delivered_keeps_it(creator: Creator) -> None:
@@ -88,41 +88,41 @@ def test_an_event_that_is_not_delivered_keeps_it(creator: Creator) -> None:
     creator.send(sandboxName="dev", **CREATE)
     creator.work()
     former = deployed(creator, "prod")
-    creator.world.plan([("send", "times out before")])
+    creator.fakes.plan([("send", "times out before")])
     former.look_after(creator.sweeper())
-    assert creator.world.dead_letters == []
-    assert creator.world.watched == {"prod", "dev"}
+    assert creator.fakes.dead_letter_queue == []
+    assert creator.fakes.watched == {"prod", "dev"}
     for _ in range(20):
-        creator.world.now += MINUTE_MS
+        creator.fakes.now += MINUTE_MS
         former.look_after(creator.sweeper())
-    assert [letter.request_key for letter in creator.world.dead_letters] == ["key"]
-    assert creator.world.watched == {"prod"}
+    assert [letter.request_key for letter in creator.fakes.dead_letter_queue] == ["key"]
+    assert creator.fakes.watched == {"prod"}
 
 
 @pytest.mark.parametrize("unfinished", [True, False])
 def test_added_again_it_is_as_new_however_soon(creator: Creator, *, unfinished: bool) -> None:
     """What ended meanwhile is not announced, also where a job kept it from ever being released."""
-    lasting = creator.world.create("dev").body["id"]
+    lasting = creator.fakes.create("dev").body["id"]
     creator.sweep("dev")
     former = deployed(creator, "prod")
     if not unfinished:
-        creator.world.move("dev", lasting, "SUCCEEDED")
+        creator.fakes.move("dev", lasting, "SUCCEEDED")
     for _ in range(3):
         former.look_after(creator.sweeper())
-    assert creator.world.watched == ({"prod", "dev"} if unfinished else {"prod"})
+    assert creator.fakes.watched == ({"prod", "dev"} if unfinished else {"prod"})
     for _ in range(300):
-        number = creator.world.create("dev").body["id"]
-        creator.world.move("dev", number, "SUCCEEDED")
-    new = creator.world.create("dev").body["id"]
+        number = creator.fakes.create("dev").body["id"]
+        creator.fakes.move("dev", number, "SUCCEEDED")
+    new = creator.fakes.create("dev").body["id"]
     former.look_after(creator.sweeper())
     told(creator)
 
     deployed(creator, "prod", "dev").look_after(creator.sweeper())
     creator.sweep("dev")
-    creator.world.move("dev", lasting, "FAILED") if unfinished else None
+    creator.fakes.move("dev", lasting, "FAILED") if unfinished else None
     creator.sweep("dev")
     assert told(creator) == [(new, "NEW"), *([(lasting, "FAILED")] if unfinished else [])]
-    assert creator.world.watched == {"prod", "dev"}
+    assert creator.fakes.watched == {"prod", "dev"}
 
 
 def test_a_request_that_waits_in_one_is_not_admitted_when_it_is_sent_again(
@@ -145,27 +145,27 @@ def test_a_request_that_waits_in_one_is_not_admitted_when_it_is_sent_again(
 def test_to_look_after_one_costs_no_more_than_a_quiet_sweep(creator: Creator) -> None:
     """One page and one read, however much has happened there since; the list is read once a process."""
     creator.page_size = 10
-    lasting = creator.world.create("dev")
+    lasting = creator.fakes.create("dev")
     for _ in range(100):
-        number = creator.world.create("dev").body["id"]
-        creator.world.move("dev", number, "SUCCEEDED")
+        number = creator.fakes.create("dev").body["id"]
+        creator.fakes.move("dev", number, "SUCCEEDED")
     creator.sweep("dev")
     former, sweeper = deployed(creator, "prod"), creator.sweeper()
     former.look_after(sweeper)
-    creator.world.now += MINUTE_MS
-    creator.world.calls = Counter()
+    creator.fakes.now += MINUTE_MS
+    creator.fakes.calls = Counter()
     former.look_after(sweeper)
     assert lasting.body["status"] == "NEW"
-    assert creator.world.calls == {"list": 1, "get": 1, "query": 1}
+    assert creator.fakes.calls == {"list": 1, "get": 1, "query": 1}
 
 
 def test_without_any_there_is_nothing_to_do(creator: Creator) -> None:
     """A stack that has always watched the same reads the list once a process, and never writes it."""
     former, sweeper = deployed(creator, "prod", "dev"), creator.sweeper()
-    creator.world.calls = Counter()
+    creator.fakes.calls = Counter()
     for _ in range(3):
         former.look_after(sweeper)
-    assert creator.world.calls == {"get item": 1}
+    assert creator.fakes.calls == {"get item": 1}
 
 
 def test_a_request_that_comes_while_a_deployment_is_under_way_is_ended(
@@ -175,7 +175,7 @@ def test_a_request_that_comes_while_a_deployment_is_under_way_is_ended(
     monkeypatch.setattr(watch, "RELEASED_AFTER_S", 900.0)
     seconds = iter([0.0, 600.0, 700.0, 1_700.0])
     deployed(creator, "prod", "dev").look_after(creator.sweeper())
-    former = FormerSandboxes(MemoryTable(creator.world), ["prod"], monotonic=lambda: next(seconds))
+    former = FormerSandboxes(FakeStore(creator.fakes), ["prod"], monotonic=lambda: next(seconds))
     former.look_after(creator.sweeper())
     former.look_after(creator.sweeper())
     creator.max_open = 0
@@ -184,4 +184,4 @@ def test_a_request_that_comes_while_a_deployment_is_under_way_is_ended(
     for _ in range(3):
         former.look_after(creator.sweeper())
     assert creator.ends() == [("key", "NOT_WATCHED")]
-    assert creator.world.watched == {"prod"}
+    assert creator.fakes.watched == {"prod"}

@@ -9,20 +9,21 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from export_jobs.client.errors import RetryLater
 from export_jobs.contract import JobPage
+from export_jobs.contract.errors import RetryLater
 from export_jobs.events.build import MAX_DETAIL_BYTES
 from export_jobs.events.endings import EventPolicy
+from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.records import DELAYED, STATE_CHANGE, JobRecord
-from export_jobs.monitor.decide import DelayPolicy, Policy
+from export_jobs.monitor.policy import MonitorPolicy
+from support.fakes import (
+    EPOCH,
+    FakeApi,
+    Fakes,
+    ServiceJob,
+)
 from support.faults import ProcessDied
 from support.monitor import NO_DELAYS, Monitor
-from support.world import (
-    EPOCH,
-    MemoryApi,
-    ServiceJob,
-    World,
-)
 
 MINUTE_MS = 60_000
 BIG: dict[str, Any] = {
@@ -37,15 +38,15 @@ BIG: dict[str, Any] = {
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def fakes() -> Fakes:
+    return Fakes()
 
 
-class LongHistory(MemoryApi):
+class LongHistory(FakeApi):
     """A service with any number of ended jobs, one a minute, made when looked at; then the world's."""
 
-    def __init__(self, world: World, length: int) -> None:
-        super().__init__(world)
+    def __init__(self, fakes: Fakes, length: int) -> None:
+        super().__init__(fakes)
         self._length = length
 
     def _listed(self, sandbox: str, after: tuple[int, ...] | None) -> list[ServiceJob]:
@@ -69,33 +70,33 @@ class LongHistory(MemoryApi):
 
 
 @pytest.mark.parametrize("history", [0, 10, 10_000, 1_000_000])
-def test_quiet_costs_one_call_and_one_read(world: World, history: int) -> None:
+def test_quiet_costs_one_call_and_one_read(fakes: Fakes, history: int) -> None:
     """Whether the history is ten jobs or a million, a sweep with nothing new writes nothing."""
-    monitor = Monitor(world, api=LongHistory(world, history))
+    monitor = Monitor(fakes, api=LongHistory(fakes, history))
     for _ in range(3):
-        world.create("prod", status="NEW")
+        fakes.create("prod", status="NEW")
     monitor.sweep()
     monitor.sweep()
     for _ in range(3):
-        world.now += MINUTE_MS
+        fakes.now += MINUTE_MS
         assert monitor.cost() == {"list": 1, "query": 1}
-    assert Monitor(world, api=LongHistory(world, history)).cost() == {"list": 1, "query": 1}
+    assert Monitor(fakes, api=LongHistory(fakes, history)).cost() == {"list": 1, "query": 1}
 
 
 @pytest.mark.parametrize("changes", [1, 9, 10, 11, 100, 250])
 @pytest.mark.parametrize("status", ["PROCESSING", "SUCCEEDED"])
-def test_work_grows_with_the_changes(world: World, changes: int, status: str) -> None:
+def test_work_grows_with_the_changes(fakes: Fakes, changes: int, status: str) -> None:
     """C changes: at most 2C writes, C/10 calls a sink, one page for each hundred jobs."""
-    monitor = Monitor(world)
+    monitor = Monitor(fakes)
     for _ in range(300):
-        world.create("prod", status="SUCCEEDED")
+        fakes.create("prod", status="SUCCEEDED")
     monitor.sweep()
-    world.now += 30 * MINUTE_MS
-    jobs = [world.create("prod", status="NEW").body["id"] for _ in range(changes)]
+    fakes.now += 30 * MINUTE_MS
+    jobs = [fakes.create("prod", status="NEW").body["id"] for _ in range(changes)]
     monitor.sweep()
     for job in jobs:
-        world.move("prod", job, status)
-    world.now += MINUTE_MS
+        fakes.move("prod", job, status)
+    fakes.now += MINUTE_MS
     cost = monitor.cost()
     final = status == "SUCCEEDED"
     chunks = math.ceil(changes / 100)  # jobs are taken to their ends a hundred at a time
@@ -109,49 +110,49 @@ def test_work_grows_with_the_changes(world: World, changes: int, status: str) ->
     assert monitor.cost().get("put", 0) == 0
 
 
-def test_no_more_pages_than_to_the_watermark(world: World) -> None:
+def test_no_more_pages_than_to_the_watermark(fakes: Fakes) -> None:
     """250 new jobs at 100 a page are three pages, above however long a history."""
-    monitor = Monitor(world, api=LongHistory(world, 1_000_000))
+    monitor = Monitor(fakes, api=LongHistory(fakes, 1_000_000))
     monitor.sweep()
-    world.now += 20 * MINUTE_MS
+    fakes.now += 20 * MINUTE_MS
     monitor.sweep()
     for _ in range(250):
-        world.create("prod", status="NEW")
+        fakes.create("prod", status="NEW")
     assert monitor.cost()["list"] == 3
 
 
-def test_an_old_open_job_is_looked_up_where_paging_would_cost_more(world: World) -> None:
+def test_an_old_open_job_is_looked_up_where_paging_would_cost_more(fakes: Fakes) -> None:
     """One open job under 2,000 newer ones costs one page and one look-up."""
-    monitor = Monitor(world)
-    old = world.create("prod", status="NEW").body["id"]
+    monitor = Monitor(fakes)
+    old = fakes.create("prod", status="NEW").body["id"]
     monitor.sweep()
     for _ in range(2_000):
-        world.now += 10_000
-        world.create("prod", status="SUCCEEDED")
+        fakes.now += 10_000
+        fakes.create("prod", status="SUCCEEDED")
     monitor.sweep()
     monitor.sweep()
-    world.now += 30 * MINUTE_MS
+    fakes.now += 30 * MINUTE_MS
     assert monitor.cost() == {"list": 1, "query": 1, "get": 1}
     monitor.said()
-    world.move("prod", old, "FAILED")
+    fakes.move("prod", old, "FAILED")
     monitor.sweep()
     assert monitor.said() == [(old, "FAILED")]
 
 
-def test_many_old_open_jobs_are_paged_to_where_that_is_cheaper(world: World) -> None:
+def test_many_old_open_jobs_are_paged_to_where_that_is_cheaper(fakes: Fakes) -> None:
     """Fifty open jobs on the second page cost one more page, not fifty look-ups."""
-    monitor = Monitor(world)
-    old = [world.create("prod", status="NEW").body["id"] for _ in range(50)]
+    monitor = Monitor(fakes)
+    old = [fakes.create("prod", status="NEW").body["id"] for _ in range(50)]
     monitor.sweep()
     for _ in range(110):
-        world.now += 10_000
-        world.create("prod", status="SUCCEEDED")
+        fakes.now += 10_000
+        fakes.create("prod", status="SUCCEEDED")
     monitor.sweep()
-    world.now += 60 * MINUTE_MS
+    fakes.now += 60 * MINUTE_MS
     assert monitor.cost() == {"list": 2, "query": 1}
     monitor.said()
     for job in old:
-        world.move("prod", job, "CANCELLED")
+        fakes.move("prod", job, "CANCELLED")
     monitor.sweep()
     assert sorted(monitor.said()) == sorted((job, "CANCELLED") for job in old)
 
@@ -159,30 +160,30 @@ def test_many_old_open_jobs_are_paged_to_where_that_is_cheaper(world: World) -> 
 # -- first sweep ---------------------------------------------------------------------------------
 
 
-def test_installing_it_floods_nobody(world: World) -> None:
+def test_installing_it_floods_nobody(fakes: Fakes) -> None:
     """What was final at the first sweep is recorded in silence; what is open is announced."""
-    ended = world.create("prod", status="SUCCEEDED").body["id"]
-    running = world.create("prod", status="PROCESSING").body["id"]
-    monitor = Monitor(world)
+    ended = fakes.create("prod", status="SUCCEEDED").body["id"]
+    running = fakes.create("prod", status="PROCESSING").body["id"]
+    monitor = Monitor(fakes)
     monitor.sweep()
     assert monitor.said() == [(running, "PROCESSING")]
-    world.move("prod", ended, "FAILED")
-    world.move("prod", running, "SUCCEEDED")
+    fakes.move("prod", ended, "FAILED")
+    fakes.move("prod", running, "SUCCEEDED")
     monitor.sweep()
     assert sorted(monitor.said()) == sorted([(ended, "FAILED"), (running, "SUCCEEDED")])
 
 
-def test_a_sandbox_added_later_floods_nobody_either(world: World) -> None:
+def test_a_sandbox_added_later_floods_nobody_either(fakes: Fakes) -> None:
     """Each sandbox has a first sweep of its own."""
-    monitor = Monitor(world)
-    world.create("prod")
+    monitor = Monitor(fakes)
+    fakes.create("prod")
     monitor.sweep("prod")
     monitor.said()
     for _ in range(30):
-        world.create("later", status="FAILED")
+        fakes.create("later", status="FAILED")
     monitor.sweep("later")
     assert monitor.said() == []
-    job = world.create("later", status="FAILED").body["id"]
+    job = fakes.create("later", status="FAILED").body["id"]
     monitor.sweep("later")
     assert monitor.said() == [(job, "FAILED")]
 
@@ -190,50 +191,50 @@ def test_a_sandbox_added_later_floods_nobody_either(world: World) -> None:
 # -- the life of a job ---------------------------------------------------------------------------
 
 
-def test_a_delay_is_said_once_and_then_every_repeat_window(world: World) -> None:
+def test_a_delay_is_said_once_and_then_every_repeat_window(fakes: Fakes) -> None:
     """Past its limit, and again each window, until the job ends."""
     limits = DelayPolicy(limit_ms=150 * MINUTE_MS, repeat_ms=60 * MINUTE_MS)
-    monitor = Monitor(world, Policy(delays=limits))
-    job = world.create("prod", status="PROCESSING").body["id"]
+    monitor = Monitor(fakes, MonitorPolicy(delays=limits))
+    job = fakes.create("prod", status="PROCESSING").body["id"]
     monitor.sweep()
     monitor.events()
     said_at = []
     for minute in range(5, 400, 5):
-        world.now += 5 * MINUTE_MS
+        fakes.now += 5 * MINUTE_MS
         monitor.sweep()
         for event in monitor.events():
             assert event.type == DELAYED
             assert event.detail["delayLimitMs"] == 150 * MINUTE_MS
             said_at.append(minute)
     assert said_at == [150, 210, 270, 330, 390]
-    world.move("prod", job, "SUCCEEDED")
+    fakes.move("prod", job, "SUCCEEDED")
     monitor.sweep()
     assert [event.type for event in monitor.events()] == [STATE_CHANGE]
-    world.now += 1_000 * MINUTE_MS
+    fakes.now += 1_000 * MINUTE_MS
     monitor.sweep()
     assert monitor.events() == []
 
 
-def test_a_dataset_has_a_limit_of_its_own(world: World) -> None:
+def test_a_dataset_has_a_limit_of_its_own(fakes: Fakes) -> None:
     """The nightly one may take long, the hourly one may not."""
     limits = DelayPolicy(limit_ms=150 * MINUTE_MS, by_dataset_ms={"hourly": 30 * MINUTE_MS})
-    monitor = Monitor(world, Policy(delays=limits))
+    monitor = Monitor(fakes, MonitorPolicy(delays=limits))
     for dataset in ("hourly", "nightly"):
-        world.create("prod", destination={"datasetId": dataset})
+        fakes.create("prod", destination={"datasetId": dataset})
     monitor.sweep()
     monitor.events()
-    world.now += 31 * MINUTE_MS
+    fakes.now += 31 * MINUTE_MS
     monitor.sweep()
     assert [event.detail["datasetId"] for event in monitor.events()] == ["hourly"]
 
 
-def test_an_open_job_that_is_gone_twice_has_vanished(world: World) -> None:
+def test_an_open_job_that_is_gone_twice_has_vanished(fakes: Fakes) -> None:
     """404 by id, twice in a row, closes it; nothing is said at the first."""
-    monitor, job = open_for_ten_minutes(world)
-    world.delete("prod", job)
+    monitor, job = open_for_ten_minutes(fakes)
+    fakes.delete("prod", job)
     monitor.sweep()
     assert monitor.said() == []
-    world.now += MINUTE_MS
+    fakes.now += MINUTE_MS
     monitor.sweep()
     assert monitor.said("bus") == [(job, "VANISHED")]
     assert monitor.said("topic") == [(job, "VANISHED")]
@@ -241,78 +242,78 @@ def test_an_open_job_that_is_gone_twice_has_vanished(world: World) -> None:
     assert monitor.cost() == {"list": 1, "query": 1}
 
 
-def open_for_ten_minutes(world: World) -> tuple[Monitor, str]:
+def open_for_ten_minutes(fakes: Fakes) -> tuple[Monitor, str]:
     """A monitor, and an open job that it has told of ten minutes ago."""
-    monitor = Monitor(world)
-    job = world.create("prod", status="PROCESSING").body["id"]
+    monitor = Monitor(fakes)
+    job = fakes.create("prod", status="PROCESSING").body["id"]
     monitor.sweep()
     monitor.said()
-    world.now += 10 * MINUTE_MS
+    fakes.now += 10 * MINUTE_MS
     return monitor, job
 
 
-def test_a_job_that_was_gone_once_has_not_vanished(world: World) -> None:
+def test_a_job_that_was_gone_once_has_not_vanished(fakes: Fakes) -> None:
     """A single 404 is forgotten when the job is seen again."""
-    monitor, job = open_for_ten_minutes(world)
-    kept = world.jobs["prod"].pop(job)
+    monitor, job = open_for_ten_minutes(fakes)
+    kept = fakes.jobs["prod"].pop(job)
     monitor.sweep()
-    world.jobs["prod"][job] = kept
+    fakes.jobs["prod"][job] = kept
     monitor.sweep()
-    del world.jobs["prod"][job]
-    world.now += MINUTE_MS
+    del fakes.jobs["prod"][job]
+    fakes.now += MINUTE_MS
     monitor.sweep()
     assert monitor.said() == []
 
 
-def test_overlapping_sweeps_that_meet_one_404_have_missed_a_job_once(world: World) -> None:
+def test_overlapping_sweeps_that_meet_one_404_have_missed_a_job_once(fakes: Fakes) -> None:
     """Twice in a row means at two moments, not by two sweeps at the same one."""
-    first, job = open_for_ten_minutes(world)
-    kept = world.jobs["prod"].pop(job)
-    second = Monitor(world)
-    world.turns.run(random.Random(1), [first.sweep, second.sweep])
+    first, job = open_for_ten_minutes(fakes)
+    kept = fakes.jobs["prod"].pop(job)
+    second = Monitor(fakes)
+    fakes.turns.run(random.Random(1), [first.sweep, second.sweep])
     assert first.said() == []
-    world.jobs["prod"][job] = kept
-    world.now += MINUTE_MS
+    fakes.jobs["prod"][job] = kept
+    fakes.now += MINUTE_MS
     first.sweep()
     assert first.said() == []
 
 
-def test_a_job_is_given_time_to_be_found_by_its_id(world: World) -> None:
+def test_a_job_is_given_time_to_be_found_by_its_id(fakes: Fakes) -> None:
     """One that was created a moment ago has not vanished because the service does not know it yet."""
-    monitor = Monitor(world)
-    job = world.create("prod").body["id"]
+    monitor = Monitor(fakes)
+    job = fakes.create("prod").body["id"]
     monitor.sweep()
     monitor.said()
-    kept = world.jobs["prod"].pop(job)
+    kept = fakes.jobs["prod"].pop(job)
     for _ in range(3):
-        world.now += MINUTE_MS
+        fakes.now += MINUTE_MS
         monitor.sweep()
-    world.jobs["prod"][job] = kept
-    world.move("prod", job, "SUCCEEDED")
+    fakes.jobs["prod"][job] = kept
+    fakes.move("prod", job, "SUCCEEDED")
     monitor.sweep()
     assert monitor.said() == [(job, "SUCCEEDED")]
 
 
-def test_a_job_that_is_back_after_it_vanished_is_announced(world: World) -> None:
+def test_a_job_that_is_back_after_it_vanished_is_announced(fakes: Fakes) -> None:
     """Also where the service gives no time of its last change to compare by."""
-    monitor, job = open_for_ten_minutes(world)
-    kept = world.jobs["prod"].pop(job)
+    monitor, job = open_for_ten_minutes(fakes)
+    kept = fakes.jobs["prod"].pop(job)
     for _ in range(2):
         monitor.sweep()
-        world.now += MINUTE_MS
+        fakes.now += MINUTE_MS
     kept.body = {**kept.body, "status": "SUCCEEDED", "updateTime": None}
-    world.jobs["prod"][job] = kept
+    fakes.jobs["prod"][job] = kept
     monitor.sweep()
     assert monitor.said() == [(job, "VANISHED"), (job, "SUCCEEDED")]
 
 
-def test_a_final_job_that_changes_again_is_announced_again(world: World) -> None:
+def test_a_final_job_that_changes_again_is_announced_again(fakes: Fakes) -> None:
     """Reopened: with the next sequence number, and again when it ends again."""
-    monitor = Monitor(world)
-    job = world.create("prod").body["id"]
+    monitor = Monitor(fakes)
+    job = fakes.create("prod").body["id"]
     monitor.sweep()
     for status in ("FAILED", "PROCESSING", "SUCCEEDED", "FAILED"):
-        world.move("prod", job, status)
+        fakes.move("prod", job, status)
         monitor.sweep()
     events = monitor.events()
     assert [event.detail["status"] for event in events] == [
@@ -325,46 +326,46 @@ def test_a_final_job_that_changes_again_is_announced_again(world: World) -> None
 
 
 @pytest.mark.parametrize("quirk", ["lags", "misses", "repeats"])
-def test_a_listing_that_lies_says_nothing_false(world: World, quirk: str) -> None:
+def test_a_listing_that_lies_says_nothing_false(fakes: Fakes, quirk: str) -> None:
     """A listing that lags, misses or repeats a job causes neither an event nor a loss."""
-    monitor = Monitor(world)
-    jobs = [world.create("prod").body["id"] for _ in range(3)]
+    monitor = Monitor(fakes)
+    jobs = [fakes.create("prod").body["id"] for _ in range(3)]
     monitor.sweep()
     for job in jobs:
-        world.move("prod", job, "PROCESSING")
+        fakes.move("prod", job, "PROCESSING")
     monitor.sweep()
     monitor.said()
-    world.quirks = {quirk}
+    fakes.quirks = {quirk}
     for _ in range(3):
         monitor.sweep()
     assert monitor.said() == []
     for job in jobs:
-        world.move("prod", job, "SUCCEEDED")
+        fakes.move("prod", job, "SUCCEEDED")
     monitor.sweep()
-    world.quirks = set()
+    fakes.quirks = set()
     monitor.sweep()
     assert sorted(monitor.said()) == sorted((job, "SUCCEEDED") for job in jobs)
 
 
-def test_a_listing_that_misses_a_job_after_a_long_gap_loses_nothing(world: World) -> None:
+def test_a_listing_that_misses_a_job_after_a_long_gap_loses_nothing(fakes: Fakes) -> None:
     """What came while no sweep ran is listed twice, however many newer jobs lie above it."""
-    monitor = Monitor(world)
+    monitor = Monitor(fakes)
     monitor.sweep()
-    missed = world.create("prod").body["id"]
+    missed = fakes.create("prod").body["id"]
     for _ in range(120):
-        world.create("prod", status="SUCCEEDED")
-    world.now += 30 * MINUTE_MS
-    world.jobs["prod"][missed].visible_at = world.now + MINUTE_MS // 2
+        fakes.create("prod", status="SUCCEEDED")
+    fakes.now += 30 * MINUTE_MS
+    fakes.jobs["prod"][missed].visible_at = fakes.now + MINUTE_MS // 2
     monitor.sweep()
-    world.now += MINUTE_MS
+    fakes.now += MINUTE_MS
     monitor.sweep()
-    world.move("prod", missed, "FAILED")
+    fakes.move("prod", missed, "FAILED")
     monitor.sweep()
     said = [status for job, status in monitor.said() if job == missed]
     assert said == ["NEW", "FAILED"]
 
 
-def test_a_final_job_without_a_creation_time_is_announced_once(world: World) -> None:
+def test_a_final_job_without_a_creation_time_is_announced_once(fakes: Fakes) -> None:
     """Any field but id and status may be missing."""
 
     class Timeless(LongHistory):
@@ -378,24 +379,24 @@ def test_a_final_job_without_a_creation_time_is_announced_once(world: World) -> 
                 ),
             )
 
-    monitor = Monitor(world, api=Timeless(world, 10_000))
+    monitor = Monitor(fakes, api=Timeless(fakes, 10_000))
     monitor.sweep()
-    job = world.create("prod", status="FAILED").body["id"]
+    job = fakes.create("prod", status="FAILED").body["id"]
     for _ in range(3):
-        world.now += MINUTE_MS
+        fakes.now += MINUTE_MS
         monitor.sweep()
     assert monitor.said() == [(job, "FAILED")]
 
 
-def test_a_job_that_appears_late_is_not_missed(world: World) -> None:
+def test_a_job_that_appears_late_is_not_missed(fakes: Fakes) -> None:
     """One that the listing shows only minutes after newer ones, and ended by then."""
-    monitor = Monitor(world)
+    monitor = Monitor(fakes)
     monitor.sweep()
-    late = world.create("prod", status="FAILED", late_ms=10 * MINUTE_MS).body["id"]
-    early = world.create("prod", status="FAILED").body["id"]
+    late = fakes.create("prod", status="FAILED", late_ms=10 * MINUTE_MS).body["id"]
+    early = fakes.create("prod", status="FAILED").body["id"]
     monitor.sweep()
     assert monitor.said() == [(early, "FAILED")]
-    world.now += 10 * MINUTE_MS
+    fakes.now += 10 * MINUTE_MS
     monitor.sweep()
     assert monitor.said() == [(late, "FAILED")]
 
@@ -415,12 +416,12 @@ def test_a_job_that_appears_late_is_not_missed(world: World) -> None:
     ],
 )
 def test_a_silent_failure_has_an_outcome_of_its_own(
-    world: World, body: dict[str, Any], outcome: str
+    fakes: Fakes, body: dict[str, Any], outcome: str
 ) -> None:
     """So that a rule can tell success from success with errors and from an empty export."""
-    monitor = Monitor(world)
+    monitor = Monitor(fakes)
     monitor.sweep()
-    world.create("prod", **body)
+    fakes.create("prod", **body)
     monitor.sweep()
     (event,) = monitor.events()
     assert event.detail["outcome"] == outcome
@@ -429,25 +430,25 @@ def test_a_silent_failure_has_an_outcome_of_its_own(
 # -- size, time, trouble -------------------------------------------------------------------------
 
 
-def test_an_item_stays_below_its_limit_while_a_sink_is_down(world: World) -> None:
+def test_an_item_stays_below_its_limit_while_a_sink_is_down(fakes: Fakes) -> None:
     """Of a big job that goes to and fro, as many events wait as fit; the last is told in the end."""
-    monitor = Monitor(world, replace(NO_DELAYS, events=EventPolicy(topic_events="all")))
+    monitor = Monitor(fakes, replace(NO_DELAYS, events=EventPolicy(topic_events="all")))
     monitor.sweep()
-    job = world.create("prod", **BIG).body["id"]
+    job = fakes.create("prod", **BIG).body["id"]
     for number in range(14):
-        world.plan([("publish to topic", "is throttled")])
+        fakes.plan([("publish to topic", "is throttled")])
         monitor.sweeper.sweep("prod")
-        (record,) = (item for key, item in world.items.items() if key[0] == "job")
+        (record,) = (item for key, item in fakes.items.items() if key[0] == "job")
         assert size_of(record) < 390_000  # DynamoDB takes 400 KB, names of attributes included
-        world.now += MINUTE_MS
-        world.move("prod", job, ("PROCESSING", "QUEUED")[number % 2])
-    world.move("prod", job, "FAILED")
-    world.strikes = {}
+        fakes.now += MINUTE_MS
+        fakes.move("prod", job, ("PROCESSING", "QUEUED")[number % 2])
+    fakes.move("prod", job, "FAILED")
+    fakes.strikes = {}
     for _ in range(3):
         monitor.sweep()
-        world.now += 7 * MINUTE_MS
+        fakes.now += 7 * MINUTE_MS
     assert monitor.said("topic")[-1] == (job, "FAILED")
-    sequences = [event.detail["sequence"] for event in world.told["bus"]]
+    sequences = [event.detail["sequence"] for event in fakes.told["bus"]]
     assert sequences == list(range(1, len(sequences) + 1))
 
 
@@ -460,11 +461,11 @@ def size_of(record: JobRecord) -> int:
     return len(json.dumps(stored, ensure_ascii=False).encode())
 
 
-def test_big_jobs_fit_and_what_was_cut_is_marked(world: World) -> None:
+def test_big_jobs_fit_and_what_was_cut_is_marked(fakes: Fakes) -> None:
     """1,500 segments, megabytes of call stack, and text of many-byte characters stay within bounds."""
-    monitor = Monitor(world)
+    monitor = Monitor(fakes)
     monitor.sweep()
-    world.create("prod", status="FAILED", **BIG)
+    fakes.create("prod", status="FAILED", **BIG)
     monitor.sweep()
     (event,) = monitor.events()
     assert len(json.dumps(event.detail, ensure_ascii=False).encode()) <= MAX_DETAIL_BYTES
@@ -473,24 +474,24 @@ def test_big_jobs_fit_and_what_was_cut_is_marked(world: World) -> None:
 
 
 def test_records_that_can_t_be_read_are_counted_and_the_log_names_their_fields(
-    world: World, caplog: pytest.LogCaptureFixture
+    fakes: Fakes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of all pages together, in a line a sweep; the readable jobs are recorded all the same."""
 
-    class WithOddRecords(MemoryApi):
+    class WithOddRecords(FakeApi):
         def list_jobs(self, sandbox: str, *, limit: int, cursor: str | None = None) -> JobPage:
             page = super().list_jobs(sandbox, limit=limit, cursor=cursor)
             at_fault = frozenset({"status", "id"} if cursor else {"status"})
             return replace(page, unreadable=2, unreadable_fields=at_fault)
 
     for _ in range(3):
-        world.create("prod", status="NEW")
-    report = Monitor(world, api=WithOddRecords(world), page_size=2).sweep()
+        fakes.create("prod", status="NEW")
+    report = Monitor(fakes, api=WithOddRecords(fakes), page_size=2).sweep()
     assert (report.unreadable, report.changes) == (4, 3)
     assert caplog.messages == ["prod: 4 jobs can't be read, for id, status"]
 
 
-def test_thousands_of_changes_are_worked_off_over_several_runs(world: World) -> None:
+def test_thousands_of_changes_are_worked_off_over_several_runs(fakes: Fakes) -> None:
     """Little time: each run stops cleanly, the next goes on, oldest first, nothing lost or repeated."""
     left = {"calls": 0}
 
@@ -498,9 +499,9 @@ def test_thousands_of_changes_are_worked_off_over_several_runs(world: World) -> 
         left["calls"] += 1
         return 100.0 if left["calls"] <= 130 else 1.0
 
-    monitor = Monitor(world, time_left_s=time_left_s, page_size=1_000)
+    monitor = Monitor(fakes, time_left_s=time_left_s, page_size=1_000)
     monitor.sweep()
-    jobs = [world.create("prod", status="FAILED").body["id"] for _ in range(3_000)]
+    jobs = [fakes.create("prod", status="FAILED").body["id"] for _ in range(3_000)]
     said: list[tuple[str, str]] = []
     runs = 0
     while len(said) < len(jobs):
@@ -509,7 +510,7 @@ def test_thousands_of_changes_are_worked_off_over_several_runs(world: World) -> 
         report = monitor.sweeper.sweep("prod")
         assert report.unfinished or report.changes
         said += monitor.said()
-        world.now += MINUTE_MS
+        fakes.now += MINUTE_MS
         assert runs < 20
     assert said == [(job, "FAILED") for job in jobs]
     assert runs > 1
@@ -518,33 +519,33 @@ def test_thousands_of_changes_are_worked_off_over_several_runs(world: World) -> 
     assert monitor.said() == []
 
 
-def test_a_sweep_that_can_t_list_says_so_and_publishes_what_is_left(world: World) -> None:
+def test_a_sweep_that_can_t_list_says_so_and_publishes_what_is_left(fakes: Fakes) -> None:
     """It fails, after it has published what an earlier one left in the outbox."""
-    monitor = Monitor(world)
-    job = world.create("prod").body["id"]
+    monitor = Monitor(fakes)
+    job = fakes.create("prod").body["id"]
     monitor.sweep()
     monitor.said()
-    world.move("prod", job, "FAILED")
-    world.strikes = {world.numbered + 4: "is throttled", world.numbered + 5: "is throttled"}
+    fakes.move("prod", job, "FAILED")
+    fakes.strikes = {fakes.numbered + 4: "is throttled", fakes.numbered + 5: "is throttled"}
     monitor.sweeper.sweep("prod")
     assert (monitor.said("bus"), monitor.said("topic")) == ([], [])
-    world.strikes = {}
+    fakes.strikes = {}
     for minutes in (0, 7, 14):
-        world.strikes = {world.numbered: "answers 5xx"}
+        fakes.strikes = {fakes.numbered: "answers 5xx"}
         report = monitor.sweeper.sweep("prod")
         assert [p for p in report.problems if "can't list" in p]
         assert report.failing_ms // MINUTE_MS == minutes
-        world.now += 7 * MINUTE_MS
+        fakes.now += 7 * MINUTE_MS
     assert monitor.said("bus") == [(job, "FAILED")]
     assert monitor.said("topic") == [(job, "FAILED")]
     assert monitor.sweep().failing_ms == 0
     assert monitor.cost() == {"list": 1, "query": 1}
 
 
-def test_no_event_is_made_while_the_organisation_is_not_known(world: World) -> None:
+def test_no_event_is_made_while_the_organisation_is_not_known(fakes: Fakes) -> None:
     """It is in every event, and part of its id; a secret that can't be read fails the sweep."""
 
-    class Unreadable(MemoryApi):
+    class Unreadable(FakeApi):
         readable = True
 
         def org_id(self) -> str:
@@ -552,10 +553,10 @@ def test_no_event_is_made_while_the_organisation_is_not_known(world: World) -> N
                 raise RetryLater("can't read the secret")
             return super().org_id()
 
-    api = Unreadable(world)
-    monitor = Monitor(world, api=api)
+    api = Unreadable(fakes)
+    monitor = Monitor(fakes, api=api)
     monitor.sweep()
-    job = world.create("prod", status="FAILED").body["id"]
+    job = fakes.create("prod", status="FAILED").body["id"]
     api.readable = False
     report = monitor.sweeper.sweep("prod")
     assert report.problems == ["can't list jobs: can't read the secret"]
@@ -566,28 +567,28 @@ def test_no_event_is_made_while_the_organisation_is_not_known(world: World) -> N
     assert (event.detail["jobId"], event.detail["orgId"]) == (job, "ORG@AdobeOrg")
 
 
-def test_a_table_out_of_reach_fails_the_sweep(world: World) -> None:
+def test_a_table_out_of_reach_fails_the_sweep(fakes: Fakes) -> None:
     """Neither state nor outbox can be read: nothing is published on a guess, and its age is said."""
-    monitor = Monitor(world)
+    monitor = Monitor(fakes)
     monitor.sweep()
-    world.create("prod")
-    world.now += 20 * MINUTE_MS
-    world.strikes = {"query": "times out before"}
+    fakes.create("prod")
+    fakes.now += 20 * MINUTE_MS
+    fakes.strikes = {"query": "times out before"}
     report = monitor.sweeper.sweep("prod")
     assert len(report.problems) == 1
     assert report.failing_ms >= 20 * MINUTE_MS
     assert monitor.said() == []
 
-    new = Monitor(world)
+    new = Monitor(fakes)
     ages = []
     for _ in range(2):
-        world.strikes = {"query": "times out before"}
+        fakes.strikes = {"query": "times out before"}
         ages.append(new.sweeper.sweep("prod").failing_ms // MINUTE_MS)
-        world.now += 20 * MINUTE_MS
+        fakes.now += 20 * MINUTE_MS
     assert ages == [0, 20]
 
 
-def test_a_listing_that_can_only_be_read_in_part_fails_a_sweep_too(world: World) -> None:
+def test_a_listing_that_can_only_be_read_in_part_fails_a_sweep_too(fakes: Fakes) -> None:
     """The age of the last good sweep counts from the first that failed, whatever failed it."""
 
     class OnePage(LongHistory):
@@ -598,59 +599,59 @@ def test_a_listing_that_can_only_be_read_in_part_fails_a_sweep_too(world: World)
 
         broken = False
 
-    api = OnePage(world, 1_000)
-    Monitor(world, api=api).sweep()
+    api = OnePage(fakes, 1_000)
+    Monitor(fakes, api=api).sweep()
     for _ in range(150):
-        world.create("prod")
+        fakes.create("prod")
     api.broken = True
     ages = []
     for _ in range(3):
-        world.now += 10 * MINUTE_MS
-        ages.append(Monitor(world, api=api).sweeper.sweep("prod").failing_ms // MINUTE_MS)
+        fakes.now += 10 * MINUTE_MS
+        ages.append(Monitor(fakes, api=api).sweeper.sweep("prod").failing_ms // MINUTE_MS)
     assert ages == [0, 10, 20]
     api.broken = False
-    assert Monitor(world, api=api).sweep().failing_ms == 0
-    assert Monitor(world, api=api).sweep().failing_ms == 0
+    assert Monitor(fakes, api=api).sweep().failing_ms == 0
+    assert Monitor(fakes, api=api).sweep().failing_ms == 0
 
 
-def test_without_a_past_to_compare_with_events_are_announced_all_the_same(world: World) -> None:
+def test_without_a_past_to_compare_with_events_are_announced_all_the_same(fakes: Fakes) -> None:
     """What is usual for a dataset is a kindness; a throttled read of it delays nothing."""
-    monitor = Monitor(world)
+    monitor = Monitor(fakes)
     monitor.sweep()
-    job = world.create("prod", status="FAILED").body["id"]
-    world.strikes = {world.numbered + 2: "is throttled"}
+    job = fakes.create("prod", status="FAILED").body["id"]
+    fakes.strikes = {fakes.numbered + 2: "is throttled"}
     assert monitor.sweep().changes == 1
-    assert world.struck == [("query", "is throttled")]
+    assert fakes.struck == [("query", "is throttled")]
     assert monitor.said() == [(job, "FAILED")]
 
 
-def test_looking_leaves_time_for_what_was_seen(world: World) -> None:
+def test_looking_leaves_time_for_what_was_seen(fakes: Fakes) -> None:
     """Look-ups that hang use half of a run; the other half announces what the listing showed."""
     left = {"s": 300.0}
 
-    class Hanging(MemoryApi):
+    class Hanging(FakeApi):
         def get_job(self, sandbox: str, job_id: str) -> Any:
             left["s"] -= 60
             raise RetryLater("no answer")
 
-    monitor = Monitor(world, api=Hanging(world), time_left_s=lambda: left["s"])
+    monitor = Monitor(fakes, api=Hanging(fakes), time_left_s=lambda: left["s"])
     for _ in range(20):
-        world.create("prod")
+        fakes.create("prod")
     monitor.sweep()
     for _ in range(2_000):
-        world.now += 10_000
-        world.create("prod", status="SUCCEEDED")
+        fakes.now += 10_000
+        fakes.create("prod", status="SUCCEEDED")
     for _ in range(2):
         left["s"] = 1e9
         monitor.sweeper.sweep("prod")
     monitor.said()
-    job = world.create("prod", status="FAILED").body["id"]
+    job = fakes.create("prod", status="FAILED").body["id"]
     left["s"] = 300.0
     assert monitor.sweeper.sweep("prod").problems
     assert monitor.said() == [(job, "FAILED")]
 
 
-def test_a_first_sweep_without_end_starts_with_what_it_has_seen(world: World) -> None:
+def test_a_first_sweep_without_end_starts_with_what_it_has_seen(fakes: Fakes) -> None:
     """A listing too slow to be read back a week at once must not keep the monitor from starting."""
     left = {"s": 300.0}
 
@@ -659,31 +660,31 @@ def test_a_first_sweep_without_end_starts_with_what_it_has_seen(world: World) ->
             left["s"] -= 10
             return super().list_jobs(*asked, **options)
 
-    monitor = Monitor(world, api=Slow(world, 100_000), time_left_s=lambda: left["s"])
-    running = world.create("prod").body["id"]
+    monitor = Monitor(fakes, api=Slow(fakes, 100_000), time_left_s=lambda: left["s"])
+    running = fakes.create("prod").body["id"]
     monitor.sweep()
     assert monitor.said() == [(running, "NEW")]
     left["s"] = 300.0
-    ended = world.create("prod", status="FAILED").body["id"]
-    world.now += MINUTE_MS
+    ended = fakes.create("prod", status="FAILED").body["id"]
+    fakes.now += MINUTE_MS
     monitor.sweep()
     assert monitor.said() == [(ended, "FAILED")]
 
 
-def test_a_first_sweep_that_dies_halfway_leaves_the_rest_silent(world: World) -> None:
+def test_a_first_sweep_that_dies_halfway_leaves_the_rest_silent(fakes: Fakes) -> None:
     """What it has not come to is still final before the first sweep, and is not announced later."""
     for _ in range(250):
-        world.create("prod", status="SUCCEEDED")
-    world.plan([("put", "dies after")])
+        fakes.create("prod", status="SUCCEEDED")
+    fakes.plan([("put", "dies after")])
     with pytest.raises(ProcessDied):
-        Monitor(world).sweeper.sweep("prod")
-    begun = world.calls["put"]
+        Monitor(fakes).sweeper.sweep("prod")
+    begun = fakes.calls["put"]
 
     def time_left_s() -> float:
-        return 1.0 if world.calls["put"] > begun + 50 else 300.0
+        return 1.0 if fakes.calls["put"] > begun + 50 else 300.0
 
-    assert Monitor(world, time_left_s=time_left_s).sweep().unfinished
-    monitor = Monitor(world)
+    assert Monitor(fakes, time_left_s=time_left_s).sweep().unfinished
+    monitor = Monitor(fakes)
     monitor.sweep()
     monitor.sweep()
     assert monitor.said() == []

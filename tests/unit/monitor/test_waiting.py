@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from export_jobs.client.errors import RetryLater
+from export_jobs.contract.errors import RetryLater
 from export_jobs.creator.message import woken_sandbox
 from export_jobs.model.records import Ticket
 from support.creator import CREATE, MINUTE_MS, Creator, asking
-from support.world import MemoryApi
+from support.fakes import FakeApi
 
 
 @pytest.fixture
@@ -21,15 +21,15 @@ def creator() -> Creator:
 
 def woken(creator: Creator) -> list[str | None]:
     """The sandboxes for which a sweep sends wake-ups; they are taken off the queue."""
-    creator.world.queue.clear()
+    creator.fakes.queue.clear()
     creator.sweep()
-    messages, creator.world.queue = [message for _, message in creator.world.queue], []
+    messages, creator.fakes.queue = [message for _, message in creator.fakes.queue], []
     return [woken_sandbox(message) for message in messages]
 
 
 def with_one_waiting(creator: Creator, **envelope: Any) -> str:
     """A request that waits for an open job, whose id is returned."""
-    job = creator.world.create("prod").body["id"]
+    job = creator.fakes.create("prod").body["id"]
     creator.sweep()
     creator.send(**CREATE, **envelope)
     creator.work()
@@ -48,7 +48,7 @@ def test_one_message_wakes_the_creator_when_there_is_room(creator: Creator) -> N
     creator.send("second", **asking(fields="f"))
     creator.work()
     assert woken(creator) == []
-    creator.world.move("prod", job, "SUCCEEDED")
+    creator.fakes.move("prod", job, "SUCCEEDED")
     assert woken(creator) == ["prod"]
     assert woken(creator) == ["prod"]
 
@@ -56,32 +56,32 @@ def test_one_message_wakes_the_creator_when_there_is_room(creator: Creator) -> N
 def test_a_held_line_is_not_woken(creator: Creator) -> None:
     """Until the hold is over: a run could do nothing."""
 
-    class Down(MemoryApi):
+    class Down(FakeApi):
         def create_job(self, *asked: Any, **options: Any) -> Any:
             raise RetryLater("503")
 
-    creator.api = lambda: Down(creator.world)
+    creator.api = lambda: Down(creator.fakes)
     creator.send(**CREATE)
     creator.work()
     assert woken(creator) == []
-    creator.world.now = creator.gate().hold.until
+    creator.fakes.now = creator.gate().hold.until
     assert woken(creator) == ["prod"]
 
 
 def test_a_turn_that_is_to_come_wakes_nobody(creator: Creator) -> None:
     """One that was put off is not tried before its time."""
     job = with_one_waiting(creator)
-    creator.world.move("prod", job, "SUCCEEDED")
+    creator.fakes.move("prod", job, "SUCCEEDED")
     creator.sweep()
     key = ("ticket", "prod", "key")
-    ticket = creator.world.items[key]
+    ticket = creator.fakes.items[key]
     assert isinstance(ticket, Ticket)
     later = Ticket(
-        "prod", "key", "create", creator.world.now + 10 * MINUTE_MS, sent_at=ticket.sent_at
+        "prod", "key", "create", creator.fakes.now + 10 * MINUTE_MS, sent_at=ticket.sent_at
     )
-    creator.world.items[key] = creator.world.open["prod"][key] = later
+    creator.fakes.items[key] = creator.fakes.open["prod"][key] = later
     assert woken(creator) == []
-    creator.world.now += 10 * MINUTE_MS
+    creator.fakes.now += 10 * MINUTE_MS
     assert woken(creator) == ["prod"]
 
 
@@ -91,7 +91,7 @@ def test_a_cancel_that_is_due_wakes_whatever_the_cap(creator: Creator) -> None:
     creator.send("stop", action="cancel", cancelRequestKey="not-there-yet")
     creator.work()
     assert woken(creator) == []
-    creator.world.now += MINUTE_MS
+    creator.fakes.now += MINUTE_MS
     assert woken(creator) == ["prod"]
 
 
@@ -115,12 +115,12 @@ def test_ten_thousand_who_wait_cost_a_sweep_no_call_but_its_query(creator: Creat
     with_one_waiting(creator)
     for number in range(10_000):
         key = ("ticket", "prod", f"k{number}")
-        ticket = Ticket("prod", f"k{number}", "create", creator.world.now, creator.world.now)
-        creator.world.items[key] = creator.world.open["prod"][key] = ticket
-    creator.world.now += MINUTE_MS
-    creator.world.calls.clear()
+        ticket = Ticket("prod", f"k{number}", "create", creator.fakes.now, creator.fakes.now)
+        creator.fakes.items[key] = creator.fakes.open["prod"][key] = ticket
+    creator.fakes.now += MINUTE_MS
+    creator.fakes.calls.clear()
     report = creator.sweep()
-    assert dict(creator.world.calls) == {"list": 1, "query": 1}
+    assert dict(creator.fakes.calls) == {"list": 1, "query": 1}
     assert report.waiting == 10_001
     assert report.oldest_request_ms >= MINUTE_MS
 
@@ -128,18 +128,18 @@ def test_ten_thousand_who_wait_cost_a_sweep_no_call_but_its_query(creator: Creat
 def test_a_sweep_that_can_t_list_ends_publishes_and_wakes_all_the_same(creator: Creator) -> None:
     """What needs no listing does not wait for one."""
 
-    class Blind(MemoryApi):
+    class Blind(FakeApi):
         def list_jobs(self, *_: Any, **__: Any) -> Any:
             raise RetryLater("down")
 
     job = with_one_waiting(creator, expiresAt="2023-11-14T22:20:00Z")
     creator.send("next", **asking(fields="next"))
     creator.work()
-    creator.world.move("prod", job, "SUCCEEDED")
+    creator.fakes.move("prod", job, "SUCCEEDED")
     creator.sweep()
-    creator.world.queue.clear()
-    creator.sweep_api = lambda: Blind(creator.world)
-    creator.world.now += 20 * MINUTE_MS
+    creator.fakes.queue.clear()
+    creator.sweep_api = lambda: Blind(creator.fakes)
+    creator.fakes.now += 20 * MINUTE_MS
     assert woken(creator) == ["prod"]
     assert creator.ends() == [("key", "EXPIRED")]
-    assert [letter.request_key for letter in creator.world.dead_letters] == ["key"]
+    assert [letter.request_key for letter in creator.fakes.dead_letter_queue] == ["key"]

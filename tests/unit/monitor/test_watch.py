@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from export_jobs.client.errors import RetryLater
+from export_jobs.contract.errors import RetryLater
 from export_jobs.monitor.sweep import SweepReport
 from export_jobs.monitor.watch import Pace, watch
+from support.fakes import FakeApi, Fakes
 from support.monitor import Monitor
-from support.world import MemoryApi, World
 
 MINUTE_MS = 60_000
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def fakes() -> Fakes:
+    return Fakes()
 
 
-def test_one_sandbox_s_trouble_delays_no_other(world: World) -> None:
+def test_one_sandbox_s_trouble_delays_no_other(fakes: Fakes) -> None:
     """Sandboxes are swept at once, each on its own; every trouble is reported in the end."""
 
-    class Troubled(MemoryApi):
+    class Troubled(FakeApi):
         def list_jobs(self, sandbox: str, **options: Any) -> Any:
             if sandbox == "down":
                 raise RetryLater("out of reach")
@@ -30,8 +30,8 @@ def test_one_sandbox_s_trouble_delays_no_other(world: World) -> None:
                 raise ZeroDivisionError
             return super().list_jobs(sandbox, **options)
 
-    monitor = Monitor(world, api=Troubled(world))
-    job = world.create("prod").body["id"]
+    monitor = Monitor(fakes, api=Troubled(fakes))
+    job = fakes.create("prod").body["id"]
     problems = watch(
         monitor.sweeper,
         ["down", "broken", "prod"],
@@ -46,14 +46,14 @@ def test_one_sandbox_s_trouble_delays_no_other(world: World) -> None:
     assert problems[1].startswith("broken: unexpected ZeroDivisionError")
 
 
-def test_how_long_a_sandbox_fails_is_told_whatever_it_fails_by(world: World) -> None:
+def test_how_long_a_sandbox_fails_is_told_whatever_it_fails_by(fakes: Fakes) -> None:
     """By what nobody foresaw, too, and in a process that has never seen it succeed."""
 
-    class Broken(MemoryApi):
+    class Broken(FakeApi):
         def list_jobs(self, *_: Any, **__: Any) -> Any:
             raise ZeroDivisionError
 
-    monitor = Monitor(world, api=Broken(world))
+    monitor = Monitor(fakes, api=Broken(fakes))
     reports: list[SweepReport] = []
     for _ in range(2):
         watch(
@@ -64,33 +64,33 @@ def test_how_long_a_sandbox_fails_is_told_whatever_it_fails_by(world: World) -> 
             sleep=lambda _: None,
             reported=reports.append,
         )
-        world.now += 20 * MINUTE_MS
+        fakes.now += 20 * MINUTE_MS
     assert [report.failing_ms // MINUTE_MS for report in reports] == [0, 20]
 
 
 class Time:
     """A clock that only sleeping moves."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, fakes: Fakes) -> None:
         self.now_s = 0.0
-        self._world = world
+        self._fakes = fakes
 
     def sleep(self, seconds: float) -> None:
         self.now_s += seconds
-        self._world.now += int(seconds * 1000)
+        self._fakes.now += int(seconds * 1000)
 
 
-def test_faster_than_the_clock_while_jobs_are_open(world: World) -> None:
+def test_faster_than_the_clock_while_jobs_are_open(fakes: Fakes) -> None:
     """With `POLL_SECONDS` an alert comes within them of the end; when all is quiet, sweeps stop."""
-    monitor = Monitor(world)
-    time = Time(world)
-    job = world.create("prod").body["id"]
+    monitor = Monitor(fakes)
+    time = Time(fakes)
+    job = fakes.create("prod").body["id"]
     sweeps: list[float] = []
 
     def reported(_: SweepReport) -> None:
         sweeps.append(time.now_s)
         if time.now_s == 20:
-            world.move("prod", job, "SUCCEEDED")
+            fakes.move("prod", job, "SUCCEEDED")
 
     def run() -> None:
         watch(
@@ -109,7 +109,7 @@ def test_faster_than_the_clock_while_jobs_are_open(world: World) -> None:
     time.now_s = 100
     run()
     assert sweeps == [100]
-    world.create("prod")
+    fakes.create("prod")
     sweeps.clear()
     time.now_s = 200
     run()
@@ -128,11 +128,11 @@ def test_faster_than_the_clock_while_jobs_are_open(world: World) -> None:
     ],
 )
 def test_every_pace_that_can_be_set_sweeps_until_the_next_invocation_takes_over(
-    world: World, poll_s: int, moments: list[int]
+    fakes: Fakes, poll_s: int, moments: list[int]
 ) -> None:
     """Between 0 and 60 seconds; no gap is left at the end of the minute, and no run overlaps."""
-    monitor, time = Monitor(world), Time(world)
-    world.create("prod")
+    monitor, time = Monitor(fakes), Time(fakes)
+    fakes.create("prod")
     sweeps: list[float] = []
     watch(
         monitor.sweeper,

@@ -1,7 +1,10 @@
 """A typed client of the Segmentation Service's `/export/jobs`, and of IMS for its tokens."""
 
 from export_jobs.client.credentials import Credentials, SecretUnreadable
-from export_jobs.client.errors import (
+from export_jobs.client.segmentation import SegmentationClient
+from export_jobs.client.tokens import ImsTokens
+from export_jobs.client.transport import Transport
+from export_jobs.contract.errors import (
     BadCredentials,
     Forbidden,
     NotFound,
@@ -11,9 +14,6 @@ from export_jobs.client.errors import (
     RetryLater,
     SegmentationError,
 )
-from export_jobs.client.segmentation import SegmentationClient
-from export_jobs.client.tokens import ImsTokens
-from export_jobs.client.transport import Transport
 
 __all__ = [
     "BadCredentials",

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from export_jobs.client.errors import BadCredentials
+from export_jobs.contract.errors import BadCredentials
 
 _SENDABLE = re.compile(r"[\x20-\x7e]+")
 """What OAuth allows in the parts of a credential (RFC 6749, appendix A), and a header can hold."""

@@ -10,7 +10,10 @@ from urllib.parse import parse_qs, quote, urljoin, urlsplit
 from pydantic import ValidationError
 
 from export_jobs.client.credentials import Credentials
-from export_jobs.client.errors import (
+from export_jobs.client.tokens import ImsTokens
+from export_jobs.client.transport import Answer, Transport
+from export_jobs.contract import Job, JobPage
+from export_jobs.contract.errors import (
     BadCredentials,
     Forbidden,
     NotFound,
@@ -20,9 +23,6 @@ from export_jobs.client.errors import (
     RetryLater,
     SegmentationError,
 )
-from export_jobs.client.tokens import ImsTokens
-from export_jobs.client.transport import Answer, Transport
-from export_jobs.contract import Job, JobPage
 
 REFUSED_FOR_GOOD = frozenset({400, 404, 405, 413, 415, 422})
 """Answers to a create call that say for sure: no job was created, and none ever will be from this."""

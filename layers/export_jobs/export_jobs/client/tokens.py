@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from export_jobs.client.credentials import Credentials
-from export_jobs.client.errors import BadCredentials, NotUnderstood, RetryLater
 from export_jobs.client.transport import Transport
+from export_jobs.contract.errors import BadCredentials, NotUnderstood, RetryLater
 
 MARGIN_S = 300.0
 """A token is replaced so long before it expires (IMS gives it for 24 hours)."""

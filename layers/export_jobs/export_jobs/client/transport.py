@@ -24,7 +24,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, Pr
 from urllib3.util.retry import Retry
 
 from export_jobs.client.connections import WholeAnswerAdapter, Withheld, sending
-from export_jobs.client.errors import (
+from export_jobs.contract.errors import (
     NotSent,
     NotUnderstood,
     OutcomeUnknown,

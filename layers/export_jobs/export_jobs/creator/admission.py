@@ -14,14 +14,14 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from export_jobs.client.errors import (
+from export_jobs.contract import Job
+from export_jobs.contract.errors import (
     Forbidden,
     NotSent,
     OutcomeUnknown,
     Refused,
     SegmentationError,
 )
-from export_jobs.contract import Job
 from export_jobs.creator.message import job_asked_for
 from export_jobs.creator.policy import CreatorPolicy, RunReport
 from export_jobs.events import endings
@@ -29,7 +29,7 @@ from export_jobs.model import matching
 from export_jobs.model.capacity import admissible, held_on, open_exports
 from export_jobs.model.concurrently import each
 from export_jobs.model.limits import FORMER_KEPT_MS, LINKED_SLOT_MS, SEND_WITHIN_MS
-from export_jobs.model.ports import CreatorTable, RequestApi, TableUnavailable
+from export_jobs.model.ports import CreatorStore, RequestApi, StoreUnavailable
 from export_jobs.model.records import (
     Attempt,
     Gate,
@@ -89,13 +89,13 @@ class Admitted:
 
 
 class Admission:
-    """Admits the waiting requests of a sandbox. May raise TableUnavailable."""
+    """Admits the waiting requests of a sandbox. May raise StoreUnavailable."""
 
     def __init__(
         self,
         *,
         api: RequestApi,
-        table: CreatorTable,
+        store: CreatorStore,
         policy: CreatorPolicy,
         clock: Callable[[], int],
         out_of_time: Callable[[], bool],
@@ -104,7 +104,7 @@ class Admission:
         workers: int = WORKERS,
     ) -> None:
         self._api = api
-        self._table = table
+        self._store = store
         self._policy = policy
         self._clock = clock
         self._out_of_time = out_of_time
@@ -160,7 +160,7 @@ class Admission:
     ) -> list[_Member]:
         """Notes an attempt for each, and ends those whose time is up, all in one transaction."""
         missing = [t.request_key for t in chosen if t.request_key not in fresh]
-        records = {**fresh, **(self._table.requests(missing) if missing else {})}
+        records = {**fresh, **(self._store.requests(missing) if missing else {})}
         org_id = self._org_id()
         now = self._clock()
         members: list[_Member | None] = []
@@ -204,7 +204,7 @@ class Admission:
         if not steps:
             return []
         noted_members = []
-        for position in sorted(self._table.commit(gate.sandbox, steps, self._passing(gate, now))):
+        for position in sorted(self._store.commit(gate.sandbox, steps, self._passing(gate, now))):
             if member := members[position]:
                 noted_members.append(member)
             else:
@@ -340,7 +340,7 @@ class Admission:
             jitter=random.random(),  # nosec B311  # noqa: S311
             now=self._clock(),
         )
-        self._table.commit(gate.sandbox, [], GateChange(hold=hold))
+        self._store.commit(gate.sandbox, [], GateChange(hold=hold))
 
     def _step(
         self, answer: _Answer, record: RequestRecord, existing: JobRecord | None = None
@@ -380,7 +380,7 @@ class Admission:
         member = answer.member
         key, sandbox = member.record.request_key, member.record.sandbox
         for _ in range(COMMIT_TRIES):
-            record = self._table.requests([key]).get(key)
+            record = self._store.requests([key]).get(key)
             ours = record and record.request_id == member.attempt.request_id
             if answer.job is None:
                 if record is None or not ours or record.has_ended:
@@ -390,7 +390,7 @@ class Admission:
                 job = answer.job
                 if record and record.job_id == job.id:
                     return  # the sweep has found it by itself
-                existing = self._table.job(sandbox, job.id, job.creation_time or 0)
+                existing = self._store.job(sandbox, job.id, job.creation_time or 0)
                 if existing and existing.request_key not in {None, key}:
                     logger.error("job %s is that of request %s", job.id, existing.request_key)
                     return  # an answer with another's job: the sweep settles the attempt
@@ -438,9 +438,9 @@ class Admission:
         """Commits what must not get lost: what an answer said is worth more than one try."""
         for number in range(COMMIT_TRIES - 1):
             try:
-                return self._table.commit(sandbox, steps, change)
-            except TableUnavailable:
+                return self._store.commit(sandbox, steps, change)
+            except StoreUnavailable:
                 if self._out_of_time():
                     raise
                 self._sleep(0.1 * 2**number)
-        return self._table.commit(sandbox, steps, change)
+        return self._store.commit(sandbox, steps, change)

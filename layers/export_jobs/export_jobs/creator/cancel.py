@@ -10,13 +10,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from export_jobs.client.errors import NotFound, Refused, SegmentationError
+from export_jobs.contract.errors import NotFound, Refused, SegmentationError
 from export_jobs.creator import decide
 from export_jobs.creator.message import cancel_asked_for
 from export_jobs.creator.policy import CreatorPolicy, RunReport
 from export_jobs.events import endings
 from export_jobs.model.limits import CANCEL_AGAIN_MS
-from export_jobs.model.ports import CreatorTable, RequestApi
+from export_jobs.model.ports import CreatorStore, RequestApi
 from export_jobs.model.records import OutboxItem, RequestRecord, Ticket, as_written
 from export_jobs.model.steps import Step
 
@@ -35,18 +35,18 @@ class _Later:
 
 
 class Canceller:
-    """Carries out cancel requests. May raise TableUnavailable."""
+    """Carries out cancel requests. May raise StoreUnavailable."""
 
     def __init__(
         self,
         *,
         api: RequestApi,
-        table: CreatorTable,
+        store: CreatorStore,
         policy: CreatorPolicy,
         clock: Callable[[], int],
     ) -> None:
         self._api = api
-        self._table = table
+        self._store = store
         self._policy = policy
         self._clock = clock
 
@@ -54,14 +54,14 @@ class Canceller:
         """Carries out a cancel request, or puts it off. Returns the events to publish."""
         key = ticket.request_key
         for _ in range(TRIES):
-            record = self._table.requests([key]).get(key)
+            record = self._store.requests([key]).get(key)
             if (
                 record is None or record.status != "WAITING"
             ):  # a query may show a ticket that is gone
-                self._table.commit(ticket.sandbox, [Step(drop_tickets=(ticket,))])
+                self._store.commit(ticket.sandbox, [Step(drop_tickets=(ticket,))])
                 return []
             step = self._step(record, ticket)
-            if self._table.commit(ticket.sandbox, [step]):
+            if self._store.commit(ticket.sandbox, [step]):
                 for ended in step.requests:
                     if ended.has_ended:
                         report.ends[str(ended.outcome)] += 1
@@ -91,7 +91,7 @@ class Canceller:
     ) -> endings.Ended | _Later | Step:
         if key == record.request_key:
             return self._rejected(record, "NOT_FOUND", "it asks for its own end")
-        target = self._table.requests([key]).get(key)
+        target = self._store.requests([key]).get(key)
         now = self._clock()
         if target is None:
             tombstone = RequestRecord(

@@ -28,11 +28,11 @@ from export_jobs.creator.policy import CreatorPolicy, RunReport
 from export_jobs.events import endings, outbox
 from export_jobs.model.limits import WAKE_UP_MS
 from export_jobs.model.ports import (
-    CreatorTable,
-    DeadLetters,
+    CreatorStore,
+    DeadLetterQueue,
     ItemRefused,
     QueueUnavailable,
-    TableUnavailable,
+    StoreUnavailable,
 )
 from export_jobs.model.records import Event, OutboxItem, RequestRecord, as_written
 from export_jobs.model.steps import Step
@@ -75,15 +75,15 @@ class Intake:
     def __init__(
         self,
         *,
-        table: CreatorTable,
-        dead_letters: DeadLetters,
+        store: CreatorStore,
+        dead_letter_queue: DeadLetterQueue,
         policy: CreatorPolicy,
         clock: Callable[[], int],
         org_id: Callable[[], str | None],
     ) -> None:
         """`org_id` gives the organisation of the credential, None while that can't be read."""
-        self._table = table
-        self._dead_letters = dead_letters
+        self._store = store
+        self._dead_letter_queue = dead_letter_queue
         self._policy = policy
         self._clock = clock
         self._org_id = org_id
@@ -105,7 +105,7 @@ class Intake:
         """A failure costs its own message and no other; one without end is an end."""
         try:
             work()
-        except (TableUnavailable, QueueUnavailable) as error:
+        except (StoreUnavailable, QueueUnavailable) as error:
             own_fault = isinstance(error, ItemRefused)
             self._failed(message, error, taken, report, own_fault=own_fault)
         except Exception as error:
@@ -131,7 +131,7 @@ class Intake:
         )
         try:
             self._reject(message, Reject("UNEXPECTED", reason), taken, report)
-        except (TableUnavailable, QueueUnavailable):
+        except (StoreUnavailable, QueueUnavailable):
             logger.warning("message %s can't be rejected yet", message.message_id)
 
     # -- sorting -------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class Intake:
         letter = message.letter
         if letter is None:
             return None
-        record = self._table.requests([letter.record_key]).get(letter.record_key)
+        record = self._store.requests([letter.record_key]).get(letter.record_key)
         known = record is not None and letter.event_id in {record.event_id, *record.rejections}
         return letter.request_key if known else None
 
@@ -182,7 +182,7 @@ class Intake:
             written = self._put([self._new(arrival) for arrival in new], taken)
         except ItemRefused:
             written = self._put_alone(new, taken, report)
-        except TableUnavailable as error:
+        except StoreUnavailable as error:
             for arrival in arrivals:
                 self._failed(arrival.message, error, taken, report, own_fault=False)
             return
@@ -192,8 +192,8 @@ class Intake:
         left = [a for a in arrivals if a.message.message_id not in done]
         if left:
             try:
-                known = self._table.requests(sorted({arrival.key for arrival in left}))
-            except TableUnavailable as error:
+                known = self._store.requests(sorted({arrival.key for arrival in left}))
+            except StoreUnavailable as error:
                 for arrival in left:
                     self._failed(arrival.message, error, taken, report, own_fault=False)
                 return
@@ -229,7 +229,7 @@ class Intake:
     def _put(self, steps: Sequence[Step], taken: Taken) -> frozenset[int]:
         if not steps:
             return frozenset()
-        written = self._table.commit(self._policy.sandboxes[0], steps)
+        written = self._store.commit(self._policy.sandboxes[0], steps)
         for position in written:
             self._note(steps[position], taken)
         return written
@@ -249,7 +249,7 @@ class Intake:
         for _ in range(ROUNDS):
             canceller = None
             if record and record.cancelled_by and record.status == "CANCEL_WANTED":
-                canceller = self._table.requests([record.cancelled_by]).get(record.cancelled_by)
+                canceller = self._store.requests([record.cancelled_by]).get(record.cancelled_by)
             step = decide.arrive(
                 record,
                 message,
@@ -272,8 +272,8 @@ class Intake:
                 cancelled = step.requests[0].status == "CANCELLED"
                 report.handled[message.message_id] = "CANCELLED" if cancelled else "RECORDED"
                 return
-            record = self._table.requests([arrival.key]).get(arrival.key)
-        raise TableUnavailable(f"request {arrival.key} changes faster than it can be recorded")
+            record = self._store.requests([arrival.key]).get(arrival.key)
+        raise StoreUnavailable(f"request {arrival.key} changes faster than it can be recorded")
 
     # -- rejecting -----------------------------------------------------------------------------------
 
@@ -311,13 +311,13 @@ class Intake:
         )
         step = Step(requests=(ended.record,), outbox=(ended.item,))
         record = ended.record
-        if self._table.commit(record.sandbox, [step]):
+        if self._store.commit(record.sandbox, [step]):
             record = as_written(record)
             taken.items.append(as_written(ended.item))
         else:
-            found = self._table.requests([key]).get(key)
+            found = self._store.requests([key]).get(key)
             if found is None:
-                raise TableUnavailable(f"the rejection {key} is being written by another run")
+                raise StoreUnavailable(f"the rejection {key} is being written by another run")
             record = found
         if not record.dead_letter_sent:
             event = ended.item.outbox[0].event
@@ -329,4 +329,4 @@ class Intake:
     def _send_letter(self, message: Message, event: Event, record: RequestRecord) -> None:
         detail = {**event.detail, "eventId": record.event_id}
         letter = Event(event.type, detail)
-        outbox.send_dead_letter(message.body, letter, record.request_key, self._dead_letters)
+        outbox.send_dead_letter(message.body, letter, record.request_key, self._dead_letter_queue)

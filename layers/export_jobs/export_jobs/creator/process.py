@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from export_jobs.client.errors import SegmentationError
+from export_jobs.contract.errors import SegmentationError
 from export_jobs.creator.admission import Admission
 from export_jobs.creator.cancel import Canceller
 from export_jobs.creator.intake import Intake, Taken
@@ -18,13 +18,13 @@ from export_jobs.creator.policy import CreatorPolicy, RunReport
 from export_jobs.events import endings, outbox
 from export_jobs.model.limits import HOLD_MOST_MS
 from export_jobs.model.ports import (
-    Announcer,
-    CreatorTable,
-    DeadLetters,
+    CreatorStore,
+    DeadLetterQueue,
+    EventPublisher,
     GateMoved,
     ItemRefused,
     RequestApi,
-    TableUnavailable,
+    StoreUnavailable,
 )
 from export_jobs.model.records import JobRecord, Line, OutboxItem, RequestRecord, Ticket
 from export_jobs.model.steps import MAX_STEPS, Step
@@ -44,9 +44,9 @@ class RequestProcessor:
         self,
         *,
         api: RequestApi,
-        table: CreatorTable,
-        announcer: Announcer,
-        dead_letters: DeadLetters,
+        store: CreatorStore,
+        publisher: EventPublisher,
+        dead_letter_queue: DeadLetterQueue,
         policy: CreatorPolicy,
         clock: Callable[[], int],
         time_left_s: Callable[[], float],
@@ -57,24 +57,24 @@ class RequestProcessor:
     ) -> None:
         """`clock` gives epoch milliseconds; nothing is begun with less than `reserve_s` to go."""
         self._api = api
-        self._table = table
-        self._announcer = announcer
-        self._dead_letters = dead_letters
+        self._store = store
+        self._publisher = publisher
+        self._dead_letter_queue = dead_letter_queue
         self._policy = policy
         self._clock = clock
         self._time_left_s = time_left_s
         self._sleep = sleep
         self._reserve_s = reserve_s
         self._intake = Intake(
-            table=table,
-            dead_letters=dead_letters,
+            store=store,
+            dead_letter_queue=dead_letter_queue,
             policy=policy,
             clock=clock,
             org_id=self._org_id,
         )
         self._admission = Admission(
             api=api,
-            table=table,
+            store=store,
             policy=policy,
             clock=clock,
             out_of_time=self._out_of_time,
@@ -82,7 +82,7 @@ class RequestProcessor:
             sleep=sleep,
             workers=workers,
         )
-        self._canceller = Canceller(api=api, table=table, policy=policy, clock=clock)
+        self._canceller = Canceller(api=api, store=store, policy=policy, clock=clock)
 
     def process(self, messages: Sequence[Message]) -> RunReport:
         """Takes the messages in, and works off what waits, as far as cap and time allow.
@@ -98,7 +98,7 @@ class RequestProcessor:
         for sandbox in sorted(in_line & set(self._policy.sandboxes)):
             try:
                 self._work(sandbox, taken, report)
-            except TableUnavailable as error:
+            except StoreUnavailable as error:
                 logger.warning("sandbox %s: %s", sandbox, error)
                 report.problems.append(f"sandbox {sandbox}: {error}")
         return report
@@ -128,8 +128,8 @@ class RequestProcessor:
 
     def _round(self, sandbox: str, fresh: Mapping[str, RequestRecord], report: RunReport) -> bool:
         """Cancels what is to be cancelled, then admits; returns whether another round may bring more."""
-        gate = self._table.gate(sandbox)  # before the jobs: see open_exports
-        line = self._table.line(sandbox, until=self._clock(), limit=MAX_STEPS + 1)
+        gate = self._store.gate(sandbox)  # before the jobs: see open_exports
+        line = self._store.line(sandbox, until=self._clock(), limit=MAX_STEPS + 1)
         cancels = [ticket for ticket in line.tickets if ticket.action == "cancel"]
         for ticket in cancels:
             if self._out_of_time():
@@ -153,7 +153,7 @@ class RequestProcessor:
         """
         put_off = False
         for ticket in line.tickets:
-            gate = self._table.gate(ticket.sandbox)
+            gate = self._store.gate(ticket.sandbox)
             try:
                 admitted = self._admission.admit(gate, [ticket], line.open_jobs, {}, report)
             except ItemRefused:
@@ -167,18 +167,18 @@ class RequestProcessor:
         key = ticket.request_key
         logger.error("request %s is put off: %s", key, error)
         report.problems.append(f"request {key} is put off: {error}")
-        record = self._table.requests([key]).get(key)
+        record = self._store.requests([key]).get(key)
         if record is None or record.status != "WAITING":
             return False
         now = self._clock()
         waits = replace(record, touched_at=now)
         later = replace(ticket, turn=now + HOLD_MOST_MS)
         step = Step(requests=(waits,), add_tickets=(later,))
-        return bool(self._table.commit(ticket.sandbox, [step]))
+        return bool(self._store.commit(ticket.sandbox, [step]))
 
     def _carry_out_flagged(self, key: str, report: RunReport) -> None:
         """A cancel request that waited for its request to get a job, or to end."""
-        record = self._table.requests([key]).get(key)
+        record = self._store.requests([key]).get(key)
         if record and record.status == "WAITING":
             self._carry_out(endings.ticket_of(record), report)
 
@@ -205,8 +205,8 @@ class RequestProcessor:
             return
         published = outbox.publish(
             [*jobs, *items],
-            announcer=self._announcer,
-            dead_letters=self._dead_letters,
+            publisher=self._publisher,
+            dead_letter_queue=self._dead_letter_queue,
             body_of=self._body_of,
             out_of_time=self._out_of_time,
         )
@@ -230,24 +230,24 @@ class RequestProcessor:
                     if position not in written:
                         for job in step.jobs:
                             self._settle_outrun(job, reached)
-        except TableUnavailable as error:
+        except StoreUnavailable as error:
             report.problems.append(f"can't settle what was published: {error}")
 
     def _commit(self, steps: Sequence[Step]) -> frozenset[int]:
         sandbox = self._policy.sandboxes[0]  # no gate is concerned
         for _ in range(SETTLE_TRIES - 1):
             try:
-                return self._table.commit(sandbox, steps)
-            except TableUnavailable:
+                return self._store.commit(sandbox, steps)
+            except StoreUnavailable:
                 if self._out_of_time():
                     raise
                 self._sleep(0.1)
-        return self._table.commit(sandbox, steps)
+        return self._store.commit(sandbox, steps)
 
     def _settle_outrun(self, job: JobRecord, reached: outbox.Reached) -> None:
         """A sweep has changed the job meanwhile: only our own event is taken off."""
         for _ in range(SETTLE_TRIES):
-            current = self._table.job(job.sandbox, job.job_id, job.creation_time)
+            current = self._store.job(job.sandbox, job.job_id, job.creation_time)
             if current is None:
                 return
             after = self._after(current, reached)
@@ -260,7 +260,7 @@ class RequestProcessor:
         return replace(outbox.after_delivery(job, reached), touched_at=self._clock())
 
     def _body_of(self, record_key: str) -> str | None:
-        record = self._table.requests([record_key]).get(record_key)
+        record = self._store.requests([record_key]).get(record_key)
         return record.body if record else None
 
     # -- the run -------------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ class RequestEventDetail(_Detail):
     truncated: list[str] = []
 
 
-class Past(_Detail):
+class Baseline(_Detail):
     """What a dataset's exports usually are, to compare one with."""
 
     usual_duration_ms: int | None = None
@@ -187,7 +187,13 @@ def duration_ms(job: Job, now: int) -> int | None:
 
 
 def state_change(
-    record: JobRecord, job: Job, *, previous_status: str | None, past: Past, stack_id: str, now: int
+    record: JobRecord,
+    job: Job,
+    *,
+    previous_status: str | None,
+    past: Baseline,
+    stack_id: str,
+    now: int,
 ) -> Event:
     """`record` is the job's new record: its sequence is the event's."""
     detail = _job_detail(record, job, previous_status=previous_status, stack_id=stack_id, now=now)
@@ -196,7 +202,7 @@ def state_change(
 
 
 def delayed(
-    record: JobRecord, job: Job, *, limit_ms: int, past: Past, stack_id: str, now: int
+    record: JobRecord, job: Job, *, limit_ms: int, past: Baseline, stack_id: str, now: int
 ) -> Event:
     detail = _job_detail(record, job, previous_status=job.status, stack_id=stack_id, now=now)
     update = {"delay_limit_ms": limit_ms, **past.model_dump()}

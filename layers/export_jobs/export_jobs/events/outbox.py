@@ -15,7 +15,12 @@ from datetime import datetime
 from typing import TypeVar
 
 from export_jobs.model.limits import LEASE_MS
-from export_jobs.model.ports import Announcer, DeadLetters, QueueUnavailable, TableUnavailable
+from export_jobs.model.ports import (
+    DeadLetterQueue,
+    EventPublisher,
+    QueueUnavailable,
+    StoreUnavailable,
+)
 from export_jobs.model.records import Event, JobRecord, OutboxItem, Sink
 
 logger = logging.getLogger(__name__)
@@ -66,8 +71,8 @@ def waiting_ms(bearer: Bearer, now: int) -> int:
 def publish(
     bearers: Sequence[Bearer],
     *,
-    announcer: Announcer,
-    dead_letters: DeadLetters,
+    publisher: EventPublisher,
+    dead_letter_queue: DeadLetterQueue,
     body_of: Callable[[str], str | None],
     out_of_time: Callable[[], bool],
 ) -> Published:
@@ -75,7 +80,7 @@ def publish(
 
     The n-th events of all bearers go before any (n+1)-th, and a job's next event only after the one
     before has arrived, so that each job's events stay in order. `body_of` gives the message of a
-    rejected request by its record's key, for the dead-letter queue; it may raise TableUnavailable.
+    rejected request by its record's key, for the dead-letter queue; it may raise StoreUnavailable.
     """
     result = Published()
     for sink in SINKS:
@@ -84,7 +89,7 @@ def publish(
         ]
         queues = [queue for queue in queues if queue]
         while queues and not out_of_time():
-            arrived = announcer.publish([queue[0] for queue in queues], sink)
+            arrived = publisher.publish([queue[0] for queue in queues], sink)
             result.failed[sink] += len(queues) - len(arrived)
             result.delivered[sink] += len(arrived)
             for event_id in arrived:
@@ -99,13 +104,15 @@ def publish(
                 if out_of_time():
                     result.unfinished = True
                 else:
-                    _deliver_dead_letter(bearer, entry.event, dead_letters, body_of, result)
+                    _deliver_dead_letter(bearer, entry.event, dead_letter_queue, body_of, result)
     return result
 
 
-def send_dead_letter(body: str, event: Event, record_key: str, dead_letters: DeadLetters) -> None:
+def send_dead_letter(
+    body: str, event: Event, record_key: str, dead_letter_queue: DeadLetterQueue
+) -> None:
     """Sends the message of a rejected request to the dead-letter queue. Raises QueueUnavailable."""
-    dead_letters.send(
+    dead_letter_queue.send(
         body,
         request_key=event.detail["requestKey"],
         record_key=record_key,
@@ -117,15 +124,15 @@ def send_dead_letter(body: str, event: Event, record_key: str, dead_letters: Dea
 def _deliver_dead_letter(
     item: OutboxItem,
     event: Event,
-    dead_letters: DeadLetters,
+    dead_letter_queue: DeadLetterQueue,
     body_of: Callable[[str], str | None],
     result: Published,
 ) -> None:
     try:
         body = body_of(item.record_key)
         if body is not None:  # else its record is gone, and there is nothing to send
-            send_dead_letter(body, event, item.record_key, dead_letters)
-    except (QueueUnavailable, TableUnavailable) as error:
+            send_dead_letter(body, event, item.record_key, dead_letter_queue)
+    except (QueueUnavailable, StoreUnavailable) as error:
         result.failed["dlq"] += 1
         logger.warning("a rejected request is not yet in the dead-letter queue: %s", error)
     else:

@@ -50,8 +50,8 @@ class RequestApi(Protocol):
     def org_id(self) -> str: ...
 
 
-class RequestTable(Protocol):
-    """Requests, tickets, gates and what links them to jobs. May raise TableUnavailable, TableRefused."""
+class RequestStore(Protocol):
+    """Requests, tickets, gates and what links them to jobs. May raise StoreUnavailable, StoreRefused."""
 
     def requests(self, keys: Sequence[str]) -> Mapping[str, RequestRecord]:
         """The records of those that exist, with their bodies, strongly consistent."""
@@ -75,7 +75,7 @@ class RequestTable(Protocol):
         """
 
 
-class CreatorTable(RequestTable, Protocol):
+class CreatorStore(RequestStore, Protocol):
     """What the creator needs of the tables."""
 
     def line(self, sandbox: str, *, until: int, limit: int) -> Line:
@@ -86,7 +86,7 @@ class CreatorTable(RequestTable, Protocol):
         """
 
 
-class JobTable(RequestTable, Protocol):
+class SweepStore(RequestStore, Protocol):
     """What a sweep needs of the tables."""
 
     def load(self, sandbox: str) -> SandboxRecord:
@@ -114,7 +114,7 @@ class JobTable(RequestTable, Protocol):
 
 
 class SandboxRegister(Protocol):
-    """The sandboxes that were ever watched. May raise TableUnavailable."""
+    """The sandboxes that were ever watched. May raise StoreUnavailable."""
 
     def watched(self) -> frozenset[str]: ...
     def watch(self, sandboxes: Collection[str]) -> None:
@@ -127,12 +127,12 @@ class SandboxRegister(Protocol):
         """Takes out a sandbox, and forgets it."""
 
 
-class Announcer(Protocol):
+class EventPublisher(Protocol):
     def publish(self, events: Sequence[Event], sink: Sink) -> frozenset[str]:
         """Publishes to the bus or the topic. Returns the ids of the events that surely arrived."""
 
 
-class DeadLetters(Protocol):
+class DeadLetterQueue(Protocol):
     def send(
         self, body: str, *, request_key: str, record_key: str, reason: str, event_id: str
     ) -> None:
@@ -143,7 +143,7 @@ class DeadLetters(Protocol):
         """
 
 
-class WakeUps(Protocol):
+class RequestQueue(Protocol):
     def wake(self, sandbox: str) -> None:
         """Has the creator look at a sandbox's line. Raises QueueUnavailable."""
 
@@ -164,15 +164,15 @@ class GateMoved(Exception):
         super().__init__("the gate has moved since it was read")
 
 
-class TableUnavailable(Exception):
+class StoreUnavailable(Exception):
     """The table could not do what was asked, or nobody can tell; the next run finds out."""
 
 
-class TableRefused(TableUnavailable):
+class StoreRefused(StoreUnavailable):
     """The table refuses this until somebody fixes something (a permission): not to be tried at once."""
 
 
-class ItemRefused(TableRefused):
+class ItemRefused(StoreRefused):
     """The table refuses an item for good: it is too large, or not as an item may be."""
 
 

@@ -19,7 +19,7 @@ from export_jobs.model.limits import (
     OUTCOME_KNOWN_WITHIN_MS,
 )
 from export_jobs.model.matching import Candidate, Match, Matches
-from export_jobs.model.ports import JobTable, TableUnavailable
+from export_jobs.model.ports import StoreUnavailable, SweepStore
 from export_jobs.model.records import (
     Attempt,
     Gate,
@@ -33,8 +33,8 @@ from export_jobs.model.records import (
 )
 from export_jobs.model.steps import GateChange, Slot, Step
 from export_jobs.monitor import decide
-from export_jobs.monitor.decide import Policy
 from export_jobs.monitor.observe import Observation
+from export_jobs.monitor.policy import MonitorPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +75,12 @@ class AttemptSettler:
 
     def __init__(
         self,
-        table: JobTable,
+        store: SweepStore,
         *,
-        policy: Policy,
+        policy: MonitorPolicy,
         look_up: Callable[[str, str, Observation], bool],
     ) -> None:
-        self._table = table
+        self._store = store
         self._policy = policy
         self._look_up = look_up
 
@@ -115,7 +115,7 @@ class AttemptSettler:
                     self._consider_giving_up(
                         attempt, known, settled, complete=complete, began=began, now=now
                     )
-        except TableUnavailable as error:
+        except StoreUnavailable as error:
             settled.problem = f"can't settle attempts: {error}"
             settled.undecided |= strangers.keys() - settled.jobs.keys()
         return settled
@@ -199,7 +199,7 @@ class AttemptSettler:
         attempt, job = found.attempt, found.job
         if self._is_recorded(job, known):
             return
-        record = self._table.requests([attempt.request_key]).get(attempt.request_key)
+        record = self._store.requests([attempt.request_key]).get(attempt.request_key)
         if record and record.status == "WAITING":
             step = endings.created(
                 record,
@@ -213,7 +213,7 @@ class AttemptSettler:
             if self._commit(known, replace(step, forget=attempt.request_id)):
                 settled.note(step)
                 return
-            record = self._table.requests([attempt.request_key]).get(attempt.request_key)
+            record = self._store.requests([attempt.request_key]).get(attempt.request_key)
         duplicate = endings.found_late(
             job, known.gate.sandbox, attempt.request_key, record, linked_by=found.linked_by, now=now
         )
@@ -230,7 +230,7 @@ class AttemptSettler:
 
     def _is_recorded(self, job: Job, known: SandboxRecord) -> bool:
         sandbox = known.gate.sandbox
-        return self._table.job(sandbox, job.id, job.creation_time or 0) is not None
+        return self._store.job(sandbox, job.id, job.creation_time or 0) is not None
 
     # -- giving up -----------------------------------------------------------------------------------
 
@@ -295,7 +295,7 @@ class AttemptSettler:
 
     def _of_attempt(self, attempt: Attempt) -> RequestRecord | None:
         """The request's record, while the attempt is its current one."""
-        record = self._table.requests([attempt.request_key]).get(attempt.request_key)
+        record = self._store.requests([attempt.request_key]).get(attempt.request_key)
         current = record and record.request_id == attempt.request_id and not record.has_ended
         return record if current else None
 
@@ -306,7 +306,7 @@ class AttemptSettler:
             settled.outbox.append(as_written(ended.item))
 
     def _commit(self, known: SandboxRecord, step: Step, gate: GateChange | None = None) -> bool:
-        return bool(self._table.commit(known.gate.sandbox, [step], gate))
+        return bool(self._store.commit(known.gate.sandbox, [step], gate))
 
 
 def _lifted(hold: Hold, now: int) -> Hold | None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from export_jobs.contract import Job
 from export_jobs.events import build as events
-from export_jobs.events.build import Past
-from export_jobs.events.endings import EventPolicy
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.events.build import Baseline
 from export_jobs.model.matching import status_fingerprint
 from export_jobs.model.records import VANISHED, Event, JobRecord, SandboxState
+from export_jobs.monitor.policy import MonitorPolicy
 
 MISSES_TO_VANISH = 2
 MISSES_APART_MS = 30_000
@@ -31,28 +30,14 @@ _ORDER_OF_LIFE = {"NEW": 0, "QUEUED": 1, "PROCESSING": 2, "CANCELLING": 3}
 _FINAL_ORDER = 4
 
 
-@dataclass(frozen=True)
-class Policy:
-    """How one deployment wants its sandboxes watched.
-
-    `max_open`: exports that may be open at once.
-    """
-
-    events: EventPolicy = field(default_factory=EventPolicy)
-    delays: DelayPolicy = field(default_factory=DelayPolicy)
-    max_open: int = 20
-    overlap_ms: int = 15 * 60_000
-    first_lookback_ms: int = 7 * 24 * 3_600_000
-
-
 def observe(
     record: JobRecord | None,
     job: Job,
     *,
     sandbox: str,
     org_id: str | None,
-    policy: Policy,
-    past: Mapping[str, Past] | None = None,
+    policy: MonitorPolicy,
+    past: Mapping[str, Baseline] | None = None,
     now: int,
 ) -> JobRecord | None:
     """The record after seeing `job`, with the events of what changed; None when nothing did."""
@@ -64,7 +49,7 @@ def observe(
     return replace(seen, touched_at=now) if seen else None
 
 
-def miss(record: JobRecord, *, policy: Policy, now: int) -> JobRecord | None:
+def miss(record: JobRecord, *, policy: MonitorPolicy, now: int) -> JobRecord | None:
     """The record after the service answered 404 for an open job; at the second time it vanished.
 
     None where a 404 says nothing: the job is too young to be found by its id, or this one is the
@@ -194,7 +179,7 @@ def first_record(job: Job, sandbox: str) -> JobRecord:
 
 
 def _with_status(
-    known: JobRecord, job: Job, policy: Policy, past: Mapping[str, Past], now: int
+    known: JobRecord, job: Job, policy: MonitorPolicy, past: Mapping[str, Baseline], now: int
 ) -> JobRecord | None:
     if known.status == job.status or is_stale(known, job) or len(known.outbox) >= MAX_UNDELIVERED:
         return None
@@ -203,7 +188,7 @@ def _with_status(
         changed,
         job,
         previous_status=known.status,
-        past=past.get(changed.dataset_id or "", Past()),
+        past=past.get(changed.dataset_id or "", Baseline()),
         stack_id=policy.events.stack_id,
         now=now,
     )
@@ -225,7 +210,7 @@ def _described(known: JobRecord, job: Job, now: int) -> JobRecord:
 
 
 def _with_delay(
-    known: JobRecord, job: Job, policy: Policy, past: Mapping[str, Past], now: int
+    known: JobRecord, job: Job, policy: MonitorPolicy, past: Mapping[str, Baseline], now: int
 ) -> JobRecord | None:
     if known.final or not known.creation_time or len(known.outbox) >= MAX_UNDELIVERED_FOR_DELAYS:
         return None
@@ -241,14 +226,14 @@ def _with_delay(
         late,
         job,
         limit_ms=limit,
-        past=past.get(late.dataset_id or "", Past()),
+        past=past.get(late.dataset_id or "", Baseline()),
         stack_id=policy.events.stack_id,
         now=now,
     )
     return _with_event(late, event, policy)
 
 
-def _with_event(record: JobRecord, event: Event, policy: Policy) -> JobRecord:
+def _with_event(record: JobRecord, event: Event, policy: MonitorPolicy) -> JobRecord:
     return replace(record, outbox=(*record.outbox, policy.events.undelivered(event)))
 
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from export_jobs.client.errors import NotFound, SegmentationError
 from export_jobs.contract import Job, JobPage
+from export_jobs.contract.errors import NotFound, SegmentationError
 from export_jobs.model.concurrently import each
 from export_jobs.model.ports import JobApi
 from export_jobs.model.records import JobRecord

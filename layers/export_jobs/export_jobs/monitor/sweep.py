@@ -20,20 +20,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from export_jobs.client.errors import SegmentationError
 from export_jobs.contract import Job, JobPage
+from export_jobs.contract.errors import SegmentationError
 from export_jobs.events import outbox
-from export_jobs.events.build import Past
+from export_jobs.events.build import Baseline
 from export_jobs.model.concurrently import each
 from export_jobs.model.ports import (
-    Announcer,
-    DeadLetters,
+    DeadLetterQueue,
+    EventPublisher,
     JobApi,
-    JobTable,
     QueueUnavailable,
     RecordChanged,
-    TableUnavailable,
-    WakeUps,
+    RequestQueue,
+    StoreUnavailable,
+    SweepStore,
 )
 from export_jobs.model.records import (
     Event,
@@ -47,8 +47,8 @@ from export_jobs.model.records import (
 from export_jobs.model.steps import GateChange
 from export_jobs.monitor import decide, waiting
 from export_jobs.monitor.attempts import AttemptSettler, Settled, oldest_unsettled
-from export_jobs.monitor.decide import Policy
 from export_jobs.monitor.observe import Observation, Observer
+from export_jobs.monitor.policy import MonitorPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class _Pass:
     watched: bool = True
     org_id: str | None = None
     settled: Settled = field(init=False)
-    past: Mapping[str, Past] = field(default_factory=dict)
+    past: Mapping[str, Baseline] = field(default_factory=dict)
     state: SandboxState | None = None
     """The newest that this sweep has written, or else found."""
     open_jobs: dict[str, JobRecord] = field(default_factory=dict)
@@ -161,11 +161,11 @@ class Sweeper:
         self,
         *,
         api: JobApi,
-        table: JobTable,
-        announcer: Announcer,
-        dead_letters: DeadLetters,
-        wake_ups: WakeUps,
-        policy: Policy,
+        store: SweepStore,
+        publisher: EventPublisher,
+        dead_letter_queue: DeadLetterQueue,
+        request_queue: RequestQueue,
+        policy: MonitorPolicy,
         clock: Callable[[], int],
         time_left_s: Callable[[], float],
         page_size: int = 100,
@@ -177,17 +177,17 @@ class Sweeper:
         That is longer than any one call with all its retries.
         """
         self._api = api
-        self._table = table
-        self._announcer = announcer
-        self._dead_letters = dead_letters
-        self._wake_ups = wake_ups
+        self._store = store
+        self._publisher = publisher
+        self._dead_letter_queue = dead_letter_queue
+        self._request_queue = request_queue
         self._policy = policy
         self._clock = clock
         self._time_left_s = time_left_s
         self._reserve_s = reserve_s
         self._workers = workers
         self._observer = Observer(api, page_size=page_size, workers=workers)
-        self._settler = AttemptSettler(table, policy=policy, look_up=self._observer.look_up)
+        self._settler = AttemptSettler(store, policy=policy, look_up=self._observer.look_up)
         self._complete_at: dict[str, int] = {}
         self._good_at: dict[str, int] = {}
         self._finals: dict[str, _Finals] = {}
@@ -206,7 +206,7 @@ class Sweeper:
         report = SweepReport(sandbox)
         try:
             self._sweep(sandbox, began, report, watched=watched)
-        except TableUnavailable as error:
+        except StoreUnavailable as error:
             report.problems.append(str(error))
         if report.problems:
             report.failing_ms = max(report.failing_ms, self.failing_ms(sandbox))
@@ -227,7 +227,7 @@ class Sweeper:
             first_page = self._observer.first_page(sandbox)
         except SegmentationError as error:
             report.problems.append(f"can't list jobs: {error}")
-        known = self._table.load(sandbox)
+        known = self._store.load(sandbox)
         now = _Pass(
             sandbox,
             began,
@@ -314,10 +314,10 @@ class Sweeper:
         ended: set[str] = set()
         try:
             for some in self._chunks(in_vain, now):
-                items = end(self._table, some, policy=self._policy, now=at)
+                items = end(self._store, some, policy=self._policy, now=at)
                 left_over |= self._publish_items(items, now)
                 ended |= {ticket.request_key for ticket in some}
-        except TableUnavailable as error:
+        except StoreUnavailable as error:
             now.report.problems.append(f"can't end requests: {error}")
         for found in self._chunks(now.known.outbox, now):
             left_over |= self._publish_left_over(found, now)
@@ -351,10 +351,10 @@ class Sweeper:
             if not outbox.can_publish(item, now=self._clock()):
                 continue
             try:
-                leased = self._table.put_outbox(replace(item, leased_at=self._clock()))
+                leased = self._store.put_outbox(replace(item, leased_at=self._clock()))
             except RecordChanged:
                 continue
-            except TableUnavailable as error:
+            except StoreUnavailable as error:
                 now.report.problems.append(f"can't take an event from the outbox: {error}")
                 continue
             if leased:
@@ -370,10 +370,10 @@ class Sweeper:
             if after.outbox:
                 self._note_undelivered(after, now.report)
             try:
-                left -= self._table.put_outbox(after) is None
+                left -= self._store.put_outbox(after) is None
             except RecordChanged:
                 continue
-            except TableUnavailable as error:
+            except StoreUnavailable as error:
                 now.report.problems.append(f"can't settle an event: {error}")
         return left > 0
 
@@ -387,10 +387,10 @@ class Sweeper:
         ]
         try:
             if ended:  # else they would count under the cap until they are old
-                self._table.commit(now.sandbox, [], GateChange(expired_slots=tuple(ended)))
+                self._store.commit(now.sandbox, [], GateChange(expired_slots=tuple(ended)))
             if waiting.wants_creator(tickets, gate, now.open_jobs, policy=self._policy, now=at):
-                self._wake_ups.wake(now.sandbox)
-        except (TableUnavailable, QueueUnavailable) as error:
+                self._request_queue.wake(now.sandbox)
+        except (StoreUnavailable, QueueUnavailable) as error:
             now.report.problems.append(f"can't wake the creator: {error}")
 
     # -- decide ----------------------------------------------------------------------------------
@@ -441,7 +441,7 @@ class Sweeper:
             after = replace(after, leased_at=at)
         return None if after is record else after
 
-    def _past(self, now: _Pass) -> Mapping[str, Past]:
+    def _past(self, now: _Pass) -> Mapping[str, Baseline]:
         """What the datasets' exports usually are, asked for only when one has ended or is late.
 
         What this process has announced itself it remembers, and so asks the table now and then.
@@ -450,8 +450,8 @@ class Sweeper:
         finals = self._finals.get(now.sandbox)
         if finals is None or now.began - finals.read_at > FINALS_KEPT_MS:
             try:
-                newest = self._table.recent_finals(now.sandbox)
-            except TableUnavailable as error:
+                newest = self._store.recent_finals(now.sandbox)
+            except StoreUnavailable as error:
                 logger.warning("nothing to compare with: %s", error)
                 return {}
             finals = self._finals[now.sandbox] = _Finals(now.began, list(newest))
@@ -556,10 +556,10 @@ class Sweeper:
                 return True, None
             leased = after.leased_at != (record.leased_at if record else 0)
             try:
-                written = self._table.put(after)
+                written = self._store.put(after)
             except RecordChanged as change:
                 record = change.current
-            except TableUnavailable as error:
+            except StoreUnavailable as error:
                 report.problems.append(f"can't record job {after.job_id}: {error}")
                 return False, None
             else:
@@ -576,8 +576,8 @@ class Sweeper:
             return {}
         published = outbox.publish(
             bearers,
-            announcer=self._announcer,
-            dead_letters=self._dead_letters,
+            publisher=self._publisher,
+            dead_letter_queue=self._dead_letter_queue,
             body_of=self._body_of,
             out_of_time=self._out_of_time,
         )
@@ -590,7 +590,7 @@ class Sweeper:
         return published.reached
 
     def _body_of(self, record_key: str) -> str | None:
-        record = self._table.requests([record_key]).get(record_key)
+        record = self._store.requests([record_key]).get(record_key)
         return record.body if record else None
 
     def _note_undelivered(self, bearer: outbox.Bearer, report: SweepReport) -> None:
@@ -635,10 +635,10 @@ class Sweeper:
             if settled.outbox:
                 self._note_undelivered(settled, report)
             try:
-                self._table.put(settled, state)
+                self._store.put(settled, state)
             except RecordChanged as change:
                 current = change.current
-            except TableUnavailable as error:  # not settled means said again: worth another try
+            except StoreUnavailable as error:  # not settled means said again: worth another try
                 trouble = str(error)
             else:
                 now.state = state or now.state
@@ -651,8 +651,8 @@ class Sweeper:
         if state is None:
             return
         try:
-            self._table.put_state(state)
-        except TableUnavailable as error:
+            self._store.put_state(state)
+        except StoreUnavailable as error:
             now.report.problems.append(f"can't write the sandbox's state: {error}")
         else:
             now.state = state
@@ -675,11 +675,11 @@ def _covers_the_same(before: SandboxState, after: SandboxState) -> bool:
     return as_before == before
 
 
-def _past_of(records: Sequence[JobRecord]) -> Past:
+def _past_of(records: Sequence[JobRecord]) -> Baseline:
     import statistics  # noqa: PLC0415  12 ms, and only where jobs are compared
 
     durations = [record.duration_ms for record in records if record.duration_ms is not None]
-    return Past(
+    return Baseline(
         usual_duration_ms=int(statistics.median(durations)) if durations else None,
         previous_profiles_exported=records[0].profiles_exported,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from export_jobs.events import endings
 from export_jobs.model.capacity import admissible, open_exports
-from export_jobs.model.ports import JobTable
+from export_jobs.model.ports import SweepStore
 from export_jobs.model.records import (
     Gate,
     JobRecord,
@@ -16,7 +16,7 @@ from export_jobs.model.records import (
     as_written,
 )
 from export_jobs.model.steps import Step
-from export_jobs.monitor.decide import Policy
+from export_jobs.monitor.policy import MonitorPolicy
 
 NOT_WATCHED = "NOT_WATCHED"
 ENDED_AT_ONCE = 10
@@ -30,26 +30,26 @@ def expired(tickets: Iterable[Ticket], now: int) -> list[Ticket]:
 
 
 def end_expired(
-    table: JobTable, tickets: Sequence[Ticket], *, policy: Policy, now: int
+    store: SweepStore, tickets: Sequence[Ticket], *, policy: MonitorPolicy, now: int
 ) -> list[OutboxItem]:
-    """Ends requests that were still waiting at their `expiresAt`. May raise TableUnavailable."""
+    """Ends requests that were still waiting at their `expiresAt`. May raise StoreUnavailable."""
 
     def end(record: RequestRecord) -> endings.Ended:
         return endings.expired(record, policy=policy.events, now=now)
 
-    return _end(table, tickets, end)
+    return _end(store, tickets, end)
 
 
 def end_not_watched(
-    table: JobTable, tickets: Sequence[Ticket], *, policy: Policy, now: int
+    store: SweepStore, tickets: Sequence[Ticket], *, policy: MonitorPolicy, now: int
 ) -> list[OutboxItem]:
-    """Ends the requests of a sandbox that is watched no longer. May raise TableUnavailable."""
+    """Ends the requests of a sandbox that is watched no longer. May raise StoreUnavailable."""
 
     def end(record: RequestRecord) -> endings.Ended:
         reason = f"sandbox {record.sandbox!r} is no longer among those that the stack watches"
         return endings.rejected(record, NOT_WATCHED, reason, policy=policy.events, now=now)
 
-    return _end(table, tickets, end)
+    return _end(store, tickets, end)
 
 
 def wants_creator(
@@ -57,7 +57,7 @@ def wants_creator(
     gate: Gate,
     open_jobs: Mapping[str, JobRecord],
     *,
-    policy: Policy,
+    policy: MonitorPolicy,
     now: int,
 ) -> bool:
     """Whether the creator has something to do: a cancel is due, or a creation for which there is room."""
@@ -71,12 +71,12 @@ def wants_creator(
 
 
 def _end(
-    table: JobTable, tickets: Sequence[Ticket], end: Callable[[RequestRecord], endings.Ended]
+    store: SweepStore, tickets: Sequence[Ticket], end: Callable[[RequestRecord], endings.Ended]
 ) -> list[OutboxItem]:
     items = []
     for start in range(0, len(tickets), ENDED_AT_ONCE):
         some = tickets[start : start + ENDED_AT_ONCE]
-        records = table.requests([ticket.request_key for ticket in some])
+        records = store.requests([ticket.request_key for ticket in some])
         steps = []
         for ticket in some:
             record = records.get(ticket.request_key)
@@ -84,6 +84,6 @@ def _end(
                 steps.append(Step(drop_tickets=(ticket,)))
             elif record.status == "WAITING":
                 steps.append(end(record).step(ticket))
-        written = table.commit(some[0].sandbox, steps)
+        written = store.commit(some[0].sandbox, steps)
         items += [as_written(item) for n in sorted(written) for item in steps[n].outbox]
     return items

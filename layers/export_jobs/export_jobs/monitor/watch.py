@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from export_jobs.model.concurrently import each
-from export_jobs.model.ports import SandboxRegister, TableUnavailable
+from export_jobs.model.ports import SandboxRegister, StoreUnavailable
 from export_jobs.monitor.sweep import Sweeper, SweepReport
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class FormerSandboxes:
                     self._register.release(sandbox)
                     self._known().discard(sandbox)
                     logger.info("sandbox %s is watched no longer, and finished", sandbox)
-        except TableUnavailable as error:
+        except StoreUnavailable as error:
             logger.warning("sandboxes that are watched no longer: %s", error)
 
     def _has_been_finished(self, sandbox: str) -> bool:

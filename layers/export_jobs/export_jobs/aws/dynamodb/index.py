@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from export_jobs.aws import items
-from export_jobs.aws.gate import gate_of
-from export_jobs.aws.writes import Item
+from export_jobs.aws.dynamodb import items
+from export_jobs.aws.dynamodb.gate import gate_of
+from export_jobs.aws.dynamodb.writes import Item
 from export_jobs.model.records import Gate, JobRecord, OutboxItem, SandboxState, Ticket
 
 logger = logging.getLogger(__name__)

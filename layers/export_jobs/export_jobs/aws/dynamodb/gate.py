@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from export_jobs.aws.items import FORMAT, OPEN_GATE, gate_key
-from export_jobs.aws.writes import Item, Value, Write, number, text
+from export_jobs.aws.dynamodb.items import FORMAT, OPEN_GATE, gate_key
+from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, text
 from export_jobs.model.ports import GateMoved
 from export_jobs.model.records import Attempt, Gate, Hold
 from export_jobs.model.steps import MAX_EXPIRED, GateChange, Slot, Step

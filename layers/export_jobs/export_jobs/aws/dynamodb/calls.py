@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
 
-from export_jobs.aws.writes import Item, Write
-from export_jobs.model.ports import ItemRefused, TableRefused, TableUnavailable
+from export_jobs.aws.dynamodb.writes import Item, Write
+from export_jobs.model.ports import ItemRefused, StoreRefused, StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -84,22 +84,22 @@ class Cancelled(Exception):
 
 @contextmanager
 def meaning(doing: str) -> Iterator[None]:
-    """Raises TableUnavailable or TableRefused for every failure of a call; `doing` is what it was for."""
+    """Raises StoreUnavailable or StoreRefused for every failure of a call; `doing` is what it was for."""
     try:
         yield
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
         passing = _code(error) in _PASSING or status >= 500
-        kind = TableUnavailable if passing else _refusal({_code(error)})
+        kind = StoreUnavailable if passing else _refusal({_code(error)})
         raise kind(f"can't {doing}: {error}") from error
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
-        raise TableUnavailable(f"can't {doing}: {error}") from error
+        raise StoreUnavailable(f"can't {doing}: {error}") from error
     except BotoCoreError as error:  # no credentials, no region, a parameter that is none
-        raise TableRefused(f"can't {doing}: {error}") from error
+        raise StoreRefused(f"can't {doing}: {error}") from error
 
 
 def write_item(client: DynamoDBClient, write: Write, doing: str) -> None:
-    """Writes one item. Raises Outrun, TableUnavailable or TableRefused."""
+    """Writes one item. Raises Outrun, StoreUnavailable or StoreRefused."""
     with meaning(doing):
         try:
             if write.is_new:
@@ -142,7 +142,7 @@ def transact(client: DynamoDBClient, actions: Sequence[Any], doing: str) -> None
             if cancelled.failed:
                 raise cancelled from None
             if cancelled.reasons:
-                raise TableUnavailable(f"can't {doing}: {cancelled}") from error
+                raise StoreUnavailable(f"can't {doing}: {cancelled}") from error
             raise
 
 
@@ -191,8 +191,8 @@ def _reasons(error: ClientError) -> Sequence[Any]:
     return reasons
 
 
-def _refusal(codes: set[str]) -> type[TableRefused]:
-    return ItemRefused if codes & _OF_ITEMS else TableRefused
+def _refusal(codes: set[str]) -> type[StoreRefused]:
+    return ItemRefused if codes & _OF_ITEMS else StoreRefused
 
 
 def _code(error: ClientError) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from export_jobs.aws.calls import Cancelled, transact
-from export_jobs.aws.gate import GatePart, gate_of
-from export_jobs.aws.items import Writer
-from export_jobs.aws.writes import size_of
-from export_jobs.model.ports import TableUnavailable
+from export_jobs.aws.dynamodb.calls import Cancelled, transact
+from export_jobs.aws.dynamodb.gate import GatePart, gate_of
+from export_jobs.aws.dynamodb.items import Writer
+from export_jobs.aws.dynamodb.writes import size_of
+from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import Gate
 from export_jobs.model.steps import GateChange, Step
 
@@ -51,7 +51,7 @@ class _Plan:
 
 
 class Commit:
-    """Writes steps, as `model.ports.RequestTable.commit` says."""
+    """Writes steps, as `model.ports.RequestStore.commit` says."""
 
     def __init__(self, client: DynamoDBClient, writer: Writer) -> None:
         self._client = client
@@ -97,7 +97,7 @@ class Commit:
                         left.pop(number, None)
             else:
                 return plan.steps
-        raise TableUnavailable("can't write steps of requests: they change faster than it goes")
+        raise StoreUnavailable("can't write steps of requests: they change faster than it goes")
 
     def _plan(
         self, sandbox: str, steps: Mapping[int, _Asked], change: GateChange, known: Gate | None

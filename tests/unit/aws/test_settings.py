@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from export_jobs.settings import CreatorSettings, MonitorSettings, Settings, SettingsInvalid
+from export_jobs.aws.settings import CreatorSettings, MonitorSettings, Settings, SettingsInvalid
 from export_jobs_local.aws.template import read_template
 from export_jobs_local.project import TEMPLATE
 

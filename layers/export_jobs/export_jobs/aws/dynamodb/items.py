@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic.alias_generators import to_camel
 
-from export_jobs.aws.writes import Item, Value, Write, number, text
+from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, text
 from export_jobs.model.records import (
     SEEN_RULE,
     Event,

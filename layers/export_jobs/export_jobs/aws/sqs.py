@@ -21,7 +21,7 @@ ATTRIBUTES_BYTES = 4_096
 """At most of what a dead letter's attributes take."""
 
 
-class DeadLetterQueue:
+class SqsDeadLetterQueue:
     """Where rejected messages go, with the reason, and with the id of the event that tells it."""
 
     def __init__(self, client: Callable[[], SQSClient], *, url: str) -> None:
@@ -47,7 +47,7 @@ class DeadLetterQueue:
         _send(self._client(), self._url, body, attributes)
 
 
-class RequestQueue:
+class SqsRequestQueue:
     """Where the monitor wakes the creator."""
 
     def __init__(self, client: Callable[[], SQSClient], *, url: str) -> None:

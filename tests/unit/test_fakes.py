@@ -6,13 +6,13 @@ import random
 from dataclasses import replace
 
 import pytest
-from export_jobs.client.errors import RetryLater
+from export_jobs.contract.errors import RetryLater
 from export_jobs.model.ports import GateMoved, QueueUnavailable
 from export_jobs.model.records import Attempt, Gate, JobRecord, RequestRecord, SandboxRecord, Ticket
 from export_jobs.model.steps import GateChange, Slot, Step
 from export_jobs.model.wake_up import wake_up_body
-from support.memory_table import MemoryTable
-from support.world import MemoryApi, MemoryDeadLetters, MemoryWakeUps, World
+from support.fake_store import FakeStore
+from support.fakes import FakeApi, FakeDeadLetterQueue, FakeRequestQueue, Fakes
 
 REQUEST = RequestRecord("k", "WAITING", "prod", body="{}")
 TICKET = Ticket("prod", "k", "create", turn=5, sent_at=5)
@@ -24,14 +24,14 @@ BODY = {
 }
 
 
-def recorded(world: World) -> MemoryTable:
+def recorded(fakes: Fakes) -> FakeStore:
     """A table with one waiting request."""
-    table = MemoryTable(world)
+    table = FakeStore(fakes)
     assert table.commit("prod", [Step(requests=(REQUEST,), add_tickets=(TICKET,))]) == {0}
     return table
 
 
-def noting(table: MemoryTable) -> Step:
+def noting(table: FakeStore) -> Step:
     record = table.requests(["k"])["k"]
     return Step(
         requests=(replace(record, status="CREATING"),),
@@ -42,11 +42,11 @@ def noting(table: MemoryTable) -> Step:
 
 def seen_during_a_transaction(seed: int) -> tuple[SandboxRecord, Gate]:
     """What another run reads of a sandbox while a waiting request becomes an attempt."""
-    world = World()
-    table = recorded(world)
+    fakes = Fakes()
+    table = recorded(fakes)
     step = noting(table)
     reads: list[tuple[SandboxRecord, Gate]] = []
-    world.turns.run(
+    fakes.turns.run(
         random.Random(seed),
         [
             lambda: table.commit("prod", [step], GateChange(version=0)),
@@ -73,8 +73,8 @@ def test_a_single_item_is_read_as_it_was_at_one_moment() -> None:
 
 def test_a_query_alone_sees_what_is_there() -> None:
     """Where nobody else is under way, nothing is torn."""
-    world = World()
-    table = recorded(world)
+    fakes = Fakes()
+    table = recorded(fakes)
     assert table.load("prod").tickets == (TICKET,)
     assert table.line("prod", until=5, limit=1).tickets == (TICKET,)
     assert table.line("prod", until=4, limit=1).tickets == ()
@@ -82,8 +82,8 @@ def test_a_query_alone_sees_what_is_there() -> None:
 
 def test_attempts_are_noted_only_by_the_gate_that_was_read() -> None:
     """Once the gate has moved, nothing of the transaction is written."""
-    world = World()
-    table = recorded(world)
+    fakes = Fakes()
+    table = recorded(fakes)
     step = noting(table)
     assert table.commit("prod", [step], GateChange(version=0)) == {0}
     other = Step(requests=(RequestRecord("other", "WAITING", "prod"),))
@@ -94,8 +94,8 @@ def test_attempts_are_noted_only_by_the_gate_that_was_read() -> None:
 
 def test_a_step_that_was_outrun_stops_no_other() -> None:
     """Its position is missing from the answer, and nothing of it is written."""
-    world = World()
-    table = recorded(world)
+    fakes = Fakes()
+    table = recorded(fakes)
     stale = Step(
         requests=(RequestRecord("k", "WAITING", "prod"),), jobs=(JobRecord("prod", "j", 100),)
     )
@@ -107,7 +107,7 @@ def test_a_step_that_was_outrun_stops_no_other() -> None:
 
 def test_a_record_must_know_what_it_changes() -> None:
     """DynamoDB's adapter writes the difference only: with a wrong one, what was stored would stay."""
-    table = recorded(World())
+    table = recorded(Fakes())
     record = table.requests(["k"])["k"]
     wrong = replace(record, body="{ }", stored=replace(record, body="{ }"))
     with pytest.raises(AssertionError):
@@ -116,16 +116,16 @@ def test_a_record_must_know_what_it_changes() -> None:
 
 def test_a_create_call_asks_before_it_is_sent() -> None:
     """If it may not be sent any more, no job is made, and the caller knows."""
-    world = World()
+    fakes = Fakes()
     with pytest.raises(RetryLater):
-        MemoryApi(world).create_job("prod", BODY, request_id="r", may_send=lambda: False)
-    assert not world.jobs["prod"]
+        FakeApi(fakes).create_job("prod", BODY, request_id="r", may_send=lambda: False)
+    assert not fakes.jobs["prod"]
 
 
 def test_listings_may_omit_what_the_request_asked_for() -> None:
     """As the listing in Adobe's own example does; by its id a job shows no more."""
-    world = World(quirks={"omits"})
-    api = MemoryApi(world)
+    fakes = Fakes(quirks={"omits"})
+    api = FakeApi(fakes)
     job = api.create_job("prod", BODY, request_id="r", may_send=lambda: True)
     (listed,) = api.list_jobs("prod", limit=10).records
     for shown in (listed, api.get_job("prod", job.id)):
@@ -137,11 +137,13 @@ def test_listings_may_omit_what_the_request_asked_for() -> None:
 
 def test_queues_take_messages_or_say_so() -> None:
     """A wake-up goes to the request queue, a rejection to the dead letters, a fault to the caller."""
-    world = World()
-    MemoryWakeUps(world).wake("prod")
-    MemoryDeadLetters(world).send("{}", request_key="k", record_key="k", reason="no", event_id="e")
-    assert [message.body for _, message in world.queue] == [wake_up_body("prod")]
-    assert [(letter.body, letter.event_id) for letter in world.dead_letters] == [("{}", "e")]
-    world.plan([("send", "times out before")])
+    fakes = Fakes()
+    FakeRequestQueue(fakes).wake("prod")
+    FakeDeadLetterQueue(fakes).send(
+        "{}", request_key="k", record_key="k", reason="no", event_id="e"
+    )
+    assert [message.body for _, message in fakes.queue] == [wake_up_body("prod")]
+    assert [(letter.body, letter.event_id) for letter in fakes.dead_letter_queue] == [("{}", "e")]
+    fakes.plan([("send", "times out before")])
     with pytest.raises(QueueUnavailable):
-        MemoryWakeUps(world).wake("prod")
+        FakeRequestQueue(fakes).wake("prod")

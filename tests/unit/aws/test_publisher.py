@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from export_jobs.announce import MAX_CALL_BYTES, Announcer
+from export_jobs.aws.publisher import MAX_CALL_BYTES, AwsEventPublisher
 from export_jobs.model.records import STATE_CHANGE, Event, Sink
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,9 +49,9 @@ class Sinks:
         self.calls.append(entries)
 
 
-def announcer(sinks: Sinks) -> Announcer:
+def publisher(sinks: Sinks) -> AwsEventPublisher:
     client = cast("Any", sinks)
-    return Announcer(
+    return AwsEventPublisher(
         events=lambda: client, sns=lambda: client, bus_name="bus", topic_arn="topic", stack_name="s"
     )
 
@@ -93,7 +93,7 @@ def test_every_event_is_published_once_in_order_within_what_a_call_takes(
     """Up to ten events a call and 256 KB, however large they are."""
     sinks = Sinks()
     events = [event(number, size) for number, size in enumerate(sizes)]
-    assert announcer(sinks).publish(events, sink) == {e.id for e in events}
+    assert publisher(sinks).publish(events, sink) == {e.id for e in events}
     assert all(0 < len(call) <= 10 and size_of(call) < 262_144 for call in sinks.calls)
     texts = [json.dumps(entry) for call in sinks.calls for entry in call]
     assert [f"e{number}" in text for number, text in enumerate(texts)] == [True] * len(events)
@@ -105,7 +105,7 @@ def test_every_event_is_published_once_in_order_within_what_a_call_takes(
 def test_what_a_call_refuses_in_part_has_not_arrived(sink: Sink) -> None:
     """The others have."""
     events = [event(number) for number in range(12)]
-    arrived = announcer(Sinks(refused=frozenset({1, 5}))).publish(events, sink)
+    arrived = publisher(Sinks(refused=frozenset({1, 5}))).publish(events, sink)
     assert {e.id for e in events} - arrived == {"e1", "e5", "e11"}
 
 
@@ -121,13 +121,13 @@ def test_a_call_that_fails_delivers_nothing_and_raises_nothing(
     sink: Sink, error: Exception
 ) -> None:
     """What is still owed is published again by a later run."""
-    assert announcer(Sinks(error=error)).publish([event(1)], sink) == frozenset()
+    assert publisher(Sinks(error=error)).publish([event(1)], sink) == frozenset()
 
 
 def test_the_topic_gets_a_rendition_for_each_kind_of_reader() -> None:
     """JSON for machines, text for e-mail, Amazon Q's notification for chat, attributes for filters."""
     sinks = Sinks()
-    announcer(sinks).publish([event(1)], "topic")
+    publisher(sinks).publish([event(1)], "topic")
     ((entry,),) = sinks.calls
     renditions = json.loads(entry["Message"])
     assert json.loads(renditions["default"])["detail"]["jobId"] == "1"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from export_jobs.model.ports import GateMoved, RecordChanged, TableUnavailable
+from export_jobs.model.ports import GateMoved, RecordChanged, StoreUnavailable
 from export_jobs.model.records import (
     Attempt,
     Gate,
@@ -27,8 +27,8 @@ from export_jobs.model.records import (
 )
 from export_jobs.model.steps import MAX_EXPIRED, GateChange, Step
 
+from support.fakes import Fakes
 from support.faults import Kind
-from support.world import World
 
 Key = tuple[str, ...]
 Stored = JobRecord | OutboxItem | RequestRecord
@@ -37,12 +37,12 @@ _Bearer = TypeVar("_Bearer", JobRecord, OutboxItem)
 _Stored = TypeVar("_Stored", JobRecord, OutboxItem, RequestRecord)
 
 
-class MemoryTable:
+class FakeStore:
     """Both tables: every method is one call, which a fault may strike."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._items = world.items
+    def __init__(self, fakes: Fakes) -> None:
+        self._fakes = fakes
+        self._items = fakes.items
 
     # -- reads -----------------------------------------------------------------------------------
 
@@ -57,7 +57,7 @@ class MemoryTable:
                 tickets=in_line(seen),
             )
 
-        return self._world.call("query", effect, _unavailable)
+        return self._fakes.call("query", effect, _unavailable)
 
     def line(self, sandbox: str, *, until: int, limit: int) -> Line:
         def effect() -> Line:
@@ -65,21 +65,21 @@ class MemoryTable:
             due = [ticket for ticket in in_line(seen) if ticket.turn <= until]
             return Line(_jobs(seen), tuple(due[:limit]))
 
-        return self._world.call("query", effect, _unavailable)
+        return self._fakes.call("query", effect, _unavailable)
 
     def requests(self, keys: Sequence[str]) -> Mapping[str, RequestRecord]:
         def effect() -> Mapping[str, RequestRecord]:
             found = {key: self._items.get(("request", key)) for key in keys}
             return {key: record for key, record in found.items() if record is not None}
 
-        return self._world.call("get item", effect, _unavailable) if keys else {}
+        return self._fakes.call("get item", effect, _unavailable) if keys else {}
 
     def gate(self, sandbox: str) -> Gate:
-        return self._world.call("get item", lambda: self._gate(sandbox), _unavailable)
+        return self._fakes.call("get item", lambda: self._gate(sandbox), _unavailable)
 
     def job(self, sandbox: str, job_id: str, creation_time: int) -> JobRecord | None:
         key = ("job", sandbox, str(creation_time), job_id)
-        return self._world.call("get item", lambda: self._items.get(key), _unavailable)
+        return self._fakes.call("get item", lambda: self._items.get(key), _unavailable)
 
     def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
         def effect() -> Sequence[JobRecord]:
@@ -87,10 +87,10 @@ class MemoryTable:
             jobs.sort(key=lambda job: (job.creation_time, job.job_id), reverse=True)
             return [job for job in jobs[:50] if job.final]
 
-        return self._world.call("query", effect, _unavailable)
+        return self._fakes.call("query", effect, _unavailable)
 
     def watched(self) -> frozenset[str]:
-        return self._world.call("get item", lambda: self._world.watched, _unavailable)
+        return self._fakes.call("get item", lambda: self._fakes.watched, _unavailable)
 
     # -- writes ----------------------------------------------------------------------------------
 
@@ -103,10 +103,10 @@ class MemoryTable:
                 self._put_state(state)
             return self._put(record)
 
-        return self._world.call("transact" if state else "put", effect, _unavailable)
+        return self._fakes.call("transact" if state else "put", effect, _unavailable)
 
     def put_state(self, state: SandboxState) -> None:
-        self._world.call("put", lambda: self._put_state(state), _unavailable)
+        self._fakes.call("put", lambda: self._put_state(state), _unavailable)
 
     def put_outbox(self, item: OutboxItem) -> OutboxItem | None:
         def effect() -> OutboxItem | None:
@@ -120,7 +120,7 @@ class MemoryTable:
                 return None
             return self._put(item)
 
-        return self._world.call("put", effect, _unavailable)
+        return self._fakes.call("put", effect, _unavailable)
 
     def commit(
         self, sandbox: str, steps: Sequence[Step], gate: GateChange | None = None
@@ -130,8 +130,8 @@ class MemoryTable:
             raise ValueError("attempts are noted by a version of the gate")
         if change == GateChange() and all(step == Step() for step in steps):
             return frozenset(range(len(steps)))
-        before = dict(self._world.open[sandbox]) if self._world.turns.chance else {}
-        written = self._world.call(
+        before = dict(self._fakes.open[sandbox]) if self._fakes.turns.chance else {}
+        written = self._fakes.call(
             "transact", lambda: self._commit(sandbox, steps, change), _unavailable
         )
         self._linger(sandbox, before)
@@ -139,21 +139,21 @@ class MemoryTable:
 
     def watch(self, sandboxes: Collection[str]) -> None:
         def effect() -> None:
-            self._world.watched |= frozenset(sandboxes)
+            self._fakes.watched |= frozenset(sandboxes)
 
         if sandboxes:
-            self._world.call("put", effect, _unavailable)
+            self._fakes.call("put", effect, _unavailable)
 
     def forget(self, sandbox: str) -> None:
         effect = partial(self._delete, sandbox, ("state", sandbox))
-        self._world.call("put", effect, _unavailable)
+        self._fakes.call("put", effect, _unavailable)
 
     def release(self, sandbox: str) -> None:
         def effect() -> None:
             self._delete(sandbox, ("state", sandbox))
-            self._world.watched -= {sandbox}
+            self._fakes.watched -= {sandbox}
 
-        self._world.call("transact", effect, _unavailable)
+        self._fakes.call("transact", effect, _unavailable)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -163,26 +163,26 @@ class MemoryTable:
         While it goes on, other runs may write; of each item it sees either state, whatever it sees
         of the others. A ticket that is moved meanwhile may be passed by altogether.
         """
-        first = dict(self._world.open[sandbox])
-        chance = self._world.turns.chance
+        first = dict(self._fakes.open[sandbox])
+        chance = self._fakes.turns.chance
         if chance is None:
             return first
-        for where, before in self._world.in_flight:
+        for where, before in self._fakes.in_flight:
             if where == sandbox:
                 keys = {**before, **first}
                 first = {key: _either(chance, before.get(key), first.get(key)) for key in keys}
-        self._world.turns.take()
-        then = self._world.open[sandbox]
+        self._fakes.turns.take()
+        then = self._fakes.open[sandbox]
         seen = {key: _either(chance, first.get(key), then.get(key)) for key in {**first, **then}}
         return {key: item for key, item in seen.items() if item is not None}
 
     def _linger(self, sandbox: str, before: dict[Key, Any]) -> None:
         """A transaction is not done with everywhere at once: until it is, a Query may miss parts of it."""
-        if self._world.turns.chance is None:
+        if self._fakes.turns.chance is None:
             return
-        self._world.in_flight.append((sandbox, before))
-        self._world.turns.take()
-        self._world.in_flight.remove((sandbox, before))
+        self._fakes.in_flight.append((sandbox, before))
+        self._fakes.turns.take()
+        self._fakes.in_flight.remove((sandbox, before))
 
     def _gate(self, sandbox: str) -> Gate:
         gate: Gate = self._items.get(("gate", sandbox), Gate(sandbox))
@@ -220,7 +220,7 @@ class MemoryTable:
 
     def _write(self, step: Step) -> None:
         if step.slot and step.slot.change == "note":
-            self._world.noted.append(step.slot.attempt)
+            self._fakes.noted.append(step.slot.attempt)
         for request in step.requests:
             self._put_request(request)
         for job in step.jobs:
@@ -250,7 +250,7 @@ class MemoryTable:
             for undelivered in written.outbox:
                 detail = undelivered.event.detail
                 if "sequence" in detail:
-                    statuses = self._world.recorded[written.job_id]
+                    statuses = self._fakes.recorded[written.job_id]
                     statuses.setdefault(detail["sequence"], detail["status"])
         return written
 
@@ -262,17 +262,17 @@ class MemoryTable:
     def _store(self, sandbox: str, key: Key, item: Any) -> None:
         self._items[key] = item
         if isinstance(item, JobRecord) and not item.is_open:
-            self._world.open[sandbox].pop(key, None)
+            self._fakes.open[sandbox].pop(key, None)
         else:
-            self._world.open[sandbox][key] = item
+            self._fakes.open[sandbox][key] = item
 
     def _delete(self, sandbox: str, key: Key) -> None:
         self._items.pop(key, None)
-        self._world.open[sandbox].pop(key, None)
+        self._fakes.open[sandbox].pop(key, None)
 
 
-def _unavailable(_kind: Kind) -> TableUnavailable:
-    return TableUnavailable("as planned")
+def _unavailable(_kind: Kind) -> StoreUnavailable:
+    return StoreUnavailable("as planned")
 
 
 def _key(item: JobRecord | OutboxItem | RequestRecord | Ticket) -> Key:

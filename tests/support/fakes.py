@@ -1,7 +1,7 @@
-"""The outside world in memory, for histories by the thousand: service, sinks and queues.
+"""Fakes of what the functions call, for histories by the thousand: service, sinks and queues.
 
-Every call goes through `World.call`, where a fault may strike it and where runs that go on at the
-same time take turns in a drawn order. The tables are in `support.memory_table`.
+Every call goes through `Fakes.call`, where a fault may strike it and where runs that go on at the
+same time take turns in a drawn order. The tables are in `support.fake_store`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from export_jobs.client.errors import (
+from export_jobs.contract import FINAL_STATUSES, Job, JobPage
+from export_jobs.contract.errors import (
     NotFound,
     OutcomeUnknown,
     Refused,
     RetryLater,
     SegmentationError,
 )
-from export_jobs.contract import FINAL_STATUSES, Job, JobPage
 from export_jobs.creator.message import Message
 from export_jobs.model.ports import QueueUnavailable
 from export_jobs.model.records import Attempt, Event, Sink
@@ -126,7 +126,7 @@ class DeadLetter:
 
 
 @dataclass
-class World:
+class Fakes:
     """All of it. `strikes` maps a coming call, by its number or its name, to the fault it meets."""
 
     echoes_request_id: bool = False
@@ -152,7 +152,7 @@ class World:
     """What arrived at each sink."""
     queue: list[tuple[int, Message]] = field(default_factory=list)
     """The messages of the request queue, each with the time from which it can be received."""
-    dead_letters: list[DeadLetter] = field(default_factory=list)
+    dead_letter_queue: list[DeadLetter] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     strikes: dict[int | str, Kind] = field(default_factory=dict)
     set_strike: tuple[int, Kind] | None = None
@@ -251,11 +251,11 @@ class World:
         self.life[number].append("VANISHED")
 
 
-class MemoryApi:
+class FakeApi:
     """The client, of one run: its first `prepare` gets a token, which is good for the whole run."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, fakes: Fakes) -> None:
+        self._fakes = fakes
         self._has_token = False
 
     def org_id(self) -> str:
@@ -263,7 +263,7 @@ class MemoryApi:
 
     def prepare(self) -> None:
         if not self._has_token:
-            self._world.call("token", lambda: None, _later)
+            self._fakes.call("token", lambda: None, _later)
             self._has_token = True
 
     def _listed(self, sandbox: str, after: tuple[int, ...] | None) -> list[ServiceJob]:
@@ -271,27 +271,27 @@ class MemoryApi:
         return sorted(
             (
                 job
-                for job in self._world.jobs[sandbox].values()
-                if job.visible_at <= self._world.now and (after is None or job.order < after)
+                for job in self._fakes.jobs[sandbox].values()
+                if job.visible_at <= self._fakes.now and (after is None or job.order < after)
             ),
             key=lambda job: job.order,
             reverse=True,
         )
 
     def list_jobs(self, sandbox: str, *, limit: int, cursor: str | None = None) -> JobPage:
-        return self._world.call("list", lambda: self._page(sandbox, limit, cursor), _later)
+        return self._fakes.call("list", lambda: self._page(sandbox, limit, cursor), _later)
 
     def _page(self, sandbox: str, limit: int, cursor: str | None) -> JobPage:
-        world = self._world
+        fakes = self._fakes
         after = tuple(map(int, cursor.split("_"))) if cursor else None
         listed = self._listed(sandbox, after)
         shown = listed[:limit]
         records = [job.body for job in shown]
-        if "lags" in world.quirks:
+        if "lags" in fakes.quirks:
             records = [job.before or job.body for job in shown]
-        if "misses" in world.quirks and len(records) > 1:
+        if "misses" in fakes.quirks and len(records) > 1:
             del records[0]
-        if "repeats" in world.quirks and records:
+        if "repeats" in fakes.quirks and records:
             records.insert(0, records[-1])
         last = shown[-1].order if shown else None
         return JobPage(
@@ -301,19 +301,19 @@ class MemoryApi:
 
     def get_job(self, sandbox: str, job_id: str) -> Job:
         def effect() -> Job:
-            job = self._world.jobs[sandbox].get(job_id)
+            job = self._fakes.jobs[sandbox].get(job_id)
             if job is None:
                 raise NotFound(job_id)
             return self._shown(job.body)
 
-        return self._world.call("get", effect, _later)
+        return self._fakes.call("get", effect, _later)
 
     def _shown(self, body: Mapping[str, Any]) -> Job:
         return Job.model_validate(_without_optional(body) if self._omits else body)
 
     @property
     def _omits(self) -> bool:
-        return "omits" in self._world.quirks
+        return "omits" in self._fakes.quirks
 
     def create_job(
         self,
@@ -328,32 +328,32 @@ class MemoryApi:
                 raise RetryLater("it is too late to send the call")
             if body["destination"]["datasetId"] == "refused":
                 raise Refused("no such dataset")
-            shown_id = request_id if self._world.echoes_request_id else "service's own"
-            late_ms = 60_000 if "late" in self._world.quirks else 0
-            job = self._world.create(sandbox, late_ms=late_ms, **body, requestId=shown_id)
-            self._world.note_made(sandbox, job, request_id)
+            shown_id = request_id if self._fakes.echoes_request_id else "service's own"
+            late_ms = 60_000 if "late" in self._fakes.quirks else 0
+            job = self._fakes.create(sandbox, late_ms=late_ms, **body, requestId=shown_id)
+            self._fakes.note_made(sandbox, job, request_id)
             return Job.model_validate(job.body)
 
-        return self._world.call("create", effect, _unknown)
+        return self._fakes.call("create", effect, _unknown)
 
     def cancel_job(self, sandbox: str, job_id: str) -> None:
         def effect() -> None:
-            job = self._world.jobs[sandbox].get(job_id)
+            job = self._fakes.jobs[sandbox].get(job_id)
             if job is None:
                 raise NotFound(job_id)
             if job.body["status"] in FINAL_STATUSES:
                 raise Refused("it has ended")
             if job.body["status"] != "CANCELLING":
-                self._world.move(sandbox, job_id, "CANCELLING")
+                self._fakes.move(sandbox, job_id, "CANCELLING")
 
-        self._world.call("delete", effect, _later)
+        self._fakes.call("delete", effect, _later)
 
 
-class MemoryAnnouncer:
+class FakePublisher:
     """Both sinks, ten events a call."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, fakes: Fakes) -> None:
+        self._fakes = fakes
 
     def publish(self, events: Sequence[Event], sink: Sink) -> frozenset[str]:
         arrived: set[str] = set()
@@ -365,10 +365,10 @@ class MemoryAnnouncer:
         return frozenset(arrived)
 
     def _send(self, batch: Sequence[Event], sink: Sink) -> set[str]:
-        strikes, name = self._world.strikes, f"publish to {sink}"
-        planned = {strikes.get(self._world.numbered), strikes.get(name)}
-        in_part = "fails in part" in planned or self._world.set_strike == (
-            self._world.numbered,
+        strikes, name = self._fakes.strikes, f"publish to {sink}"
+        planned = {strikes.get(self._fakes.numbered), strikes.get(name)}
+        in_part = "fails in part" in planned or self._fakes.set_strike == (
+            self._fakes.numbered,
             "fails in part",
         )
 
@@ -377,40 +377,40 @@ class MemoryAnnouncer:
 
         def effect() -> set[str]:
             taken = batch[1::2] if in_part else batch
-            self._world.told[sink] += taken
+            self._fakes.told[sink] += taken
             return {event.id for event in taken}
 
-        return self._world.call(name, effect, lambda _: _NotPublished())
+        return self._fakes.call(name, effect, lambda _: _NotPublished())
 
 
-class MemoryDeadLetters:
+class FakeDeadLetterQueue:
     """The dead-letter queue, as it is written to."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, fakes: Fakes) -> None:
+        self._fakes = fakes
 
     def send(
         self, body: str, *, request_key: str, record_key: str, reason: str, event_id: str
     ) -> None:
         letter = DeadLetter(body, request_key, record_key, reason, event_id)
-        self._world.call(
-            "send", lambda: self._world.dead_letters.append(letter), _queue_unavailable
+        self._fakes.call(
+            "send", lambda: self._fakes.dead_letter_queue.append(letter), _queue_unavailable
         )
 
 
-class MemoryWakeUps:
+class FakeRequestQueue:
     """The request queue, as the monitor writes to it."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, fakes: Fakes) -> None:
+        self._fakes = fakes
 
     def wake(self, sandbox: str) -> None:
         def effect() -> None:
-            world = self._world
-            message = Message(f"wake-up-{world.numbered}", wake_up_body(sandbox), world.now)
-            world.queue.append((world.now, message))
+            fakes = self._fakes
+            message = Message(f"wake-up-{fakes.numbered}", wake_up_body(sandbox), fakes.now)
+            fakes.queue.append((fakes.now, message))
 
-        self._world.call("send", effect, _queue_unavailable)
+        self._fakes.call("send", effect, _queue_unavailable)
 
 
 class _NotPublished(Exception):

@@ -11,18 +11,19 @@ from typing import Any
 import pytest
 from export_jobs.contract import FieldProblem, Job
 from export_jobs.events import build as events
-from export_jobs.events.build import Past
+from export_jobs.events.build import Baseline
 from export_jobs.events.endings import CANCELLED_BEFORE, OUTCOME_UNKNOWN
-from export_jobs.messages import MAX_SUBJECT, chat, email, span, subject
+from export_jobs.events.messages import MAX_SUBJECT, chat, email, span, subject
 from export_jobs.model.records import Event, JobRecord, RequestRecord
-from export_jobs.monitor.decide import Policy, observe
+from export_jobs.monitor.decide import observe
+from export_jobs.monitor.policy import MonitorPolicy
 from support.files import ROOT
 
 SNAPSHOTS = ROOT / "tests" / "data" / "messages"
 CREATED = 1_700_000_000_000
 NOW = CREATED + 47 * 60_000
 PAST = {
-    "5bb4c46757920712f924a3eb": Past(
+    "5bb4c46757920712f924a3eb": Baseline(
         usual_duration_ms=12 * 60_000, previous_profiles_exported=61_230
     )
 }
@@ -55,7 +56,7 @@ def of_job(*, was: str | None = "PROCESSING", past: bool = True, **fields: Any) 
         job,
         sandbox="prod",
         org_id=ORG,
-        policy=Policy(),
+        policy=MonitorPolicy(),
         past=PAST if past else {},
         now=NOW,
     )
@@ -118,7 +119,7 @@ def late() -> Event:
         record,
         job,
         limit_ms=30 * 60_000,
-        past=Past(usual_duration_ms=12 * 60_000),
+        past=Baseline(usual_duration_ms=12 * 60_000),
         stack_id=STACK,
         now=NOW,
     )

@@ -26,7 +26,7 @@ MAX_CALL_BYTES = 240_000
 """Both services take 256 KB a call, names and attributes included."""
 
 
-class Announcer:
+class AwsEventPublisher:
     """Publishes to the bus and the topic. The clients are made when the first event needs them."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Announcer:
 
     def _topic_entry(self, event: Event) -> dict[str, Any]:
         """JSON for machines, a text for e-mail; HTTPS is Amazon Q's, which shows it in chat channels."""
-        from export_jobs import messages  # noqa: PLC0415  only when people are told
+        from export_jobs.events import messages  # noqa: PLC0415  only when people are told
 
         detail = event.detail
         attributes = {

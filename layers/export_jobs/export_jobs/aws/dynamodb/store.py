@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from export_jobs.aws import items
-from export_jobs.aws.calls import Cancelled, Outrun, delete, meaning, pause, transact, write_item
-from export_jobs.aws.gate import gate_of
-from export_jobs.aws.index import Found
-from export_jobs.aws.transaction import Commit
-from export_jobs.aws.writes import Item, Value, Write, number, text
-from export_jobs.model.ports import RecordChanged, TableUnavailable
+from export_jobs.aws.dynamodb import items
+from export_jobs.aws.dynamodb.calls import (
+    Cancelled,
+    Outrun,
+    delete,
+    meaning,
+    pause,
+    transact,
+    write_item,
+)
+from export_jobs.aws.dynamodb.gate import gate_of
+from export_jobs.aws.dynamodb.index import Found
+from export_jobs.aws.dynamodb.transaction import Commit
+from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, text
+from export_jobs.model.ports import RecordChanged, StoreUnavailable
 from export_jobs.model.records import (
     Gate,
     JobRecord,
@@ -37,10 +45,10 @@ LINE_OTHERS = 50
 RECENT = 50
 
 
-class Tables:
+class DynamoDbStore:
     """Reads and writes records with optimistic locking. Thread-safe.
 
-    Any method may raise TableUnavailable, or TableRefused. Reads are strongly consistent where nothing
+    Any method may raise StoreUnavailable, or StoreRefused. Reads are strongly consistent where nothing
     else is said.
     """
 
@@ -79,7 +87,7 @@ class Tables:
         )
 
     def line(self, sandbox: str, *, until: int, limit: int) -> Line:
-        """See `ports.CreatorTable.line`. Tickets stand behind everything else in the index."""
+        """See `ports.CreatorStore.line`. Tickets stand behind everything else in the index."""
         found = Found()
         condition = "sandbox = :sandbox AND openKey BETWEEN :first AND :last"
         values = {
@@ -114,7 +122,7 @@ class Tables:
         return items.job_of(item) if item else None
 
     def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
-        """Replaces version `record.version`; see `ports.JobTable.put`."""
+        """Replaces version `record.version`; see `ports.SweepStore.put`."""
         doing = f"write job {record.job_id}"
         write = self._writer.job(record)
         try:
@@ -177,7 +185,7 @@ class Tables:
     def commit(
         self, sandbox: str, steps: Sequence[Step], gate: GateChange | None = None
     ) -> frozenset[int]:
-        """See `ports.RequestTable.commit`."""
+        """See `ports.RequestStore.commit`."""
         return self._commit(sandbox, steps, gate)
 
     def ended_requests(
@@ -270,7 +278,7 @@ class Tables:
             if not some:  # a part of an answer is progress; this is none
                 length_s = next(pauses, None)
                 if length_s is None:
-                    raise TableUnavailable("can't read requests: DynamoDB leaves them unprocessed")
+                    raise StoreUnavailable("can't read requests: DynamoDB leaves them unprocessed")
                 pause(length_s)
 
     def _query(
