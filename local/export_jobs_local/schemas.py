@@ -6,36 +6,27 @@ JSON Schemas for docs/schemas, and OpenAPI 3 for EventBridge's registry, which t
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 from pathlib import Path
 from typing import Any
 
 from export_jobs.creator.message import Envelope
-from export_jobs.events.build import JobEventDetail, RequestEventDetail
-from export_jobs.model.records import ACCEPTED, DELAYED, REJECTED, SOURCE, STATE_CHANGE
-from pydantic import BaseModel
+from export_jobs.events.registry import kind_of
+from export_jobs.model.records import SOURCE, EventType
 
 from export_jobs_local.project import ROOT, TEMPLATE
 
 FOLDER = ROOT / "docs" / "schemas"
-DETAILS: dict[str, type[BaseModel]] = {
-    STATE_CHANGE: JobEventDetail,
-    DELAYED: JobEventDetail,
-    ACCEPTED: RequestEventDetail,
-    REJECTED: RequestEventDetail,
-}
-"""The model of each detail-type's detail."""
 
 
 def schemas() -> dict[Path, dict[str, Any]]:
     """Every schema by its file: the `detail` of each detail-type, and a message on the queue."""
     found = {
-        FOLDER / f"{name.lower().replace(' ', '-')}.json": {
-            **model.model_json_schema(by_alias=True, mode="serialization"),
-            "title": f"{name}: detail",
+        FOLDER / file_name(event_type): {
+            **kind_of(event_type).model.model_json_schema(by_alias=True, mode="serialization"),
+            "title": f"{event_type}: detail",
         }
-        for name, model in DETAILS.items()
+        for event_type in EventType
     }
     request = Envelope.model_json_schema(by_alias=True)
     found[FOLDER / "export-request.json"] = {**request, "title": "Export request"}
@@ -45,14 +36,19 @@ def schemas() -> dict[Path, dict[str, Any]]:
     }
 
 
+def file_name(event_type: EventType) -> str:
+    """`export-job-delayed.json`."""
+    return f"{event_type.lower().replace(' ', '-')}.json"
+
+
 def text_of(schema: dict[str, Any]) -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def for_registry(detail_type: str) -> dict[str, Any]:
+def for_registry(event_type: EventType) -> dict[str, Any]:
     """The whole event in the form in which EventBridge's registry keeps schemas that it discovers."""
-    schema = DETAILS[detail_type].model_json_schema(by_alias=True, mode="serialization")
-    name = detail_type.replace(" ", "")
+    schema = kind_of(event_type).model.model_json_schema(by_alias=True, mode="serialization")
+    name = event_type.replace(" ", "")
     text = {"type": "string"}
     return {
         "openapi": "3.0.0",
@@ -62,7 +58,7 @@ def for_registry(detail_type: str) -> dict[str, Any]:
             "schemas": {
                 "AWSEvent": {
                     "type": "object",
-                    "x-amazon-events-detail-type": detail_type,
+                    "x-amazon-events-detail-type": event_type,
                     "x-amazon-events-source": SOURCE,
                     "required": ["detail", *_ENVELOPE],
                     "properties": {
@@ -134,13 +130,32 @@ _WIDTH = 104
 
 def in_template(text: str) -> str:
     """The template's text with the registry's schemas as the models are now."""
-    for detail_type in DETAILS:
-        name = f"SchemaName: {SOURCE}@{detail_type.replace(' ', '')}"
-        before, mark, rest = re.split(rf"({re.escape(name)}\n.*\n.*Content: \|\n)", text)
-        old = re.match(r"(?: {8}.*\n)+", rest)
-        new = textwrap.indent(folded(for_registry(detail_type)), " " * 8)
-        text = f"{before}{mark}{new}\n{rest[old.end() if old else 0 :]}"
-    return text
+    begin, end = f"  # {_BEGIN}\n", f"  # {_END}\n"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    resources = "\n".join(_resource(event_type) for event_type in EventType)
+    return f"{before}{begin}{resources}{end}{after}"
+
+
+def _resource(event_type: EventType) -> str:
+    """The schema of one type of event, as a resource of the template."""
+    name = event_type.replace(" ", "")
+    content = textwrap.indent(folded(for_registry(event_type)), " " * 8)
+    return f"""\
+  {name.removeprefix("Export")}Schema:
+    Type: AWS::EventSchemas::Schema
+    Condition: DiscoversSchemas
+    Properties:
+      RegistryName: !GetAtt SchemaRegistry.RegistryName
+      SchemaName: {SOURCE}@{name}
+      Type: OpenApi3
+      Content: |
+{content}
+"""
+
+
+_BEGIN = "Made by `python -m export_jobs_local.schemas` from the models:"
+_END = "End of what is made from the models."
 
 
 def main() -> None:

@@ -455,7 +455,7 @@ def test_sandboxes_are_kept_apart(caller: Caller, client: SegmentationClient) ->
 
 
 def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
-    """Jobs, their lives and the numbers of new ones are kept in the data directory."""
+    """Jobs, their statuses so far and the numbers of new ones are kept in the data directory."""
     config = ServiceConfig(manual=True, data_dir=tmp_path)
     with SegmentationService(config) as service:
         caller = Caller(service)

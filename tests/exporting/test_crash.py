@@ -47,7 +47,7 @@ if where:
 with SegmentationService(
     ServiceConfig(data_dir=place, pace_s=0, run_s=0, engine=DuckDbEngine)
 ) as service:
-    service._state.life.create(
+    service._state.lifecycle.create(
         parse_create_request(body), org=service.org_id, sandbox="prod", request_id="r", instance="ups"
     )
     time.sleep(60)

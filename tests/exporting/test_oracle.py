@@ -196,11 +196,8 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
         listed: dict[str, Any] = {
             "fields": draw(fields_of([*oracle.EVENT_FIELDS, "commerce", "commerce.order"]))
         }
-        first, last = map(as_time, sorted([draw(moments), draw(moments)]))
-        span = {"fromIngestTimestamp": first, "toIngestTimestamp": last}
-        kept = draw(st.sets(some(list(span))))
-        if kept:
-            listed["filter"] = {name: span[name] for name in kept}
+        if window := draw(spans("fromIngestTimestamp", "toIngestTimestamp")):
+            listed["filter"] = window
         request["additionalFields"] = {"eventList": listed}
     return request
 
@@ -208,6 +205,20 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def filters(draw: st.DrawFn) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    if wanted := draw(segments()):
+        found["segments"] = wanted
+    if draw(st.booleans()):
+        found["segmentQualificationTime"] = draw(spans("startTime", "endTime", at_least=1))
+    if draw(st.booleans()):
+        found["fromIngestTimestamp"] = draw(times)
+    if draw(st.booleans()):
+        found["emptyProfiles"] = draw(st.booleans())
+    return found
+
+
+@st.composite
+def segments(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Segments to filter by, none of them twice."""
     listed = draw(
         st.lists(
             st.tuples(
@@ -217,29 +228,24 @@ def filters(draw: st.DrawFn) -> dict[str, Any]:
             unique_by=lambda drawn: drawn[0][:2],
         )
     )
-    segments: list[dict[str, Any]] = []
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for (namespace, name, _, _), named, statuses in listed:
         segment: dict[str, Any] = {"segmentId": name}
         if named:
             segment["segmentNs"] = namespace
         if statuses:
             segment["status"] = sorted(statuses)
-        if (name, segment.get("segmentNs", "ups")) not in {
-            (other["segmentId"], other.get("segmentNs", "ups")) for other in segments
-        }:
-            segments.append(segment)
-    if segments:
-        found["segments"] = segments
-    if draw(st.booleans()):
-        first, last = map(as_time, sorted([draw(moments), draw(moments)]))
-        window = {"startTime": first, "endTime": last}
-        kept = draw(st.sets(some(list(window)), min_size=1))
-        found["segmentQualificationTime"] = {name: window[name] for name in kept}
-    if draw(st.booleans()):
-        found["fromIngestTimestamp"] = draw(times)
-    if draw(st.booleans()):
-        found["emptyProfiles"] = draw(st.booleans())
-    return found
+        found.setdefault((name, segment.get("segmentNs", "ups")), segment)
+    return list(found.values())
+
+
+@st.composite
+def spans(draw: st.DrawFn, begin: str, end: str, *, at_least: int = 0) -> dict[str, str]:
+    """The ends of a time span, by their names; one may be missing, or both if `at_least` is 0."""
+    first, last = map(as_time, sorted([draw(moments), draw(moments)]))
+    span = {begin: first, end: last}
+    kept = draw(st.sets(some(list(span)), min_size=at_least))
+    return {name: span[name] for name in kept}
 
 
 class Place:

@@ -116,18 +116,9 @@ def needed_for(call: Mapping[str, Any], run: BroadRun) -> Iterator[Grant]:
     """
     service, operation, parameters = call["service"], call["operation"], call["parameters"]
     match service, operation:
-        case "dynamodb", "TransactWriteItems":
-            for write in parameters["TransactItems"]:
-                ((kind, body),) = write.items()
-                action = "ConditionCheckItem" if kind == "ConditionCheck" else f"{kind}Item"
-                yield f"dynamodb:{action}", _table(body["TableName"]), ""
-        case "dynamodb", "BatchGetItem":
-            for name in parameters["RequestItems"]:
-                yield "dynamodb:BatchGetItem", _table(name), ""
         case "dynamodb", _:
-            table = _table(parameters["TableName"])
-            index = parameters.get("IndexName")
-            yield f"dynamodb:{operation}", f"{table}/index/{index}" if index else table, ""
+            for action, resource in needed_of_tables(operation, parameters):
+                yield action, resource, ""
         case "events", "PutEvents":
             for entry in parameters["Entries"]:
                 bus = entry["EventBusName"]
@@ -143,6 +134,23 @@ def needed_for(call: Mapping[str, Any], run: BroadRun) -> Iterator[Grant]:
             yield "kms:Decrypt", SECRET_KEY, via("secretsmanager")
         case _:
             pytest.fail(f"the test does not know what {service}:{operation} needs")
+
+
+def needed_of_tables(operation: str, parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The actions of a call of DynamoDB, each with its table or index."""
+    match operation:
+        case "TransactWriteItems":
+            for write in parameters["TransactItems"]:
+                ((kind, body),) = write.items()
+                action = "ConditionCheckItem" if kind == "ConditionCheck" else f"{kind}Item"
+                yield f"dynamodb:{action}", _table(body["TableName"])
+        case "BatchGetItem":
+            for name in parameters["RequestItems"]:
+                yield "dynamodb:BatchGetItem", _table(name)
+        case _:
+            table = _table(parameters["TableName"])
+            index = parameters.get("IndexName")
+            yield f"dynamodb:{operation}", f"{table}/index/{index}" if index else table
 
 
 def _queue(url: str) -> str:

@@ -119,21 +119,23 @@ class _Renderer:
             return [item for item in items if item is not NO_VALUE]
         if not isinstance(value, dict):
             return value
-        if len(value) == 1:
+        if _is_function_call(value):
             ((function, given),) = value.items()
-            match function:
-                case "Ref":
-                    return self._reference(given)
-                case "Fn::GetAtt":
-                    return self._attribute(*given)
-                case "Fn::If":
-                    return self._value(given[1 if self._holds({"Condition": given[0]}) else 2])
-                case "Fn::Sub":
-                    return re.sub(r"\$\{([^!}]+)\}", lambda name: self._named(name[1]), given)
-                case _ if function.startswith("Fn::"):
-                    raise LookupError(f"the tests can't evaluate {function} of the template")
+            return self._result_of(function, given)
         values = {key: self._value(item) for key, item in value.items()}
         return {key: item for key, item in values.items() if item is not NO_VALUE}
+
+    def _result_of(self, function: str, given: Any) -> Any:
+        match function:
+            case "Ref":
+                return self._reference(given)
+            case "Fn::GetAtt":
+                return self._attribute(*given)
+            case "Fn::If":
+                return self._value(given[1 if self._holds({"Condition": given[0]}) else 2])
+            case "Fn::Sub":
+                return re.sub(r"\$\{([^!}]+)\}", lambda name: self._named(name[1]), given)
+        raise LookupError(f"the tests can't evaluate {function} of the template")
 
     def _named(self, name: str) -> str:
         resource, dot, attribute = name.partition(".")
@@ -152,3 +154,8 @@ class _Renderer:
     def _attribute(self, name: str, attribute: str) -> str:
         kind = self._resources[name]["Type"]
         return f"arn:aws:{kind}:{name}" if attribute == "Arn" else f"{name}.{attribute}"
+
+
+def _is_function_call(value: Mapping[str, Any]) -> bool:
+    """Whether CloudFormation would put a function's result in the place of a mapping."""
+    return len(value) == 1 and all(key == "Ref" or key.startswith("Fn::") for key in value)

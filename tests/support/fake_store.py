@@ -25,7 +25,7 @@ from export_jobs.model.records import (
     Ticket,
     as_written,
 )
-from export_jobs.model.steps import MAX_EXPIRED, GateChange, Step
+from export_jobs.model.steps import MAX_EXPIRED, GateChange, Slot, Step
 
 from support.fakes import Fakes
 from support.faults import Kind
@@ -321,41 +321,49 @@ def _touched_by(step: Step) -> set[Key]:
 
 
 def _gate_after(gate: Gate, steps: Sequence[Step], change: GateChange) -> Gate:
-    slots, former = dict(gate.slots), dict(gate.former)
-    for key in change.expired_slots[:MAX_EXPIRED]:
+    changes = [step.slot for step in steps if step.slot is not None]
+    return Gate(
+        gate.sandbox,
+        slots=_slots_after(gate, changes, change.expired_slots),
+        former=_former_after(gate, steps, change.expired_former),
+        hold=gate.hold if change.hold is None or gate.hold.outlasts(change.hold) else change.hold,
+        echoes=gate.echoes if change.echoes is None else change.echoes,
+        version=gate.version + any(slot.change == "note" for slot in changes),
+    )
+
+
+def _slots_after(gate: Gate, changes: Sequence[Slot], expired: Sequence[str]) -> dict[str, Attempt]:
+    """The slots by request key, as steps have changed them; expired ones with a job are removed."""
+    slots = dict(gate.slots)
+    for key in expired[:MAX_EXPIRED]:
         if key in slots and slots[key].job_id is not None:
             del slots[key]
-    for request_id in change.expired_former[:MAX_EXPIRED]:
-        former.pop(request_id, None)
-    noted = False
-    for step in steps:
-        if step.forget is not None:
-            former.pop(step.forget, None)
-    for step in steps:
-        if step.slot is None:
-            continue
-        attempt, key = step.slot.attempt, step.slot.attempt.request_key
-        match step.slot.change:
+    for slot in changes:
+        attempt, key = slot.attempt, slot.attempt.request_key
+        match slot.change:
             case "note":
                 slots[key] = attempt
-                noted = True
             case "link":
                 slots[key] = _linked(attempt)
             case "miss":
                 slots[key] = replace(slots[key], missed_at=attempt.missed_at)
-            case "drop":
+            case "drop" | "give up":
                 del slots[key]
-            case "give up":
-                del slots[key]
-                former[attempt.request_id] = attempt
-    return Gate(
-        gate.sandbox,
-        slots=slots,
-        former=former,
-        hold=gate.hold if change.hold is None or gate.hold.outlasts(change.hold) else change.hold,
-        echoes=gate.echoes if change.echoes is None else change.echoes,
-        version=gate.version + noted,
-    )
+    return slots
+
+
+def _former_after(gate: Gate, steps: Sequence[Step], expired: Sequence[str]) -> dict[str, Attempt]:
+    """The former attempts by request id: expired and forgotten ones are removed, given-up ones added."""
+    former = dict(gate.former)
+    for request_id in expired[:MAX_EXPIRED]:
+        former.pop(request_id, None)
+    for step in steps:
+        if step.forget is not None:
+            former.pop(step.forget, None)
+    for step in steps:
+        if step.slot and step.slot.change == "give up":
+            former[step.slot.attempt.request_id] = step.slot.attempt
+    return former
 
 
 def _linked(attempt: Attempt) -> Attempt:

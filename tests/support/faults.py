@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -107,28 +108,17 @@ class FaultyClient:
         self._injector = injector
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
-        def call(**request: Any) -> Any:
-            do = getattr(self._client, operation)
-            kind = self._injector.next(operation)
-            match kind:
-                case "dies before":
-                    raise ProcessDied
-                case "times out before":
-                    raise ReadTimeoutError(endpoint_url="aws")
-                case "is throttled":
-                    raise _refusal("ThrottlingException", 400, operation)
-                case "answers 5xx":
-                    raise _refusal("InternalServerError", 500, operation)
-                case "fails in part" if operation in BATCHES:
-                    return _in_part(do, operation, request)
-            answer = do(**request)
-            if kind == "dies after":
-                raise ProcessDied
-            if kind == "times out after":
-                raise ReadTimeoutError(endpoint_url="aws")
-            return answer
+        return partial(self._call, operation)
 
-        return call
+    def _call(self, operation: str, /, **request: Any) -> Any:
+        do = getattr(self._client, operation)
+        kind = self._injector.next(operation)
+        _fail_before(operation, kind)
+        if kind == "fails in part" and operation in BATCHES:
+            return _in_part(do, operation, request)
+        answer = do(**request)
+        _fail_after(kind)
+        return answer
 
 
 class FaultyTransport(Transport):
@@ -157,6 +147,28 @@ def _call_name(service: SegmentationService, method: str, url: str) -> Any:
         return "token"
     one = not url.rstrip("/").endswith("/export/jobs")
     return {"GET": "get" if one else "list", "POST": "create", "DELETE": "delete"}[method]
+
+
+def _fail_before(operation: str, kind: Kind | None) -> None:
+    """Raises the error of a call that fails before it takes effect, if that is its kind of fault."""
+    match kind:
+        case "dies before":
+            raise ProcessDied
+        case "times out before":
+            raise ReadTimeoutError(endpoint_url="aws")
+        case "is throttled":
+            raise _refusal("ThrottlingException", 400, operation)
+        case "answers 5xx":
+            raise _refusal("InternalServerError", 500, operation)
+
+
+def _fail_after(kind: Kind | None) -> None:
+    """Raises the error of a call that fails after it took effect, if that is its kind of fault."""
+    match kind:
+        case "dies after":
+            raise ProcessDied
+        case "times out after":
+            raise ReadTimeoutError(endpoint_url="aws")
 
 
 def _refusal(code: str, status: int, operation: str) -> ClientError:

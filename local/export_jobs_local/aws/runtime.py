@@ -64,12 +64,9 @@ class ExecutionEnvironment:
         """
         self._function = function
         self._traced = XRAY_DAEMON in environment
-        self._inbox: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
-        self._current: _Pending | None = None
-        self._init_error: Mapping[str, Any] | None = None
-        self._server = _RuntimeApiServer(("127.0.0.1", 0), self._handler())
+        self._api = _RuntimeApi(function.arn, traced=self._traced)
         threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), name=function.name, daemon=True
+            target=self._api.serve_forever, args=(0.05,), name=function.name, daemon=True
         ).start()
         with log.open("ab") as sink:
             self._process = subprocess.Popen(  # noqa: S603  our own functions
@@ -91,7 +88,7 @@ class ExecutionEnvironment:
         done: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
         limit_s = self._function.timeout_s
         deadline = time.time() + limit_s
-        self._inbox.put(
+        self._api.submit(
             _Pending(
                 id=str(uuid.uuid4()),
                 payload=json.dumps(payload).encode(),
@@ -106,12 +103,14 @@ class ExecutionEnvironment:
             if not self.alive:
                 with suppress(queue.Empty):
                     return done.get_nowait()
-                return Invocation(error=self._init_error or _error("Runtime.ExitError", "exited"))
+                return Invocation(
+                    error=self._api.init_error or _error("Runtime.ExitError", "exited")
+                )
         self.close()
         return Invocation(error=_error("Sandbox.Timedout", f"timed out after {limit_s} s"))
 
     def close(self) -> None:
-        self._inbox.put(None)
+        self._api.end()
         if self.alive:
             self._process.terminate()
             try:
@@ -119,8 +118,8 @@ class ExecutionEnvironment:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait(timeout=_GRACE_S)
-        self._server.shutdown()
-        self._server.server_close()
+        self._api.shutdown()
+        self._api.server_close()
 
     def _environment(
         self, layers: Sequence[Path], environment: Mapping[str, str]
@@ -133,7 +132,7 @@ class ExecutionEnvironment:
             "TZ": "UTC",
             **environment,
             **self._function.environment,
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}",
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._api.server_port}",
             "AWS_LAMBDA_FUNCTION_NAME": name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self._function.memory_mb),
@@ -147,75 +146,93 @@ class ExecutionEnvironment:
             "PYTHONUNBUFFERED": "1",
         }
 
+
+class _RuntimeApi(ThreadingHTTPServer):
+    """One environment's Runtime API: hands out its invocations in turn, and takes their outcomes."""
+
+    daemon_threads = True
+
+    def __init__(self, function_arn: str, *, traced: bool) -> None:
+        super().__init__(("127.0.0.1", 0), _RuntimeApiHandler)
+        self.init_error: Mapping[str, Any] | None = None
+        self._function_arn = function_arn
+        self._traced = traced
+        self._inbox: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._current: _Pending | None = None
+
+    def submit(self, pending: _Pending) -> None:
+        self._inbox.put(pending)
+
+    def end(self) -> None:
+        """Tells whoever asks for the next invocation that there are no more."""
+        self._inbox.put(None)
+
+    def next(self) -> _Pending | None:
+        """Waits for the next invocation; None if there are no more."""
+        self._current = self._inbox.get()
+        return self._current
+
+    def finish(self, invocation: Invocation) -> None:
+        """Reports what came of the current invocation."""
+        if self._current:
+            self._current.done.put(invocation)
+            self._current = None
+
+    def headers_of(self, pending: _Pending) -> dict[str, str]:
+        """What the runtime is told of an invocation, besides its payload."""
+        return {
+            "Lambda-Runtime-Aws-Request-Id": pending.id,
+            "Lambda-Runtime-Deadline-Ms": str(pending.deadline_ms),
+            "Lambda-Runtime-Invoked-Function-Arn": self._function_arn,
+            "Lambda-Runtime-Trace-Id": self._trace_id(pending.lineage),
+            "Content-Type": "application/json",
+        }
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing: a process that ended leaves a broken connection behind."""
+
     def _trace_id(self, lineage: Lineage) -> str:
         """Each invocation is a trace of its own, as Lambda's of a queue are; the lineage goes on."""
         root = f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
         parent, sampled = secrets.token_hex(8), int(self._traced)
         return f"Root={root};Parent={parent};Sampled={sampled};Lineage={lineage}"
 
-    def _next(self) -> _Pending | None:
-        self._current = self._inbox.get()
-        return self._current
 
-    def _finish(self, invocation: Invocation) -> None:
-        if self._current:
-            self._current.done.put(invocation)
-            self._current = None
+class _RuntimeApiHandler(BaseHTTPRequestHandler):
+    """The Runtime API's calls: for the next invocation, and with a result or an error."""
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        environment = self
+    protocol_version = "HTTP/1.1"
+    server: _RuntimeApi
 
-        class RuntimeApi(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def do_GET(self) -> None:
+        pending = self.server.next() if self.path.endswith("/next") else None
+        if pending is None:
+            self._answer(410, {})
+        else:
+            self._answer(200, self.server.headers_of(pending), pending.payload)
 
-            def do_GET(self) -> None:
-                pending = environment._next() if self.path.endswith("/next") else None
-                if pending is None:
-                    self._answer(410, {})
-                    return
-                self._answer(
-                    200,
-                    {
-                        "Lambda-Runtime-Aws-Request-Id": pending.id,
-                        "Lambda-Runtime-Deadline-Ms": str(pending.deadline_ms),
-                        "Lambda-Runtime-Invoked-Function-Arn": environment._function.arn,
-                        "Lambda-Runtime-Trace-Id": environment._trace_id(pending.lineage),
-                        "Content-Type": "application/json",
-                    },
-                    pending.payload,
-                )
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        said = json.loads(body or b"null")
+        if self.path == f"{_API}/init/error":
+            self.server.init_error = said
+        elif self.path.endswith("/error"):
+            self.server.finish(Invocation(error=said))
+        else:
+            self.server.finish(Invocation(answer=said))
+        self._answer(202, {}, b"{}")
 
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                said = json.loads(body or b"null")
-                if self.path == f"{_API}/init/error":
-                    environment._init_error = said
-                elif self.path.endswith("/error"):
-                    environment._finish(Invocation(error=said))
-                else:
-                    environment._finish(Invocation(answer=said))
-                self._answer(202, {}, b"{}")
+    def _answer(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
+        with suppress(ConnectionError):
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
-            def _answer(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
-                with suppress(ConnectionError):
-                    self.send_response(status)
-                    for name, value in headers.items():
-                        self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(body)))
-                    self.end_headers()
-                    self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
-                """Says nothing."""
-
-        return RuntimeApi
-
-
-class _RuntimeApiServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing: a process that ended leaves a broken connection behind."""
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
+        """Says nothing."""
 
 
 class FunctionPool:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from export_jobs.contract import RequestInvalid
+from export_jobs.contract.times import rfc3339
 from export_jobs.creator.message import Letter, Message, hints_in, read_request
-from export_jobs.events.build import rfc3339
-from export_jobs.events.endings import OUTCOME_UNKNOWN
 from export_jobs.model.records import RequestRecord
 from rich.markup import escape
 
@@ -60,7 +59,7 @@ class DeadLetter:
 
     @property
     def may_have_a_job(self) -> bool:
-        return self.record is not None and self.record.outcome == OUTCOME_UNKNOWN
+        return self.record is not None and self.record.outcome == "OUTCOME_UNKNOWN"
 
     @property
     def tries(self) -> int | None:

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from export_jobs.events.messages import span
-from export_jobs.model.records import DELAYED, REJECTED, SOURCE, STATE_CHANGE
+from export_jobs.events.registry import kind_named
+from export_jobs.model.records import SOURCE
 from rich.markup import escape
 
 from export_jobs_local.cli import output
@@ -126,23 +126,13 @@ def show(event: Mapping[str, Any]) -> None:
 
 
 def summary(event_type: str, detail: Mapping[str, Any]) -> str:
-    """What an event says, in a line of markup."""
-    if event_type == STATE_CHANGE:
-        before = f"{escape(detail['previousStatus'])} -> " if detail["previousStatus"] else ""
-        line = f"job {escape(detail['jobId']):<4} {before}{output.styled(detail['status'])}"
-        if detail["final"] and detail["outcome"] != detail["status"]:
-            line += f" ({detail['outcome']})"
-        if detail["final"] and detail["profilesExported"] is not None:
-            line += f" {detail['profilesExported']:,} profiles in {span(detail['durationMs'])}"
-        if detail["errors"]:
-            line += f": {escape(detail['errors'][0]['message'] or '')}"
-        return line
-    if event_type == DELAYED:
-        return (
-            f"job {escape(detail['jobId']):<4} [yellow]LATE[/]: {escape(detail['status'])} "
-            f"for {span(detail['durationMs'])}"
-        )
-    word = "[bold red]REJECTED[/]" if event_type == REJECTED else "accepted"
-    job = f"job {escape(detail['jobId']):<4} " if detail["jobId"] else ""
-    reason = f": {escape(detail['reason'])}" if detail["reason"] else ""
-    return f"{job}request {word} ({detail['outcome']}) {escape(detail['requestKey'])}{reason}"
+    """An event in a line of markup: its headline, coloured by whether that is good or bad, and more."""
+    kind = kind_named(event_type)
+    if kind is None:  # of a newer stack than this command knows
+        return escape(event_type)
+    headline, more = escape(kind.headline(detail)), escape(kind.in_brief(detail))
+    if kind.is_bad_news(detail):
+        headline = f"[bold red]{headline}[/]"
+    elif detail.get("final"):
+        headline = f"[green]{headline}[/]"
+    return f"{headline}: {more}" if more else headline

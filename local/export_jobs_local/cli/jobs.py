@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 from export_jobs.client import NotFound
 from export_jobs.contract import FINAL_STATUSES, Job, JobError
-from export_jobs.events.build import duration_ms, outcome_of, rfc3339
-from export_jobs.events.messages import span
+from export_jobs.contract.times import rfc3339
+from export_jobs.events.wording import span
+from export_jobs.model.outcome import duration_ms, outcome_of
 from export_jobs.model.records import JobRecord, RequestRecord
 from export_jobs.wiring import now_ms
 from rich.markup import escape

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from export_jobs.contract.times import rfc3339
 from export_jobs.creator.message import cancel_asked_for
-from export_jobs.events.build import rfc3339
 from export_jobs.model.capacity import admissible, open_exports
 from export_jobs.model.limits import UNSEEN_MS
 from export_jobs.model.records import Attempt, JobRecord, RequestRecord, Ticket
@@ -15,7 +15,9 @@ from export_jobs.wiring import delay_policy, now_ms
 from export_jobs_local.cli import output
 from export_jobs_local.cli.deployed import DeployedSystem
 
-What = Literal["TURN", "ROOM", "HOLD", "PROBE", "OUTCOME", "REQUEST", "JOB"]
+InLine = Literal["TURN", "ROOM", "HOLD", "PROBE"]
+"""What everybody in line waits for."""
+What = InLine | Literal["OUTCOME", "REQUEST", "JOB"]
 
 
 @dataclass(frozen=True)
@@ -118,16 +120,7 @@ class Line:
 
     def in_words(self, wait: Wait) -> str:
         """What is waited for, for people."""
-        until = f"{output.moment(wait.until)} UTC"
         match wait.what:
-            case "TURN":
-                return "the creator's next run, which tries those first in line"
-            case "ROOM":
-                return f"room: {self.open_exports} of {self.max_open} exports are open"
-            case "HOLD":
-                return f"the service, which failed or throttled: the line is held until {until}"
-            case "PROBE":
-                return "the service, which failed or throttled: one request is tried first"
             case "OUTCOME":
                 return (
                     f"the outcome of its create call of {output.moment(wait.since)} UTC, which the "
@@ -136,9 +129,26 @@ class Line:
             case "JOB":
                 return f"job {wait.job_id}, to cancel it"
             case "REQUEST" if wait.until:
+                until = f"{output.moment(wait.until)} UTC"
                 return f"its own message; after {until} it would no longer be cancelled"
             case "REQUEST":
                 return f"request {wait.request_key}, to cancel it or its job"
+            case in_line:
+                return self._in_line_in_words(in_line, until=wait.until)
+
+    def _in_line_in_words(self, what: InLine, *, until: int | None) -> str:
+        match what:
+            case "TURN":
+                return "the creator's next run, which tries those first in line"
+            case "ROOM":
+                return f"room: {self.open_exports} of {self.max_open} exports are open"
+            case "HOLD":
+                return (
+                    "the service, which failed or throttled: the line is held until "
+                    f"{output.moment(until)} UTC"
+                )
+            case "PROBE":
+                return "the service, which failed or throttled: one request is tried first"
 
 
 def since_of(record: RequestRecord) -> int:

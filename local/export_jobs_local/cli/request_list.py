@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from export_jobs.events.build import rfc3339
-from export_jobs.events.messages import span
+from export_jobs.contract.times import rfc3339
+from export_jobs.events.wording import span
 from export_jobs.model.records import Attempt, JobRecord, RequestRecord, RequestStatus
 from export_jobs.wiring import now_ms
 from rich.markup import escape

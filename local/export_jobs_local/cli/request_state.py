@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from export_jobs.events.build import rfc3339
+from export_jobs.contract.times import rfc3339
 from export_jobs.model.records import ENDED, RequestRecord
 from rich.markup import escape
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from export_jobs.client import NotFound, RetryLater
 from export_jobs.contract import Job, RequestInvalid
+from export_jobs.contract.times import rfc3339
 from export_jobs.creator.message import Request, key_of_rejected, read_request
-from export_jobs.events.build import duration_ms, outcome_of, rfc3339
-from export_jobs.events.messages import span
+from export_jobs.events.wording import span
+from export_jobs.model.outcome import duration_ms, outcome_of
 from export_jobs.model.records import RequestRecord
 from export_jobs.wiring import now_ms
 from rich.markup import escape

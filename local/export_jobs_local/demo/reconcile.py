@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from export_jobs.contract import FINAL_STATUSES
-from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE, VANISHED, SandboxRecord
+from export_jobs.model.records import VANISHED, EventType, SandboxRecord
 
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.demo.requests import DemoRequest
 from export_jobs_local.segmentation.store import JournalEntry, StoredJob
 
+REQUEST_ENDS = frozenset({EventType.REQUEST_ACCEPTED, EventType.REQUEST_REJECTED})
 GONE = "DELETED"
 """The journal's last word on a job that was removed."""
 
@@ -62,34 +63,18 @@ def reconcile_events(
     journal: Iterable[JournalEntry], deliveries: Sequence[Delivery], result: Reconciliation
 ) -> None:
     """Every job's end reached both sinks once, and what was said is true, in order, without gaps."""
-    lives: dict[str, list[str]] = defaultdict(list)
+    happened: dict[str, list[str]] = defaultdict(list)
     for entry in journal:
-        lives[str(entry.job)].append(entry.status)
-    result.jobs = len(lives)
+        happened[str(entry.job)].append(entry.status)
+    result.jobs = len(happened)
     result.delivered = dict(Counter(delivery.sink for delivery in deliveries))
-    for (name, event_id), times in Counter((d.sink, d.event_id) for d in deliveries).items():
-        if times > 1:
-            result.duplicates.append(f"event {event_id} reached the {name} {times} times")
-    told: dict[str, dict[str, list[Delivery]]] = {"bus": defaultdict(list), "topic": {}}
-    told["topic"] = defaultdict(list)
-    for delivery in deliveries:
-        if delivery.type == STATE_CHANGE:
-            told[delivery.sink][delivery.detail["jobId"]].append(delivery)
-    for job_id, statuses in lives.items():
+    _check_repeats(deliveries, result)
+    told = {sink: _state_changes(deliveries, sink) for sink in ("bus", "topic")}
+    for job_id, statuses in happened.items():
         for sink, by_job in told.items():
-            said = [str(delivery.detail["status"]) for delivery in _once(by_job.get(job_id, []))]
-            last = VANISHED if statuses[-1] == GONE else statuses[-1]
-            if last in FINAL_STATUSES | {VANISHED} and last not in said:
-                result.lost.append(f"job {job_id}: the {sink} was never told of {last}")
-            if not _in_order(said, statuses):
-                result.unexplained.append(
-                    f"job {job_id}: the {sink} was told {' '.join(said)}, but it went "
-                    f"{' '.join(statuses)}"
-                )
-        numbers = [d.detail["sequence"] for d in _once(told["bus"].get(job_id, []))]
-        if numbers != list(range(1, len(numbers) + 1)):
-            result.lost.append(f"job {job_id}: the bus has events {numbers}")
-    for job_id in (told["bus"].keys() | told["topic"].keys()) - lives.keys():
+            _check_statuses(sink, job_id, by_job.get(job_id, []), statuses, result)
+        _check_sequence(job_id, told["bus"].get(job_id, []), result)
+    for job_id in (told["bus"].keys() | told["topic"].keys()) - happened.keys():
         result.unexplained.append(f"events of job {job_id}, which the service never had")
 
 
@@ -105,40 +90,25 @@ def reconcile_requests(
     `sent` maps request keys to what was sent, `dead_letter_queue` request keys to reasons.
     """
     by_id = {str(job.id): job for job in jobs}
-    ends: dict[str, list[Delivery]] = defaultdict(list)
-    for delivery in deliveries:
-        if delivery.type in {ACCEPTED, REJECTED} and delivery.sink == "bus":
-            ends[delivery.detail["requestKey"]].append(delivery)
+    ends = _ends(deliveries)
     for key, request in sent.items():
         row = RequestEnd(request.name, key, request.expected)
         result.requests.append(row)
-        said = _once(ends.get(key, []))
-        if len(said) != 1:
-            told = "no end was" if not said else f"{len(said)} ends were"
-            result.lost.append(f"request {request.name}: {told} published")
+        end = _only_end(request, ends.get(key, []), result)
+        if end is None:
             continue
-        detail = said[0].detail
+        detail = end.detail
         row.end, row.reason, row.job_id = detail["outcome"], detail["reason"], detail["jobId"]
-        if said[0].type == REJECTED and key not in dead_letter_queue:
+        if end.type == EventType.REQUEST_REJECTED and key not in dead_letter_queue:
             result.lost.append(f"request {request.name}: rejected, but not among the dead letters")
-        job = by_id.get(str(row.job_id))
-        if row.end == "CREATED" and job is None:
-            result.unexplained.append(f"request {request.name}: there is no job {row.job_id}")
-        elif job:
-            row.job_status = job.status
-            row.profiles = job.body["metrics"].get("totalExportedProfileCounter")
-            if row.end == "CREATED" and job.request != request.job:
-                result.unexplained.append(f"request {request.name}: job {job.id} is another's")
+        _check_job(row, request, by_id.get(str(row.job_id)), result)
         if not row.as_expected:
             result.unexplained.append(
                 f"request {request.name}: expected {request.expected}, got {row.end} {row.job_status}"
             )
     for key in ends.keys() - sent.keys():
         result.unexplained.append(f"the end of request {key}, which nobody sent")
-    created = Counter(row.job_id for row in result.requests if row.end == "CREATED")
-    for job_id in by_id:
-        if created[job_id] != 1:
-            result.unexplained.append(f"job {job_id} belongs to {created[job_id]} requests")
+    _check_owners(by_id, result)
 
 
 def reconcile_what_is_left(
@@ -158,6 +128,90 @@ def reconcile_what_is_left(
         for job in known.open_jobs.values():
             what = "has events in the outbox" if job.outbox else "is open on record"
             result.left.append(f"job {job.job_id} {what}")
+
+
+def _state_changes(deliveries: Iterable[Delivery], sink: str) -> dict[str, list[Delivery]]:
+    """What a sink was told of jobs, by job id."""
+    told: dict[str, list[Delivery]] = defaultdict(list)
+    for delivery in deliveries:
+        if delivery.type == EventType.JOB_STATE_CHANGE and delivery.sink == sink:
+            told[delivery.detail["jobId"]].append(delivery)
+    return told
+
+
+def _check_repeats(deliveries: Iterable[Delivery], result: Reconciliation) -> None:
+    """No event reached a sink twice."""
+    for (name, event_id), times in Counter((d.sink, d.event_id) for d in deliveries).items():
+        if times > 1:
+            result.duplicates.append(f"event {event_id} reached the {name} {times} times")
+
+
+def _check_statuses(
+    sink: str,
+    job_id: str,
+    told: Iterable[Delivery],
+    happened: Sequence[str],
+    result: Reconciliation,
+) -> None:
+    """A sink was told of a job's end, and only of statuses that it really had, in their order."""
+    said = [str(delivery.detail["status"]) for delivery in _once(told)]
+    last = VANISHED if happened[-1] == GONE else happened[-1]
+    if last in FINAL_STATUSES | {VANISHED} and last not in said:
+        result.lost.append(f"job {job_id}: the {sink} was never told of {last}")
+    if not _in_order(said, happened):
+        result.unexplained.append(
+            f"job {job_id}: the {sink} was told {' '.join(said)}, but it went {' '.join(happened)}"
+        )
+
+
+def _check_sequence(job_id: str, told: Iterable[Delivery], result: Reconciliation) -> None:
+    """The events of a job on the bus are numbered from 1, without gaps."""
+    numbers = [delivery.detail["sequence"] for delivery in _once(told)]
+    if numbers != list(range(1, len(numbers) + 1)):
+        result.lost.append(f"job {job_id}: the bus has events {numbers}")
+
+
+def _ends(deliveries: Iterable[Delivery]) -> dict[str, list[Delivery]]:
+    """The ends of requests that the bus was told of, by request key."""
+    ends: dict[str, list[Delivery]] = defaultdict(list)
+    for delivery in deliveries:
+        if delivery.type in REQUEST_ENDS and delivery.sink == "bus":
+            ends[delivery.detail["requestKey"]].append(delivery)
+    return ends
+
+
+def _only_end(
+    request: DemoRequest, ends: Iterable[Delivery], result: Reconciliation
+) -> Delivery | None:
+    """A request's one end. If none or several were published, notes that and returns None."""
+    said = _once(ends)
+    if len(said) == 1:
+        return said[0]
+    told = "no end was" if not said else f"{len(said)} ends were"
+    result.lost.append(f"request {request.name}: {told} published")
+    return None
+
+
+def _check_job(
+    row: RequestEnd, request: DemoRequest, job: StoredJob | None, result: Reconciliation
+) -> None:
+    """A job that was created exists and is what was asked for; what became of it goes into `row`."""
+    if job is None:
+        if row.end == "CREATED":
+            result.unexplained.append(f"request {request.name}: there is no job {row.job_id}")
+        return
+    row.job_status = job.status
+    row.profiles = job.body["metrics"].get("totalExportedProfileCounter")
+    if row.end == "CREATED" and job.request != request.job:
+        result.unexplained.append(f"request {request.name}: job {job.id} is another's")
+
+
+def _check_owners(job_ids: Iterable[str], result: Reconciliation) -> None:
+    """Every job belongs to exactly one request."""
+    created = Counter(row.job_id for row in result.requests if row.end == "CREATED")
+    for job_id in job_ids:
+        if created[job_id] != 1:
+            result.unexplained.append(f"job {job_id} belongs to {created[job_id]} requests")
 
 
 def _once(deliveries: Iterable[Delivery]) -> list[Delivery]:

@@ -9,10 +9,11 @@ from typing import Any
 
 from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.contract import FINAL_STATUSES
-from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE, SandboxRecord
+from export_jobs.model.records import EventType, SandboxRecord
 
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.demo.reconcile import (
+    REQUEST_ENDS,
     Reconciliation,
     reconcile_events,
     reconcile_requests,
@@ -90,18 +91,18 @@ class Demo:
         return any(
             delivery.detail["requestKey"] == key and delivery.detail["status"] == "PROCESSING"
             for delivery in self._deliveries()
-            if delivery.type == STATE_CHANGE
+            if delivery.type == EventType.JOB_STATE_CHANGE
         )
 
     def _all_has_ended(self) -> bool:
         deliveries = self._deliveries()
-        ended = {d.detail["requestKey"] for d in deliveries if d.type in {ACCEPTED, REJECTED}}
+        ended = {d.detail["requestKey"] for d in deliveries if d.type in REQUEST_ENDS}
         if not self._sent.keys() <= ended:
             return False
         finals = {
             (d.sink, d.detail["jobId"])
             for d in deliveries
-            if d.type == STATE_CHANGE and d.detail["final"]
+            if d.type == EventType.JOB_STATE_CHANGE and d.detail["final"]
         }
         return all(
             job.status in FINAL_STATUSES

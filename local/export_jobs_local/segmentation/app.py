@@ -129,7 +129,7 @@ async def create_job(request: Request, caller: Known, state: State) -> JsonAnswe
     request_id = str(uuid.uuid4())
     if state.echo_request_id:
         request_id = request.headers.get("x-request-id") or request_id
-    job = state.life.create(
+    job = state.lifecycle.create(
         asked,
         org=caller.org,
         sandbox=caller.sandbox,
@@ -150,7 +150,7 @@ def get_job(job_id: str, caller: Known, state: State) -> JsonAnswer:
 def cancel_job(job_id: str, caller: Known, state: State) -> Response:
     """Marks a job for cancelling."""
     job = _existing(job_id, caller, state)
-    if not state.life.cancel(job):
+    if not state.lifecycle.cancel(job):
         raise bad_request(f"Export job {job.id} has already ended")
     if state.config.delete_answers == 204:
         return Response(status_code=204)

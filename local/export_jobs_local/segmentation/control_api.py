@@ -159,7 +159,7 @@ def change_settings(request: Request, switches: Switches) -> None:
     if switches.echo_request_id is not None:
         state.echo_request_id = switches.echo_request_id
     if switches.pace_s is not None:
-        state.life.pace_s = state.life.run_s = switches.pace_s
+        state.lifecycle.pace_s = state.lifecycle.run_s = switches.pace_s
     if switches.seed is not None:
         state.faults.seed(switches.seed)
     if switches.expire_tokens:

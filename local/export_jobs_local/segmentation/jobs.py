@@ -1,4 +1,4 @@
-"""The life of the service's jobs: created, run by an engine, cancelled, as clients see them."""
+"""The lifecycle of the service's jobs: created, run by an engine, cancelled, as clients see them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Run:
     future: Future[None]
 
 
-class JobLife:
+class JobLifecycle:
     """Creates jobs and moves them on: NEW, PROCESSING, SUCCEEDED or FAILED; CANCELLING, CANCELLED.
 
     With `manual` nothing moves by itself; scripts move jobs through the control. A job that has

@@ -16,8 +16,8 @@ import uvicorn
 from export_jobs_local.segmentation import control_api
 from export_jobs_local.segmentation.app import create_app
 from export_jobs_local.segmentation.config import API_PATH, IMS_PATH, ServiceConfig
-from export_jobs_local.segmentation.misbehaviour import (
-    Misbehaviour,
+from export_jobs_local.segmentation.fault_middleware import (
+    FaultMiddleware,
     Transports,
     protocol_remembering,
 )
@@ -51,7 +51,7 @@ class SegmentationService:
         app.include_router(control_api.router)
         self._server = _Server(
             uvicorn.Config(
-                Misbehaviour(app, self._state, transports),
+                FaultMiddleware(app, self._state, transports),
                 http=protocol_remembering(transports),
                 log_level="critical",
                 access_log=False,
@@ -70,7 +70,7 @@ class SegmentationService:
                 raise RuntimeError("the local Segmentation service did not start")
             time.sleep(0.005)
         self._state.refuse = self._server.refuse
-        self._state.life.resume()
+        self._state.lifecycle.resume()
         return self
 
     def __exit__(

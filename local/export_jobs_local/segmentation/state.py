@@ -12,7 +12,7 @@ from typing import Any
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.counting import DEFAULT_MERGE_POLICY
 from export_jobs_local.segmentation.faults import Call, Fault, FaultPlan
-from export_jobs_local.segmentation.jobs import JobLife
+from export_jobs_local.segmentation.jobs import JobLifecycle
 from export_jobs_local.segmentation.store import JobStore, JournalEntry, StoredJob
 from export_jobs_local.segmentation.tokens import TokenIssuer
 
@@ -30,14 +30,14 @@ class LoggedCall:
 
 
 class ServiceState:
-    """Store, life of the jobs, tokens, planned faults and the log of calls."""
+    """Store, lifecycle of the jobs, tokens, planned faults and the log of calls."""
 
     def __init__(self, config: ServiceConfig, directory: Path) -> None:
         self.config = config
         self.echo_request_id = config.echo_request_id
         self.store = JobStore(directory)
         self.tokens = TokenIssuer(directory, lifetime_s=config.token_lifetime_s)
-        self.life = JobLife(
+        self.lifecycle = JobLifecycle(
             self.store,
             config.engine(directory),
             pace_s=config.pace_s,
@@ -80,7 +80,7 @@ class ServiceState:
             self._counts.clear()
 
     def close(self) -> None:
-        self.life.stop()
+        self.lifecycle.stop()
         self.store.close()
 
 
@@ -169,14 +169,14 @@ class Control:
         current = self._state.store.get(job_id)
         if current:
             self._state.before[job_id] = current.body
-        return self._state.life.script(job_id, fields)
+        return self._state.lifecycle.script(job_id, fields)
 
     def set_status(self, job_id: int, status: str, **fields: Any) -> StoredJob | None:
         return self.change_job(job_id, status=status, **fields)
 
     def delete_job(self, job_id: int) -> bool:
         """Removes a job behind everybody's back."""
-        return self._state.life.remove(job_id)
+        return self._state.lifecycle.remove(job_id)
 
     def add_history(
         self, count: int, *, sandbox: str = "prod", newest: int, spacing_ms: int = 1_000

@@ -168,21 +168,13 @@ class Transport:
         is sent. Raises RetryLater, NotUnderstood, Refused (the body can't be written as JSON) and,
         for a POST of JSON, OutcomeUnknown where it was sent and no answer can be read.
         """
-        for name, value in (headers or {}).items():
-            if not value or _UNSENDABLE.search(value):
-                raise RetryLater(
-                    f"not sent: the header {name} would be empty or hold characters no header can; "
-                    "check the configuration"
-                )
         creates = json_body is not None
+        checked = _checked(headers or {})
         request = requests.Request(
             method,
             url,
             params=params,
-            headers={
-                **(headers or {}),
-                **({"Content-Type": "application/json"} if creates else {}),
-            },
+            headers={**checked, "Content-Type": "application/json"} if creates else checked,
             data=_encoded(json_body) if json_body is not None else form,
             auth=_Bearer(token),
         )
@@ -192,37 +184,44 @@ class Transport:
         deadline = time.monotonic() + budget_s
         retries = self._retries
         while True:
-            came: Answer | SegmentationError
-            reason: HTTPError | None = None
             left_s = deadline - time.monotonic()
+            answer_within_s = min(MAX_ANSWER_S, left_s / (int(retries.total or 0) + 1))
+            tried = self._try(
+                request, creates=creates, may_send=may_send, answer_within_s=answer_within_s
+            )
+            if tried.answer and not retries.is_retry(method, tried.answer.status):
+                return tried.answer
             try:
-                came = self._once(
-                    request,
-                    creates=creates,
-                    may_send=may_send,
-                    answer_within_s=min(MAX_ANSWER_S, left_s / (int(retries.total or 0) + 1)),
-                )
-            except _NeverSent as unsent:
-                came = RetryLater(f"can't reach the service: {unsent}")
-                reason = ConnectTimeoutError()
-            except _Lost as lost:
-                kind = OutcomeUnknown if creates else RetryLater
-                came = kind(str(lost), retry_after_s=lost.retry_after_s)
-                reason = ProtocolError()
-            else:
-                if not retries.is_retry(method, came.status):
-                    return came
-            try:
-                retries = retries.increment(method, url, error=reason)
+                retries = retries.increment(method, url, error=tried.reason)
             except HTTPError:  # no try left, or not a method to be repeated
-                break
-            pause_s = max(retries.get_backoff_time(), came.retry_after_s or 0.0)
+                return tried.result()
+            pause_s = max(retries.get_backoff_time(), tried.retry_after_s)
             if pause_s > min(MAX_PAUSE_S, deadline - time.monotonic() - LEAST_S):
-                break
+                return tried.result()
             time.sleep(pause_s)
-        if isinstance(came, Answer):
-            return came
-        raise came
+
+    def _try(
+        self,
+        request: requests.Request,
+        *,
+        creates: bool,
+        may_send: Callable[[], bool],
+        answer_within_s: float,
+    ) -> _Tried:
+        """Sends a request once. What can't be repeated at all is raised."""
+        try:
+            answer = self._once(
+                request, creates=creates, may_send=may_send, answer_within_s=answer_within_s
+            )
+        except _NeverSent as unsent:
+            error = RetryLater(f"can't reach the service: {unsent}")
+            return _Tried(error=error, reason=ConnectTimeoutError())
+        except _Lost as lost:
+            kind = OutcomeUnknown if creates else RetryLater
+            return _Tried(
+                error=kind(str(lost), retry_after_s=lost.retry_after_s), reason=ProtocolError()
+            )
+        return _Tried(answer)
 
     def _once(
         self,
@@ -256,6 +255,26 @@ class Transport:
             return _complete(response, creates=creates)
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """The result of sending a request once: an answer or an error, and the latter's reason for urllib3."""
+
+    answer: Answer | None = None
+    error: SegmentationError | None = None
+    reason: HTTPError | None = None
+
+    @property
+    def retry_after_s(self) -> float:
+        asked = self.answer or self.error
+        return (asked.retry_after_s if asked else None) or 0.0
+
+    def result(self) -> Answer:
+        """The answer. Raises the error where there is none."""
+        if self.answer is None:
+            raise self.error or NotSent("nothing was sent")
+        return self.answer
+
+
 class _NeverSent(Exception):
     """Nothing of the call was sent, so it had no effect."""
 
@@ -270,6 +289,17 @@ class _Lost(Exception):
 
 class TooLarge(Exception):
     """The body is larger than any sane answer."""
+
+
+def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Headers that can be sent as they are. Raises RetryLater: configuration can be corrected."""
+    for name, value in headers.items():
+        if not value or _UNSENDABLE.search(value):
+            raise RetryLater(
+                f"not sent: the header {name} would be empty or hold characters no header can; "
+                "check the configuration"
+            )
+    return headers
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

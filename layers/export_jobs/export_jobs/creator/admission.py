@@ -61,6 +61,14 @@ class _Member:
 
 
 @dataclass(frozen=True)
+class _Noted:
+    """What is written of a request that is chosen; without a member, it ends here."""
+
+    step: Step
+    member: _Member | None = None
+
+
+@dataclass(frozen=True)
 class _Answer:
     """What came of a create call: a job, or why there is none, or why nobody can tell."""
 
@@ -163,53 +171,49 @@ class Admission:
         records = {**fresh, **(self._store.requests(missing) if missing else {})}
         org_id = self._org_id()
         now = self._clock()
-        members: list[_Member | None] = []
-        steps: list[Step] = []
+        noted: list[_Noted] = []
         size = 0
         for ticket in chosen:
             record = records.get(ticket.request_key)
             if record is None or record.status != "WAITING" or record.body is None:
                 continue  # a query may show a ticket that is gone
             size += len(record.body.encode())
-            if steps and size > MAX_BODIES_BYTES:
+            if noted and size > MAX_BODIES_BYTES:
                 admitted.again = True  # the others come in the next round
                 break
-            if record.deadline_ms is not None and record.deadline_ms <= now:
-                ended = endings.expired(record, policy=self._policy.events, now=now)
-                members.append(None)
-                steps.append(ended.step(ticket))
-                continue
-            try:
-                attempt = self._attempt(record, now)
-            except (ValueError, TypeError, KeyError) as error:
-                logger.exception("request %s can't be admitted", record.request_key)
-                reason = f"its body can't be read any more: {type(error).__name__}"
-                ended = endings.rejected(
-                    record, "UNEXPECTED", reason, policy=self._policy.events, now=now
-                )
-                members.append(None)
-                steps.append(ended.step(ticket))
-                continue
-            noted = replace(
-                record,
-                status="CREATING",
-                request_id=attempt.request_id,
-                org_id=record.org_id or org_id,
-                touched_at=now,
-            )
-            members.append(_Member(as_written(noted), ticket, attempt))
-            steps.append(
-                Step(requests=(noted,), drop_tickets=(ticket,), slot=Slot("note", attempt))
-            )
-        if not steps:
+            noted.append(self._noted(record, ticket, org_id, now))
+        if not noted:
             return []
-        noted_members = []
-        for position in sorted(self._store.commit(gate.sandbox, steps, self._passing(gate, now))):
-            if member := members[position]:
-                noted_members.append(member)
-            else:
+        steps = [one.step for one in noted]
+        written = sorted(self._store.commit(gate.sandbox, steps, self._passing(gate, now)))
+        for position in written:
+            if noted[position].member is None:
                 self._note_written(steps[position], admitted, report)
-        return noted_members
+        return [member for position in written if (member := noted[position].member)]
+
+    def _noted(self, record: RequestRecord, ticket: Ticket, org_id: str | None, now: int) -> _Noted:
+        """The step that notes an attempt of a request, or ends it."""
+        if record.deadline_ms is not None and record.deadline_ms <= now:
+            ended = endings.expired(record, policy=self._policy.events, now=now)
+            return _Noted(ended.step(ticket))
+        try:
+            attempt = self._attempt(record, now)
+        except (ValueError, TypeError, KeyError) as error:
+            logger.exception("request %s can't be admitted", record.request_key)
+            reason = f"its body can't be read any more: {type(error).__name__}"
+            ended = endings.rejected(
+                record, "UNEXPECTED", reason, policy=self._policy.events, now=now
+            )
+            return _Noted(ended.step(ticket))
+        creating = replace(
+            record,
+            status="CREATING",
+            request_id=attempt.request_id,
+            org_id=record.org_id or org_id,
+            touched_at=now,
+        )
+        step = Step(requests=(creating,), drop_tickets=(ticket,), slot=Slot("note", attempt))
+        return _Noted(step, _Member(as_written(creating), ticket, attempt))
 
     def _org_id(self) -> str | None:
         """For a request that was recorded while the credential could not be read."""
@@ -247,11 +251,12 @@ class Admission:
     def _note_written(self, step: Step, admitted: Admitted, report: RunReport) -> None:
         admitted.jobs += [as_written(job) for job in step.jobs]
         admitted.items += [as_written(item) for item in step.outbox]
-        for record in step.requests:
-            if record.has_ended:
-                report.ends[str(record.outcome)] += 1
-                if record.cancelled_by:
-                    admitted.flagged.append(record.cancelled_by)
+        report.note_ends(step.requests)
+        admitted.flagged += [
+            record.cancelled_by
+            for record in step.requests
+            if record.has_ended and record.cancelled_by
+        ]
 
     # -- creating ------------------------------------------------------------------------------------
 
@@ -377,34 +382,44 @@ class Admission:
 
     def _conclude_outrun(self, answer: _Answer, admitted: Admitted, report: RunReport) -> None:
         """Somebody changed the request meanwhile: a cancel flagged it, or the sweep settled its attempt."""
-        member = answer.member
-        key, sandbox = member.record.request_key, member.record.sandbox
+        key, sandbox = answer.member.record.request_key, answer.member.record.sandbox
         for _ in range(COMMIT_TRIES):
             record = self._store.requests([key]).get(key)
-            ours = record and record.request_id == member.attempt.request_id
-            if answer.job is None:
-                if record is None or not ours or record.has_ended:
-                    return
-                step = self._step(answer, record)
+            if answer.job:
+                step = self._step_of_late_job(answer, answer.job, record)
             else:
-                job = answer.job
-                if record and record.job_id == job.id:
-                    return  # the sweep has found it by itself
-                existing = self._store.job(sandbox, job.id, job.creation_time or 0)
-                if existing and existing.request_key not in {None, key}:
-                    logger.error("job %s is that of request %s", job.id, existing.request_key)
-                    return  # an answer with another's job: the sweep settles the attempt
-                if record and not record.has_ended:
-                    step = self._step(answer, record, existing)
-                elif existing and (existing.request_key or existing.duplicate_of):
-                    return
-                else:
-                    step = self._duplicate(job, member, record, existing)
-                    report.duplicates += 1
+                step = self._step_of_late_failure(answer, record)
+            if step is None:
+                return
             if self._commit(sandbox, [step], None):
                 self._note_written(step, admitted, report)
+                report.duplicates += sum(job.duplicate_of is not None for job in step.jobs)
                 return
         report.problems.append(f"request {key} changes faster than its answer can be written")
+
+    def _step_of_late_failure(self, answer: _Answer, record: RequestRecord | None) -> Step | None:
+        """The request is to wait again or to end, unless its attempt is settled."""
+        if record is None or record.has_ended:
+            return None
+        ours = record.request_id == answer.member.attempt.request_id
+        return self._step(answer, record) if ours else None
+
+    def _step_of_late_job(
+        self, answer: _Answer, job: Job, record: RequestRecord | None
+    ) -> Step | None:
+        """The job is to be linked, or is a duplicate; None where others have seen to it."""
+        member = answer.member
+        if record and record.job_id == job.id:
+            return None  # the sweep has found it by itself
+        existing = self._store.job(member.record.sandbox, job.id, job.creation_time or 0)
+        if existing and existing.request_key not in {None, member.record.request_key}:
+            logger.error("job %s is that of request %s", job.id, existing.request_key)
+            return None  # an answer with another's job: the sweep settles the attempt
+        if record and not record.has_ended:
+            return self._step(answer, record, existing)
+        if existing and (existing.request_key or existing.duplicate_of):
+            return None
+        return self._duplicate(job, member, record, existing)
 
     def _duplicate(
         self,
@@ -413,8 +428,7 @@ class Admission:
         record: RequestRecord | None,
         existing: JobRecord | None,
     ) -> Step:
-        """An answer that comes when its request has ended otherwise: the job is one too many."""
-        logger.error("job %s is a second one of request %s", job.id, member.record.request_key)
+        """An answer that comes when its request has ended otherwise, perhaps with another job."""
         late = endings.found_late(
             job,
             member.record.sandbox,
@@ -423,6 +437,8 @@ class Admission:
             linked_by="answer",
             now=self._clock(),
         )
+        if late.duplicate_of:
+            logger.error("job %s is a second one of request %s", job.id, late.duplicate_of)
         if existing:
             late = replace(
                 existing,

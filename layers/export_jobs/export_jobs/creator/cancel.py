@@ -17,7 +17,14 @@ from export_jobs.creator.policy import CreatorPolicy, RunReport
 from export_jobs.events import endings
 from export_jobs.model.limits import CANCEL_AGAIN_MS
 from export_jobs.model.ports import CreatorStore, RequestApi
-from export_jobs.model.records import OutboxItem, RequestRecord, Ticket, as_written
+from export_jobs.model.records import (
+    AcceptedOutcome,
+    OutboxItem,
+    RejectedOutcome,
+    RequestRecord,
+    Ticket,
+    as_written,
+)
 from export_jobs.model.steps import Step
 
 logger = logging.getLogger(__name__)
@@ -62,9 +69,7 @@ class Canceller:
                 return []
             step = self._step(record, ticket)
             if self._store.commit(ticket.sandbox, [step]):
-                for ended in step.requests:
-                    if ended.has_ended:
-                        report.ends[str(ended.outcome)] += 1
+                report.note_ends(step.requests)
                 return [as_written(item) for item in step.outbox]
         return []  # another run is at it
 
@@ -92,25 +97,11 @@ class Canceller:
         if key == record.request_key:
             return self._rejected(record, "NOT_FOUND", "it asks for its own end")
         target = self._store.requests([key]).get(key)
-        now = self._clock()
         if target is None:
-            tombstone = RequestRecord(
-                key,
-                "CANCEL_WANTED",
-                sandbox=record.sandbox,
-                cancelled_by=record.request_key,
-                touched_at=now,
-            )
-            return _Later(also=(tombstone,))
+            return _Later(also=(self._tombstone(record, key),))
         match target.status:
             case "CANCEL_WANTED":
-                if decide.is_valid_tombstone(target, now):
-                    return _Later()
-                if target.cancelled_by != record.request_key:  # left by an earlier one
-                    mine = replace(target, cancelled_by=record.request_key, touched_at=now)
-                    return _Later(also=(mine,))
-                reason = f"no request {key!r} has arrived"
-                return self._rejected(record, "NOT_FOUND", reason)
+                return self._wait_for(record, target)
             case "WAITING":
                 return self._cancel_waiting(record, ticket, target)
             case "CREATING":
@@ -120,18 +111,37 @@ class Canceller:
                 return self._cancel_job(record, target.sandbox, str(target.job_id))
             case "CANCELLED":
                 return self._accepted(
-                    record, endings.CANCELLED, endings.CANCELLED_BEFORE, sandbox=target.sandbox
+                    record, "CANCELLED", endings.CANCELLED_BEFORE, sandbox=target.sandbox
                 )
             case status:
                 reason = f"request {key!r} has ended: {status}"
                 return self._accepted(record, "ALREADY_FINAL", reason, sandbox=target.sandbox)
 
+    def _tombstone(self, record: RequestRecord, key: str) -> RequestRecord:
+        """What stands for a request that has not arrived, and is to be cancelled when it does."""
+        return RequestRecord(
+            key,
+            "CANCEL_WANTED",
+            sandbox=record.sandbox,
+            cancelled_by=record.request_key,
+            touched_at=self._clock(),
+        )
+
+    def _wait_for(self, record: RequestRecord, tombstone: RequestRecord) -> endings.Ended | _Later:
+        """The request has not arrived: it may do so for as long as the tombstone is valid."""
+        now = self._clock()
+        if decide.is_valid_tombstone(tombstone, now):
+            return _Later()
+        if tombstone.cancelled_by != record.request_key:  # left by an earlier one
+            ours = replace(tombstone, cancelled_by=record.request_key, touched_at=now)
+            return _Later(also=(ours,))
+        reason = f"no request {tombstone.request_key!r} has arrived"
+        return self._rejected(record, "NOT_FOUND", reason)
+
     def _cancel_waiting(self, record: RequestRecord, ticket: Ticket, target: RequestRecord) -> Step:
         """Both end in one step, which takes the other's place in line."""
         cancelled = endings.cancelled(target, policy=self._policy.events, now=self._clock())
-        done = self._accepted(
-            record, endings.CANCELLED, endings.CANCELLED_BEFORE, sandbox=target.sandbox
-        )
+        done = self._accepted(record, "CANCELLED", endings.CANCELLED_BEFORE, sandbox=target.sandbox)
         return Step(
             requests=(cancelled.record, done.record),
             drop_tickets=(endings.ticket_of(target), ticket),
@@ -170,7 +180,7 @@ class Canceller:
     def _accepted(
         self,
         record: RequestRecord,
-        outcome: str,
+        outcome: AcceptedOutcome,
         reason: str | None,
         *,
         job_id: str | None = None,
@@ -189,7 +199,7 @@ class Canceller:
     def _rejected(
         self,
         record: RequestRecord,
-        outcome: str,
+        outcome: RejectedOutcome,
         reason: str,
         *,
         job_id: str | None = None,

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from export_jobs.contract import FieldProblem
 from export_jobs.creator.message import Message, Request
 from export_jobs.events import endings
-from export_jobs.events.endings import EventPolicy
+from export_jobs.events.policy import EventPolicy
 from export_jobs.model.limits import UNSEEN_MS
-from export_jobs.model.records import RequestRecord
+from export_jobs.model.records import RejectedOutcome, RequestRecord
 from export_jobs.model.steps import Step
 
 MAX_REJECTIONS_KEPT = 20
@@ -20,7 +20,7 @@ MAX_REJECTIONS_KEPT = 20
 class Reject:
     """A message that becomes no request, and why."""
 
-    outcome: str
+    outcome: RejectedOutcome
     reason: str
     problems: Sequence[FieldProblem] = ()
 
@@ -104,7 +104,7 @@ def _over_tombstone(
         return step
     done = endings.accepted(
         canceller,
-        endings.CANCELLED,
+        "CANCELLED",
         endings.CANCELLED_BEFORE,
         job_sandbox=new.sandbox,
         policy=policy,

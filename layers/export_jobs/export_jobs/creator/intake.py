@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -173,38 +173,32 @@ class Intake:
 
     def _record(self, arrivals: Sequence[_Arrival], taken: Taken, report: RunReport) -> None:
         """New requests in one transaction; then whoever found a record there, by what it says."""
+        left = arrivals
+        try:
+            self._record_new(arrivals, taken, report)
+            left = [a for a in arrivals if a.message.message_id not in report.handled]
+            keys = sorted({arrival.key for arrival in left})
+            known = self._store.requests(keys) if keys else {}
+        except StoreUnavailable as error:
+            for arrival in left:
+                self._failed(arrival.message, error, taken, report, own_fault=False)
+            return
+        for arrival in left:
+            meet = partial(self._meet, arrival, known.get(arrival.key), taken, report)
+            self._guarded(arrival.message, taken, report, meet)
+
+    def _record_new(self, arrivals: Sequence[_Arrival], taken: Taken, report: RunReport) -> None:
+        """The first message of each key, where the key has no record. Raises StoreUnavailable."""
         first: dict[str, _Arrival] = {}
         for arrival in arrivals:
             first.setdefault(arrival.key, arrival)
         new = list(first.values())
-        known: Mapping[str, RequestRecord] = {}
         try:
             written = self._put([self._new(arrival) for arrival in new], taken)
         except ItemRefused:
             written = self._put_alone(new, taken, report)
-        except StoreUnavailable as error:
-            for arrival in arrivals:
-                self._failed(arrival.message, error, taken, report, own_fault=False)
-            return
         for position in written:
             report.handled[new[position].message.message_id] = "RECORDED"
-        done = report.handled.keys()
-        left = [a for a in arrivals if a.message.message_id not in done]
-        if left:
-            try:
-                known = self._store.requests(sorted({arrival.key for arrival in left}))
-            except StoreUnavailable as error:
-                for arrival in left:
-                    self._failed(arrival.message, error, taken, report, own_fault=False)
-                return
-        for arrival in left:
-            record = known.get(arrival.key)
-            self._guarded(
-                arrival.message,
-                taken,
-                report,
-                partial(self._meet, arrival, record, taken, report),
-            )
 
     def _put_alone(
         self, arrivals: Sequence[_Arrival], taken: Taken, report: RunReport

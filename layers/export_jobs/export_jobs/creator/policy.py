@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from export_jobs.events.endings import EventPolicy
+from export_jobs.events.policy import EventPolicy
 from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.records import RequestOutcome, RequestRecord
 
 Handled = Literal["RECORDED", "DUPLICATE", "REJECTED", "CANCELLED", "WAKE_UP", "DROPPED", "FAILED"]
 """What became of a message. FAILED ones are delivered again."""
@@ -32,11 +34,17 @@ class RunReport:
 
     handled: dict[str, Handled] = field(default_factory=dict)
     """By message id."""
-    ends: Counter[str] = field(default_factory=Counter)
-    """How many requests ended, by outcome (CREATED, REFUSED, ...)."""
+    ends: Counter[RequestOutcome] = field(default_factory=Counter)
+    """How many requests ended, by outcome."""
     duplicates: int = 0
     """Jobs made for a request that has another."""
     problems: list[str] = field(default_factory=list)
+
+    def note_ends(self, records: Iterable[RequestRecord]) -> None:
+        """Counts those of the records, as they were written, that have ended."""
+        self.ends.update(
+            record.outcome for record in records if record.has_ended and record.outcome
+        )
 
     @property
     def failed(self) -> list[str]:

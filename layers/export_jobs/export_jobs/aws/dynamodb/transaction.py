@@ -49,6 +49,15 @@ class _Plan:
         self.actions.append(action)
         self.owners.append(owner)
 
+    def outrun(self, cancelled: Cancelled) -> tuple[set[int], Gate | None]:
+        """The steps that somebody else has outrun, and the gate as it was found, if it had changed."""
+        owners = {self.owners[position] for position in cancelled.failed}
+        outrun = {owner for owner in owners if owner is not None}
+        if None not in owners:
+            return outrun, None
+        found = gate_of(cancelled.found(self.owners.index(None)), self.gate.sandbox)
+        return outrun | self.gate.outrun(found), found
+
 
 class Commit:
     """Writes steps, as `model.ports.RequestStore.commit` says."""
@@ -72,14 +81,8 @@ class Commit:
         return frozenset(written)
 
     def _write(self, sandbox: str, steps: Mapping[int, _Asked], change: GateChange) -> set[int]:
-        left = dict(steps)
+        left = _without_slots_to_settle(steps) if change.version == 0 else dict(steps)
         known: Gate | None = None
-        if change.version == 0:  # no slot was ever taken, so there is none to settle
-            left = {
-                n: asked
-                for n, asked in left.items()
-                if not asked.step.slot or asked.step.slot.change == "note"
-            }
         for _ in range(MAX_ROUNDS):
             plan = self._plan(sandbox, left, change, known)
             if not plan.actions:
@@ -87,14 +90,9 @@ class Commit:
             try:
                 transact(self._client, plan.actions, f"write {len(plan.steps)} steps of requests")
             except Cancelled as cancelled:
-                for position in cancelled.failed:
-                    owner = plan.owners[position]
-                    if owner is not None:
-                        left.pop(owner, None)
-                        continue
-                    known = gate_of(cancelled.found(position), sandbox)
-                    for number in plan.gate.outrun(known):
-                        left.pop(number, None)
+                outrun, found = plan.outrun(cancelled)
+                known = found or known
+                left = {number: asked for number, asked in left.items() if number not in outrun}
             else:
                 return plan.steps
         raise StoreUnavailable("can't write steps of requests: they change faster than it goes")
@@ -165,3 +163,12 @@ class Commit:
             size += asked.size
         if part:
             yield part
+
+
+def _without_slots_to_settle(steps: Mapping[int, _Asked]) -> dict[int, _Asked]:
+    """The steps that a gate allows in which no slot was ever taken: there is none to settle."""
+    return {
+        number: asked
+        for number, asked in steps.items()
+        if not asked.step.slot or asked.step.slot.change == "note"
+    }

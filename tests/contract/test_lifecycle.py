@@ -1,4 +1,4 @@
-"""The lives of jobs: what cancels, scripts, and the end of the service do to them, whenever they come."""
+"""The lifecycle of jobs: what cancels, scripts and the end of the service do to it, whenever they come."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def job(caller: Caller, number: int) -> dict[str, Any]:
     return found
 
 
-def life(caller: Caller, number: int) -> list[str]:
+def statuses(caller: Caller, number: int) -> list[str]:
+    """Every status that a job has had, in order."""
     return [e.status for e in caller.service.control.journal() if e.job == number]
 
 
@@ -80,7 +81,7 @@ def test_a_job_that_waits_for_its_turn_is_cancelled_at_once(caller: Caller, engi
     waiting = create(caller)
     assert caller.call("DELETE", f"/{waiting}").status_code == 200
     assert job(caller, waiting)["status"] == "CANCELLED"
-    assert life(caller, waiting) == ["NEW", "CANCELLING", "CANCELLED"]
+    assert statuses(caller, waiting) == ["NEW", "CANCELLING", "CANCELLED"]
     assert engine.discarded == [job(caller, waiting)["destination"]["batchId"]]
     assert "endTimeInMs" in job(caller, waiting)["metrics"]["totalTime"]
     engine.go_on.set()
@@ -98,7 +99,7 @@ def test_a_job_cancelled_while_new_does_not_fail() -> None:
         number = create(caller, {**BODY, "destination": {"datasetId": "nowhere"}})
         caller.call("DELETE", f"/{number}")
         wait_for(lambda: job(caller, number)["status"] not in {"NEW", "CANCELLING"})
-        assert life(caller, number) == ["NEW", "CANCELLING", "CANCELLED"]
+        assert statuses(caller, number) == ["NEW", "CANCELLING", "CANCELLED"]
         assert job(caller, number)["errors"] == []
 
 
@@ -110,7 +111,7 @@ def test_a_failure_that_a_cancel_overtakes_is_a_cancel(caller: Caller, engine: H
     caller.call("DELETE", f"/{number}")
     engine.go_on.set()
     wait_for(lambda: job(caller, number)["status"] != "CANCELLING")
-    assert life(caller, number) == ["NEW", "PROCESSING", "CANCELLING", "CANCELLED"]
+    assert statuses(caller, number) == ["NEW", "PROCESSING", "CANCELLING", "CANCELLED"]
 
 
 @pytest.mark.parametrize("heeds", [True, False])
@@ -127,7 +128,7 @@ def test_a_job_that_a_script_has_ended_stays_so(
     if not heeds:
         engine.go_on.set()
     wait_for(lambda: bool(engine.discarded))
-    assert life(caller, number) == ["NEW", "PROCESSING", status]
+    assert statuses(caller, number) == ["NEW", "PROCESSING", status]
 
 
 def test_the_run_of_a_job_that_was_removed_is_stopped(caller: Caller, engine: Held) -> None:
@@ -137,7 +138,7 @@ def test_the_run_of_a_job_that_was_removed_is_stopped(caller: Caller, engine: He
     caller.service.control.delete_job(number)
     create(caller)
     assert engine.begun.acquire(timeout=10)
-    assert life(caller, number)[-1] == "DELETED"
+    assert statuses(caller, number)[-1] == "DELETED"
 
 
 def test_a_restart_takes_up_what_was_left_open(tmp_path: Path) -> None:
