@@ -9,13 +9,12 @@ from dataclasses import replace
 import pytest
 from export_jobs.contract import FieldProblem, Job
 from export_jobs.events import build as events
-from export_jobs.events.build import Baseline
+from export_jobs.events.details import Baseline
 from export_jobs.model.records import RequestRecord
-from export_jobs.monitor.decide import observe
-from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs_local.schemas import FOLDER, schemas, text_of
 from jsonschema_rs import ValidationError
 from support.files import ROOT, seed
+from support.observed import observed
 from support.schemas import validate_event, validate_request
 
 NOW = 1_700_000_000_000
@@ -32,10 +31,10 @@ def test_the_schemas_are_current() -> None:
 def test_events_of_jobs_are_as_published(name: str) -> None:
     """First seen, late, vanished: of the seed's own jobs, which have every field."""
     job = Job.model_validate(seed(name))
-    record = observe(None, job, sandbox="prod", org_id="ORG", policy=MonitorPolicy(), now=NOW)
+    record = observed(job, now=NOW)
     assert record
     delayed = events.delayed(
-        record, job, limit_ms=1, past=Baseline(usual_duration_ms=3), stack_id="s", now=NOW
+        record, job, limit_ms=1, baseline=Baseline(usual_duration_ms=3), stack_id="s", now=NOW
     )
     linked = replace(record, linked_by="content", request_key="k", duplicate_of="other")
     gone = events.vanished(linked, previous_status="NEW", stack_id="s", now=NOW)
@@ -46,7 +45,7 @@ def test_events_of_jobs_are_as_published(name: str) -> None:
 def test_a_bare_job_gives_a_valid_event() -> None:
     """Any field but `id` and `status` may be missing."""
     job = Job.model_validate({"id": 1, "status": "PAUSED"})
-    record = observe(None, job, sandbox="prod", org_id="ORG", policy=MonitorPolicy(), now=NOW)
+    record = observed(job, now=NOW)
     assert record
     event = record.outbox[0].event
     validate_event(event.type, event.detail)
@@ -54,7 +53,7 @@ def test_a_bare_job_gives_a_valid_event() -> None:
 
 def test_events_of_requests_are_as_published() -> None:
     """With everything that may be there, and with nothing."""
-    bare = RequestRecord("k", "CREATED", "prod")
+    bare = RequestRecord("k", "CREATED", "prod", outcome="CREATED")
     full = RequestRecord(
         "k", "CREATED", "prod", action="cancel", body_hash="1:ab", message_id="m", org_id="ORG",
         correlation_id="c", dataset_id="d", job_id="1", linked_by="requestId", outcome="CREATED",

@@ -6,13 +6,21 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from export_jobs.creator.policy import RunReport
-from export_jobs.model.records import STATE_CHANGE, Event
-from export_jobs.monitor.sweep import SweepReport
-from export_jobs.telemetry import logger, report_run, report_sweep
+from export_jobs.creator.policy import Handled, RunReport
+from export_jobs.model.outcome import JobOutcome
+from export_jobs.model.records import Event, EventType, RequestOutcome
+from export_jobs.monitor.progress import SweepReport
+from export_jobs.telemetry import (
+    METRIC_OF_JOBS,
+    METRIC_OF_MESSAGES,
+    METRIC_OF_REQUESTS,
+    logger,
+    report_run,
+    report_sweep,
+)
 
 QUIET = {
     "SweepSucceeded": 1,
@@ -67,6 +75,15 @@ def dimensions_of(line: dict[str, Any]) -> set[str]:
     return set(dimensions)
 
 
+def test_every_outcome_has_a_metric_of_its_own() -> None:
+    """A job in progress has not ended; a rejected or cancelled message counts as a request."""
+    assert METRIC_OF_JOBS.keys() == set(get_args(JobOutcome)) - {"IN_PROGRESS"}
+    assert METRIC_OF_REQUESTS.keys() == set(get_args(RequestOutcome))
+    assert METRIC_OF_MESSAGES.keys() < set(get_args(Handled))
+    names = [*METRIC_OF_JOBS.values(), *METRIC_OF_REQUESTS.values(), *METRIC_OF_MESSAGES.values()]
+    assert len(names) == len(set(names))
+
+
 @pytest.mark.parametrize("ended", [0, 1, 99, 100, 101, 350])
 def test_a_sweep_with_any_number_of_ends_is_measured_whole(
     ended: int, capsys: pytest.CaptureFixture[str]
@@ -79,7 +96,7 @@ def test_a_sweep_with_any_number_of_ends_is_measured_whole(
         "durationMs": 5,
         "profilesExported": None,
     }
-    report = SweepReport("prod", events=[Event(STATE_CHANGE, detail)] * ended)
+    report = SweepReport("prod", events=[Event(EventType.JOB_STATE_CHANGE, detail)] * ended)
     report_sweep(report)
     lines = emitted(capsys)
     assert {line["sandbox"] for line in lines} == {"prod"}

@@ -1,4 +1,4 @@
-"""What the functions tell CloudWatch: of sweeps, requests and API calls, in the embedded metric format."""
+"""Metrics of sweeps, requests and API calls, in CloudWatch's embedded metric format, and log lines."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from export_jobs.client import Transport
 from export_jobs.client.transport import Answer
-from export_jobs.model.records import STATE_CHANGE
+from export_jobs.model.outcome import JobOutcome
+from export_jobs.model.records import EventType, RequestOutcome
 
 if TYPE_CHECKING:
-    from export_jobs.creator.policy import RunReport
-    from export_jobs.monitor.sweep import SweepReport
+    from export_jobs.creator.policy import Handled, RunReport
+    from export_jobs.monitor.progress import SweepReport
 
 logger = Logger(child=True)
 
@@ -27,6 +28,37 @@ MAX_VALUES = 90
 MAX_PROBLEMS = 20
 """In one log line. CloudWatch cuts lines of more than 256 KB."""
 MINUTE_MS = 60_000
+
+METRIC_OF_JOBS: Mapping[JobOutcome, str] = {
+    "SUCCEEDED": "JobsSucceeded",
+    "SUCCEEDED_WITH_ERRORS": "JobsSucceededWithErrors",
+    "SUCCEEDED_EMPTY": "JobsSucceededEmpty",
+    "FAILED": "JobsFailed",
+    "CANCELLED": "JobsCancelled",
+    "VANISHED": "JobsVanished",
+}
+"""The metric that counts jobs that ended so. A job in progress has not ended."""
+METRIC_OF_REQUESTS: Mapping[RequestOutcome, str] = {
+    "CREATED": "RequestsCreated",
+    "CANCELLING": "RequestsCancelling",
+    "CANCELLED": "RequestsCancelled",
+    "ALREADY_FINAL": "RequestsAlreadyFinal",
+    "INVALID": "RequestsInvalid",
+    "KEY_REUSED": "RequestsKeyReused",
+    "REFUSED": "RequestsRefused",
+    "EXPIRED": "RequestsExpired",
+    "NOT_FOUND": "RequestsNotFound",
+    "NOT_WATCHED": "RequestsNotWatched",
+    "OUTCOME_UNKNOWN": "RequestsOutcomeUnknown",
+    "UNEXPECTED": "RequestsUnexpected",
+}
+"""The metric that counts requests that ended so."""
+METRIC_OF_MESSAGES: Mapping[Handled, str] = {
+    "RECORDED": "RequestsRecorded",
+    "DUPLICATE": "RequestsDuplicate",
+    "FAILED": "RequestsFailed",
+}
+"""The metric that counts messages that were handled so. Rejected and cancelled ones count as requests."""
 
 
 def report_sweep(report: SweepReport) -> None:
@@ -48,7 +80,7 @@ def report_sweep(report: SweepReport) -> None:
     ended = [
         event.detail
         for event in report.events
-        if event.type == STATE_CHANGE and event.detail["final"]
+        if event.type == EventType.JOB_STATE_CHANGE and event.detail["final"]
     ]
     _emit(metrics)
     for start in range(0, len(ended), MAX_VALUES):
@@ -72,11 +104,10 @@ def report_run(report: RunReport) -> None:
     """The metrics of a run of the creator and its log line; they are of no one sandbox."""
     handled = Counter(report.handled.values())
     metrics = EphemeralMetrics()
-    for of_messages in ("RECORDED", "DUPLICATE", "FAILED"):
-        name = f"Requests{_camel_case(of_messages)}"
-        metrics.add_metric(name, MetricUnit.Count, handled[of_messages])
+    for how, name in METRIC_OF_MESSAGES.items():
+        metrics.add_metric(name, MetricUnit.Count, handled[how])
     for outcome, count in report.ends.items():
-        metrics.add_metric(f"Requests{_camel_case(outcome)}", MetricUnit.Count, count)
+        metrics.add_metric(METRIC_OF_REQUESTS[outcome], MetricUnit.Count, count)
     if report.duplicates:
         metrics.add_metric("DuplicateJobs", MetricUnit.Count, report.duplicates)
     _emit(metrics)
@@ -95,7 +126,7 @@ def _of_ended(sandbox: str, details: Sequence[Mapping[str, Any]]) -> EphemeralMe
     metrics = EphemeralMetrics()
     metrics.add_dimension("sandbox", sandbox)
     for outcome, count in Counter(detail["outcome"] for detail in details).items():
-        metrics.add_metric(f"Jobs{_camel_case(outcome)}", MetricUnit.Count, count)
+        metrics.add_metric(METRIC_OF_JOBS[outcome], MetricUnit.Count, count)
     for detail in details:
         if detail["durationMs"] is not None:
             metrics.add_metric("JobDuration", MetricUnit.Milliseconds, detail["durationMs"])
@@ -123,10 +154,6 @@ class MeasuredTransport(Transport):
             metrics.add_metric("ApiLatency", MetricUnit.Milliseconds, elapsed_ms)
             metrics.add_metric("ApiErrors", MetricUnit.Count, 0 if good else 1)
             _emit(metrics)
-
-
-def _camel_case(outcome: str) -> str:
-    return outcome.title().replace("_", "")
 
 
 def _emit(metrics: EphemeralMetrics) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 from export_jobs.contract import Job
+from export_jobs.contract.times import rfc3339
 from export_jobs.events import build
-from export_jobs.events.build import MAX_DETAIL_BYTES, duration_ms, outcome_of, rfc3339
+from export_jobs.events.build import MAX_DETAIL_BYTES
+from export_jobs.events.details import Baseline
+from export_jobs.model.outcome import duration_ms, outcome_of
 from export_jobs.model.records import Event, JobRecord, RequestRecord
-from export_jobs.monitor.decide import observe
-from export_jobs.monitor.policy import MonitorPolicy
 from hypothesis import given
 from hypothesis import strategies as st
+from support.observed import observed
 from support.schemas import validate_event
 
 NOW = 1_800_000_000_000
@@ -131,12 +133,12 @@ def job_events(origin: Origin) -> set[str]:
         sequence=origin.sequence,
     )
     job = Job(id="1", status="NEW")
-    stack_id, past = origin.stack_id, build.Baseline()
+    stack_id, baseline = origin.stack_id, Baseline()
     return {
         build.state_change(
-            record, job, previous_status=None, past=past, stack_id=stack_id, now=NOW
+            record, job, previous_status=None, baseline=baseline, stack_id=stack_id, now=NOW
         ).id,
-        build.delayed(record, job, limit_ms=1, past=past, stack_id=stack_id, now=NOW).id,
+        build.delayed(record, job, limit_ms=1, baseline=baseline, stack_id=stack_id, now=NOW).id,
         build.vanished(record, previous_status="NEW", stack_id=stack_id, now=NOW).id,
     }
 
@@ -147,7 +149,7 @@ def request_event(stack_id: str, record: RequestRecord, now: int = NOW) -> Event
 
 def event_of(body: dict[str, Any], now: int = NOW) -> Event:
     job = Job.model_validate(body)
-    record = observe(None, job, sandbox="prod", org_id="ORG", policy=MonitorPolicy(), now=now)
+    record = observed(job, now=now)
     assert record
     return record.outbox[0].event
 

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from export_jobs.contract import FieldProblem, Job
 from export_jobs.events import build as events
-from export_jobs.events.build import Baseline
-from export_jobs.events.endings import CANCELLED_BEFORE, OUTCOME_UNKNOWN
-from export_jobs.events.messages import MAX_SUBJECT, chat, email, span, subject
+from export_jobs.events.details import Baseline
+from export_jobs.events.endings import CANCELLED_BEFORE
+from export_jobs.events.messages import MAX_SUBJECT, chat, email, subject
+from export_jobs.events.wording import span
 from export_jobs.model.records import Event, JobRecord, RequestRecord
-from export_jobs.monitor.decide import observe
-from export_jobs.monitor.policy import MonitorPolicy
 from support.files import ROOT
+from support.observed import observed
 
 SNAPSHOTS = ROOT / "tests" / "data" / "messages"
 CREATED = 1_700_000_000_000
 NOW = CREATED + 47 * 60_000
-PAST = {
+BASELINES = {
     "5bb4c46757920712f924a3eb": Baseline(
         usual_duration_ms=12 * 60_000, previous_profiles_exported=61_230
     )
@@ -42,7 +42,7 @@ BODY = {
 }
 
 
-def of_job(*, was: str | None = "PROCESSING", past: bool = True, **fields: Any) -> Event:
+def of_job(*, was: str | None = "PROCESSING", compared: bool = True, **fields: Any) -> Event:
     """What is said of a job in this state; `was` is the status on record before."""
     job = Job.model_validate({**BODY, **fields})
     before = None
@@ -51,15 +51,7 @@ def of_job(*, was: str | None = "PROCESSING", past: bool = True, **fields: Any) 
             "prod", job.id, CREATED, status=was, sequence=1, request_key="nightly-newsletter",
             correlation_id="campaign-42", dataset_id="5bb4c46757920712f924a3eb",
         )  # fmt: skip
-    record = observe(
-        before,
-        job,
-        sandbox="prod",
-        org_id=ORG,
-        policy=MonitorPolicy(),
-        past=PAST if past else {},
-        now=NOW,
-    )
+    record = observed(job, before=before, baselines=BASELINES if compared else {}, now=NOW)
     assert record
     return record.outbox[0].event
 
@@ -119,7 +111,7 @@ def late() -> Event:
         record,
         job,
         limit_ms=30 * 60_000,
-        past=Baseline(usual_duration_ms=12 * 60_000),
+        baseline=Baseline(usual_duration_ms=12 * 60_000),
         stack_id=STACK,
         now=NOW,
     )
@@ -146,7 +138,7 @@ def every_kind() -> Iterator[tuple[str, Event]]:
     yield "succeeded-with-errors", of_job(status="SUCCEEDED", metrics=metrics, errors=[error])
     yield "succeeded-empty", of_job(status="SUCCEEDED", metrics={"totalExportedProfileCounter": 0})
     yield "failed", of_job(status="FAILED", errors=[error, error, error])
-    yield "failed-first-time", of_job(status="FAILED", past=False, errors=[{"code": "7"}])
+    yield "failed-first-time", of_job(status="FAILED", compared=False, errors=[{"code": "7"}])
     yield "cancelled", of_job(status="CANCELLED")
     yield "vanished", vanished()
     yield "late", late()
@@ -173,13 +165,18 @@ def every_kind() -> Iterator[tuple[str, Event]]:
     reused = "request key 'nightly-newsletter' was used before for another request"
     yield "key-reused", rejected("KEY_REUSED", reused)
     yield "refused", rejected("REFUSED", "the service refuses this (HTTP 400: no)")
-    yield "expired", rejected("EXPIRED", "it was still waiting at its expiresAt")
+    yield (
+        "expired",
+        rejected(
+            "EXPIRED", "it had not been carried out by its expiresAt, 2026-01-31T00:00:00.000Z"
+        ),
+    )
     yield "not-found", rejected("NOT_FOUND", "no request 'x' has arrived")
     yield "cancelled-before", rejected("CANCELLED", CANCELLED_BEFORE)
     watched = "sandbox 'prod' is no longer among those that the stack watches"
     yield "not-watched", rejected("NOT_WATCHED", watched)
     unknown = "no answer to its create call came"
-    yield "outcome-unknown", rejected(OUTCOME_UNKNOWN, unknown)
+    yield "outcome-unknown", rejected("OUTCOME_UNKNOWN", unknown)
     failed = "it failed 5 times, at last with KeyError; the creator's log says more"
     yield "unexpected", rejected("UNEXPECTED", failed)
 

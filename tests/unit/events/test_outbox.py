@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from export_jobs.events import build
+from export_jobs.contract.times import rfc3339
 from export_jobs.events.outbox import (
     MAX_REASON,
     Bearer,
@@ -20,15 +20,7 @@ from export_jobs.events.outbox import (
 )
 from export_jobs.model.limits import LEASE_MS
 from export_jobs.model.ports import QueueUnavailable, StoreUnavailable
-from export_jobs.model.records import (
-    REJECTED,
-    STATE_CHANGE,
-    Event,
-    JobRecord,
-    OutboxItem,
-    Sink,
-    Undelivered,
-)
+from export_jobs.model.records import Event, EventType, JobRecord, OutboxItem, Sink, Undelivered
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,12 +54,12 @@ class Sinks:
 def event(event_id: str, *, detected_at: int = NOW, reason: str = "no") -> Event:
     detail = {
         "eventId": event_id,
-        "detectedAt": build.rfc3339(detected_at),
+        "detectedAt": rfc3339(detected_at),
         "requestKey": "named",
         "outcome": "REFUSED",
         "reason": reason,
     }
-    return Event(STATE_CHANGE, detail)
+    return Event(EventType.JOB_STATE_CHANGE, detail)
 
 
 def entries(name: str, *sinks: frozenset[Sink]) -> tuple[Undelivered, ...]:
@@ -260,7 +252,7 @@ def test_a_message_that_can_t_be_read_now_is_sent_later() -> None:
 def test_a_reason_is_bounded() -> None:
     """A message attribute holds no more, and shares its space with the body."""
     sinks = Sinks()
-    long = Event(REJECTED, event("a1", reason="x" * 5_000).detail)
+    long = Event(EventType.REQUEST_REJECTED, event("a1", reason="x" * 5_000).detail)
     send_dead_letter("body", long, "record", sinks)
     (letter,) = sinks.letters
     assert len(letter["reason"]) == MAX_REASON

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from export_jobs.contract import Job
+from export_jobs.contract.times import rfc3339
 from export_jobs.events import build
+from export_jobs.events.policy import EventPolicy
 from export_jobs.model.records import (
-    Event,
+    AcceptedOutcome,
     JobRecord,
     LinkedBy,
     OutboxItem,
+    RejectedOutcome,
     RequestRecord,
     Ticket,
     Undelivered,
@@ -26,20 +29,7 @@ from export_jobs.model.steps import Slot, Step
 if TYPE_CHECKING:
     from export_jobs.contract import FieldProblem
 
-CANCELLED = "CANCELLED"
-OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 CANCELLED_BEFORE = "it was cancelled before its job was created"
-
-
-@dataclass(frozen=True)
-class EventPolicy:
-    """`stack_id` is the deployment's own and part of every event's id; the rest says who is told what."""
-
-    stack_id: str = "local"
-    topic_events: Literal["notable", "all"] = "notable"
-
-    def undelivered(self, event: Event) -> Undelivered:
-        return Undelivered(event, build.sinks_of(event, topic_events=self.topic_events))
 
 
 @dataclass(frozen=True)
@@ -114,7 +104,7 @@ def found_late(
     now: int,
 ) -> JobRecord:
     """The record of a job that shows when its request has ended: a duplicate, if that has another job."""
-    ended_without = record is not None and record.outcome == OUTCOME_UNKNOWN
+    ended_without = record is not None and record.outcome == "OUTCOME_UNKNOWN"
     return JobRecord(
         sandbox,
         job.id,
@@ -129,7 +119,7 @@ def found_late(
 
 def accepted(
     record: RequestRecord,
-    outcome: str,
+    outcome: AcceptedOutcome,
     reason: str | None,
     *,
     job_id: str | None = None,
@@ -154,7 +144,7 @@ def accepted(
 
 def rejected(
     record: RequestRecord,
-    outcome: str,
+    outcome: RejectedOutcome,
     reason: str,
     *,
     job_id: str | None = None,
@@ -168,7 +158,7 @@ def rejected(
     """
     done = replace(
         record,
-        status="CANCELLED" if outcome == CANCELLED else "REJECTED",
+        status="CANCELLED" if outcome == "CANCELLED" else "REJECTED",
         outcome=outcome,
         reason=reason,
         job_id=job_id or record.job_id,
@@ -178,19 +168,19 @@ def rejected(
         replace(done, sandbox=job_sandbox or done.sandbox), stack_id=policy.stack_id, now=now
     )
     entry = policy.undelivered(event)
-    if outcome != CANCELLED:
+    if outcome != "CANCELLED":
         entry = replace(entry, sinks=entry.sinks | {"dlq"})
     return _ended(done, entry, now)
 
 
 def cancelled(record: RequestRecord, *, policy: EventPolicy, now: int) -> Ended:
     """The end of a request that was cancelled before it had a job."""
-    return rejected(record, CANCELLED, CANCELLED_BEFORE, policy=policy, now=now)
+    return rejected(record, "CANCELLED", CANCELLED_BEFORE, policy=policy, now=now)
 
 
 def expired(record: RequestRecord, *, policy: EventPolicy, now: int) -> Ended:
     """The end of a request that has waited past its time."""
-    reason = f"it was still waiting at its expiresAt, {build.rfc3339(record.deadline_ms)}"
+    reason = f"it had not been carried out by its expiresAt, {rfc3339(record.deadline_ms)}"
     return rejected(record, "EXPIRED", reason, policy=policy, now=now)
 
 

@@ -84,27 +84,19 @@ def publish(
     """
     result = Published()
     for sink in SINKS:
-        queues = [
-            [entry.event for entry in bearer.outbox if sink in entry.sinks] for bearer in bearers
-        ]
-        queues = [queue for queue in queues if queue]
-        while queues and not out_of_time():
-            arrived = publisher.publish([queue[0] for queue in queues], sink)
-            result.failed[sink] += len(queues) - len(arrived)
-            result.delivered[sink] += len(arrived)
-            for event_id in arrived:
-                result.reached[event_id] |= {sink}
-            if sink == "bus":
-                result.events += [queue[0] for queue in queues if queue[0].id in arrived]
-            queues = [queue[1:] for queue in queues if queue[0].id in arrived and queue[1:]]
-        result.unfinished |= bool(queues)
-    for bearer in bearers:
-        for entry in bearer.outbox:
-            if "dlq" in entry.sinks and isinstance(bearer, OutboxItem):
-                if out_of_time():
-                    result.unfinished = True
-                else:
-                    _deliver_dead_letter(bearer, entry.event, dead_letter_queue, body_of, result)
+        _publish_to(sink, bearers, publisher, out_of_time, result)
+    rejections = [
+        (bearer, entry.event)
+        for bearer in bearers
+        if isinstance(bearer, OutboxItem)
+        for entry in bearer.outbox
+        if "dlq" in entry.sinks
+    ]
+    for item, event in rejections:
+        if out_of_time():
+            result.unfinished = True
+            break
+        _deliver_dead_letter(item, event, dead_letter_queue, body_of, result)
     return result
 
 
@@ -119,6 +111,28 @@ def send_dead_letter(
         reason=f"{event.detail['outcome']}: {event.detail['reason']}"[:MAX_REASON],
         event_id=event.id,
     )
+
+
+def _publish_to(
+    sink: Sink,
+    bearers: Sequence[Bearer],
+    publisher: EventPublisher,
+    out_of_time: Callable[[], bool],
+    result: Published,
+) -> None:
+    """Round by round: in each, the next event of every bearer whose last one has arrived."""
+    queues = [[entry.event for entry in bearer.outbox if sink in entry.sinks] for bearer in bearers]
+    queues = [queue for queue in queues if queue]
+    while queues and not out_of_time():
+        arrived = publisher.publish([queue[0] for queue in queues], sink)
+        result.failed[sink] += len(queues) - len(arrived)
+        result.delivered[sink] += len(arrived)
+        for event_id in arrived:
+            result.reached[event_id] |= {sink}
+        if sink == "bus":
+            result.events += [queue[0] for queue in queues if queue[0].id in arrived]
+        queues = [queue[1:] for queue in queues if queue[0].id in arrived and queue[1:]]
+    result.unfinished |= bool(queues)
 
 
 def _deliver_dead_letter(

@@ -23,6 +23,9 @@ REQUEST_ID_PREFIX = "export-jobs-"
 RULE = 1
 """The version of the rule by which `hashes` are made. Those of another rule can't be compared."""
 
+NOT_COMPARED = frozenset({"evaluationInfo.segmentation"})
+"""Fields of a create request that have no hash, as the service does not show them."""
+
 _ABSENT = object()
 
 
@@ -35,7 +38,7 @@ def hashes_of_request(body: Mapping[str, Any]) -> dict[str, str]:
     """A short hash for each thing that a create request asks for, what it leaves out included.
 
     `body` is the body of the POST. A merge policy, or its version, has none where it is left out, as
-    the service fills it in; `evaluationInfo` never has one, as the service does not show it.
+    the service fills it in; what is NOT_COMPARED never has one.
     """
     asked = {
         name: value if value is not _ABSENT else _DEFAULTS[name]

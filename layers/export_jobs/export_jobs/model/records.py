@@ -9,20 +9,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any, Final, Literal, TypeVar
 
 SOURCE = "aep.export-jobs"
 """EventBridge's `source` of every event."""
-STATE_CHANGE: Final = "Export Job State Change"
-DELAYED: Final = "Export Job Delayed"
-ACCEPTED: Final = "Export Request Accepted"
-REJECTED: Final = "Export Request Rejected"
+
+
+class EventType(StrEnum):
+    """EventBridge's `detail-type` of every event. What else is to know of each: `events.registry`."""
+
+    JOB_STATE_CHANGE = "Export Job State Change"
+    JOB_DELAYED = "Export Job Delayed"
+    REQUEST_ACCEPTED = "Export Request Accepted"
+    REQUEST_REJECTED = "Export Request Rejected"
+
 
 Sink = Literal["bus", "topic", "dlq"]
 Action = Literal["create", "cancel"]
 LinkedBy = Literal["answer", "requestId", "content"]
 """How it is known that a job is a request's: by the answer to its create call, by our own
 `x-request-id`, or only by what the job exports."""
+AcceptedOutcome = Literal["CREATED", "CANCELLING", "CANCELLED", "ALREADY_FINAL"]
+RejectedOutcome = Literal[
+    "INVALID",
+    "KEY_REUSED",
+    "REFUSED",
+    "EXPIRED",
+    "CANCELLED",
+    "NOT_FOUND",
+    "NOT_WATCHED",
+    "OUTCOME_UNKNOWN",
+    "UNEXPECTED",
+]
+RequestOutcome = Literal[AcceptedOutcome, RejectedOutcome]
+"""How a request ended: docs/requests.md says what each means."""
 
 VANISHED = "VANISHED"
 """Our own final status, for an open job that the service no longer knows."""
@@ -30,7 +51,10 @@ VANISHED = "VANISHED"
 
 @dataclass(frozen=True)
 class Event:
-    """EventBridge's detail-type and the detail, ready to publish."""
+    """EventBridge's detail-type and the detail, ready to publish.
+
+    The type is an `EventType`, or any text where a newer version of this software has made the event.
+    """
 
     type: str
     detail: Mapping[str, Any]
@@ -170,7 +194,7 @@ class RequestRecord:
     cancelled_by: str | None = None
     job_id: str | None = None
     linked_by: LinkedBy | None = None
-    outcome: str | None = None
+    outcome: RequestOutcome | None = None
     reason: str | None = None
     event_id: str | None = None
     rejections: tuple[str, ...] = ()

@@ -1,0 +1,117 @@
+"""The models of the events' `detail`: what is published, and what the JSON Schemas are made from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from export_jobs.model.outcome import JobOutcome
+from export_jobs.model.records import Action, LinkedBy, RequestOutcome
+
+SCHEMA_VERSION: Final = "1.0"
+
+Time = Annotated[
+    str,
+    Field(description="RFC 3339, UTC, to the millisecond", examples=["2026-01-31T00:00:00.000Z"]),
+]
+
+
+class _Detail(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        defer_build=True,  # a quiet sweep makes no event
+    )
+
+
+class SegmentDetail(_Detail):
+    segment_id: str | None
+    segment_ns: str | None
+    status: list[str]
+
+
+class ErrorDetail(_Detail):
+    code: str | None
+    message: str | None
+
+
+class JobEventDetail(_Detail):
+    """The `detail` of `Export Job State Change` and `Export Job Delayed`."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    event_id: str = Field(description="the same whenever this event is repeated")
+    sequence: int = Field(ge=1, description="counts the events of one job, without gaps")
+    org_id: str | None
+    sandbox_name: str
+    job_id: str
+    status: str = Field(description="as the service names it, or VANISHED")
+    previous_status: str | None = Field(description="null when the job was seen for the first time")
+    final: bool = Field(description="the job has ended")
+    outcome: JobOutcome = Field(
+        description="for rules to match; tells silent failures from success"
+    )
+    dataset_id: str | None
+    batch_ids: list[str]
+    segments: list[SegmentDetail]
+    profiles_exported: int | None
+    profiles_by_namespace: dict[str, int] | None
+    created_at: Time | None
+    updated_at: Time | None
+    detected_at: Time = Field(description="when the sweep saw it")
+    duration_ms: int | None = Field(description="from creation to end, or until now while it runs")
+    usual_duration_ms: int | None = Field(
+        default=None, description="median of this dataset's recent successful exports"
+    )
+    previous_profiles_exported: int | None = Field(
+        default=None, description="of this dataset's last successful export"
+    )
+    delay_limit_ms: int | None = Field(default=None, description="the limit that a delay is beyond")
+    errors: list[ErrorDetail]
+    request_key: str | None = Field(description="of the request that created the job, if one did")
+    correlation_id: str | None
+    linked_by: LinkedBy | None = Field(
+        default=None,
+        description="how it is known that the job is the request's: by the answer to its create "
+        "call, by our x-request-id, or only by content, which an equal job of somebody else's has too",
+    )
+    duplicate_of_request: str | None = Field(
+        default=None,
+        description="key of a request that has another job already: this one was found late",
+    )
+    request_id: str | None
+    truncated: list[str] = Field(default=[], description="names of the fields that were cut")
+
+
+class ProblemDetail(_Detail):
+    field: str
+    message: str
+
+
+class RequestEventDetail(_Detail):
+    """The `detail` of `Export Request Accepted` and `Export Request Rejected`."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    event_id: str
+    org_id: str | None
+    sandbox_name: str | None
+    action: Action | None
+    request_key: str
+    correlation_id: str | None
+    job_id: str | None
+    linked_by: LinkedBy | None = Field(default=None, description="as in the events of its job")
+    dataset_id: str | None
+    outcome: RequestOutcome = Field(description="how the request ended; for a rejection, why")
+    reason: str | None = Field(description="in words")
+    problems: list[ProblemDetail] = Field(description="every wrong field of an invalid request")
+    detected_at: Time
+    truncated: list[str] = []
+
+
+class Baseline(_Detail):
+    """What a dataset's exports usually are, to compare one with."""
+
+    usual_duration_ms: int | None = None
+    previous_profiles_exported: int | None = None

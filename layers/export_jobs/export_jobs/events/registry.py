@@ -1,0 +1,136 @@
+"""The registry of event types: everything there is to know of each, in one place.
+
+To add a type, add it to `EventType`; mypy then says where this registry lacks it. CONTRIBUTING.md lists
+the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+from pydantic import BaseModel
+
+from export_jobs.events import wording
+from export_jobs.events.details import JobEventDetail, RequestEventDetail
+from export_jobs.events.wording import Detail, Fact
+from export_jobs.model.records import EventType
+
+_BAD_OUTCOMES = frozenset({"SUCCEEDED_WITH_ERRORS", "SUCCEEDED_EMPTY", "FAILED", "VANISHED"})
+
+
+@dataclass(frozen=True)
+class EventKind:
+    """One type of event. The functions take its `detail`."""
+
+    name: EventType
+    model: type[BaseModel]
+    """Of its `detail`; docs/schemas and EventBridge's schema registry are made from it."""
+    when: str
+    """When it is published, for the docs."""
+    documented: str
+    """The heading of docs/events.md below which its fields are explained."""
+    thread: Callable[[Detail], str]
+    """What it is about: messages of one thread stand together in a chat channel."""
+    headline: Callable[[Detail], str]
+    facts: Callable[[Detail], Iterator[Fact]]
+    in_brief: Callable[[Detail], str]
+    """What the headline leaves out, for a line in a terminal."""
+    next_step: Callable[[Detail], str]
+    """A command of `export-jobs`."""
+    is_notable: Callable[[Detail], bool]
+    """Whether people want to be told, so that the topic gets it."""
+    is_bad_news: Callable[[Detail], bool]
+
+
+def kind_of(event_type: EventType) -> EventKind:
+    match event_type:
+        case EventType.JOB_STATE_CHANGE:
+            return _JOB_STATE_CHANGE
+        case EventType.JOB_DELAYED:
+            return _JOB_DELAYED
+        case EventType.REQUEST_ACCEPTED:
+            return _REQUEST_ACCEPTED
+        case EventType.REQUEST_REJECTED:
+            return _REQUEST_REJECTED
+        case _:
+            assert_never(event_type)
+
+
+def kind_named(event_type: str) -> EventKind | None:
+    """The same by the detail-type; None for a type that only a newer version of this software has."""
+    try:
+        return kind_of(EventType(event_type))
+    except ValueError:
+        return None
+
+
+def _about_job(detail: Detail) -> str:
+    return f"job-{detail['jobId']}"
+
+
+def _about_request(detail: Detail) -> str:
+    return _about_job(detail) if detail["jobId"] else f"request-{detail['requestKey']}"
+
+
+def _always(_: Detail) -> bool:
+    return True
+
+
+def _never(_: Detail) -> bool:
+    return False
+
+
+_JOB_STATE_CHANGE = EventKind(
+    EventType.JOB_STATE_CHANGE,
+    JobEventDetail,
+    when="a job was seen for the first time, changed its status, or vanished",
+    documented="A job's events",
+    thread=_about_job,
+    headline=wording.job_changed,
+    facts=wording.job_facts,
+    in_brief=wording.job_in_brief,
+    next_step=wording.look_at_job,
+    is_notable=lambda detail: bool(detail["final"]),
+    is_bad_news=lambda detail: detail["outcome"] in _BAD_OUTCOMES,
+)
+_JOB_DELAYED = EventKind(
+    EventType.JOB_DELAYED,
+    JobEventDetail,
+    when="an open job is past its limit: once, then every repeat window, until it ends",
+    documented="A job's events",
+    thread=_about_job,
+    headline=wording.job_delayed,
+    facts=wording.job_facts,
+    in_brief=wording.job_in_brief,
+    next_step=wording.look_at_job,
+    is_notable=_always,
+    is_bad_news=_always,
+)
+_REQUEST_ACCEPTED = EventKind(
+    EventType.REQUEST_ACCEPTED,
+    RequestEventDetail,
+    when="a request's job was created (or found), or a cancel request was carried out",
+    documented="A request's events",
+    thread=_about_request,
+    headline=wording.request_accepted,
+    facts=wording.request_facts,
+    in_brief=wording.request_in_brief,
+    next_step=wording.look_at_job,
+    is_notable=_never,
+    is_bad_news=_never,
+)
+_REQUEST_REJECTED = EventKind(
+    EventType.REQUEST_REJECTED,
+    RequestEventDetail,
+    when="a request can never be carried out, or was cancelled before it was: why",
+    documented="A request's events",
+    thread=_about_request,
+    headline=wording.request_rejected,
+    facts=wording.request_facts,
+    in_brief=wording.request_in_brief,
+    next_step=wording.look_at_rejection,
+    is_notable=_always,
+    is_bad_news=_always,
+)

@@ -1,0 +1,161 @@
+"""The words in which people read about an event: its headline, the facts below it, the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Detail = Mapping[str, Any]
+"""An event's `detail`, as it is published."""
+Fact = tuple[str, str]
+"""A line of a message: its name and its text."""
+
+_HAPPENED = {
+    "SUCCEEDED": "succeeded",
+    "SUCCEEDED_WITH_ERRORS": "succeeded WITH ERRORS",
+    "SUCCEEDED_EMPTY": "succeeded but exported 0 PROFILES",
+    "FAILED": "FAILED",
+    "CANCELLED": "was cancelled",
+    "VANISHED": "VANISHED",
+}
+
+
+def span(milliseconds: int | None) -> str:
+    """A duration as people write it: `45 s`, `12 min`, `3 h 20 min`."""
+    if milliseconds is None:
+        return ""
+    seconds = round(milliseconds / 1000)
+    if seconds < 90:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+# -- headlines -----------------------------------------------------------------------------------
+
+
+def job_changed(detail: Detail) -> str:
+    happened = _HAPPENED.get(detail["outcome"], f"is {detail['status']}")
+    return f"Export job {detail['jobId']} {happened}"
+
+
+def job_delayed(detail: Detail) -> str:
+    return f"Export job {detail['jobId']} is LATE: running for {span(detail['durationMs'])}"
+
+
+def request_accepted(detail: Detail) -> str:
+    key, job = detail["requestKey"], detail["jobId"]
+    match detail["outcome"]:
+        case "CREATED":
+            return f"Export request {key} was accepted: it is job {job}"
+        case "CANCELLING":
+            return f"Export job {job} is being cancelled, as request {key} asked"
+        case "CANCELLED":
+            return f"An export was cancelled before it began, as request {key} asked"
+        case _:
+            what = f"export job {job} had ended" if job else "the export had ended"
+            return f"Request {key} had nothing to cancel: {what}"
+
+
+def request_rejected(detail: Detail) -> str:
+    return f"Export request {detail['requestKey']} was REJECTED ({detail['outcome']})"
+
+
+# -- facts ---------------------------------------------------------------------------------------
+
+
+def job_facts(detail: Detail) -> Iterator[Fact]:
+    """Those that are known, in the order in which they are of use."""
+    yield "Sandbox", detail["sandboxName"]
+    yield "Dataset", detail["datasetId"]
+    yield "Status", _status(detail)
+    yield "Created", _moment(detail["createdAt"])
+    changed = "Ended" if detail["final"] and detail["outcome"] != "VANISHED" else "Last change"
+    yield changed, _moment(detail["updatedAt"])
+    yield "Took" if detail["final"] else "Running for", _compared_span(detail)
+    yield "Limit", span(detail["delayLimitMs"])
+    yield "Profiles exported", _compared_profiles(detail)
+    yield "First error", _first_error(detail)
+    yield "Request", detail["requestKey"] or ""
+    yield "Duplicate of request", detail.get("duplicateOfRequest") or ""
+    yield "Correlation id", detail["correlationId"] or ""
+
+
+def request_facts(detail: Detail) -> Iterator[Fact]:
+    yield "Sandbox", detail["sandboxName"] or ""
+    yield "Dataset", detail["datasetId"] or ""
+    yield "Job", detail["jobId"] or ""
+    if not detail["problems"]:
+        yield "Reason", detail["reason"] or ""
+    for problem in detail["problems"]:
+        yield "Wrong field", f"{problem['field']}: {problem['message']}"
+    yield "Correlation id", detail["correlationId"] or ""
+
+
+def _status(detail: Detail) -> str:
+    status, before = str(detail["status"]), detail["previousStatus"]
+    if detail["outcome"] == "VANISHED":
+        status += " (the service no longer knows it)"
+    return f"{status}, before: {before}" if before and before != detail["status"] else status
+
+
+def _moment(time: str | None) -> str:
+    """`2026-01-31T00:00:00.000Z` as people read it."""
+    return f"{time[:10]} {time[11:16]} UTC" if time else ""
+
+
+def _compared_span(detail: Detail) -> str:
+    took, usual = span(detail["durationMs"]), span(detail["usualDurationMs"])
+    return f"{took} (usually {usual})" if took and usual else took
+
+
+def _compared_profiles(detail: Detail) -> str:
+    count, previous = detail["profilesExported"], detail["previousProfilesExported"]
+    if count is None:
+        return ""
+    return f"{count:,} (last time {previous:,})" if previous is not None else f"{count:,}"
+
+
+def _first_error(detail: Detail) -> str:
+    if not detail["errors"]:
+        return ""
+    error, more = detail["errors"][0], len(detail["errors"]) - 1
+    code = f" (code {error['code']})" if error["code"] else ""
+    others = f", and {more} more" if more else ""
+    return f"{error['message'] or 'no message'}{code}{others}"
+
+
+# -- in a line -----------------------------------------------------------------------------------
+
+
+def job_in_brief(detail: Detail) -> str:
+    """What a job's headline leaves out, for a line in a terminal."""
+    if detail["errors"]:
+        return _first_error(detail)
+    if detail["final"] and detail["profilesExported"] is not None:
+        return f"{detail['profilesExported']:,} profiles in {span(detail['durationMs'])}"
+    before = detail["previousStatus"]
+    return f"was {before}" if before and before != detail["status"] else ""
+
+
+def request_in_brief(detail: Detail) -> str:
+    return detail["reason"] or ""
+
+
+# -- next steps ----------------------------------------------------------------------------------
+
+
+def look_at_job(detail: Detail) -> str:
+    """The command that shows a job, or all of them where there is none."""
+    if not detail.get("jobId"):
+        return "export-jobs jobs"
+    return f"export-jobs job {detail['jobId']} --sandbox {detail['sandboxName']}"
+
+
+def look_at_rejection(detail: Detail) -> str:
+    """The command that shows a dead letter; what was cancelled has none."""
+    if detail["outcome"] == "CANCELLED":
+        return look_at_job(detail)
+    return f"export-jobs dlq show {detail['requestKey']}"

@@ -1,0 +1,52 @@
+"""The registry of event types: complete, documented, and lenient about types of a newer version."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from export_jobs.events.messages import chat, email, subject
+from export_jobs.events.registry import kind_named, kind_of
+from export_jobs.model.records import Event, EventType
+from export_jobs_local.cli.events import summary
+from export_jobs_local.schemas import FOLDER, file_name
+from support.files import ROOT
+from support.one_of_each import one_of_each
+
+DOCS = (ROOT / "docs" / "events.md").read_text()
+
+
+@pytest.mark.parametrize("event_type", EventType)
+def test_a_type_is_registered_under_its_own_name(event_type: EventType) -> None:
+    """A copied entry would give one type the words of another."""
+    assert kind_of(event_type).name is event_type
+    assert kind_named(str(event_type)) is kind_of(event_type)
+
+
+@pytest.mark.parametrize("event_type", EventType)
+def test_a_type_is_in_the_docs_with_all_its_fields(event_type: EventType) -> None:
+    """In the table, with its schema, and below its heading."""
+    kind = kind_of(event_type)
+    row = f"| `{event_type}` | {kind.when} | [schema](schemas/{file_name(event_type)}) |"
+    assert row in DOCS
+    assert (FOLDER / file_name(event_type)).exists()
+    section = DOCS.partition(f"\n## {kind.documented}\n")[2].partition("\n## ")[0]
+    fields = {
+        field.serialization_alias or field.alias for field in kind.model.model_fields.values()
+    }
+    named = set(re.findall(r"[`\"](\w+)[`\"]", section))
+    assert fields <= named, fields - named
+
+
+def test_every_type_is_made_by_a_test() -> None:
+    """The recipes and the messages are tried with one of each."""
+    assert {event.type for event in one_of_each().values()} == set(EventType)
+
+
+def test_an_event_of_a_newer_version_is_published_under_its_type() -> None:
+    """It was left in the outbox when the stack was rolled back: people hear of it all the same."""
+    event = Event("Export Job Paused", {"eventId": "e-1", "sandboxName": "prod"})
+    assert subject(event) == "[prod] Export Job Paused"
+    assert "Export Job Paused." in email(event, stack="s")
+    assert chat(event, stack="s")["metadata"]["threadId"] == "export-prod-e-1"
+    assert summary(event.type, event.detail) == "Export Job Paused"
