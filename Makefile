@@ -21,17 +21,18 @@ local: .venv/.installed ## run the whole system on this machine until Ctrl-C
 	$(BIN)/export-jobs local
 
 test: lint ## lint, type-check and run every test
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup --cov --cov-report term:skip-covered --cov-fail-under 90
 
 bench: .venv-bench/.installed .venv-sam/.installed ## measure against peers and against the limit
 	.venv-bench/bin/python -m benchmarks
 
-lint: .venv/.installed .venv-sam/.installed .venv-checkov/.installed ## ruff, mypy, bandit and the template's checks
+lint: .venv/.installed .venv-sam/.installed .venv-checkov/.installed ## ruff, mypy, bandit, the layers' rules and the template's checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy layers/export_jobs/export_jobs local/export_jobs_local
 	MYPYPATH=functions/monitor $(BIN)/mypy functions/monitor/app.py
 	MYPYPATH=functions/creator $(BIN)/mypy functions/creator/app.py
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/bandit --quiet --recursive layers/export_jobs/export_jobs functions
 	$(BIN)/cfn-lint template.yaml
 	$(SAM) validate --lint
@@ -43,7 +44,7 @@ format: .venv/.installed ## put the code into its one format
 
 requirements: .venv/.installed ## pin the requirements anew, with hashes
 	$(BIN)/python $(PIP) uv
-	$(call compile,requirements/dev)
+	$(call compile,requirements/dev) --universal --python-version 3.11
 	$(call compile,requirements/sam)
 	$(call compile,requirements/checkov)
 	$(call compile,requirements/bench) --universal $(addprefix --no-emit-package ,\

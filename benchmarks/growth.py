@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from export_jobs.monitor.sweep import Sweeper, SweepReport
+from export_jobs.monitor.progress import SweepReport
+from export_jobs.monitor.sweep import Sweeper
 from export_jobs.monitor.watch import Pace, watch
 
 from benchmarks.cost import API, AWS

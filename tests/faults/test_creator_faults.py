@@ -14,7 +14,7 @@ from export_jobs.creator.message import Message
 from export_jobs.creator.policy import CreatorPolicy
 from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.ports import StoreUnavailable
-from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE
+from export_jobs.model.records import EventType
 from export_jobs.monitor.policy import MonitorPolicy
 from support.faults import (
     KINDS,
@@ -178,7 +178,7 @@ def check(office: Office) -> None:
     ends: dict[str, set[str]] = defaultdict(set)
     job_of: dict[str, str] = {}
     for told in deliveries:
-        if told.type in {ACCEPTED, REJECTED}:
+        if told.type in {EventType.REQUEST_ACCEPTED, EventType.REQUEST_REJECTED}:
             ends[told.detail["requestKey"]].add(told.event_id)
             assert told.detail["outcome"] == OUTCOMES[told.detail["requestKey"].split("-", 1)[1]]
             assert told.detail["orgId"] == office.bench.service.org_id
@@ -191,7 +191,7 @@ def check(office: Office) -> None:
         asked = office.sent[job_of[str(job.id)]]["job"]["destination"]["datasetId"]
         assert job.body["destination"]["datasetId"] == asked
     for told in deliveries:
-        if told.type == STATE_CHANGE:
+        if told.type == EventType.JOB_STATE_CHANGE:
             assert told.detail["requestKey"] == job_of[told.detail["jobId"]]
     dead = office.dead_letter_queue()
     assert dead.keys() == {office.key("wrong")}

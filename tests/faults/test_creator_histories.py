@@ -12,7 +12,7 @@ import pytest
 from export_jobs.contract import FINAL_STATUSES
 from export_jobs.creator.message import Message
 from export_jobs.model.ports import StoreUnavailable
-from export_jobs.model.records import ACCEPTED, REJECTED, Event
+from export_jobs.model.records import Event, EventType
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -217,7 +217,10 @@ class Histories(RuleBasedStateMachine):
         """How each request ended, by its key; ends of other bodies under the same key left out."""
         ends: dict[str, dict[str, Event]] = defaultdict(dict)
         for event in self.fakes.told["bus"]:
-            if event.type in {ACCEPTED, REJECTED} and event.detail["outcome"] != "KEY_REUSED":
+            if (
+                event.type in {EventType.REQUEST_ACCEPTED, EventType.REQUEST_REJECTED}
+                and event.detail["outcome"] != "KEY_REUSED"
+            ):
                 ends[event.detail["requestKey"]].setdefault(event.id, event)
         return {key: list(events.values()) for key, events in ends.items()}
 
@@ -233,7 +236,7 @@ class Histories(RuleBasedStateMachine):
             assert len(ends.get(key, [])) == 1, (key, [e.detail for e in ends.get(key, [])])
             (end,) = ends[key]
             assert (key in reused) == (len(bodies) > 1), key
-            if end.type == REJECTED and end.detail["outcome"] != "CANCELLED":
+            if end.type == EventType.REQUEST_REJECTED and end.detail["outcome"] != "CANCELLED":
                 assert dead[key] >= 1, key
                 assert end.detail["outcome"] != "EXPIRED" or key in self.expire
             else:

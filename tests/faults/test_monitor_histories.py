@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import pytest
 from export_jobs.contract import FINAL_STATUSES
-from export_jobs.events.build import sinks_of
+from export_jobs.events.policy import EventPolicy
 from export_jobs.model.capacity import DelayPolicy
-from export_jobs.model.records import STATE_CHANGE
+from export_jobs.model.records import EventType
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 from hypothesis import settings
@@ -213,14 +213,16 @@ class Histories(RuleBasedStateMachine):
             assert sorted(by_sequence) == list(range(1, len(said) + 1)), job
             for event in said:
                 assert event.detail["status"] == by_sequence[event.detail["sequence"]]
-            notable = [e for e in said if "topic" in sinks_of(e, topic_events="notable")]
+            notable = [e for e in said if "topic" in EventPolicy().sinks_of(e)]
             assert topic.get(job, []) == notable, job
         assert bus.keys() <= self.fakes.recorded.keys()
 
     def check_every_job_s_last_word_was_told(self) -> None:
         bus = told_by_job(self.fakes.told["bus"])
         for job, life in self.fakes.life.items():
-            said = [e.detail["status"] for e in bus.get(job, []) if e.type == STATE_CHANGE]
+            said = [
+                e.detail["status"] for e in bus.get(job, []) if e.type == EventType.JOB_STATE_CHANGE
+            ]
             assert in_order(said, life), f"job {job} was said to go {said}, but it went {life}"
             if life[-1] == "VANISHED":
                 assert not said or said[-1] in {*FINAL_STATUSES, "VANISHED"}, (job, said, life)

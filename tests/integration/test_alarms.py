@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 import pytest
-from export_jobs.events.build import Outcome
-from export_jobs.model.records import STATE_CHANGE, Event
-from export_jobs.monitor.sweep import SweepReport
-from export_jobs.telemetry import report_sweep
+from export_jobs.model.records import Event, EventType
+from export_jobs.monitor.progress import SweepReport
+from export_jobs.telemetry import METRIC_OF_JOBS, report_sweep
 from support.broad_run import BroadRun, Emitted, broad_run, emitted_metrics
 from support.cloudformation import NEEDED, STACK, Rendered, render
 
@@ -75,11 +74,10 @@ def emitted(
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "monitor")
     ended = [
         Event(
-            STATE_CHANGE,
+            EventType.JOB_STATE_CHANGE,
             {"final": True, "outcome": outcome, "durationMs": 1, "profilesExported": 1},
         )
-        for outcome in get_args(Outcome)
-        if outcome != "IN_PROGRESS"
+        for outcome in METRIC_OF_JOBS
     ]
     report_sweep(SweepReport("prod", unreadable=1, duplicates=1, events=ended))
     swept, _ = emitted_metrics(capfd.readouterr().out.splitlines())
@@ -124,9 +122,8 @@ def test_alarms_of_aws_s_metrics_watch_the_right_resource(
 def test_every_outcome_of_a_job_is_on_the_dashboard(stack: Rendered) -> None:
     """A new outcome must not go unseen."""
     text = stack.resources["Dashboard"]["Properties"]["DashboardBody"]
-    for outcome in get_args(Outcome):
-        if outcome != "IN_PROGRESS":
-            assert f'MetricName=\\"Jobs{outcome.title().replace("_", "")}\\"' in text
+    for metric in METRIC_OF_JOBS.values():
+        assert f'MetricName=\\"{metric}\\"' in text
 
 
 def test_metrics_are_in_the_stack_s_own_namespace(run: BroadRun) -> None:

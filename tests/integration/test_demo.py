@@ -17,9 +17,9 @@ import duckdb
 import pytest
 import requests
 from export_jobs.model.records import (
-    REJECTED,
     Attempt,
     Event,
+    EventType,
     Gate,
     JobRecord,
     OutboxItem,
@@ -94,7 +94,7 @@ def test_whatever_is_left_over_is_named() -> None:
     """A message, a request that waits or is being created, an event in the outbox, an open job."""
     attempt = Attempt("creating", "id", noted_at=1, send_by=2, hashes={}, rule=1)
     linked = replace(attempt, request_key="linked", job_id="5", linked_at=3)
-    entry = Undelivered(Event(REJECTED, {"eventId": "e"}), frozenset({"bus"}))
+    entry = Undelivered(Event(EventType.REQUEST_REJECTED, {"eventId": "e"}), frozenset({"bus"}))
     known = SandboxRecord(
         Gate("prod", slots={"creating": attempt, "linked": linked}),
         open_jobs={"7": JobRecord("prod", "7", 1)},

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE
+from export_jobs.model.records import EventType
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.aws.triggers import sqs_record
 from export_jobs_local.segmentation.config import ServiceConfig
@@ -33,7 +33,7 @@ def test_a_request_becomes_a_job_and_its_life_is_announced(system: LocalSystem) 
     assert monitor.invoke(event("monitor")).answer == {"sandboxes": 2}
     assert creator.invoke(event("creator-create")).answer == {"batchItemFailures": []}
     (job,) = system.service.control.jobs("prod")
-    assert [d.type for d in told(system)] == [ACCEPTED]
+    assert [d.type for d in told(system)] == [EventType.REQUEST_ACCEPTED]
 
     monitor.invoke(event("monitor"))
     system.service.control.set_status(job.id, "SUCCEEDED")
@@ -45,7 +45,7 @@ def test_a_request_becomes_a_job_and_its_life_is_announced(system: LocalSystem) 
         ("bus", "SUCCEEDED"),
         ("topic", "SUCCEEDED"),
     ]
-    assert {d.type for d in seen} == {STATE_CHANGE}
+    assert {d.type for d in seen} == {EventType.JOB_STATE_CHANGE}
     assert {d.detail["requestKey"] for d in seen} == {"nightly-newsletter"}
     assert {d.detail["correlationId"] for d in seen} == {"campaign-42"}
 
@@ -60,7 +60,7 @@ def test_requests_that_can_never_be_done_are_rejected_without_a_call(system: Loc
     answer = system.pool("creator").invoke(event("creator-invalid")).answer
     assert answer == {"batchItemFailures": []}
     rejected = [d for d in told(system) if d.sink == "bus"]
-    assert {d.type for d in rejected} == {REJECTED}
+    assert {d.type for d in rejected} == {EventType.REQUEST_REJECTED}
     reasons = {d.detail["requestKey"]: d.detail["reason"] for d in rejected}
     assert "did you mean 'segments'?" in reasons["misspelt"]
     assert any("is not JSON" in reason for reason in reasons.values())
@@ -108,14 +108,14 @@ def test_a_rejected_request_that_sqs_itself_redrives_is_tried_again(system: Loca
     answer = system.pool("creator").invoke({"Records": records}).answer
     assert answer == {"batchItemFailures": []}
     again = [d for d in told(system) if d.sink == "bus"]
-    assert [d.type for d in again] == [REJECTED] * len(records)
+    assert [d.type for d in again] == [EventType.REQUEST_REJECTED] * len(records)
 
 
 def test_a_request_can_be_cancelled_by_its_key(system: LocalSystem) -> None:
     """The sample cancel request cancels the job of the sample create request."""
     system.pool("creator").invoke(event("creator-create"))
     system.pool("creator").invoke(event("creator-cancel"))
-    outcomes = [d.detail["outcome"] for d in told(system) if d.type == ACCEPTED]
+    outcomes = [d.detail["outcome"] for d in told(system) if d.type == EventType.REQUEST_ACCEPTED]
     assert outcomes[-1] in {"CANCELLING", "ALREADY_FINAL"}
 
 

@@ -155,7 +155,7 @@ def test_a_line_is_read_no_further_than_its_limit(
     adapter: DynamoDbStore, spy: Spy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many jobs stand before it: all of them are read, and then as many tickets."""
-    monkeypatch.setattr(adapter, "LINE_OTHERS", 2)
+    monkeypatch.setattr(store_module, "LINE_OTHERS", 2)
     for number in range(11):
         adapter.put(job(number))
     written(adapter, *(creating(n, turn=n) for n in range(30)))
@@ -172,7 +172,7 @@ def test_cancels_that_are_not_due_hide_nobody(
     adapter: DynamoDbStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They stand before the creations in the index, and are passed over."""
-    monkeypatch.setattr(adapter, "LINE_OTHERS", 2)
+    monkeypatch.setattr(store_module, "LINE_OTHERS", 2)
     written(adapter, *(cancelling(n, turn=50) for n in range(20)), creating(1, turn=1))
     assert adapter.line("prod", until=9, limit=3).tickets == (creating(1, turn=1),)
 

@@ -13,7 +13,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 from export_jobs.creator.message import job_asked_for, read_request
-from export_jobs.model.records import ACCEPTED, REJECTED
+from export_jobs.model.records import EventType
 from export_jobs_local.aws.server import REGION
 from support.files import ROOT
 from support.local import Bench
@@ -327,7 +327,9 @@ def test_the_nightly_schedule_is_taken_and_its_request_too(bench: Bench) -> None
 
 def test_events_are_of_every_kind() -> None:
     """Else a pattern that lets too much through might pass for one that does not."""
-    assert {ACCEPTED, REJECTED} < {event.type for event in one_of_each().values()}
+    assert {EventType.REQUEST_ACCEPTED, EventType.REQUEST_REJECTED} < {
+        event.type for event in one_of_each().values()
+    }
 
 
 def role() -> str:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from export_jobs.model.records import ACCEPTED, REJECTED, STATE_CHANGE
+from export_jobs.model.records import EventType
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.cli import sam
 from export_jobs_local.project import TEMPLATE
@@ -77,29 +77,36 @@ def test_the_sample_events_do_what_they_say(stage: Emulated) -> None:
     assert stage.send("creator-create") == {"batchItemFailures": []}
     (job,) = control.jobs("prod")
     (created,) = stage.told()
-    assert (created.sink, created.type, created.detail["outcome"]) == ("bus", ACCEPTED, "CREATED")
+    assert (created.sink, created.type, created.detail["outcome"]) == (
+        "bus",
+        EventType.REQUEST_ACCEPTED,
+        "CREATED",
+    )
 
     assert stage.send("creator-mixed") == {"batchItemFailures": []}
     assert len(control.jobs("prod")) == 2
     mixed = [(d.type, d.detail["outcome"]) for d in stage.told() if d.sink == "bus"]
-    assert sorted(mixed) == [(ACCEPTED, "CREATED"), (REJECTED, "INVALID")]
+    assert sorted(mixed) == [
+        (EventType.REQUEST_ACCEPTED, "CREATED"),
+        (EventType.REQUEST_REJECTED, "INVALID"),
+    ]
 
     assert stage.send("creator-invalid") == {"batchItemFailures": []}
     assert len(control.jobs("prod")) == 2
     invalid = stage.told()
-    assert {d.type for d in invalid} == {REJECTED}
+    assert {d.type for d in invalid} == {EventType.REQUEST_REJECTED}
     assert sorted(d.sink for d in invalid) == ["bus", "bus", "topic", "topic"]
 
     control.set_status(job.id, "SUCCEEDED")
     assert stage.send("monitor") == {"sandboxes": 2}
     ended = [d for d in stage.told() if d.detail["final"]]
     assert [(d.sink, d.type, d.detail["status"]) for d in ended] == [
-        ("bus", STATE_CHANGE, "SUCCEEDED"),
-        ("topic", STATE_CHANGE, "SUCCEEDED"),
+        ("bus", EventType.JOB_STATE_CHANGE, "SUCCEEDED"),
+        ("topic", EventType.JOB_STATE_CHANGE, "SUCCEEDED"),
     ]
 
     assert stage.send("creator-cancel") == {"batchItemFailures": []}
-    cancelled = [d.detail["outcome"] for d in stage.told() if d.type == ACCEPTED]
+    cancelled = [d.detail["outcome"] for d in stage.told() if d.type == EventType.REQUEST_ACCEPTED]
     assert cancelled == ["ALREADY_FINAL"]
 
     samples = {path.stem for path in (ROOT / "events").glob("*.json")} - {"env"}

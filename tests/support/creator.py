@@ -14,7 +14,8 @@ from export_jobs.creator.process import RequestProcessor
 from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.records import Gate, RequestRecord
 from export_jobs.monitor.policy import MonitorPolicy
-from export_jobs.monitor.sweep import Sweeper, SweepReport
+from export_jobs.monitor.progress import SweepReport
+from export_jobs.monitor.sweep import Sweeper
 
 from support.fake_store import FakeStore, in_line
 from support.fakes import (

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.records import Event
 from export_jobs.monitor.policy import MonitorPolicy
-from export_jobs.monitor.sweep import Sweeper, SweepReport
+from export_jobs.monitor.progress import SweepReport
+from export_jobs.monitor.sweep import Sweeper
 
 from support.fake_store import FakeStore
 from support.fakes import (

@@ -7,14 +7,13 @@ from typing import Any
 
 from export_jobs.contract import Job
 from export_jobs.events import build as events
-from export_jobs.events.build import Baseline
+from export_jobs.events.details import Baseline
 from export_jobs.model.records import VANISHED, Event, JobRecord, RequestRecord
-from export_jobs.monitor.decide import observe
-from export_jobs.monitor.policy import MonitorPolicy
+
+from support.observed import ORG, observed
 
 DATASET = "5bb4c46757920712f924a3eb"
 NOW = 1_700_000_000_000
-ORG = "1BD6382559DF0C130A49422D@AdobeOrg"
 STACK = "local"
 
 
@@ -22,7 +21,7 @@ def ended(number: int, dataset: str = DATASET, sandbox: str = "prod", **fields: 
     job = Job.model_validate(
         {"id": number, "creationTime": 1, "destination": {"datasetId": dataset}, **fields}
     )
-    record = observe(None, job, sandbox=sandbox, org_id=ORG, policy=MonitorPolicy(), now=NOW)
+    record = observed(job, sandbox=sandbox, now=NOW)
     assert record
     return record.outbox[0].event
 
@@ -43,7 +42,7 @@ def one_of_each() -> dict[str, Event]:
         "running": ended(8, status="PROCESSING"),
         "vanished": events.vanished(gone, previous_status="PROCESSING", stack_id=STACK, now=NOW),
         "late": events.delayed(
-            record, running, limit_ms=1, past=Baseline(), stack_id=STACK, now=NOW
+            record, running, limit_ms=1, baseline=Baseline(), stack_id=STACK, now=NOW
         ),
         "accepted": events.accepted(request("CREATED"), stack_id=STACK, now=NOW),
         "rejected": events.rejected(request("INVALID"), stack_id=STACK, now=NOW),

@@ -103,21 +103,21 @@ def test_every_make_target_in_the_docs_exists() -> None:
 
 def test_every_module_and_every_test_is_in_the_table() -> None:
     """So that whoever changes a module finds its tests by its name."""
-    page = (ROOT / "docs" / "architecture.md").read_text().partition("## Where a test is")[2]
+    page = (ROOT / "docs" / "architecture.md").read_text().partition("## Tests by module")[2]
     lines = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| ")]
     rows = [[cell.strip() for cell in line] for line in lines[1:]]
-    rooms: dict[str, set[str]] = {}
-    for room, modules, _ in rows:
-        place = room.split("`")[1].rstrip("/") if "`" in room else room
-        rooms.setdefault(place, set()).update(re.findall(r"`([\w/]+)`", modules))
+    places: dict[str, set[str]] = {}
+    for cell, modules, _ in rows:
+        place = cell.split("`")[1].rstrip("/") if "`" in cell else cell
+        places.setdefault(place, set()).update(re.findall(r"`([\w/]+)`", modules))
     packages = [ROOT / "layers" / "export_jobs", ROOT / "local"]
     found: dict[str, set[str]] = {"functions": {"monitor/app", "creator/app"}}
     for package in packages:
         for module in package.rglob("*.py"):
             if module.stem != "__init__":
-                room = str(module.parent.relative_to(package))
-                found.setdefault(room, set()).add(module.stem)
-    assert {room: modules for room, modules in rooms.items() if modules} == found
+                place = str(module.parent.relative_to(package))
+                found.setdefault(place, set()).add(module.stem)
+    assert {place: modules for place, modules in places.items() if modules} == found
     tests = ROOT / "tests"
     named = {test for *_, cell in rows for test in re.findall(r"`(.+?)`", cell)}
     assert named == {str(path.relative_to(tests)) for path in tests.rglob("test_*.py")}

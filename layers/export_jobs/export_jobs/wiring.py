@@ -17,7 +17,7 @@ from export_jobs.client import (
     RetryLater,
     SegmentationClient,
 )
-from export_jobs.events.endings import EventPolicy
+from export_jobs.events.policy import EventPolicy
 from export_jobs.model.capacity import DelayPolicy
 from export_jobs.telemetry import MeasuredTransport
 

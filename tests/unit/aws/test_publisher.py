@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from export_jobs.aws.publisher import MAX_CALL_BYTES, AwsEventPublisher
-from export_jobs.model.records import STATE_CHANGE, Event, Sink
+from export_jobs.model.records import Event, EventType, Sink
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,7 +77,7 @@ def event(number: int, size: int = 10) -> Event:
         "requestKey": None,
         "correlationId": None,
     }
-    return Event(STATE_CHANGE, detail)
+    return Event(EventType.JOB_STATE_CHANGE, detail)
 
 
 def size_of(call: list[Any]) -> int:
@@ -136,7 +136,7 @@ def test_the_topic_gets_a_rendition_for_each_kind_of_reader() -> None:
     assert json.loads(renditions["https"])["source"] == "custom"
     attributes = {name: value["StringValue"] for name, value in entry["MessageAttributes"].items()}
     assert attributes == {
-        "eventType": STATE_CHANGE,
+        "eventType": EventType.JOB_STATE_CHANGE,
         "status": "FAILED",
         "outcome": "FAILED",
         "sandboxName": "prod",

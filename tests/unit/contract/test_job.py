@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from export_jobs.contract import Job, JobPage
-from export_jobs.events.build import outcome_of
+from export_jobs.model.outcome import outcome_of
 from hypothesis import given
 from hypothesis import strategies as st
 from support.files import seed

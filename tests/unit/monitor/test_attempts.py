@@ -19,7 +19,7 @@ from export_jobs.model.limits import (
 from export_jobs.model.matching import RULE, gives_up_from
 from export_jobs.model.records import Attempt, JobRecord, SandboxState
 from export_jobs.monitor.observe import Observation
-from export_jobs.monitor.sweep import SweepReport
+from export_jobs.monitor.progress import SweepReport
 from support.creator import HOUR_MS, MINUTE_MS, SECOND_MS, Creator, asking
 from support.fake_store import FakeStore
 from support.fakes import FakeApi

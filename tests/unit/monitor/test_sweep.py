@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from export_jobs.contract import JobPage
 from export_jobs.contract.errors import RetryLater
+from export_jobs.events import build
 from export_jobs.events.build import MAX_DETAIL_BYTES
-from export_jobs.events.endings import EventPolicy
+from export_jobs.events.policy import EventPolicy
 from export_jobs.model.capacity import DelayPolicy
-from export_jobs.model.records import DELAYED, STATE_CHANGE, JobRecord
+from export_jobs.model.records import Event, EventType, JobRecord
 from export_jobs.monitor.policy import MonitorPolicy
 from support.fakes import (
     EPOCH,
@@ -203,13 +204,13 @@ def test_a_delay_is_said_once_and_then_every_repeat_window(fakes: Fakes) -> None
         fakes.now += 5 * MINUTE_MS
         monitor.sweep()
         for event in monitor.events():
-            assert event.type == DELAYED
+            assert event.type == EventType.JOB_DELAYED
             assert event.detail["delayLimitMs"] == 150 * MINUTE_MS
             said_at.append(minute)
     assert said_at == [150, 210, 270, 330, 390]
     fakes.move("prod", job, "SUCCEEDED")
     monitor.sweep()
-    assert [event.type for event in monitor.events()] == [STATE_CHANGE]
+    assert [event.type for event in monitor.events()] == [EventType.JOB_STATE_CHANGE]
     fakes.now += 1_000 * MINUTE_MS
     monitor.sweep()
     assert monitor.events() == []
@@ -517,6 +518,24 @@ def test_thousands_of_changes_are_worked_off_over_several_runs(fakes: Fakes) -> 
     assert monitor.sweeper.sweep("prod").changes == 0
     left["calls"] = 0
     assert monitor.said() == []
+
+
+def test_an_event_is_built_once(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep with a thousand changes builds a thousand events, though it compares them with baselines."""
+    built: list[str] = []
+    state_change = build.state_change
+
+    def counted(record: JobRecord, *args: Any, **options: Any) -> Event:
+        built.append(record.job_id)
+        return state_change(record, *args, **options)
+
+    monitor = Monitor(fakes, page_size=1_000)
+    monitor.sweep()
+    jobs = [fakes.create("prod", status="SUCCEEDED").body["id"] for _ in range(1_000)]
+    monkeypatch.setattr(build, "state_change", counted)
+    monitor.sweep()
+    assert built == jobs
+    assert len(monitor.said()) == 1_000
 
 
 def test_a_sweep_that_can_t_list_says_so_and_publishes_what_is_left(fakes: Fakes) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from export_jobs.contract.errors import RetryLater
-from export_jobs.monitor.sweep import SweepReport
+from export_jobs.monitor.progress import SweepReport
 from export_jobs.monitor.watch import Pace, watch
 from support.fakes import FakeApi, Fakes
 from support.monitor import Monitor

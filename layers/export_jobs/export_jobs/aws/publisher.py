@@ -1,4 +1,4 @@
-"""Publishing events to the two sinks: EventBridge for machines, SNS for people.
+"""Publishes events to the two sinks: EventBridge for machines, SNS for people.
 
 Both take ten events a call and may take some and refuse others. What counts as delivered is what
 the service confirmed; everything else is published again later, under the same `eventId`.
@@ -38,7 +38,7 @@ class AwsEventPublisher:
         topic_arn: str,
         stack_name: str | None = None,
     ) -> None:
-        """`stack_name` is for the commands that messages to people tell."""
+        """`stack_name` is for the commands that messages to people suggest."""
         self._events = events
         self._sns = sns
         self._bus_name = bus_name
@@ -79,7 +79,7 @@ class AwsEventPublisher:
 
     def _topic_entry(self, event: Event) -> dict[str, Any]:
         """JSON for machines, a text for e-mail; HTTPS is Amazon Q's, which shows it in chat channels."""
-        from export_jobs.events import messages  # noqa: PLC0415  only when people are told
+        from export_jobs.events import messages  # noqa: PLC0415  only for the topic
 
         detail = event.detail
         attributes = {

@@ -32,8 +32,9 @@ from export_jobs.model.records import (
     as_written,
 )
 from export_jobs.model.steps import GateChange, Slot, Step
-from export_jobs.monitor import decide
-from export_jobs.monitor.observe import Observation
+from export_jobs.monitor import coverage
+from export_jobs.monitor.decide import YOUNG_MS
+from export_jobs.monitor.observe import LookUp, Observation
 from export_jobs.monitor.policy import MonitorPolicy
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class AttemptSettler:
         store: SweepStore,
         *,
         policy: MonitorPolicy,
-        look_up: Callable[[str, str, Observation], bool],
+        look_up: Callable[[str, str], LookUp],
     ) -> None:
         self._store = store
         self._policy = policy
@@ -156,7 +157,7 @@ class AttemptSettler:
         for job in seen.jobs.values():
             if job.id in known.open_jobs:
                 continue
-            if job.is_final and known.state and not decide.is_unseen(job, known.state):
+            if job.is_final and known.state and not coverage.is_unseen(job, known.state):
                 continue
             strangers[job.id] = _candidate(job, seen)
         return strangers
@@ -285,7 +286,7 @@ class AttemptSettler:
             return
         ended = endings.rejected(
             record,
-            endings.OUTCOME_UNKNOWN,
+            "OUTCOME_UNKNOWN",
             "no answer to its create call came, and for six hours no listing has told whether there is "
             "a job; it is not sent again: look for the job in Adobe's console",
             policy=self._policy.events,
@@ -328,7 +329,7 @@ def _given_up(attempt: Attempt, known: SandboxRecord, now: int) -> Slot:
 class _LookUps:
     """Matches attempts with jobs, and looks up by its id, once a sweep, what too little is shown of."""
 
-    look_up: Callable[[str, str, Observation], bool]
+    look_up: Callable[[str, str], LookUp]
     sandbox: str
     seen: Observation
     out_of_time: Callable[[], bool]
@@ -352,10 +353,11 @@ class _LookUps:
                 if self.out_of_time():
                     return matches
                 self.tried.add(job_id)
-                there = self.look_up(self.sandbox, job_id, self.seen)
-                if job_id in self.seen.looked_up:
-                    strangers[job_id] = _candidate(self.seen.jobs[job_id], self.seen)
-                elif not there and now - strangers[job_id].created_at >= decide.YOUNG_MS:
+                result = self.look_up(self.sandbox, job_id)
+                self.seen.add_look_up(result)
+                if result.job:
+                    strangers[job_id] = _candidate(result.job, self.seen)
+                elif result.is_missing and now - strangers[job_id].created_at >= YOUNG_MS:
                     del strangers[job_id]  # a younger one may not be found by its id yet
 
 

@@ -1,9 +1,10 @@
-"""The first half of a sweep: what the service shows of a sandbox's jobs, in as few calls as it takes."""
+"""The first half of a sweep: what the service shows of a sandbox's jobs, in as few calls as possible."""
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from export_jobs.contract import Job, JobPage
@@ -11,7 +12,22 @@ from export_jobs.contract.errors import NotFound, SegmentationError
 from export_jobs.model.concurrently import each
 from export_jobs.model.ports import JobApi
 from export_jobs.model.records import JobRecord
-from export_jobs.monitor import decide
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """The result of asking for one job by its id: the job, a 404, or what went wrong."""
+
+    job_id: str
+    job: Job | None = None
+    problem: str | None = None
+    asked: bool = True
+    """False if there was no time left for the call."""
+
+    @property
+    def is_missing(self) -> bool:
+        """The service answered 404."""
+        return self.job is None and self.problem is None
 
 
 @dataclass
@@ -20,7 +36,7 @@ class Observation:
 
     jobs: dict[str, Job] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
-    """Open jobs that the service answered 404 for."""
+    """Jobs that the service answered 404 for."""
     newest: int = 0
     reach: int = 0
     """Creation time of the oldest job listed; 0 when the listing was read to its end."""
@@ -33,7 +49,7 @@ class Observation:
     unreadable: int = 0
     unreadable_fields: set[str] = field(default_factory=set)
     looked_up: set[str] = field(default_factory=set)
-    """Jobs that were asked for by their id."""
+    """Jobs that were asked for by their id, and found."""
     created_at: dict[str, int] = field(default_factory=dict)
     """For each job listed its creation time or, where it shows none, that of the next older one."""
     created_until: dict[str, int] = field(default_factory=dict)
@@ -44,40 +60,59 @@ class Observation:
     problems: list[str] = field(default_factory=list)
 
     def add_page(self, page: JobPage) -> bool:
-        """Takes a page in. Returns whether it brought any job that was not shown before."""
+        """Adds a page. Returns whether it brought any job that was not shown before."""
         known = len(self.jobs)
         self.pages += 1
-        self.unreadable += page.unreadable
-        self.unreadable_fields |= page.unreadable_fields
-        times = [job.creation_time for job in page.records if job.creation_time]
-        if page.unreadable:
-            self.gap_until = max(self.gap_until, self.reach or sys.maxsize, *times)
-        last = page.records[-1].creation_time if page.records else None
-        older = last or (page.oldest if page.next_cursor else None) or 0
-        newer = self.reach or sys.maxsize
+        self._note_unreadable(page)
+        self._note_creation_times(page)
         for job in page.records:
-            newer = job.creation_time or newer
-            self.created_until.setdefault(job.id, newer)
-        for job in reversed(page.records):
-            older = job.creation_time or older
-            self.created_at.setdefault(job.id, older)
             shown = self.jobs.get(job.id)
             if shown is None or (job.update_time or 0) > (shown.update_time or 0):
                 self.jobs[job.id] = job
         if page.oldest:
-            self.newest = max(self.newest, page.oldest, *times)
-            self.reach = min(self.reach or page.oldest, page.oldest, *times)
+            times = [page.oldest, *_times(page)]
+            self.newest = max(self.newest, *times)
+            self.reach = min(self.reach or page.oldest, *times)
             self.first_page_reach = self.first_page_reach or self.reach
         return len(self.jobs) > known
+
+    def add_look_up(self, result: LookUp) -> None:
+        """Adds what came of asking for one job by its id."""
+        self.lookups += result.asked
+        if result.problem:
+            self.problems.append(result.problem)
+        elif result.job is None:
+            self.missing.add(result.job_id)
+        else:
+            self.jobs[result.job_id] = result.job
+            self.looked_up.add(result.job_id)
 
     def complete_since(self, time: int) -> bool:
         """Whether the listing was read down to a creation time, without a gap."""
         reached = self.reach == 0 or self.reach <= time
         return self.complete and reached and time > self.gap_until
 
+    def _note_unreadable(self, page: JobPage) -> None:
+        if page.unreadable:
+            self.unreadable += page.unreadable
+            self.unreadable_fields |= page.unreadable_fields
+            self.gap_until = max(self.gap_until, self.reach or sys.maxsize, *_times(page))
+
+    def _note_creation_times(self, page: JobPage) -> None:
+        """A listing is sorted: a job without a time was created between its neighbours."""
+        newer = self.reach or sys.maxsize
+        for job in page.records:
+            newer = job.creation_time or newer
+            self.created_until.setdefault(job.id, newer)
+        last = page.records[-1].creation_time if page.records else None
+        older = last or (page.oldest if page.next_cursor else None) or 0
+        for job in reversed(page.records):
+            older = job.creation_time or older
+            self.created_at.setdefault(job.id, older)
+
 
 class Observer:
-    """Observes sandboxes through the API, for as long as there is time for it."""
+    """Observes sandboxes through the API, as long as there is time."""
 
     def __init__(self, api: JobApi, *, page_size: int, workers: int) -> None:
         self._api = api
@@ -100,18 +135,18 @@ class Observer:
     ) -> Observation:
         """Reads on from the first page until `back_to` and until every open job has been met.
 
-        The open jobs that further pages would not show more cheaply are looked up by id, and so
-        are those that the listing left out. Trouble ends in `problems`, with what was seen kept.
-        For the first time, there is nothing to go on from: then as far as time allows will do.
+        Open jobs that further pages would not show more cheaply are looked up by id, and so are those
+        that the listing left out. Problems end up in `problems`, and what was seen is kept. A first
+        sweep has nothing to go on from: there, as far as time allows is enough.
         """
         seen = Observation()
-        watched = [record for record in open_jobs if not record.final]
+        not_final = [record for record in open_jobs if not record.final]
         seen.add_page(first_page)
         cursor = first_page.next_cursor
         while cursor:
             if 0 < seen.reach < back_to:
                 seen.complete = True
-                if not _another_page_pays(watched, seen):
+                if not _another_page_pays(not_final, seen):
                     break
             if out_of_time():
                 seen.complete |= for_the_first_time
@@ -122,16 +157,22 @@ class Observer:
         else:
             if not seen.problems:
                 seen.complete, seen.reach = True, 0
-        unmet = [record for record in watched if record.job_id not in seen.jobs]
-        each(
-            lambda record: self._look_up_open(record, seen, out_of_time),
-            unmet,
-            workers=self._workers,
-        )
+        unmet = [record for record in not_final if record.job_id not in seen.jobs]
+        for result in self._look_up_all(unmet, out_of_time):
+            seen.add_look_up(result)
         return seen
 
+    def look_up(self, sandbox: str, job_id: str) -> LookUp:
+        """Asks for a job by its id."""
+        try:
+            return LookUp(job_id, self._api.get_job(sandbox, job_id))
+        except NotFound:
+            return LookUp(job_id)
+        except SegmentationError as error:
+            return LookUp(job_id, problem=f"can't look up job {job_id}: {error}")
+
     def _list_further(self, sandbox: str, cursor: str, seen: Observation) -> str | None:
-        """Takes in the page at `cursor`. Returns the next one's; None at the end, or in trouble."""
+        """Adds the page at `cursor`. Returns the next one's; None at the end, or after a failure."""
         try:
             page = self._api.list_jobs(sandbox, limit=self._page_size, cursor=cursor)
         except SegmentationError as error:
@@ -143,34 +184,44 @@ class Observer:
             return None
         return page.next_cursor
 
-    def _look_up_open(
-        self, record: JobRecord, seen: Observation, out_of_time: Callable[[], bool]
-    ) -> None:
-        if out_of_time():
-            seen.problems.append(f"no time left to look up job {record.job_id}")
-            return
-        if not self.look_up(record.sandbox, record.job_id, seen):
-            seen.missing.add(record.job_id)
+    def _look_up_all(
+        self, records: Sequence[JobRecord], out_of_time: Callable[[], bool]
+    ) -> Sequence[LookUp]:
+        def look_up(record: JobRecord) -> LookUp:
+            if out_of_time():
+                problem = f"no time left to look up job {record.job_id}"
+                return LookUp(record.job_id, problem=problem, asked=False)
+            return self.look_up(record.sandbox, record.job_id)
 
-    def look_up(self, sandbox: str, job_id: str, seen: Observation) -> bool:
-        """Takes in a job by its id. Returns False if the service does not know it."""
-        seen.lookups += 1
-        try:
-            seen.jobs[job_id] = self._api.get_job(sandbox, job_id)
-        except NotFound:
-            return False
-        except SegmentationError as error:
-            seen.problems.append(f"can't look up job {job_id}: {error}")
-        else:
-            seen.looked_up.add(job_id)
-        return True
+        return each(look_up, records, workers=self._workers)
 
 
-def _another_page_pays(watched: list[JobRecord], seen: Observation) -> bool:
+def pages_worth_reading(unmet: Sequence[int], *, reach: int, span_per_page: float) -> int:
+    """How many more pages to read before looking up by id what is still unmet.
+
+    `unmet` holds the creation times of open jobs older than `reach`, the oldest time listed so far.
+    A page costs one call and so does a look-up; how far a page goes back is judged by the ones read.
+    """
+    if not unmet or span_per_page <= 0:
+        return 0
+    ages = sorted(max(1, math.ceil((reach - created) / span_per_page)) for created in unmet)
+    best_pages, best_cost = 0, len(ages)
+    for met, pages in enumerate(ages, start=1):
+        cost = pages + len(ages) - met
+        if cost < best_cost:
+            best_pages, best_cost = pages, cost
+    return best_pages
+
+
+def _times(page: JobPage) -> list[int]:
+    return [job.creation_time for job in page.records if job.creation_time]
+
+
+def _another_page_pays(not_final: Sequence[JobRecord], seen: Observation) -> bool:
     older = [
         record.creation_time
-        for record in watched
+        for record in not_final
         if record.creation_time < seen.reach and record.job_id not in seen.jobs
     ]
     span = (seen.newest - seen.reach) / seen.pages
-    return decide.pages_worth_reading(older, reach=seen.reach, span_per_page=span) > 0
+    return pages_worth_reading(older, reach=seen.reach, span_per_page=span) > 0

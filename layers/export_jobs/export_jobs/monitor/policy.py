@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from export_jobs.events.endings import EventPolicy
+from export_jobs.events.policy import EventPolicy
 from export_jobs.model.capacity import DelayPolicy
 
 

@@ -1,4 +1,4 @@
-"""What a sweep does for the requests that wait: ends those whose time is up, and wakes the creator."""
+"""What a sweep does for requests: ends those that wait in vain, and wakes the creator for the others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from export_jobs.events import endings
 from export_jobs.model.capacity import admissible, open_exports
-from export_jobs.model.ports import SweepStore
+from export_jobs.model.ports import QueueUnavailable, RequestQueue, StoreUnavailable, SweepStore
 from export_jobs.model.records import (
     Gate,
     JobRecord,
@@ -15,41 +15,119 @@ from export_jobs.model.records import (
     Ticket,
     as_written,
 )
-from export_jobs.model.steps import Step
+from export_jobs.model.steps import GateChange, Step
+from export_jobs.monitor.delivery import Delivery
 from export_jobs.monitor.policy import MonitorPolicy
+from export_jobs.monitor.progress import SweepInProgress
 
-NOT_WATCHED = "NOT_WATCHED"
 ENDED_AT_ONCE = 10
-"""Requests in one transaction: with their bodies they are of less than 4 MB."""
+"""Requests in one transaction: with their bodies they have less than 4 MB."""
+
+
+class RequestKeeper:
+    """Looks after the requests of a sandbox, once what the sweep has seen is on record."""
+
+    def __init__(
+        self,
+        *,
+        store: SweepStore,
+        delivery: Delivery,
+        request_queue: RequestQueue,
+        policy: MonitorPolicy,
+        clock: Callable[[], int],
+        out_of_time: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._delivery = delivery
+        self._request_queue = request_queue
+        self._policy = policy
+        self._clock = clock
+        self._out_of_time = out_of_time
+
+    def look_after(self, sweep: SweepInProgress) -> None:
+        """Ends what waits in vain, publishes what has ended, and wakes the creator for the rest."""
+        now = self._clock()
+        report, unsettled = sweep.report, sweep.settled.gate.unsettled
+        left_over = self._delivery.publish_items(sweep.settled.outbox, report)
+        tickets, some_left = self._end_what_waits_in_vain(sweep, now)
+        left_over |= some_left
+        for found in sweep.chunks(sweep.known.outbox, out_of_time=self._out_of_time):
+            left_over |= self._delivery.take_over(found, report)
+        since = [ticket.sent_at for ticket in tickets]
+        since += [attempt.noted_at for attempt in unsettled]
+        report.waiting = len(tickets)
+        report.oldest_request_ms = max((now - time for time in since), default=0)
+        if tickets and sweep.watched:
+            self._wake_creator(tickets, sweep)
+        report.finished = not (
+            report.open_jobs or left_over or tickets or unsettled or sweep.has_events
+        )
+
+    def _end_what_waits_in_vain(
+        self, sweep: SweepInProgress, now: int
+    ) -> tuple[list[Ticket], bool]:
+        """Returns the tickets that are left, and whether an event of those ended may be."""
+        tickets = [*sweep.known.tickets, *sweep.settled.tickets]
+        in_vain = expired(tickets, now) if sweep.watched else tickets
+        end = self._expired if sweep.watched else self._not_watched
+        ended: set[str] = set()
+        left_over = False
+        try:
+            for some in sweep.chunks(in_vain, out_of_time=self._out_of_time):
+                items = self._end(some, lambda record: end(record, now))
+                left_over |= self._delivery.publish_items(items, sweep.report)
+                ended |= {ticket.request_key for ticket in some}
+        except StoreUnavailable as error:
+            sweep.report.problems.append(f"can't end requests: {error}")
+        return [ticket for ticket in tickets if ticket.request_key not in ended], left_over
+
+    def _end(
+        self, tickets: Sequence[Ticket], end: Callable[[RequestRecord], endings.Ended]
+    ) -> list[OutboxItem]:
+        """Ends requests that still wait. Returns their events, to be published. Raises StoreUnavailable."""
+        items = []
+        for start in range(0, len(tickets), ENDED_AT_ONCE):
+            some = tickets[start : start + ENDED_AT_ONCE]
+            records = self._store.requests([ticket.request_key for ticket in some])
+            steps = []
+            for ticket in some:
+                record = records.get(ticket.request_key)
+                if record is None:  # it has expired from the store
+                    steps.append(Step(drop_tickets=(ticket,)))
+                elif record.status == "WAITING":
+                    steps.append(end(record).step(ticket))
+            written = self._store.commit(some[0].sandbox, steps)
+            items += [as_written(item) for n in sorted(written) for item in steps[n].outbox]
+        return items
+
+    def _expired(self, record: RequestRecord, now: int) -> endings.Ended:
+        return endings.expired(record, policy=self._policy.events, now=now)
+
+    def _not_watched(self, record: RequestRecord, now: int) -> endings.Ended:
+        reason = f"sandbox {record.sandbox!r} is no longer among those that the stack watches"
+        return endings.rejected(record, "NOT_WATCHED", reason, policy=self._policy.events, now=now)
+
+    def _wake_creator(self, tickets: Sequence[Ticket], sweep: SweepInProgress) -> None:
+        gate, open_jobs = sweep.settled.gate, sweep.open_jobs
+        ended = [
+            key
+            for key, slot in gate.slots.items()
+            if slot.job_id in open_jobs and open_jobs[slot.job_id].final
+        ]
+        try:
+            if ended:  # else they would count under the cap until they are old
+                self._store.commit(sweep.sandbox, [], GateChange(expired_slots=tuple(ended)))
+            if wants_creator(tickets, gate, open_jobs, policy=self._policy, now=self._clock()):
+                self._request_queue.wake(sweep.sandbox)
+        except (StoreUnavailable, QueueUnavailable) as error:
+            sweep.report.problems.append(f"can't wake the creator: {error}")
 
 
 def expired(tickets: Iterable[Ticket], now: int) -> list[Ticket]:
+    """Those whose deadline has passed."""
     return [
         ticket for ticket in tickets if ticket.deadline_ms is not None and ticket.deadline_ms <= now
     ]
-
-
-def end_expired(
-    store: SweepStore, tickets: Sequence[Ticket], *, policy: MonitorPolicy, now: int
-) -> list[OutboxItem]:
-    """Ends requests that were still waiting at their `expiresAt`. May raise StoreUnavailable."""
-
-    def end(record: RequestRecord) -> endings.Ended:
-        return endings.expired(record, policy=policy.events, now=now)
-
-    return _end(store, tickets, end)
-
-
-def end_not_watched(
-    store: SweepStore, tickets: Sequence[Ticket], *, policy: MonitorPolicy, now: int
-) -> list[OutboxItem]:
-    """Ends the requests of a sandbox that is watched no longer. May raise StoreUnavailable."""
-
-    def end(record: RequestRecord) -> endings.Ended:
-        reason = f"sandbox {record.sandbox!r} is no longer among those that the stack watches"
-        return endings.rejected(record, NOT_WATCHED, reason, policy=policy.events, now=now)
-
-    return _end(store, tickets, end)
 
 
 def wants_creator(
@@ -60,7 +138,7 @@ def wants_creator(
     policy: MonitorPolicy,
     now: int,
 ) -> bool:
-    """Whether the creator has something to do: a cancel is due, or a creation for which there is room."""
+    """Whether the creator has something to do: a cancel is due, or a creation that the cap lets in."""
     due = [ticket for ticket in tickets if ticket.turn <= now]
     if any(ticket.action == "cancel" for ticket in due):
         return True
@@ -68,22 +146,3 @@ def wants_creator(
         return False
     open_now = open_exports(open_jobs, gate, delays=policy.delays, now=now)
     return admissible(gate, open_now=open_now, max_open=policy.max_open, now=now) > 0
-
-
-def _end(
-    store: SweepStore, tickets: Sequence[Ticket], end: Callable[[RequestRecord], endings.Ended]
-) -> list[OutboxItem]:
-    items = []
-    for start in range(0, len(tickets), ENDED_AT_ONCE):
-        some = tickets[start : start + ENDED_AT_ONCE]
-        records = store.requests([ticket.request_key for ticket in some])
-        steps = []
-        for ticket in some:
-            record = records.get(ticket.request_key)
-            if record is None:  # long forgotten
-                steps.append(Step(drop_tickets=(ticket,)))
-            elif record.status == "WAITING":
-                steps.append(end(record).step(ticket))
-        written = store.commit(some[0].sandbox, steps)
-        items += [as_written(item) for n in sorted(written) for item in steps[n].outbox]
-    return items

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from export_jobs.model.concurrently import each
 from export_jobs.model.ports import SandboxRegister, StoreUnavailable
-from export_jobs.monitor.sweep import Sweeper, SweepReport
+from export_jobs.monitor.progress import SweepReport
+from export_jobs.monitor.sweep import Sweeper
 
 logger = logging.getLogger(__name__)
 
