@@ -9,7 +9,7 @@ JOBS ?= 3
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo local test bench lint format requirements clean
+.PHONY: help demo local test bench lint docs format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -29,7 +29,7 @@ bench: .venv-bench/.installed .venv-sam/.installed ## measure against peers and 
 lint: .venv/.installed .venv-sam/.installed .venv-checkov/.installed ## ruff, mypy, bandit, the layers' rules and the template's checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
-	$(BIN)/mypy layers/export_jobs/export_jobs local/export_jobs_local
+	$(BIN)/mypy layers/export_jobs/export_jobs cli/export_jobs_cli local/export_jobs_local
 	MYPYPATH=functions/monitor $(BIN)/mypy functions/monitor/app.py
 	MYPYPATH=functions/creator $(BIN)/mypy functions/creator/app.py
 	$(BIN)/lint-imports --no-logo
@@ -37,6 +37,15 @@ lint: .venv/.installed .venv-sam/.installed .venv-checkov/.installed ## ruff, my
 	$(BIN)/cfn-lint template.yaml
 	$(SAM) validate --lint
 	$(CHECKOV) --quiet --compact --skip-download --framework cloudformation --file template.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms \
+		$(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+
+docs: .venv/.installed ## generate docs/cli.md, docs/schemas and the schemas in the template
+	$(BIN)/typer export_jobs_cli.main utils docs --name export-jobs --title Commands --output docs/cli.md
+	$(BIN)/python -m export_jobs_local.schemas
 
 format: .venv/.installed ## put the code into its one format
 	$(BIN)/ruff check --fix --quiet .

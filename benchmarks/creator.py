@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import requests
-from export_jobs import wiring
+from export_jobs.aws.clock import now_ms
 from export_jobs.creator.message import Message
 from export_jobs.creator.policy import CreatorPolicy
 from export_jobs.creator.process import RequestProcessor
@@ -61,7 +61,7 @@ class Ours:
             publisher=parts.publisher,
             dead_letter_queue=parts.dead_letter_queue,
             policy=CreatorPolicy(sandboxes=tuple(sandboxes), max_open=MAX_OPEN),
-            clock=wiring.now_ms,
+            clock=now_ms,
             time_left_s=lambda: 300.0,
         )
 
@@ -161,11 +161,11 @@ class Bare:
 
 def request(sandbox: str, number: int) -> Message:
     asked = {"sandboxName": sandbox, "requestKey": f"k{number}", "job": body(number)}
-    return Message(f"m{number}", json.dumps(asked), wiring.now_ms())
+    return Message(f"m{number}", json.dumps(asked), now_ms())
 
 
 def wake_up(sandbox: str) -> Message:
-    return Message("wake-up", wake_up_body(sandbox), wiring.now_ms())
+    return Message("wake-up", wake_up_body(sandbox), now_ms())
 
 
 def body(number: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from export_jobs import wiring
+from export_jobs.aws.clock import now_ms
 from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.aws.dynamodb.writes import size_of
 from export_jobs.model.records import Ticket
@@ -44,7 +44,7 @@ def sweeps(stage: Stage) -> str:
         dead_letter_queue=parts.dead_letter_queue,
         request_queue=parts.request_queue,
         policy=MonitorPolicy(max_open=MAX_OPEN),
-        clock=wiring.now_ms,
+        clock=now_ms,
         time_left_s=lambda: 300.0,
     )
     stage.create_jobs(SANDBOX, [{"status": "PROCESSING"}] * MAX_OPEN)
@@ -81,7 +81,7 @@ def _put_tickets(parts: Parts, stage: Stage) -> int:
     """Writes the tickets as the creator does, all of one size; returns that, in bytes."""
     table = stage.outputs["JobsTableName"]
     writer = Writer(jobs_table=table, requests_table="", retention_days=90)
-    now = wiring.now_ms()
+    now = now_ms()
     tickets = [Ticket(SANDBOX, f"request-{n:028d}", "create", now, now) for n in range(WAITING)]
     items = [writer.ticket(ticket).written for ticket in tickets]
     put: list[Any] = [{"PutRequest": {"Item": item}} for item in items]

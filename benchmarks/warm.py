@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 import requests
-from export_jobs import wiring
+from export_jobs.aws.clock import now_ms
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 
@@ -62,7 +62,7 @@ class Ours:
             dead_letter_queue=parts.dead_letter_queue,
             request_queue=parts.request_queue,
             policy=MonitorPolicy(),
-            clock=wiring.now_ms,
+            clock=now_ms,
             time_left_s=lambda: 300.0,
             page_size=PAGE,
             workers=WORKERS,
@@ -176,7 +176,7 @@ class Payloads:
 
 def quiet(stage: Stage, ours: Ours, bare: Bare) -> Iterator[tuple[str, ...]]:
     for name, (sandbox, jobs) in QUIET.items():
-        newest = wiring.now_ms() - TEN_MINUTES_MS
+        newest = now_ms() - TEN_MINUTES_MS
         stage.create_jobs(
             sandbox,
             (

@@ -1,4 +1,4 @@
-"""The queue's function: takes requests in, and turns each into exactly one export job, or a rejection."""
+"""The queue's function: turns each request into exactly one export job, or into a rejection."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from aws_lambda_powertools.utilities.data_classes import SQSEvent, event_source
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from export_jobs import wiring
+from export_jobs.aws.clock import TimeLeft, now_ms
 from export_jobs.aws.settings import creator_settings
-from export_jobs.aws.time_left import TimeLeft
 from export_jobs.creator.message import Message
 from export_jobs.creator.policy import CreatorPolicy
 from export_jobs.creator.process import RequestProcessor
@@ -29,11 +29,11 @@ processor = RequestProcessor(
     dead_letter_queue=wiring.dead_letter_queue(settings),
     policy=CreatorPolicy(
         sandboxes=settings.sandboxes,
-        events=wiring.event_policy(settings),
-        delays=wiring.delay_policy(settings),
+        events=settings.event_policy,
+        delays=settings.delay_policy,
         max_open=settings.max_open_exports,
     ),
-    clock=wiring.now_ms,
+    clock=now_ms,
     time_left_s=time_left,
 )
 
@@ -42,7 +42,7 @@ processor = RequestProcessor(
 @tracer.capture_lambda_handler(capture_response=False)
 @event_source(data_class=SQSEvent)
 def handler(event: SQSEvent, context: LambdaContext) -> dict[str, Any]:
-    """Processes a batch. Answers with the messages that failed; SQS delivers those again."""
+    """Processes a batch. Returns the messages that failed; SQS delivers those again."""
     time_left.until_end_of(context)
     report = processor.process([_message_of(record) for record in event.records])
     report_run(report)

@@ -1,4 +1,4 @@
-"""The scheduled function: sweeps every sandbox, publishes what has changed and puts things right."""
+"""The scheduled function: sweeps every sandbox, publishes changes, settles what is unfinished."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from aws_lambda_powertools import Logger, Tracer
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from export_jobs import wiring
+from export_jobs.aws.clock import TimeLeft, now_ms
 from export_jobs.aws.settings import monitor_settings
-from export_jobs.aws.time_left import TimeLeft
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 from export_jobs.monitor.watch import FormerSandboxes, Pace, watch
@@ -29,12 +29,12 @@ sweeper = Sweeper(
     dead_letter_queue=wiring.dead_letter_queue(settings),
     request_queue=wiring.request_queue(settings),
     policy=MonitorPolicy(
-        events=wiring.event_policy(settings),
-        delays=wiring.delay_policy(settings, repeat_minutes=settings.delay_repeat_minutes),
+        events=settings.event_policy,
+        delays=settings.delay_policy,
         max_open=settings.max_open_exports,
         overlap_ms=settings.overlap_seconds * 1000,
     ),
-    clock=wiring.now_ms,
+    clock=now_ms,
     time_left_s=time_left,
     page_size=settings.page_size,
 )
@@ -42,7 +42,7 @@ former_sandboxes = FormerSandboxes(store, settings.sandboxes)
 
 
 class SweepFailed(Exception):
-    """At least one sandbox could not be swept well; the others were. Fails the invocation on purpose."""
+    """The sweep of at least one sandbox failed. Makes the invocation fail, after all sweeps."""
 
 
 @logger.inject_lambda_context

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from support.command_line import EXPORT_JOBS, PLAIN, Local, envelope, until
+from support.command_line import EXPORT_JOBS, PLAIN, Local, envelope, typed, until
 from support.files import ROOT
 
 pytestmark = pytest.mark.xdist_group("cli")
@@ -23,7 +23,7 @@ def test_a_request_is_followed_to_its_job_s_end(local: Local) -> None:
     ending = local.json("request", "create", str(REQUESTS / "one-segment.json"), "--wait")
     assert (ending["outcome"], ending["status"]) == ("CREATED", "SUCCEEDED")
     assert ending["profilesExported"] > 0
-    job = local.json("job", ending["jobId"])
+    job = local.json("job", "show", ending["jobId"])
     assert job["requestKey"] == "nightly-newsletter"
     assert job["correlationId"] == "campaign-42"
     assert [moment["at"] for moment in job["timeline"]] == sorted(
@@ -40,9 +40,9 @@ def test_a_job_that_fails_makes_the_exit_code_1(local: Local) -> None:
     assert done.returncode == 1
     assert "FAILED" in done.stdout
     assert "does not exist" in done.stdout
-    failed = local.json("jobs", "--status", "failed")
+    failed = local.json("job", "list", "--outcome", "failed")
     assert [job["datasetId"] for job in failed] == ["000000000000000000000000"]
-    listed = local.run("jobs", "--status", "failed").stdout
+    listed = local.run("job", "list", "--outcome", "failed").stdout
     assert "does not exist" in listed
 
 
@@ -59,7 +59,7 @@ def test_a_request_comes_from_standard_input_and_can_be_cancelled_by_its_key(loc
     """Cancelling by the key of a request that has ended says so and is no error."""
     done = local.run("request", "create", "-", "--wait", stdin=envelope("piped"))
     assert done.returncode == 0, done.stderr
-    ending = local.json("request", "cancel", "--request", "piped", "--wait")
+    ending = local.json("request", "cancel", "piped", "--wait")
     assert ending["outcome"] == "ALREADY_FINAL"
 
 
@@ -68,55 +68,176 @@ def test_a_running_job_is_cancelled(local: Local) -> None:
     with local.at_pace(60):
         created = local.run("request", "create", "-", stdin=envelope("to-cancel"))
         assert created.returncode == 0
-        job = until(lambda: [j for j in local.json("jobs") if not j["final"]])[0]
+        job = until(lambda: [j for j in local.json("job", "list") if not j["final"]])[0]
         ending = local.json("request", "cancel", "--job", job["jobId"], "--wait")
         assert (ending["outcome"], ending["status"]) == ("CANCELLING", "CANCELLED")
 
 
 def test_time_that_is_up_has_an_exit_code_of_its_own(local: Local) -> None:
     """Whoever stops waiting learns that the request goes on, which is neither good nor bad."""
-    cancels = ["request", "cancel", "--request", "never-sent"]
+    cancels = ["request", "cancel", "never-sent"]
     ending = local.json(*cancels, "--wait", "--timeout", "2", code=3)
     assert ending["outcome"] is None
 
 
 def test_jobs_are_listed_newest_first_and_filtered(local: Local) -> None:
-    """Filters by sandbox, dataset and number keep the order; what is not watched is said."""
+    """Filters by sandbox, dataset, request, time and number keep the order; unknown values are named."""
     for sandbox in ("prod", "dev"):
         requests.post(local.control(f"jobs?sandbox={sandbox}"), json={}, timeout=10)
-    every = local.json("jobs")
+
+    def listed() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = local.json("job", "list")
+        return found if {job["sandboxName"] for job in found} == {"prod", "dev"} else []
+
+    every = until(listed)
     created = [job["createdAt"] for job in every]
     assert created == sorted(created, reverse=True)
-    assert {job["sandboxName"] for job in every} == {"prod", "dev"}
-    assert {job["sandboxName"] for job in local.json("jobs", "--sandbox", "dev")} == {"dev"}
-    (newest,) = local.json("jobs", "--limit", "1")
+    assert {job["sandboxName"] for job in local.json("job", "list", "--sandbox", "dev")} == {"dev"}
+    (newest,) = local.json("job", "list", "--limit", "1")
     assert newest["jobId"] == every[0]["jobId"]
-    assert local.json("jobs", "--dataset", "none-such") == []
-    mistyped = local.run("jobs", "--status", "FAILD")
+    assert local.json("job", "list", "--dataset", "none-such") == []
+    assert local.json("job", "list", "--request", "none-such") == []
+    assert local.json("job", "list", "--since", "2099-01-01") == []
+    recent = [job["jobId"] for job in local.json("job", "list", "--since", "1h")]
+    assert recent == [job["jobId"] for job in local.json("job", "list")]
+    mistyped = local.run("job", "list", "--outcome", "FAILD")
     assert mistyped.returncode == 2
     assert "did you mean FAILED?" in mistyped.stderr
-    done = local.run("jobs", "--sandbox", "nowhere")
+    assert "use 30m, 12h, 7d" in local.run("job", "list", "--since", "yesterday").stderr
+    done = local.run("job", "list", "--sandbox", "nowhere")
     assert done.returncode == 2
     assert "watched: prod, dev" in done.stderr
 
 
-def test_tables_fit_80_columns_and_are_plain_without_a_terminal(local: Local) -> None:
-    """A pipe gets no colours and no line beyond 80 columns."""
+def test_the_service_is_asked_only_with_live(local: Local) -> None:
+    """What the tables have is what the service shows; without --live, no Adobe credential is read."""
+    ending = local.json("request", "create", "-", "--wait", stdin=envelope("seen-twice"))
+    shown = ("jobId", "status", "outcome", "datasetId", "batchIds", "profilesExported", "errors")
+
+    def both() -> bool:
+        recorded = local.json("job", "show", ending["jobId"])
+        live = local.json("job", "show", ending["jobId"], "--live")
+        assert live["job"]["id"] == int(ending["jobId"])
+        assert recorded["job"] is None
+        return [recorded[name] for name in shown] == [live[name] for name in shown]
+
+    until(both)
+    live = local.json("job", "list", "--live", "--request", "seen-twice")
+    assert [job["jobId"] for job in live] == [ending["jobId"]]
+    assert local.json("job", "list", "--request", "seen-twice")[0]["requestKey"] == "seen-twice"
+    secret = {"SecretId": "export-jobs/aep"}
+    aws = local.client("secretsmanager")
+    kept = aws.get_secret_value(**secret)["SecretString"]
+    aws.put_secret_value(**secret, SecretString="{}")
+    try:
+        assert local.run("job", "list").returncode == 0
+        assert local.run("job", "show", ending["jobId"]).returncode == 0
+        assert local.run("event", "list", ending["jobId"]).returncode == 0
+        assert local.run("request", "list").returncode == 0
+        assert local.run("request", "show", "seen-twice").returncode == 0
+        assert "the secret lacks clientId" in local.run("job", "list", "--live").stderr
+    finally:
+        aws.put_secret_value(**secret, SecretString=kept)
+
+
+def test_a_job_s_events_are_listed_after_they_were_published(local: Local) -> None:
+    """Each with its sequence, in order, the end whole; nothing is left in the outbox."""
+    ending = local.json("request", "create", "-", "--wait", stdin=envelope("with-history"))
+
+    def ended() -> Any:
+        found = local.json("event", "list", ending["jobId"])
+        return found if found[-1]["outcome"] == "SUCCEEDED" and not found[-1]["undelivered"] else []
+
+    events = until(ended)
+    assert events[0]["type"] == "Export Request Accepted"
+    numbers = [event["sequence"] for event in events[1:]]
+    assert numbers == list(range(1, len(numbers) + 1))
+    lines = local.run("event", "list", ending["jobId"]).stdout.splitlines()
+    assert len(lines) == len(events)
+    assert f"Export job {ending['jobId']} succeeded: 1,905 profiles in " in lines[-1]
+
+
+def test_a_job_that_has_vanished_is_shown_by_its_record(local: Local) -> None:
+    """Field case 31: the alert's own command finds it, though the service no longer does."""
+    url = local.control("jobs?sandbox=dev")
+    made = {"status": "PROCESSING", "creationTime": 1_700_000_000_000}
+    job = str(requests.post(url, json=made, timeout=10).json()["id"])
+    until(lambda: local.run("job", "show", job).returncode == 0)
+    requests.delete(local.control(f"jobs/{job}?sandbox=dev"), timeout=10).raise_for_status()
+    shown = until(lambda: (found := local.json("job", "show", job))["final"] and found, seconds=90)
+    assert (shown["status"], shown["outcome"]) == ("VANISHED", "VANISHED")
+    assert shown["events"][-1]["summary"].startswith(f"Export job {job} VANISHED")
+    assert local.run("job", "show", job, "--live").returncode == 2
+
+
+def test_a_list_is_renewed_until_ctrl_c(local: Local) -> None:
+    """Without a terminal, a line for each job that is new or has changed."""
+    with subprocess.Popen(
+        [EXPORT_JOBS, "job", "list", "--watch", "--request", "watched-list"],
+        cwd=local.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**PLAIN, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        try:
+            local.send(envelope("watched-list"))
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert "5b7c86968f7b6501e21ba9df" in line
+    assert (process.returncode, said) == (0, "")
+
+
+def test_a_request_is_checked_without_a_stack(tmp_path: Path) -> None:
+    """`--dry-run` names every wrong field, and takes any sandbox; nothing runs and nothing is sent."""
+    body = json.loads(envelope("dry"))
+    good = typed(
+        ["request", "create", "-", "--dry-run", "--json"],
+        tmp_path,
+        stdin=json.dumps({**body, "sandboxName": "anything"}),
+    )
+    assert good.returncode == 0, good.stderr
+    assert json.loads(good.stdout)["requestKey"] == "dry"
+    body["job"]["filtre"] = {}
+    bad = typed(["request", "create", "-", "--dry-run"], tmp_path, stdin=json.dumps(body))
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert "did you mean 'filter'?" in bad.stderr
+
+
+def test_a_profile_and_a_region_are_for_a_deployed_stack(tmp_path: Path) -> None:
+    """They would be ignored by the local system; a profile that does not exist is named."""
+    done = typed(["job", "list", "--region", "eu-west-1"], tmp_path)
+    assert done.returncode == 2
+    assert "--profile and --region need --stack" in done.stderr
+    wrong = typed(["job", "list", "--stack", "s", "--profile", "none-such"], tmp_path)
+    assert wrong.stderr == "error: The config profile (none-such) could not be found\n"
+
+
+def test_a_pipe_gets_plain_lines_that_are_not_wrapped(local: Local) -> None:
+    """No colours, no blanks at the end of a line, and one line a job, however long it is."""
     done = local.run("request", "create", "-", "--wait", stdin=envelope("of-any-width"))
     assert done.returncode == 0, done.stderr
     job = local.json("request", "show", "of-any-width")["jobId"]
-    for command in (["jobs"], ["job", job]):
-        said = local.run(*command).stdout
-        assert "\x1b" not in said
-        places = [line for line in said.splitlines() if not line.startswith("/")]
-        assert max(len(line) for line in places) <= 80, said
+    for command in (["job", "list"], ["job", "show", job], ["event", "list", job]):
+        printed = local.run(*command).stdout
+        assert "\x1b" not in printed
+        assert all(line == line.rstrip() for line in printed.splitlines())
+    jobs, _, _ = local.run("job", "list").stdout.partition("\nfirst errors")
+    assert len(jobs.splitlines()) == 1 + len(local.json("job", "list"))
 
 
 def test_a_job_that_nobody_has_is_said_in_a_line(local: Local) -> None:
     """No traceback, and where it was looked for."""
-    done = local.run("job", "987654")
+    done = local.run("job", "show", "987654")
     assert done.returncode == 2
-    assert done.stderr == "error: the service knows no job '987654' in prod or dev\n"
+    assert done.stderr.startswith("error: no job '987654' is on record in prod or dev: ")
+    assert done.stderr.count("\n") == 1
+    live = local.run("job", "show", "987654", "--live")
+    assert live.stderr == "error: the service has no job '987654' in prod or dev\n"
 
 
 def test_a_rejected_request_is_listed_mended_and_redriven_to_success(local: Local) -> None:
@@ -127,7 +248,7 @@ def test_a_rejected_request_is_listed_mended_and_redriven_to_success(local: Loca
     assert letter["tries"] == 1
     assert local.dead("typo") == letter  # looking at it does not take it away
 
-    left = local.json("dlq", "redrive", "--key", "typo", code=1)
+    left = local.json("dlq", "redrive", "typo", code=1)
     assert left["sent"] == []
     assert left["left"][0]["reason"].startswith("still invalid: ")
     assert local.dead("typo")
@@ -135,10 +256,10 @@ def test_a_rejected_request_is_listed_mended_and_redriven_to_success(local: Loca
     body = local.run("dlq", "show", "typo").stdout
     corrected = local.folder / "corrected.json"
     corrected.write_text(body.replace("filtre", "filter"))
-    command = ["dlq", "redrive", "--key", "typo", "--body", str(corrected), "--wait"]
+    command = ["dlq", "redrive", "typo", "--body", str(corrected), "--wait"]
     ending = local.json(*command)["ending"]
     assert (ending["requestKey"], ending["status"]) == ("typo", "SUCCEEDED")
-    assert local.json("job", ending["jobId"])["correlationId"] == "for-typo"
+    assert local.json("job", "show", ending["jobId"])["correlationId"] == "for-typo"
     assert local.dead("typo") is None
 
 
@@ -150,7 +271,7 @@ def test_what_the_service_refused_can_be_mended_and_redriven(local: Local) -> No
     assert ending["outcome"] == "REFUSED"
     corrected = local.folder / "corrected.json"
     corrected.write_text(envelope("refused", fields="identities.id"))
-    command = ["dlq", "redrive", "--key", "refused", "--body", str(corrected), "--wait"]
+    command = ["dlq", "redrive", "refused", "--body", str(corrected), "--wait"]
     assert local.json(*command)["ending"]["status"] == "SUCCEEDED"
 
 
@@ -163,8 +284,8 @@ def refused(local: Local) -> Path:
 def test_redriving_needs_to_be_told_what(local: Local) -> None:
     """Neither nothing nor everything is sent by mistake."""
     assert local.run("dlq", "redrive").returncode == 2
-    assert local.run("dlq", "redrive", "--all", "--key", "x").returncode == 2
-    done = local.run("dlq", "redrive", "--key", "none-such")
+    assert local.run("dlq", "redrive", "x", "--all").returncode == 2
+    done = local.run("dlq", "redrive", "none-such")
     assert done.returncode == 2
     assert "no dead letter has the request key 'none-such'" in done.stderr
 
@@ -184,7 +305,7 @@ def test_events_are_followed_and_nothing_is_left_behind(local: Local) -> None:
     # Nobody else's events are still to come.
     until(lambda: local.json("request", "list")["underWay"] == [])
     with subprocess.Popen(
-        [EXPORT_JOBS, "events", "--follow", "--limit", "2", "--seconds", "40", "--json"],
+        [EXPORT_JOBS, "event", "tail", "--limit", "2", "--seconds", "40", "--json"],
         cwd=local.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -211,7 +332,7 @@ def test_events_are_followed_and_nothing_is_left_behind(local: Local) -> None:
 def test_ctrl_c_ends_following_cleanly(local: Local) -> None:
     """No traceback, exit code 0, nothing left behind."""
     with subprocess.Popen(
-        [EXPORT_JOBS, "events"],
+        [EXPORT_JOBS, "event", "tail"],
         cwd=local.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -232,7 +353,7 @@ def test_ctrl_c_ends_following_cleanly(local: Local) -> None:
 def test_ctrl_c_ends_waiting_without_a_traceback(local: Local) -> None:
     """The request goes on; only the waiting ends, and how to find the request again is said."""
     with subprocess.Popen(
-        [EXPORT_JOBS, "request", "cancel", "--request", "never-comes", "--wait"],
+        [EXPORT_JOBS, "request", "cancel", "never-comes", "--wait"],
         cwd=local.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -307,7 +428,7 @@ def test_a_stack_is_found_by_its_name_with_the_shell_s_own_aws_settings(
     }
 
     def jobs_of(stack: str, *, by_variable: bool = False) -> subprocess.CompletedProcess[str]:
-        command = [EXPORT_JOBS, "jobs", "--json"]
+        command = [EXPORT_JOBS, "job", "list", "--json"]
         named = {"EXPORT_JOBS_STACK": stack} if by_variable else {}
         return subprocess.run(
             command if by_variable else [*command, "--stack", stack],
@@ -328,10 +449,10 @@ def test_a_stack_is_found_by_its_name_with_the_shell_s_own_aws_settings(
 
 def test_the_local_stack_is_found_by_its_name_too(local: Local) -> None:
     """A command with `--stack` from an e-mail works against the local system as it stands."""
-    done = local.run("jobs", "--stack", "export-jobs-local", "--json")
+    done = local.run("job", "list", "--stack", "export-jobs-local", "--json")
     assert done.returncode == 0, done.stderr
     ids = [job["jobId"] for job in json.loads(done.stdout)]
-    assert ids == [job["jobId"] for job in local.json("jobs")]
+    assert ids == [job["jobId"] for job in local.json("job", "list")]
 
 
 def test_without_a_region_both_ways_to_set_one_are_said(tmp_path: Path) -> None:
@@ -342,7 +463,7 @@ def test_without_a_region_both_ways_to_set_one_are_said(tmp_path: Path) -> None:
         "AWS_SECRET_ACCESS_KEY": "x",
     }
     done = subprocess.run(
-        [EXPORT_JOBS, "jobs", "--stack", "deployed"],
+        [EXPORT_JOBS, "job", "list", "--stack", "deployed"],
         cwd=tmp_path,
         env=nowhere,
         capture_output=True,
@@ -350,12 +471,15 @@ def test_without_a_region_both_ways_to_set_one_are_said(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 2
-    assert done.stderr == "error: no AWS region; set AWS_REGION, or a region for the profile\n"
+    assert (
+        done.stderr
+        == "error: no AWS region; use --region, set AWS_REGION, or set a region for the profile\n"
+    )
 
 
 def test_without_a_system_the_error_says_how_to_get_one(tmp_path: Path) -> None:
     """Also where `local` was killed and left its file behind."""
-    command = [EXPORT_JOBS, "jobs"]
+    command = [EXPORT_JOBS, "job", "list"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "start `export-jobs local`" in done.stderr

@@ -11,11 +11,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
 from export_jobs.model.limits import CREATOR_TIMEOUT_S
+from export_jobs_cli import doctor
+from export_jobs_cli.doctor import Finding, examine
+from export_jobs_cli.stack import DeployedSystem
 from export_jobs_local.aws.server import REGION, MotoServer
 from export_jobs_local.aws.stack import LocalStack
-from export_jobs_local.cli import doctor
-from export_jobs_local.cli.deployed import DeployedSystem
-from export_jobs_local.cli.doctor import Finding, examine
 from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.server import SegmentationService
 

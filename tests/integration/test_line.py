@@ -47,7 +47,9 @@ def test_sixty_requests_wait_in_order_for_twenty_places(slow: Local) -> None:
         return found if full and len(found["waiting"]) == SENT - CAP and not queued(slow) else None
 
     found = until(is_settled, seconds=120)
-    assert len([job for job in slow.json("jobs", "--limit", "100") if not job["final"]]) == CAP
+    assert (
+        len([job for job in slow.json("job", "list", "--limit", "100") if not job["final"]]) == CAP
+    )
     waiting = [row["requestKey"] for row in found["waiting"]]
     assert waiting == sorted(waiting)
     assert [row["place"] for row in found["waiting"]] == list(range(1, SENT - CAP + 1))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import requests
-from export_jobs_local.cli import sam
+from export_jobs_cli.local import sam
 from export_jobs_local.segmentation.server import SegmentationService
 from export_jobs_local.system import LocalSystem, NoLocalService, SystemConfig
 from support.command_line import Local, running_local, typed, until
@@ -134,8 +134,8 @@ def test_the_local_service_knows_the_sandboxes_given(changed: Local) -> None:
         "schema": {"name": "_xdm.context.profile"},
     }
     changed.send(json.dumps({"sandboxName": "beta", "job": job}))
-    until(lambda: changed.json("jobs"))
-    assert {job["sandboxName"] for job in changed.json("jobs")} == {"beta"}
+    until(lambda: changed.json("job", "list"))
+    assert {job["sandboxName"] for job in changed.json("job", "list")} == {"beta"}
     journal = requests.get(f"{changed.said['controlUrl']}/journal", timeout=10).json()
     assert {entry["sandbox"] for entry in journal} == {"beta"}
 
@@ -180,9 +180,9 @@ def test_a_request_becomes_a_job_at_the_service_of_one_s_own(own: Own, tmp_path:
     ended = own.local.json("request", "create", str(tmp_path / "request.json"), "--wait")
     journal = requests.get(f"{own.service.said['controlUrl']}/journal", timeout=10).json()
     assert {str(entry["job"]) for entry in journal} == {ended["jobId"]}
-    (listed,) = own.local.json("jobs")
+    (listed,) = own.local.json("job", "list")
     assert listed["jobId"] == ended["jobId"]
-    shown = own.local.json("job", ended["jobId"])
+    shown = own.local.json("job", "show", ended["jobId"])
     assert shown["data"] == [f"batch {batch}" for batch in shown["batchIds"]]
     assert own.local.json("request", "show", ended["requestKey"])["jobId"] == ended["jobId"]
 
@@ -215,7 +215,7 @@ def test_the_credential_is_told_to_nobody(own: Own) -> None:
     secret = own.credential["clientSecret"]
     assert own.credential.keys() & own.local.said.keys() == set()
     printed = [json.dumps(own.local.said)]
-    for command in ("jobs", "doctor", "jobs --json", "doctor --json"):
+    for command in ("job", "list", "doctor", "jobs --json", "doctor --json"):
         done = own.local.run(*command.split())
         printed += [done.stdout, done.stderr]
     files = {path for path in own.local.folder.rglob("*") if path.is_file()}

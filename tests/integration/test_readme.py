@@ -29,8 +29,8 @@ LOCAL = ".venv/bin/export-jobs local --sweep-every 2"
 AFTER_THE_DEMO = (".venv/bin/python -c ",)
 AFTER_LOCAL = (
     ".venv/bin/export-jobs request create events/requests/one-segment.json --wait",
-    ".venv/bin/export-jobs jobs",
-    ".venv/bin/export-jobs job 1",
+    ".venv/bin/export-jobs job list",
+    ".venv/bin/export-jobs job show 1",
     ".venv/bin/export-jobs doctor",
 )
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from export_jobs.aws.settings import CreatorSettings, MonitorSettings
+from export_jobs.model.records import EventType
 from export_jobs_local.aws.server import REGION
-from export_jobs_local.schemas import DETAILS, for_registry
+from export_jobs_local.schemas import for_registry
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 from hypothesis import given
@@ -329,12 +330,12 @@ def test_the_registry_holds_the_schema_of_every_event() -> None:
     contents = {schema["SchemaName"]: json.loads(schema["Content"]) for schema in schemas.values()}
     assert contents == {
         f"aep.export-jobs@{detail_type.replace(' ', '')}": for_registry(detail_type)
-        for detail_type in DETAILS
+        for detail_type in EventType
     }
     assert render(SETS["no schemas"]).of("AWS::EventSchemas::Schema") == {}
 
 
-@pytest.mark.parametrize("detail_type", DETAILS)
+@pytest.mark.parametrize("detail_type", EventType)
 def test_a_schema_of_the_registry_is_valid_and_describes_events(detail_type: str) -> None:
     """OpenAPI 3.0, as the registry demands; and real events are as it says."""
     document = for_registry(detail_type)

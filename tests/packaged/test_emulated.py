@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from export_jobs.model.records import EventType
+from export_jobs_cli.local import sam
 from export_jobs_local.aws.subscribers import Delivery
-from export_jobs_local.cli import sam
 from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig

@@ -19,7 +19,7 @@ from typing import Any
 import boto3
 import pytest
 import requests
-from export_jobs_local.cli.main import main
+from export_jobs_cli.main import main
 
 EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
 _SETTINGS = {"COLUMNS": "80", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -70,8 +70,8 @@ class Local:
     def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return typed(command, self.folder, stdin=stdin)
 
-    def json(self, *command: str, code: int = 0) -> Any:
-        done = self.run(*command, "--json")
+    def json(self, *command: str, code: int = 0, stdin: str = "") -> Any:
+        done = self.run(*command, "--json", stdin=stdin)
         assert done.returncode == code, done.stdout + done.stderr
         return json.loads(done.stdout)
 

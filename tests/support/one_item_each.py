@@ -1,4 +1,4 @@
-"""One record of each kind, as the items of `tests/data/items/format-1.json` keep it.
+"""One record of each kind, as the items in `tests/data/items/` keep it.
 
 Neither is ever edited: what was once written must be read for ever. A field that a record gets later
 has its default here, and so no attribute there; items that have it go into a file of their own.
@@ -22,6 +22,7 @@ from export_jobs.model.records import (
     Hold,
     JobRecord,
     OutboxItem,
+    PublishedEvent,
     RequestRecord,
     SandboxState,
     Ticket,
@@ -29,7 +30,7 @@ from export_jobs.model.records import (
 )
 from export_jobs.model.steps import GateChange, Slot, Step
 
-FROZEN = Path(__file__).parents[1] / "data" / "items" / "format-1.json"
+FROZEN = Path(__file__).parents[1] / "data" / "items"
 
 _NOW = 1_790_000_000_123
 _EVENT = Event("Export Job State Change", {"eventId": "e-1", "status": "NEW", "error": "naïve 😀"})
@@ -59,6 +60,18 @@ JOB = JobRecord(
     touched_at=_NOW + 3,
 )
 SETTLED_JOB = JobRecord("prod", "2", _NOW, status="FAILED", final=True, version=1, touched_at=_NOW)
+JOB_WITH_HISTORY = JobRecord(
+    "prod",
+    "3",
+    _NOW,
+    status="SUCCEEDED",
+    final=True,
+    version=2,
+    touched_at=_NOW,
+    outcome="SUCCEEDED_EMPTY",
+    history=(PublishedEvent(_EVENT.type, {"eventId": "e-1", "status": "NEW", "sequence": 1}),),
+    end_detail={"eventId": "e-2", "errors": [], "segments": [{"segmentId": "naïve 😀"}]},
+)
 OUTBOX_ITEM = OutboxItem("prod", "record key", (_UNDELIVERED,), leased_at=_NOW, version=1)
 STATE = SandboxState(
     sandbox="prod",
@@ -120,6 +133,7 @@ GATE = Gate(
 RECORDS: Mapping[str, Any] = {
     "job": JOB,
     "job that ended": SETTLED_JOB,
+    "job with history": JOB_WITH_HISTORY,
     "outbox": OUTBOX_ITEM,
     "state": STATE,
     "gate": GATE,
@@ -139,6 +153,7 @@ def items_written() -> dict[str, Any]:
     return {
         "job": writer.job(before(JOB)).written,
         "job that ended": writer.job(before(SETTLED_JOB)).written,
+        "job with history": writer.job(before(JOB_WITH_HISTORY)).written,
         "outbox": writer.outbox_item(before(OUTBOX_ITEM)).written,
         "state": writer.state(STATE).written,
         "gate": _gate_written(),

@@ -18,8 +18,8 @@ from export_jobs.model.records import (
     SandboxRecord,
     Ticket,
 )
-from export_jobs_local.cli import request_list
-from export_jobs_local.cli.line import Line, Wait, since_of, ticket_as_json
+from export_jobs_cli import request_list
+from export_jobs_cli.line import Line, Wait, since_of, ticket_as_json
 
 NOW = 1_769_824_800_000
 KEYS = tuple(f"{number}8de9e11-e175-47be-9c97-1069aa1c752b" for number in range(3))
@@ -63,7 +63,7 @@ class SystemHere:
 @pytest.fixture(autouse=True)
 def now(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("line", "request_list"):
-        monkeypatch.setattr(f"export_jobs_local.cli.{module}.now_ms", lambda: NOW)
+        monkeypatch.setattr(f"export_jobs_cli.{module}.now_ms", lambda: NOW)
 
 
 def ticket(key: str, *, turn: int = NOW - 1_000, **fields: Any) -> Ticket:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from export_jobs.contract import Job
-from export_jobs_local.cli import doctor, jobs, output, requests
-from export_jobs_local.cli.jobs import Life, Listed
-from export_jobs_local.cli.requests import Ending
+from export_jobs_cli import doctor, job_list, job_show, output, requests
+from export_jobs_cli.job_show import JobDetails, where_data_is
+from export_jobs_cli.jobs import KnownJob
+from export_jobs_cli.requests import Ending
 from rich.console import Console
 
+PRINTS_GREEK = """
+import sys
+from export_jobs_cli.main import main
+sys.argv = ["export-jobs", "job", "list", "--outcome", "\\u03b1\\u03b2\\u03b3\\u03b4\\u03b5"]
+main()
+"""
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:aep-1"
 CREATED = 1_769_824_800_000
 
@@ -22,8 +32,8 @@ class SystemHere:
     data_directory = "/data:fire:"
 
 
-def job(number: str = "1", **fields: Any) -> Job:
-    return Job.model_validate(
+def known(number: str = "1", sandbox: str = "prod", **fields: Any) -> KnownJob:
+    job = Job.model_validate(
         {
             "id": number,
             "status": "SUCCEEDED",
@@ -33,20 +43,22 @@ def job(number: str = "1", **fields: Any) -> Job:
             **fields,
         }
     )
+    return KnownJob(sandbox, job=job)
 
 
 def test_texts_come_out_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     """Neither an ARN's `:secret:` nor an error's words or brackets are taken for signs or markup."""
     said = f"{ARN} is on :fire: [bold]"
-    with requests.progress(quiet=False) as told:
-        told(said)
+    with requests.progress(quiet=False) as report:
+        report(said)
     output.error(said)
     assert capsys.readouterr().err.count(said) == 2
 
     doctor.show(doctor.Finding("Adobe secret", "bad", said, said))
-    found = job(errors=[{"code": "9", "msg": said}])
-    jobs.show_list([Listed("prod", found)], watched=1)
-    jobs.show(Life(Listed("prod", found), None, None), SystemHere())  # type: ignore[arg-type]
+    found = known(errors=[{"code": "9", "msg": said}])
+    job_list.show([found], sandboxes=1)
+    data = where_data_is(found, SystemHere())  # type: ignore[arg-type]
+    job_show.show(JobDetails(found, None, data))
     requests.show_ending(Ending(1, "key:fire:", "id", "create", rejected=True, outcome="REFUSED"))
     out = capsys.readouterr().out
     assert out.count(":secret:") == 4
@@ -58,28 +70,29 @@ def test_a_moving_line_leaves_texts_as_they_are(monkeypatch: pytest.MonkeyPatch)
     """On a terminal, too, where progress is another display."""
     terminal = Console(force_terminal=True, emoji=False, highlight=False, width=200, record=True)
     monkeypatch.setattr(output, "console", lambda **_: terminal)
-    with requests.progress(quiet=False) as told:
-        told(ARN)
+    with requests.progress(quiet=False) as report:
+        report(ARN)
     assert ARN in terminal.export_text()
 
 
-def test_a_wide_list_keeps_all_but_the_dataset_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where 80 columns are few, all but the dataset can still be read, and how that begins.
+def test_a_wide_list_fits_the_terminal_and_keeps_all_but_the_dataset_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In 80 columns, everything but the end of the dataset's id can be read; an id is never cut."""
 
-    A line that is too long all the same is not cut.
-    """
-    wide = job(
-        "123456789",
-        errors=[{"code": "1", "msg": "one"}],
-        metrics={
-            "totalExportedProfileCounter": 12_345_678,
-            "totalTime": {"endTimeInMs": CREATED + (3 * 60 + 39) * 60_000},
-        },
-    )
-    jobs.show_list([Listed("prod", wide), Listed("dev", job("2"))], watched=2)
+    def terminal(**_: Any) -> Console:
+        return Console(force_terminal=True, color_system=None, width=80, highlight=False)
+
+    monkeypatch.setattr(output, "console", terminal)
+    metrics = {
+        "totalExportedProfileCounter": 12_345_678,
+        "totalTime": {"endTimeInMs": CREATED + (3 * 60 + 39) * 60_000},
+    }
+    wide = known("123456789", errors=[{"code": "1", "msg": "one"}], metrics=metrics)
+    job_list.show([wide, known("2", "dev")], sandboxes=2)
     header, line, *_ = capsys.readouterr().out.splitlines()
     assert header.split()[:4] == ["created", "UTC", "job", "sandbox"]
-    assert len(line) <= 80
+    assert len(line.rstrip()) <= 80
     for whole in (
         "01-31 02:00",
         "123456789",
@@ -90,27 +103,39 @@ def test_a_wide_list_keeps_all_but_the_dataset_whole(capsys: pytest.CaptureFixtu
         "5b7c8",
     ):
         assert whole in line, line
-    jobs.show_list([Listed("prod", job("a" * 60, metrics=wide.metrics))], watched=1)
+    job_list.show([known("a" * 60, metrics=metrics)], sandboxes=1)
     line = capsys.readouterr().out.splitlines()[1]
     assert line.split()[2:5] == ["a" * 60, "SUCCEEDED", "3"]
     assert "12,345,678" in line
 
 
+def test_what_a_console_can_t_show_is_replaced(tmp_path: Path) -> None:
+    """Field case 27: a correlation id in Greek, on a console that knows only Latin letters."""
+    printed = subprocess.run(
+        [sys.executable, "-c", PRINTS_GREEK],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        timeout=60,
+    )
+    assert printed.returncode == 2
+    assert b"error: '?????' is not" in printed.stderr
+
+
 def test_an_error_without_a_code_is_shown_without_one(capsys: pytest.CaptureFixture[str]) -> None:
     """The service may write an error as a bare text."""
-    jobs.show_list([Listed("prod", job(errors=["Job aborted."]))], watched=1)
+    job_list.show([known(errors=["Job aborted."])], sandboxes=1)
     shown = capsys.readouterr().out
     assert "Job aborted." in shown
     assert "None" not in shown
 
 
-@pytest.mark.parametrize("watched", [1, 2])
+@pytest.mark.parametrize("sandboxes", [1, 2])
 def test_the_sandbox_is_shown_where_there_are_several(
-    capsys: pytest.CaptureFixture[str], watched: int
+    capsys: pytest.CaptureFixture[str], sandboxes: int
 ) -> None:
     """Also when all jobs listed happen to be in one: the reader can't know that."""
-    jobs.show_list([Listed("prod", job())], watched=watched)
-    assert ("sandbox" in capsys.readouterr().out) is (watched == 2)
+    job_list.show([known()], sandboxes=sandboxes)
+    assert ("sandbox" in capsys.readouterr().out) is (sandboxes == 2)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +144,7 @@ def test_the_sandbox_is_shown_where_there_are_several(
 )
 def test_data_are_said_to_be_where_there_are_any(status: str, *, has: bool) -> None:
     """Of a job that has ended without success nothing was kept."""
-    found = jobs.where_data_is(job(status=status), SystemHere())  # type: ignore[arg-type]
+    found = where_data_is(known(status=status), SystemHere())  # type: ignore[arg-type]
     assert bool(found) is has
 
 

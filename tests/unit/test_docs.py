@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import typer
+from export_jobs_cli.main import app
 from export_jobs_local.aws.template import read_template
-from export_jobs_local.cli.main import app
 from export_jobs_local.project import TEMPLATE
 from support.files import ROOT
 
@@ -36,6 +38,15 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             assert anchor in anchors(path), target
 
 
+def test_the_page_of_commands_is_current(tmp_path: Path) -> None:
+    """`make docs` writes it: every command with its arguments, options and exit codes."""
+    page = tmp_path / "cli.md"
+    made = [Path(sys.executable).with_name("typer"), "export_jobs_cli.main", "utils", "docs"]
+    made += ["--name", "export-jobs", "--title", "Commands", "--output", page]
+    subprocess.run(made, check=True, capture_output=True, timeout=60)
+    assert page.read_text() == (ROOT / "docs" / "cli.md").read_text()
+
+
 def commands() -> dict[str, set[str]]:
     """Every command of `export-jobs`, with its options; a group of commands is one, too."""
     found: dict[str, set[str]] = {}
@@ -43,7 +54,7 @@ def commands() -> dict[str, set[str]]:
     def walk(command: typer.core.TyperGroup, path: str) -> None:
         for name, inner in command.commands.items():
             options = {o for parameter in inner.params for o in parameter.opts}
-            found[f"{path}{name}"] = options | {"--help"}
+            found[f"{path}{name}"] = options | {"--help", "-h"}
             if isinstance(inner, typer.core.TyperGroup):
                 walk(inner, f"{path}{name} ")
 
@@ -74,7 +85,7 @@ def wrong_in(line: str) -> str | None:
     return next((f"{line}: {option}" for option in options if option not in known[name]), None)
 
 
-@pytest.mark.parametrize("line", ["dlq frob", "frob", "dlq list --frob", "jobs --frob"])
+@pytest.mark.parametrize("line", ["dlq frob", "frob", "dlq list --frob", "job list --frob"])
 def test_a_command_that_does_not_exist_is_found(line: str) -> None:
     """Also below a group that exists; else the test above would let the docs say anything."""
     assert wrong_in(line)
@@ -110,7 +121,7 @@ def test_every_module_and_every_test_is_in_the_table() -> None:
     for cell, modules, _ in rows:
         place = cell.split("`")[1].rstrip("/") if "`" in cell else cell
         places.setdefault(place, set()).update(re.findall(r"`([\w/]+)`", modules))
-    packages = [ROOT / "layers" / "export_jobs", ROOT / "local"]
+    packages = [ROOT / "layers" / "export_jobs", ROOT / "cli", ROOT / "local"]
     found: dict[str, set[str]] = {"functions": {"monitor/app", "creator/app"}}
     for package in packages:
         for module in package.rglob("*.py"):

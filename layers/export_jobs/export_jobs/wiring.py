@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,6 @@ from export_jobs.client import (
     RetryLater,
     SegmentationClient,
 )
-from export_jobs.events.policy import EventPolicy
-from export_jobs.model.capacity import DelayPolicy
 from export_jobs.telemetry import MeasuredTransport
 
 if TYPE_CHECKING:
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 SECRET_MAX_AGE_S = 60
-MINUTE_MS = 60_000
 AFTER_A_CALL_S = 12.0
 """What is left of a run after the longest call to the service: to note what came of it."""
 
@@ -75,11 +71,6 @@ def sns() -> SNSClient:
 def sqs() -> SQSClient:
     client: SQSClient = _client("sqs")
     return client
-
-
-def now_ms() -> int:
-    """Epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def credentials_from(secret_id: str) -> Callable[[], Credentials]:
@@ -133,18 +124,3 @@ def dead_letter_queue(settings: Settings) -> SqsDeadLetterQueue:
 
 def request_queue(settings: Settings) -> SqsRequestQueue:
     return SqsRequestQueue(sqs, url=settings.request_queue_url)
-
-
-def event_policy(settings: Settings) -> EventPolicy:
-    return EventPolicy(stack_id=settings.stack_id, topic_events=settings.topic_events)
-
-
-def delay_policy(settings: Settings, *, repeat_minutes: int = 60) -> DelayPolicy:
-    return DelayPolicy(
-        limit_ms=settings.delay_limit_minutes * MINUTE_MS,
-        repeat_ms=repeat_minutes * MINUTE_MS,
-        by_dataset_ms={
-            dataset: minutes * MINUTE_MS
-            for dataset, minutes in settings.dataset_delay_limits.items()
-        },
-    )

@@ -27,10 +27,13 @@ from export_jobs.model.records import (
 from export_jobs.model.steps import MAX_EXPIRED, MAX_STEPS, GateChange, Slot, SlotChange, Step
 from support.one_item_each import FROZEN, RECORDS, STATE, as_json, from_json, items_written
 
-FROZEN_ITEMS = json.loads(FROZEN.read_text())
+FROZEN_ITEMS: dict[str, Any] = {}
+for path in sorted(FROZEN.glob("*.json")):
+    FROZEN_ITEMS |= json.loads(path.read_text())
 READERS: dict[str, Any] = {
     "job": items.job_of,
     "job that ended": items.job_of,
+    "job with history": items.job_of,
     "outbox": items.outbox_item_of,
     "state": items.state_of,
     "gate": lambda item: gate_of(item, "prod"),

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.outbox import (
+    KEPT,
+    MAX_HISTORY,
     MAX_REASON,
     Bearer,
     Published,
@@ -186,7 +188,24 @@ def test_other_events_stay_as_they_are() -> None:
     record = job("a", frozenset({"topic"}), BOTH, frozenset({"bus"}))
     after = after_delivery(record, {"a2": frozenset({"bus"}), "a3": BOTH})
     assert [(e.event.id, e.sinks) for e in after.outbox] == [("a1", {"topic"}), ("a2", {"topic"})]
-    assert replace(after, outbox=record.outbox) == record
+    assert replace(after, outbox=record.outbox, history=()) == record
+
+
+def test_a_job_keeps_what_was_published_of_it() -> None:
+    """In order, the newest ones; only in short, but the end of the job whole."""
+    record = job("a", BOTH, frozenset({"bus"}), BOTH)
+    after = after_delivery(record, {"a1": BOTH, "a2": frozenset({"bus"})})
+    assert [event.detail["eventId"] for event in after.history] == ["a1", "a2"]
+    assert after.history[0].type == EventType.JOB_STATE_CHANGE
+    assert set(after.history[0].detail) == set(KEPT)
+    assert after.end_detail is None
+    end = Event(EventType.JOB_STATE_CHANGE, {"eventId": "end", "final": True, "errors": [1]})
+    ending = replace(after, outbox=(Undelivered(end, BOTH),))
+    for n in range(MAX_HISTORY):
+        ended = after_delivery(ending, {"end": BOTH})
+        ending = replace(ended, outbox=(Undelivered(end, BOTH),))
+        assert ended.end_detail == end.detail, n
+    assert [event.detail["eventId"] for event in ended.history] == ["end"] * MAX_HISTORY
 
 
 def test_how_long_the_first_event_has_been_waiting() -> None:

@@ -8,7 +8,7 @@ import pytest
 from export_jobs.events.messages import chat, email, subject
 from export_jobs.events.registry import kind_named, kind_of
 from export_jobs.model.records import Event, EventType
-from export_jobs_local.cli.events import summary
+from export_jobs_cli.event_list import summary
 from export_jobs_local.schemas import FOLDER, file_name
 from support.files import ROOT
 from support.one_of_each import one_of_each

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from export_jobs.events.policy import EventPolicy
+from export_jobs.model.capacity import DelayPolicy
 
 
 class SettingsInvalid(Exception):
@@ -36,6 +40,7 @@ def _encrypted_or_local(value: str) -> str:
     raise ValueError("must be an https:// address; http:// is for this machine only")
 
 
+_MINUTE_MS = 60_000
 _THIS_MACHINE = {"127.0.0.1", "localhost", "host.docker.internal"}
 """The last is what a container of `sam local` calls the machine it runs on."""
 ServiceUrl = Annotated[str, AfterValidator(_encrypted_or_local)]
@@ -83,6 +88,20 @@ class Settings(BaseModel):
             ]
             raise SettingsInvalid("; ".join(problems)) from None
 
+    @property
+    def event_policy(self) -> EventPolicy:
+        return EventPolicy(stack_id=self.stack_id, topic_events=self.topic_events)
+
+    @property
+    def delay_policy(self) -> DelayPolicy:
+        return DelayPolicy(
+            limit_ms=self.delay_limit_minutes * _MINUTE_MS,
+            by_dataset_ms={
+                dataset: minutes * _MINUTE_MS
+                for dataset, minutes in self.dataset_delay_limits.items()
+            },
+        )
+
 
 class MonitorSettings(Settings):
     """`poll_seconds`: 0 sweeps once an invocation; N sweeps every N seconds while jobs are open."""
@@ -90,6 +109,10 @@ class MonitorSettings(Settings):
     poll_seconds: Annotated[int, Field(ge=0, le=60)] = 0
     delay_repeat_minutes: Minutes = 60
     overlap_seconds: Annotated[int, Field(ge=0)] = 900
+
+    @property
+    def delay_policy(self) -> DelayPolicy:
+        return replace(super().delay_policy, repeat_ms=self.delay_repeat_minutes * _MINUTE_MS)
 
 
 class CreatorSettings(Settings):

@@ -1,10 +1,10 @@
-"""Connections that bound a whole answer in time, and that ask once more before they send.
+"""Connections that limit the time of a whole response, and check once more before they send.
 
-The read timeout of requests and urllib3 is for each piece that arrives: an answer that drips in,
-one header byte at a time, never meets it. Here it is the time for the answer, first byte to last.
+The read timeout of requests and urllib3 applies to each chunk: a response that arrives one byte at
+a time never exceeds it. Here it applies to the whole response, from the first byte to the last.
 
-To connect may take long: a name to look up, addresses to try, TLS to agree on. So whether a call may
-still be sent is asked when its connection stands, immediately before its first byte.
+Connecting may take long: the name lookup, several addresses, TLS. So whether a call may still be
+sent is checked once its connection is open, immediately before its first byte.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 
 class Withheld(Exception):
-    """The call was not to be sent any more. Nothing of it was."""
+    """The call must not be sent any more. Nothing of it was sent."""
 
 
 @dataclass
 class Sending:
-    """One call on its way."""
+    """One call in progress."""
 
     may_send: Callable[[], bool]
     max_idle_s: float
     begun: bool = False
-    """Its first byte has left, or may have: from here on, the call may have its effect."""
+    """Its first byte was sent, or may have been: from here on, the call may have its effect."""
 
 
 _SENDING: ContextVar[Sending] = ContextVar("sending")
@@ -44,9 +44,9 @@ _SENDING: ContextVar[Sending] = ContextVar("sending")
 
 @contextmanager
 def sending(may_send: Callable[[], bool], *, max_idle_s: float = math.inf) -> Iterator[Sending]:
-    """What is called inside, in this thread, raises Withheld unless `may_send` says that it may.
+    """Calls inside, in this thread, raise Withheld unless `may_send` returns True.
 
-    It goes over no connection that was last used longer ago than `max_idle_s`.
+    They use no connection that was last used more than `max_idle_s` seconds ago.
     """
     call = Sending(may_send, max_idle_s)
     before = _SENDING.set(call)
@@ -57,7 +57,7 @@ def sending(may_send: Callable[[], bool], *, max_idle_s: float = math.inf) -> It
 
 
 class _UntilDeadline(io.RawIOBase):
-    """A socket's stream that must end within the socket's timeout, counted from now."""
+    """A socket's stream that must end within the socket's timeout, counted from its creation."""
 
     def __init__(self, stream: io.RawIOBase, connection: socket.socket) -> None:
         self._stream = stream
@@ -65,7 +65,7 @@ class _UntilDeadline(io.RawIOBase):
         self._timeout_s = connection.gettimeout()
         self._deadline = time.monotonic() + (self._timeout_s or 0.0)
         self.ended = False
-        """The other side has closed the connection, and all it sent was read."""
+        """The other side has closed the connection, and all that it sent was read."""
 
     def readable(self) -> bool:
         return True
@@ -75,12 +75,12 @@ class _UntilDeadline(io.RawIOBase):
             return self._read(buffer)
         left_s = self._deadline - time.monotonic()
         if left_s <= 0:
-            raise TimeoutError("the answer took too long")
+            raise TimeoutError("the response took too long")
         self._connection.settimeout(left_s)
         try:
             return self._read(buffer)
         finally:
-            # The connection is kept for the next call, which sends with what is set here.
+            # The connection is reused, and its next call sends with the timeout set here.
             self._connection.settimeout(self._timeout_s)
 
     def _read(self, buffer: Any) -> int | None:
@@ -100,10 +100,10 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(self._stream)
 
     def begin(self) -> None:
-        """Reads the head. http.client takes one that was cut off for a whole one."""
+        """Reads the head. http.client accepts one that was cut off as complete."""
         super().begin()
         if self._stream.ended:
-            raise http.client.HTTPException("the head of the answer broke off")
+            raise http.client.HTTPException("the head of the response was cut off")
 
 
 class _Connection(HTTPConnection):
@@ -111,7 +111,7 @@ class _Connection(HTTPConnection):
     _used_at = 0.0
 
     def endheaders(self, *args: Any, **options: Any) -> None:
-        """Ends the head of a request, which until now was only collected, and sends it."""
+        """Completes the head of a request, which was only buffered until now, and sends it."""
         call = _SENDING.get()
         now = time.time()  # a monotonic clock may stand still while Lambda is frozen
         if self.sock is not None and now - self._used_at > call.max_idle_s:
@@ -139,7 +139,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class WholeAnswerAdapter(HTTPAdapter):
-    """requests' adapter, without its retries, and with a read timeout for the whole answer."""
+    """requests' adapter without its retries, and with a read timeout for the whole response."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)

@@ -1,4 +1,4 @@
-"""The secret that lets us in: an Adobe OAuth server-to-server credential."""
+"""The secret for Adobe's APIs: an OAuth server-to-server credential."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SENDABLE = re.compile(r"[\x20-\x7e]+")
 
 
 class SecretUnreadable(BadCredentials):
-    """The secret is not the JSON object it has to be. Names what is wrong, never a value."""
+    """The secret is not the JSON object that it must be. Names what is wrong, never a value."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Credentials:
 
     @classmethod
     def from_secret(cls, text: str) -> Credentials:
-        """Reads the JSON text of the secret. Raises SecretUnreadable."""
+        """Parses the JSON text of the secret. Raises SecretUnreadable."""
         try:
             secret = json.loads(text)
         except ValueError:

@@ -25,9 +25,9 @@ from export_jobs.contract.errors import (
 )
 
 REFUSED_FOR_GOOD = frozenset({400, 404, 405, 413, 415, 422})
-"""Answers to a create call that say for sure: no job was created, and none ever will be from this."""
+"""Responses to a create call after which no job exists, and none ever will for the same request."""
 _SECRETS = re.compile(r"(?i)(bearer\s+)?[A-Za-z0-9_\-]{12,}\.[A-Za-z0-9_\-.]{12,}")
-"""Anything that looks like a token (JWT), in a text that is going to be shown."""
+"""Anything that looks like a token (JWT) in a text that will be shown."""
 
 
 class SegmentationClient:
@@ -46,7 +46,7 @@ class SegmentationClient:
     ) -> None:
         """`base_url` is the service's root, `https://platform.adobe.io/data/core/ups`.
 
-        `credentials` is asked once for each call, so a secret that is replaced is found by itself; it
+        `credentials` is called once for each call, so a replaced secret takes effect by itself; it
         may raise a SegmentationError.
         """
         self._jobs_url = base_url.rstrip("/") + "/export/jobs"
@@ -55,7 +55,7 @@ class SegmentationClient:
         self._transport = transport
 
     def prepare(self) -> None:
-        """Has a token ready, so that the next call need not fetch one.
+        """Gets a token ready, so that the next call need not fetch one.
 
         Raises what `ImsTokens.get` raises.
         """
@@ -68,9 +68,9 @@ class SegmentationClient:
     def list_jobs(
         self, sandbox: str, *, limit: int, cursor: str | None = None, status: str | None = None
     ) -> JobPage:
-        """One page of jobs, newest first; `page.next_cursor` asks for the one after.
+        """One page of jobs, newest first; `page.next_cursor` is the cursor of the next page.
 
-        `limit` is always sent: without any parameter the service would list every job there is.
+        `limit` is always sent: without any parameter, the service lists all jobs.
         """
         params = {"limit": str(limit)}
         if cursor is not None:
@@ -84,13 +84,13 @@ class SegmentationClient:
             raise self._not_understood(answer, "no page of jobs") from None
         next_cursor = self._next_cursor(page.next_link)
         if next_cursor is not None and next_cursor == cursor:
-            raise NotUnderstood("the listing's next page is the page itself")
+            raise NotUnderstood("the listing's next page is the same page again")
         return page.continuing_at(next_cursor)
 
     def iter_pages(
         self, sandbox: str, *, limit: int, status: str | None = None
     ) -> Iterator[JobPage]:
-        """All pages, each asked for when it is wanted. Raises NotUnderstood if they go in circles."""
+        """All pages, each fetched on demand. Raises NotUnderstood if a page has no new job."""
         cursor: str | None = None
         seen: set[str] = set()
         while True:
@@ -100,7 +100,7 @@ class SegmentationClient:
             if page.next_cursor is None:
                 return
             if not fresh:
-                raise NotUnderstood("the listing goes in circles: a page brought no new job")
+                raise NotUnderstood("the listing repeats itself: a page has no new job")
             seen |= fresh
             cursor = page.next_cursor
 
@@ -116,15 +116,15 @@ class SegmentationClient:
         request_id: str,
         may_send: Callable[[], bool],
     ) -> Job:
-        """Creates a job from a body in its wire form, sending `request_id` as `x-request-id`.
+        """Creates a job from a body in its wire form, with `request_id` as `x-request-id`.
 
-        The service has no idempotency key, so the call is sent again only where it surely had no
-        effect: no connection was made, or the token was refused. `may_send` is asked each time
-        immediately before the first byte leaves; if it says no, nothing is sent.
+        The service has no idempotency key, so the call is repeated only if it certainly had no
+        effect: no connection was made, or the token was refused. `may_send` is called each time
+        immediately before the first byte is sent; if it returns False, nothing is sent.
 
-        Raises OutcomeUnknown when a job may have been created. After anything else surely none was:
-        Refused when none ever will be, RetryLater, BadCredentials, Forbidden and NotUnderstood (of
-        IMS) when one may be later.
+        Raises OutcomeUnknown if a job may have been created. After any other error, none was:
+        Refused if none ever will be; RetryLater, BadCredentials, Forbidden and NotUnderstood (of
+        IMS) if one may be later.
         """
         answer = self._call(
             "POST",
@@ -141,7 +141,7 @@ class SegmentationClient:
             raise OutcomeUnknown(str(error), retry_after_s=error.retry_after_s) from None
 
     def cancel_job(self, sandbox: str, job_id: str) -> None:
-        """Marks a job for cancelling. Any 2xx is success, with any body, a broken one or none.
+        """Marks a job for cancelling. Any 2xx is success, whatever its body.
 
         Raises NotFound.
         """
@@ -164,10 +164,10 @@ class SegmentationClient:
         may_send: Callable[[], bool] = lambda: True,
         failure: Callable[[Answer], SegmentationError] | None = None,
     ) -> Answer:
-        """A successful answer; a token that was refused is replaced once.
+        """Returns a successful response; replaces a refused token once.
 
-        `failure` says what any other answer means. The credential is looked at once, so that the
-        token is of the one that the headers name.
+        `failure` makes the error of any other response. The credential is read once, so that the
+        token belongs to the one in the headers.
         """
         credentials = self._credentials()
         headers = {
@@ -197,42 +197,44 @@ class SegmentationClient:
         raise (failure or self._failure)(answer)
 
     def _failure(self, answer: Answer) -> SegmentationError:
-        """What an answer without success means, of a call that can be repeated."""
-        said = self._said(answer)
+        """The error of an unsuccessful response to a call that can be repeated."""
+        summary = self._summary(answer)
         match answer.status:
             case 401:
-                return BadCredentials(f"a fresh token is refused ({said}); check the secret")
+                return BadCredentials(f"a fresh token is refused ({summary}); check the secret")
             case 403:
-                return Forbidden(f"not allowed ({said}); check API key, organisation, permissions")
+                return Forbidden(
+                    f"not allowed ({summary}); check API key, organisation, permissions"
+                )
             case _ if answer.asks_for_patience:
-                return RetryLater(f"try later ({said})", retry_after_s=answer.retry_after_s)
+                return RetryLater(f"try later ({summary})", retry_after_s=answer.retry_after_s)
             case status if 400 <= status < 500:
-                return Refused(f"the service refuses this ({said})")
-        return NotUnderstood(f"an answer without a meaning here ({said})")
+                return Refused(f"the service refuses the request ({summary})")
+        return NotUnderstood(f"unexpected response ({summary})")
 
     def _no_job(self, answer: Answer) -> SegmentationError:
-        """The same, of a call that names a job."""
+        """The same for a call that names a job."""
         if answer.status == 404:
-            return NotFound(f"no such job ({self._said(answer)})")
+            return NotFound(f"no such job ({self._summary(answer)})")
         return self._failure(answer)
 
     def _not_created(self, answer: Answer) -> SegmentationError:
-        """The same, of a create call: whatever does not surely say otherwise may have had its effect.
+        """The same for a create call: unless the response rules it out, the job may exist.
 
-        A 503, too, may come from a gateway, after the effect.
+        Even a 503 may come from a gateway, after the job was created.
         """
-        said = self._said(answer)
+        summary = self._summary(answer)
         if answer.status in {401, 403, 429}:
             return self._failure(answer)
         if answer.status == 404:
             return Refused(
-                f"what this asks for was not found ({said}); check the dataset, the segments and "
-                "whatever else it names"
+                f"something in the request was not found ({summary}); check its dataset, segments "
+                "and other ids"
             )
         if answer.status in REFUSED_FOR_GOOD:
-            return Refused(f"the service refuses this ({said})")
+            return Refused(f"the service refuses the request ({summary})")
         return OutcomeUnknown(
-            f"the service does not say whether it created the job ({said})",
+            f"the response does not show whether the job was created ({summary})",
             retry_after_s=answer.retry_after_s,
         )
 
@@ -244,21 +246,22 @@ class SegmentationClient:
 
     def _not_understood(self, answer: Answer, what: str) -> NotUnderstood:
         return NotUnderstood(
-            f"the answer holds {what} ({self._said(answer)})", retry_after_s=answer.retry_after_s
+            f"the response contains {what} ({self._summary(answer)})",
+            retry_after_s=answer.retry_after_s,
         )
 
-    def _said(self, answer: Answer) -> str:
+    def _summary(self, answer: Answer) -> str:
         """Status and start of the body, without anything that is, or looks like, a secret."""
         text = answer.text
         for secret in self._tokens.secrets():
             text = text.replace(secret, "[removed]")
-            # Perhaps the end of the text, or the service, has cut it.
+            # The end of the text, or the service, may have cut it off.
             text = re.sub(re.escape(secret[:12]) + r"[\w.~+/=-]*", "[removed]", text)
         excerpt = _SECRETS.sub("[removed]", " ".join(text.split()))[:300] or "(no body)"
         return f"HTTP {answer.status}: {excerpt}"
 
     def _next_cursor(self, link: str | None) -> str | None:
-        """The cursor that `link.next` holds. Links that lead to another host are refused."""
+        """The cursor in `link.next`. Links to another host are refused."""
         if not link or not link.strip():
             return None
         try:
@@ -268,7 +271,7 @@ class SegmentationClient:
         except ValueError:
             same_host = False
         if not same_host:
-            raise NotUnderstood("the listing's next link leads to another host; it is not followed")
+            raise NotUnderstood("the listing's next link is to another host; it is not followed")
         offsets = parse_qs(target.query).get("offset", [])
         if len(offsets) != 1:
             raise NotUnderstood("the listing's next link has no single offset")

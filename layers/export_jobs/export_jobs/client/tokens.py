@@ -12,35 +12,33 @@ from export_jobs.client.transport import Transport
 from export_jobs.contract.errors import BadCredentials, NotUnderstood, RetryLater
 
 MARGIN_S = 300.0
-"""A token is replaced so long before it expires (IMS gives it for 24 hours)."""
+"""How long before it expires a token is replaced (IMS issues it for 24 hours)."""
 REMEMBERED = 16
-"""So many of the last tokens are known, to be removed from texts that quote them."""
+"""How many of the last tokens are kept, to be removed from texts that quote them."""
 _TOKEN = re.compile(r"[\x21-\x7e]+")
-"""What can stand in the header that carries a token."""
+"""The characters that the header with the token may have."""
 
 
 class ImsTokens:
-    """Keeps a token for each credential, for all threads, and fetches the next when it is due or
-    was refused.
-    """
+    """Keeps a token for each credential, for all threads; replaces it when it is due or refused."""
 
     def __init__(
         self, *, token_url: str, transport: Transport, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`clock` gives seconds."""
+        """`clock` returns seconds."""
         self._token_url = token_url
         self._transport = transport
         self._clock = clock
         self._lock = threading.Lock()
         self._kept: Mapping[Credentials, tuple[str, float]] = {}
-        """Of each credential its token, and when that is due. Replaced, never changed."""
+        """The token of each credential, and when it is due. Replaced, never changed."""
         self._given: Sequence[str] = ()
 
     def get(self, credentials: Credentials) -> str:
-        """A token of this credential that is good for some minutes more.
+        """A token of this credential that stays valid for some minutes.
 
-        Raises BadCredentials if IMS refuses the client, RetryLater if it can't be asked now, and
-        NotUnderstood if its answer can't be read.
+        Raises BadCredentials if IMS refuses the client, RetryLater if IMS is unavailable, and
+        NotUnderstood if its response can't be parsed.
         """
         with self._lock:
             token, due = self._kept.get(credentials, ("", 0.0))
@@ -54,12 +52,12 @@ class ImsTokens:
             return token
 
     def forget(self, token: str) -> None:
-        """Drops a token that was refused, unless another thread has replaced it already."""
+        """Drops a refused token, unless another thread has already replaced it."""
         with self._lock:
             self._kept = {key: kept for key, kept in self._kept.items() if kept[0] != token}
 
     def secrets(self) -> Sequence[str]:
-        """What must not appear in any text that leaves us."""
+        """What must not appear in any text that we log or publish."""
         return self._given
 
     def _fetch(self, credentials: Credentials) -> tuple[str, float]:
@@ -76,7 +74,7 @@ class ImsTokens:
         body = answer.body if isinstance(answer.body, dict) else {}
         if answer.asks_for_patience:
             raise RetryLater(
-                f"IMS answers HTTP {answer.status}", retry_after_s=answer.retry_after_s
+                f"IMS returned HTTP {answer.status}", retry_after_s=answer.retry_after_s
             )
         if 400 <= answer.status < 500:
             raise BadCredentials(
@@ -85,13 +83,13 @@ class ImsTokens:
             )
         token, lifetime = body.get("access_token"), body.get("expires_in")
         if not answer.succeeded or not isinstance(token, str) or not _TOKEN.fullmatch(token):
-            raise NotUnderstood(f"IMS answers HTTP {answer.status} without a readable token")
+            raise NotUnderstood(f"IMS returned HTTP {answer.status} without a readable token")
         if not isinstance(lifetime, int | float) or not 0 < lifetime < 10**9:
             lifetime = 2 * MARGIN_S
         return token, float(lifetime)
 
 
 def _code(body: dict[str, object]) -> str:
-    """IMS's own error code (`invalid_client`), which holds nothing of ours."""
+    """IMS's own error code (`invalid_client`), which contains nothing that we sent."""
     code = body.get("error")
     return code if isinstance(code, str) and code.isidentifier() and len(code) < 64 else "no code"

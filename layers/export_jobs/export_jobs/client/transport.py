@@ -1,9 +1,9 @@
-"""HTTP as both the API and IMS need it: bounded in time and size, and never led astray.
+"""HTTP for both the API and IMS: limited in time and size, and to the configured hosts.
 
-TLS certificates are always verified. Redirects are not followed, and neither proxies nor `.netrc`
-nor cookies are taken from around us: a token goes to the configured host only. GET and DELETE are
-tried again after connection failures and "try later" answers, with backoff and jitter; a POST is
-tried again only where nothing of it was sent.
+TLS certificates are always verified. Redirects are not followed, and proxies, `.netrc` and cookies
+of the environment are ignored: a token goes to the configured host only. GET and DELETE are retried
+after connection failures and "try later" responses, with backoff and jitter; a POST is retried only
+if nothing of it was sent.
 """
 
 from __future__ import annotations
@@ -36,38 +36,38 @@ from export_jobs.contract.text import decode_json
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_TEXT_BYTES = 16 * 1024
-"""Longer than any token that an error may quote: cut, it could not be found and removed."""
+"""Longer than any token that an error may quote: a truncated token could not be removed."""
 TRIED_AGAIN = frozenset({429, 500, 502, 503, 504})
-"""Answers after which a GET or a DELETE is tried again within the call."""
+"""Responses after which a GET or a DELETE is retried within the call."""
 TRIES = 3
 CONNECT_TIMEOUT_S = 5.0
-"""Also the longest time to send a head, and to send a body."""
+"""Also the longest time to send the head, and to send the body."""
 MAX_ANSWER_S = 20.0
-"""The longest wait for one answer, from the request sent to the last byte received."""
+"""The longest wait for one response, from the request sent to the last byte received."""
 MAX_SENT_S = 2 * CONNECT_TIMEOUT_S + MAX_ANSWER_S
-"""The longest time from the moment that `may_send` allowed a call to the end of its answer."""
+"""The longest time from when `may_send` allowed a call to the end of its response."""
 MAX_RETRY_AFTER_S = 3600.0
-"""The longest wait that `Retry-After` is believed to ask for, whatever it says."""
+"""The longest `Retry-After` that is honoured; a longer one is cut to this."""
 MAX_PAUSE_S = 5.0
-"""The longest sleep inside a call. A longer `Retry-After` is for the caller to honour."""
+"""The longest sleep inside a call. A longer `Retry-After` is left to the caller."""
 IDLE_S = 20.0
-"""A connection that was not used for longer may be dead, which a frozen Lambda does not hear of: a call
-that creates is not sent over one, as its outcome would be unknown."""
+"""A connection that was idle for longer may be dead without a frozen Lambda noticing: a create call
+is not sent over one, because its outcome would be unknown."""
 LEAST_S = 1.0
-"""With less time left than this, no call is begun."""
+"""With less time left, no call is started."""
 _UNSENDABLE = re.compile(r"[^\t\x20-\x7e]|^\s|\s$")
-"""What can't stand in a header: an HTTP library would refuse it, or mangle it on the way."""
+"""What a header can't contain: an HTTP library would refuse it or change it."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete answer. `body` is decoded JSON, or None if there was none or it was not JSON."""
+    """A complete response. `body` is decoded JSON, or None if there was none or it was not JSON."""
 
     status: int
     headers: Mapping[str, str]
     body: Any
     text: str
-    """The start of the body as it came, for error messages; not yet free of secrets."""
+    """The start of the raw body, for error messages; may still contain secrets."""
 
     @property
     def succeeded(self) -> bool:
@@ -75,24 +75,24 @@ class Answer:
 
     @property
     def asks_for_patience(self) -> bool:
-        """Whether a call that can be repeated may well succeed later."""
+        """Whether a call that can be repeated may succeed later."""
         return self.status in {408, 425, 429} or self.status >= 500
 
     @property
     def retry_after_s(self) -> float | None:
-        """What `Retry-After` asks for: seconds, at most MAX_RETRY_AFTER_S; None if it does not say."""
+        """The wait that `Retry-After` asks for, in seconds, at most MAX_RETRY_AFTER_S; or None."""
         return _retry_after_s(self.headers)
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Reads seconds, or an HTTP date. Some servers send an epoch as if it were seconds."""
+    """Parses seconds or an HTTP date. Some servers send an epoch time as seconds."""
     value = headers.get("Retry-After", "").strip()
     try:
         if re.fullmatch("[0-9]+", value):
             asked_s = float(value[:9])
         else:
             at = email.utils.parsedate_to_datetime(value)
-            # A date "-0000" comes without a zone; RFC 5322 says it is UTC.
+            # A date with "-0000" is parsed without a zone; by RFC 5322 it is UTC.
             asked_s = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time()
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
@@ -112,7 +112,7 @@ class _Bearer(requests.auth.AuthBase):
 
 
 class _Session(requests.Session):
-    """A session that looks at nothing around it and at no `Location`."""
+    """A session that ignores its environment and every `Location`."""
 
     def __init__(self, connections: int) -> None:
         super().__init__()
@@ -122,12 +122,12 @@ class _Session(requests.Session):
             self.mount(scheme, WholeAnswerAdapter(pool_maxsize=connections))
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
-        """None: even when not told to follow, requests would read a redirect's body, unbounded."""
+        """None: even without following it, requests would read a redirect's body, without limit."""
         return None
 
 
 class Transport:
-    """Sends requests over kept connections. Thread-safe for as many threads as `connections`."""
+    """Sends requests over pooled connections. Thread-safe for up to `connections` threads."""
 
     def __init__(
         self,
@@ -136,11 +136,11 @@ class Transport:
         connections: int = 16,
         tries: int = TRIES,
     ) -> None:
-        """`time_left_s` says how long the caller may still run; no call outlasts it."""
+        """`time_left_s` returns how long the caller may still run; no call outlasts it."""
         self._session = _Session(connections)
         self._time_left_s = time_left_s
         self._tries = tries
-        # urllib3's own, but counted here: the time left and a broken body are beyond its sight.
+        # urllib3's own, but counted here: it sees neither the time left nor a truncated body.
         self._retries = Retry(
             total=tries - 1,
             allowed_methods={"GET", "DELETE"},
@@ -162,11 +162,11 @@ class Transport:
         form: Mapping[str, str] | None = None,
         may_send: Callable[[], bool] = lambda: True,
     ) -> Answer:
-        """One call, with its retries. Any answer is returned, whatever its status, but a redirect.
+        """One call, with its retries. Returns any response, whatever its status, except a redirect.
 
-        `may_send` is asked each time immediately before the first byte leaves; if it says no, nothing
-        is sent. Raises RetryLater, NotUnderstood, Refused (the body can't be written as JSON) and,
-        for a POST of JSON, OutcomeUnknown where it was sent and no answer can be read.
+        `may_send` is called each time immediately before the first byte is sent; if it returns
+        False, nothing is sent. Raises RetryLater, NotUnderstood, Refused (the body can't be written
+        as JSON) and, for a POST of JSON, OutcomeUnknown if it was sent and no response can be read.
         """
         creates = json_body is not None
         checked = _checked(headers or {})
@@ -193,7 +193,7 @@ class Transport:
                 return tried.answer
             try:
                 retries = retries.increment(method, url, error=tried.reason)
-            except HTTPError:  # no try left, or not a method to be repeated
+            except HTTPError:  # no try is left, or the method must not be repeated
                 return tried.result()
             pause_s = max(retries.get_backoff_time(), tried.retry_after_s)
             if pause_s > min(MAX_PAUSE_S, deadline - time.monotonic() - LEAST_S):
@@ -208,7 +208,7 @@ class Transport:
         may_send: Callable[[], bool],
         answer_within_s: float,
     ) -> _Tried:
-        """Sends a request once. What can't be repeated at all is raised."""
+        """Sends a request once. Raises what no retry can help."""
         try:
             answer = self._once(
                 request, creates=creates, may_send=may_send, answer_within_s=answer_within_s
@@ -235,7 +235,7 @@ class Transport:
             prepared = self._session.prepare_request(request)
         except (requests.RequestException, ValueError):
             raise RetryLater(
-                "not sent: it can't be put into HTTP; check the configured address"
+                "not sent: it is not a valid HTTP request; check the configured address"
             ) from None
         with sending(may_send, max_idle_s=IDLE_S if creates else math.inf) as call:
             try:
@@ -246,18 +246,18 @@ class Transport:
                     stream=True,
                 )
             except Withheld:
-                raise NotSent("not sent: it was too late when its connection stood") from None
+                raise NotSent("not sent: it was too late when the connection was open") from None
             except (requests.RequestException, HTTPError) as error:
                 if not call.begun:
                     raise _NeverSent(_kind(error)) from None
-                raise _Lost(f"no answer from the service: {_kind(error)}") from None
+                raise _Lost(f"no response from the service: {_kind(error)}") from None
         with response:
             return _complete(response, creates=creates)
 
 
 @dataclass(frozen=True)
 class _Tried:
-    """The result of sending a request once: an answer or an error, and the latter's reason for urllib3."""
+    """The result of sending a request once: a response, or an error and its reason for urllib3."""
 
     answer: Answer | None = None
     error: SegmentationError | None = None
@@ -269,7 +269,7 @@ class _Tried:
         return (asked.retry_after_s if asked else None) or 0.0
 
     def result(self) -> Answer:
-        """The answer. Raises the error where there is none."""
+        """Returns the response, or raises the error."""
         if self.answer is None:
             raise self.error or NotSent("nothing was sent")
         return self.answer
@@ -280,7 +280,7 @@ class _NeverSent(Exception):
 
 
 class _Lost(Exception):
-    """The call may have been received; its answer was not, or not whole."""
+    """The call may have been received; its response was not, or not completely."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         self.retry_after_s = retry_after_s
@@ -288,15 +288,15 @@ class _Lost(Exception):
 
 
 class TooLarge(Exception):
-    """The body is larger than any sane answer."""
+    """The body is larger than any plausible response."""
 
 
 def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Headers that can be sent as they are. Raises RetryLater: configuration can be corrected."""
+    """Headers that can be sent unchanged. Raises RetryLater: the configuration can be corrected."""
     for name, value in headers.items():
         if not value or _UNSENDABLE.search(value):
             raise RetryLater(
-                f"not sent: the header {name} would be empty or hold characters no header can; "
+                f"not sent: the header {name} would be empty or contain invalid characters; "
                 "check the configuration"
             )
     return headers
@@ -310,41 +310,41 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
 
 
 def _complete(response: requests.Response, *, creates: bool) -> Answer:
-    """The answer with its body, of which its head has come."""
+    """Reads the body of a response whose head has arrived."""
     status = response.status_code
     asked_s = _retry_after_s(response.headers)
     if status < 200:
-        # The real answer may follow: the connection is closed, so that no other call reads that.
-        raise _Lost(f"HTTP {status} is no final answer")
+        # The final response may follow: the connection is closed, so that no other call reads it.
+        raise _Lost(f"HTTP {status} is not a final response")
     if 300 <= status < 400:
         raise _unclear(
             f"the service redirects (HTTP {status}), which is not followed with a token; "
             "check the configured address",
-            creates=creates,  # "see other" and its like may be said once a job is created
+            creates=creates,  # a redirect such as "See Other" may follow the creation of a job
             retry_after_s=asked_s,
         )
     try:
         content = _read(response)
     except (requests.RequestException, HTTPError, OSError, TooLarge) as error:
         if response.request.method == "DELETE" and status < 300:
-            content = b""  # it is done, whatever more there was to say
+            content = b""  # it is done, whatever the body
         elif isinstance(error, TooLarge):
-            said = f"the answer (HTTP {status}) is {error}"
-            raise _unclear(said, creates=creates, retry_after_s=asked_s) from None
+            problem = f"the response (HTTP {status}) is {error}"
+            raise _unclear(problem, creates=creates, retry_after_s=asked_s) from None
         else:
-            said = f"the answer (HTTP {status}) broke off: {_kind(error)}"
-            raise _Lost(said, asked_s) from None
+            problem = f"the response (HTTP {status}) was cut off: {_kind(error)}"
+            raise _Lost(problem, asked_s) from None
     text = content[:MAX_TEXT_BYTES].decode("utf-8", "replace")
     return Answer(status, response.headers, _decoded(content), text)
 
 
-def _unclear(said: str, *, creates: bool, retry_after_s: float | None) -> SegmentationError:
-    """An answer that is of no use; to a create call it leaves open whether there is a job."""
-    return (OutcomeUnknown if creates else NotUnderstood)(said, retry_after_s=retry_after_s)
+def _unclear(problem: str, *, creates: bool, retry_after_s: float | None) -> SegmentationError:
+    """The error of a useless response; after a create call, the job may exist."""
+    return (OutcomeUnknown if creates else NotUnderstood)(problem, retry_after_s=retry_after_s)
 
 
 def _read(response: requests.Response) -> bytes:
-    """The whole body, which the adapter bounds in time and this in size, also when compressed."""
+    """The whole body; the adapter limits its time, and this its size, also if it is compressed."""
     raw = response.raw
     content = bytearray()
     while chunk := raw.read1(65_536, decode_content=True):
@@ -364,7 +364,7 @@ def _decoded(content: bytes) -> Any:
 
 
 def _kind(error: BaseException) -> str:
-    """The kind of a failure in words. Its own text may quote the request, so that is left out."""
+    """The kind of a failure. Its own text may quote the request, so it is left out."""
     cause = error.args[0] if error.args else None
     reason = cause.reason if isinstance(cause, MaxRetryError) and cause.reason else error
     words = f": {error}" if type(error) is OSError else ""

@@ -1,9 +1,9 @@
-"""The wire format of the Segmentation Service's `/export/jobs`: what it answers and what it is asked.
+"""The wire format of the Segmentation Service's `/export/jobs`: its responses and its requests.
 
-Answers are read leniently (`Job`, `JobPage`): the service's own publications differ, and a monitor
-must not go blind over a field it does not need. Requests are checked strictly (`CreateExportJob`):
-a misspelt field would silently export the wrong people. Their models are loaded when they are first
-asked for: the monitor's cold start does without.
+Responses are parsed leniently (`Job`, `JobPage`): Adobe's own publications differ, and a field that
+the monitor does not need must not make it fail. Requests are checked strictly (`CreateExportJob`):
+a misspelt field would silently export the wrong people. The request models are imported on first
+use, because the monitor does not need them at its cold start.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,7 @@
-"""What the service is asked: the body of `POST /export/jobs`, checked before it leaves.
+"""The body of `POST /export/jobs`, checked before it is sent.
 
-The models hold what was asked and nothing else: `CreateExportJob.to_wire` gives the body back as it
-came, without a default of our own. Source: `docs/contract.md`.
+The models hold what was requested and nothing else: `CreateExportJob.to_wire` returns the body
+unchanged, without defaults of our own. Source: `docs/contract.md`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from export_jobs.contract.times import parse_rfc3339
 
 
 class FieldProblem(NamedTuple):
-    """One thing that is wrong with a request: where (`destination.datasetId`), and what to do."""
+    """One problem of a request: the field (`destination.datasetId`), and what is wrong with it."""
 
     field: str
     message: str
@@ -36,7 +36,7 @@ class FieldProblem(NamedTuple):
 
 
 class RequestInvalid(ValueError):
-    """A request that can never be carried out as it stands. `problems` names every wrong field."""
+    """A request that can never be carried out as written. `problems` has every wrong field."""
 
     def __init__(self, problems: Sequence[FieldProblem]) -> None:
         self.problems = tuple(problems)
@@ -73,7 +73,7 @@ Rfc3339 = Annotated[
     AfterValidator(_checked_time),
     Field(description="RFC 3339, with a zone", examples=["2018-01-01T00:00:00Z"]),
 ]
-"""A time such as `2018-01-01T00:00:00Z`, kept as it was written."""
+"""A time such as `2018-01-01T00:00:00Z`, kept as written."""
 FieldList = Annotated[
     str,
     AfterValidator(_checked_field_list),
@@ -90,7 +90,7 @@ class _Request(BaseModel):
 
 
 class Destination(_Request):
-    """Where to export: an existing dataset, as one batch in all or one batch a segment."""
+    """Where to export to: an existing dataset, in one batch or in one batch per segment."""
 
     dataset_id: Name
     segment_per_batch: bool = False
@@ -103,14 +103,14 @@ class Schema(_Request):
 
 
 class MergePolicy(_Request):
-    """The merge policy to apply; to be given when several segments are exported."""
+    """The merge policy to apply; include it when several segments are exported."""
 
     id: Name
     version: Annotated[int, Field(ge=0)] = 1
 
 
 class Segment(_Request):
-    """A segment to export. `status` says which members; the service takes `["realized"]` by itself."""
+    """A segment to export. `status` selects its members; the service defaults to `["realized"]`."""
 
     segment_id: Name
     segment_ns: Name = "ups"
@@ -139,7 +139,7 @@ class QualificationTime(_Request):
 
 
 class Filter(_Request):
-    """Whom to export; left out, everybody."""
+    """Which profiles to export; all of them if it is left out."""
 
     segments: Annotated[list[Segment], Field(min_length=1)] | None = None
     segment_qualification_time: QualificationTime | None = None
@@ -156,7 +156,7 @@ class Filter(_Request):
 
 
 class EventFilter(_Request):
-    """Which events, by the time they were ingested (not by when they happened)."""
+    """Selects events by when they were ingested (not by when they happened)."""
 
     from_ingest_timestamp: Rfc3339 | None = None
     to_ingest_timestamp: Rfc3339 | None = None
@@ -201,11 +201,11 @@ class CreateExportJob(_Request):
     evaluation_info: EvaluationInfo | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        """The body to send: what was asked for, unchanged, and nothing else."""
+        """The body to send: the request unchanged, with nothing added."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 
     def canonical(self) -> str:
-        """The same text for the same request, however its keys were ordered or spaced."""
+        """The request as text that does not depend on the order or the spacing of its keys."""
         return json.dumps(self.to_wire(), sort_keys=True, separators=(",", ":"))
 
 
@@ -218,7 +218,7 @@ def parse_create_request(body: Any) -> CreateExportJob:
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[FieldProblem]:
-    """Pydantic's findings in the words of the wire format, with the nearest known field's name."""
+    """Pydantic's errors by wire name, with the nearest known field for an unknown one."""
     return [
         FieldProblem(_path(found["loc"]) or "(body)", _message(dict(found), model))
         for found in error.errors(include_url=False, include_context=True)
@@ -259,7 +259,7 @@ def _unknown_field(location: tuple[int | str, ...], model: type[BaseModel]) -> s
 
 
 def _known_fields(parents: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
-    """The wire names of the fields at a place in the model, found in its own JSON Schema."""
+    """The wire names of the fields at a path in the model, read from its JSON Schema."""
     schema = model.model_json_schema(by_alias=True)
     here = schema
     for part in parents:

@@ -1,16 +1,16 @@
-"""How a call can fail, each kind saying what to do. No message ever holds a token or a secret.
+"""How a call can fail, one class for each reaction. No message ever contains a token or a secret.
 
-Of a create call, `OutcomeUnknown` alone means that a job may have been created. After any other of
-these, surely none was.
+After a create call, only `OutcomeUnknown` means that a job may have been created. Any other of
+these means that none was.
 """
 
 from __future__ import annotations
 
 
 class SegmentationError(Exception):
-    """A call to the Segmentation service or to IMS did not end well. Catch a subclass to decide.
+    """A call to the Segmentation Service or to IMS failed. Catch a subclass to decide what to do.
 
-    `retry_after_s` is what the answer asked for, in seconds, an hour at most; None if it did not say.
+    `retry_after_s` is the wait that the response asks for, in seconds, at most an hour; or None.
     """
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
@@ -19,22 +19,22 @@ class SegmentationError(Exception):
 
 
 class RetryLater(SegmentationError):
-    """Not done, and worth another try: throttled, overloaded, out of reach, or not sent at all."""
+    """Not done, but worth retrying: throttled, overloaded, unreachable or not sent at all."""
 
 
 class NotSent(RetryLater):
-    """Not sent, by our own choice: there was no time left for it. It says nothing about the service."""
+    """Not sent, by our own decision: no time was left. It shows no problem of the service."""
 
 
 class OutcomeUnknown(SegmentationError):
-    """A create call was sent, and no answer says what came of it: the job may exist.
+    """A create call was sent, and no response shows its outcome: the job may exist.
 
-    Look before trying again.
+    Look for the job before you try again.
     """
 
 
 class BadCredentials(SegmentationError):
-    """IMS refuses the client, or the service its fresh token. Correct the secret; then try again."""
+    """IMS refuses the client, or the service a fresh token. Correct the secret, then retry."""
 
 
 class Forbidden(SegmentationError):
@@ -46,8 +46,8 @@ class NotFound(SegmentationError):
 
 
 class Refused(SegmentationError):
-    """The service refuses this request for good; the message says why."""
+    """The service refuses this request permanently; the message has the reason."""
 
 
 class NotUnderstood(SegmentationError):
-    """The answer is not one this client can read, or not one it may follow."""
+    """The client can't parse the response, or must not follow it."""

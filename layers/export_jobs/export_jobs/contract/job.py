@@ -1,8 +1,8 @@
-"""What the service answers: jobs and pages of jobs, in every spelling that Adobe has published.
+"""The service's responses: jobs and pages of jobs, in every spelling that Adobe has published.
 
 Only `id` and `status` are required of a job. Any other field that is missing or unreadable is
-`None`, an entry of a list or a map that is unreadable is left out, and unknown fields are kept
-(`model_extra`), so a change at the service costs us one detail and not our sight. Source:
+`None`, an unreadable entry of a list or a map is left out, and unknown fields are kept
+(`model_extra`), so a change at the service costs us one detail and not the job. Source:
 `docs/contract.md`.
 """
 
@@ -27,12 +27,12 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 FINAL_STATUSES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
-"""A job in one of these has ended. Any other status, also an unknown one, means it is still open."""
+"""A job in one of these has ended. In any other status, even an unknown one, it is still open."""
 
 _T = TypeVar("_T")
 _UNREADABLE = object()
 _CURSOR = re.compile(r"([0-9]{13})_.+")
-"""A cursor: creation time and id of a page's last record. Thirteen digits are no other number."""
+"""A cursor: creation time and id of a page's last record. Only epoch times have thirteen digits."""
 
 
 def _none_if_unreadable(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
@@ -64,16 +64,16 @@ def _readable(entries: Any) -> Any:
 
 
 def _as_list(value: Any) -> Any:
-    """One object, or one string, where a list is expected is read as a list of one."""
+    """Reads a single object or string as a list of one."""
     if value is None:
         return []
     return [value] if isinstance(value, dict | str) else value
 
 
 def _as_errors(value: Any) -> Any:
-    """As above; and a list that holds anything is never read as no error at all.
+    """Like `_as_list`, but a list that is not empty is never read as no error.
 
-    What is no object is taken for the message; what says nothing counts only if nothing else does.
+    A string, number or boolean is the message; any other value counts only if no entry is readable.
     """
     entries = value if isinstance(value, list) else [value] if value else []
     read = [error for entry in entries if (error := _as_error(entry)) is not None]
@@ -89,7 +89,7 @@ def _as_error(entry: Any) -> Any:
 
 
 def _as_text(value: Any) -> Any:
-    """Identifiers are numbers in every example but opaque by contract: they are kept as text."""
+    """Identifiers are numbers in every example but opaque by contract, so they are kept as text."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value
@@ -125,7 +125,7 @@ class Batch(_Answer):
 
 
 class Destination(_Answer):
-    """Where a job exports to: one batch in all (`batch_id`), or one a segment (`batches`)."""
+    """Where a job exports to: in one batch (`batch_id`), or in one per segment (`batches`)."""
 
     dataset_id: Lenient[Identifier] = Field(
         default=None, validation_alias=AliasChoices("datasetId", "dataSetId", "dataset_id")
@@ -146,7 +146,7 @@ class Schema(_Answer):
 
 
 class Segment(_Answer):
-    """A segment (audience) that a job exports; `status` says which of its members."""
+    """A segment (audience) that a job exports; `status` selects its members."""
 
     segment_id: Lenient[Identifier] = None
     segment_ns: Lenient[str] = None
@@ -163,7 +163,7 @@ class MergePolicy(_Answer):
 
 
 class JobError(_Answer):
-    """One error of a job, of which anything may be missing. A SUCCEEDED job may carry some too."""
+    """One error of a job; any field may be missing. A SUCCEEDED job may have errors, too."""
 
     code: Lenient[Identifier] = None
     msg: Lenient[str] = None
@@ -171,7 +171,7 @@ class JobError(_Answer):
 
 
 class Timing(_Answer):
-    """A span, in epoch milliseconds and milliseconds; a new job has its start only."""
+    """A span: times in epoch milliseconds, total in milliseconds; a new job has only the start."""
 
     start_time_in_ms: Lenient[EpochMs] = None
     end_time_in_ms: Lenient[EpochMs] = None
@@ -186,7 +186,7 @@ class Metrics(_Answer):
 
 
 class Job(_Answer):
-    """An export job as the service shows it.
+    """An export job as the service returns it.
 
     `creation_time` and `update_time` are epoch milliseconds of the service's clock.
     `request_id` is the service's id of the request that created the job.
@@ -218,7 +218,7 @@ class Link(_Answer):
 
 
 class PageInfo(_Answer):
-    """How a page was made: sorted by creation time, newest first."""
+    """The size and the order of a page: sorted by creation time, newest first."""
 
     sort_field: Lenient[str] = None
     sort: Lenient[str] = None
@@ -239,17 +239,17 @@ class JobPage:
     records: tuple[Job, ...]
     page: PageInfo | None = None
     next_link: str | None = None
-    """As the service gave it; None on the last page."""
+    """As the service returned it; None on the last page."""
     next_cursor: str | None = None
-    """The `offset` of the next page, where the client has found the link safe to follow."""
+    """The `offset` of the next page, if the client has found the link safe to follow."""
     unreadable: int = 0
-    """Records without a readable `id` and `status`. They are skipped; a metric and the log say so."""
+    """Records without a readable `id` and `status`: skipped, counted by a metric and logged."""
     unreadable_fields: frozenset[str] = frozenset()
-    """The fields for which they could not be read."""
+    """The fields that made those records unreadable."""
 
     @classmethod
     def from_answer(cls, body: Any) -> JobPage:
-        """Reads a decoded body. Raises pydantic's ValidationError when it is no page at all."""
+        """Reads a decoded body. Raises pydantic's ValidationError if it is not a page."""
         answer = _PageAnswer.model_validate(body)
         jobs = []
         at_fault: set[str] = set()
@@ -271,8 +271,8 @@ class JobPage:
     def oldest(self) -> int | None:
         """How far back the page reaches: the creation time of its last record, epoch milliseconds.
 
-        Where that record does not show it, the next page's cursor does (`{creationTime}_{id}`); else
-        it is the oldest time on the page. None if there is none, and then nobody knows.
+        If that record has none, it is the oldest of the other records' times and of the time in the
+        next page's cursor (`{creationTime}_{id}`). None if there is no time at all.
         """
         times = [job.creation_time or None for job in self.records]
         if times and times[-1]:

@@ -1,4 +1,4 @@
-"""JSON as text that can be passed on."""
+"""Decodes JSON, and makes text safe to pass on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 def decode_json(text: str | bytes) -> Any:
     r"""Decodes JSON. Raises ValueError, also for NaN and Infinity, which JSON does not have.
 
-    JSON may escape half a surrogate pair (`\ud800`), which no encoding can write: it is replaced.
+    An escaped lone surrogate (`\ud800`) is replaced, because no encoding can represent it.
     """
     decoded = json.loads(text, parse_constant=_refuse)
     escape = b"\\ud" if isinstance(text, bytes) else "\\ud"
@@ -20,7 +20,7 @@ def decode_json(text: str | bytes) -> Any:
 
 
 def printable(text: str) -> str:
-    """The text with a mark in place of every character that a subject or an attribute can't hold."""
+    """Replaces every character that a subject or an attribute can't hold."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

@@ -1,4 +1,4 @@
-"""Times as requests and events write them: RFC 3339."""
+"""RFC 3339 times, as requests and events have them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-
 
 
 def parse_rfc3339(value: str) -> datetime:
-    """Reads an RFC 3339 time, which always has a zone. Raises ValueError with what is wrong."""
+    """Parses an RFC 3339 time, which always has a zone. Raises ValueError with the problem."""
     if not _RFC_3339.fullmatch(value):
         raise ValueError("must be an RFC 3339 time with a zone, such as 2026-01-31T00:00:00Z")
     try:

@@ -156,7 +156,7 @@ class Admission:
         admitted.again = (admitted.again or len(tickets) > len(chosen)) and may_go_on
         return admitted
 
-    # -- noting --------------------------------------------------------------------------------------
+    # -- noting ------------------------------------------------------------------------------------
 
     def _note(
         self,
@@ -258,7 +258,7 @@ class Admission:
             if record.has_ended and record.cancelled_by
         ]
 
-    # -- creating ------------------------------------------------------------------------------------
+    # -- creating ----------------------------------------------------------------------------------
 
     def _create(self, members: Sequence[_Member]) -> Sequence[_Answer]:
         """Sends the create calls, several at once. After one that fails, no more are sent."""
@@ -287,7 +287,7 @@ class Admission:
 
         return each(create, members, workers=self._workers)
 
-    # -- concluding ----------------------------------------------------------------------------------
+    # -- concluding --------------------------------------------------------------------------------
 
     def _conclude(
         self,

@@ -134,7 +134,7 @@ class Intake:
         except (StoreUnavailable, QueueUnavailable):
             logger.warning("message %s can't be rejected yet", message.message_id)
 
-    # -- sorting -------------------------------------------------------------------------------------
+    # -- sorting -----------------------------------------------------------------------------------
 
     def _sort(
         self, message: Message, arrivals: list[_Arrival], taken: Taken, report: RunReport
@@ -169,7 +169,7 @@ class Intake:
         known = record is not None and letter.event_id in {record.event_id, *record.rejections}
         return letter.request_key if known else None
 
-    # -- recording -----------------------------------------------------------------------------------
+    # -- recording ---------------------------------------------------------------------------------
 
     def _record(self, arrivals: Sequence[_Arrival], taken: Taken, report: RunReport) -> None:
         """New requests in one transaction; then whoever found a record there, by what it says."""
@@ -269,7 +269,7 @@ class Intake:
             record = self._store.requests([arrival.key]).get(arrival.key)
         raise StoreUnavailable(f"request {arrival.key} changes faster than it can be recorded")
 
-    # -- rejecting -----------------------------------------------------------------------------------
+    # -- rejecting ---------------------------------------------------------------------------------
 
     def _reject(
         self,

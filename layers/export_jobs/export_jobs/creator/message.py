@@ -187,6 +187,16 @@ def read_request(body: str, *, sandboxes: Collection[str]) -> Request:
     )
 
 
+def named_sandbox(body: str) -> str | None:
+    """The sandbox that a message names, if it can be read and names one."""
+    try:
+        decoded = decode_json(body)
+    except (ValueError, RecursionError):
+        return None
+    named = decoded.get("sandboxName") if isinstance(decoded, dict) else None
+    return named if isinstance(named, str) and named else None
+
+
 def job_asked_for(body: str) -> Mapping[str, Any]:
     """The body of the POST that a create request asks for. It was checked when it was recorded."""
     decoded = decode_json(body)

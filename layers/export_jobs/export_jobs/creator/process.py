@@ -191,7 +191,7 @@ class RequestProcessor:
             return
         self._publish([], items, [], report)
 
-    # -- publishing ----------------------------------------------------------------------------------
+    # -- publishing --------------------------------------------------------------------------------
 
     def _publish(
         self,
@@ -263,7 +263,7 @@ class RequestProcessor:
         record = self._store.requests([record_key]).get(record_key)
         return record.body if record else None
 
-    # -- the run -------------------------------------------------------------------------------------
+    # -- the run -----------------------------------------------------------------------------------
 
     def _out_of_time(self) -> bool:
         return self._time_left_s() < self._reserve_s

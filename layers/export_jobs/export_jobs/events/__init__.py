@@ -1,1 +1,1 @@
-"""The events: how they are built, what people read of them, and the outbox they are published from."""
+"""The events: how they are built, their texts for people, and the outbox that publishes them."""

@@ -1,7 +1,7 @@
-"""How events are built.
+"""Builds the events.
 
-Every text and list is bounded, because a bus entry and an SNS message hold 256 KB while a job may
-list 1,500 segments and megabytes of call stack; `truncated` names what was cut.
+Every text and list is limited, because a bus entry and an SNS message hold 256 KB, while a job may
+have 1,500 segments and megabytes of call stack; `truncated` names the fields that were cut.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_NAMESPACES = 50
 MAX_PROBLEMS = 50
 MAX_TEXT = 1_000
 MAX_DETAIL_BYTES = 40_000
-"""So that ten events in one job's outbox still fit its item (400 KB), and ten entries one call."""
+"""So that ten events in a job's outbox fit its item (400 KB), and ten entries fit one call."""
 
 _T = TypeVar("_T")
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:aep.export-jobs")
@@ -51,7 +51,7 @@ def state_change(
     stack_id: str,
     now: int,
 ) -> Event:
-    """`record` is the job's new record: its sequence is the event's."""
+    """`record` is the job's new record, which has the event's sequence."""
     detail = _job_detail(record, job, previous_status=previous_status, stack_id=stack_id, now=now)
     compared = baseline.model_dump() if job.is_final else {}
     return Event(EventType.JOB_STATE_CHANGE, _dump(detail.model_copy(update=compared)))
@@ -66,7 +66,7 @@ def delayed(
 
 
 def vanished(record: JobRecord, *, previous_status: str | None, stack_id: str, now: int) -> Event:
-    """The service no longer knows the job, so all there is to say is what we remember."""
+    """The service no longer knows the job, so the event has only what is on record."""
     detail = JobEventDetail(
         event_id=_job_event_id(record, stack_id),
         sequence=record.sequence,
@@ -97,7 +97,7 @@ def vanished(record: JobRecord, *, previous_status: str | None, stack_id: str, n
 
 
 def accepted(record: RequestRecord, *, stack_id: str, now: int) -> Event:
-    """`record` is that of the request as it has ended: it has its outcome, and its job if there is one."""
+    """`record` is the request's final record, with its outcome and, if there is one, its job."""
     return _request_event(
         EventType.REQUEST_ACCEPTED, record, record.request_key, stack_id=stack_id, now=now
     )
@@ -111,7 +111,7 @@ def rejected(
     named: str | None = None,
     problems: Sequence[FieldProblem] = (),
 ) -> Event:
-    """The same for a rejection. `named`: the key that the message itself names, if it has another."""
+    """The same for a rejection. `named` is the key in the message itself, if it is another one."""
     key = named or record.request_key
     return _request_event(
         EventType.REQUEST_REJECTED, record, key, stack_id=stack_id, now=now, problems=problems
@@ -132,8 +132,8 @@ def _request_event(
     cut: list[str] = []
     known = record.body_hash is not None
     detail = RequestEventDetail(
-        # Its message tells a request from another that was sent under the same key, to another
-        # stack or long ago; the number of rejections tells apart the ends of one sent again.
+        # The message id distinguishes a request from another one that was sent under the same key,
+        # to another stack or long ago; the number of rejections, the ends of one sent again.
         event_id=_event_id(
             "request",
             stack_id,
@@ -253,7 +253,7 @@ def _event_id(*parts: Any) -> str:
 
 def _dump(detail: BaseModel) -> dict[str, Any]:
     dumped = detail.model_dump(by_alias=True, mode="json")
-    for most in (20, 5, 0):  # only text made of many-byte characters ever gets here
+    for most in (20, 5, 0):  # only needed for texts of multi-byte characters
         if len(json.dumps(dumped, ensure_ascii=False).encode()) <= MAX_DETAIL_BYTES:
             break
         for name in ("segments", "profilesByNamespace", "batchIds", "errors", "problems"):

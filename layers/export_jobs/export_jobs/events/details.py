@@ -1,4 +1,4 @@
-"""The models of the events' `detail`: what is published, and what the JSON Schemas are made from."""
+"""The models of the events' `detail`, from which the JSON Schemas are made."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class JobEventDetail(_Detail):
     """The `detail` of `Export Job State Change` and `Export Job Delayed`."""
 
     schema_version: Literal["1.0"] = SCHEMA_VERSION
-    event_id: str = Field(description="the same whenever this event is repeated")
+    event_id: str = Field(description="the same each time this event is delivered")
     sequence: int = Field(ge=1, description="counts the events of one job, without gaps")
     org_id: str | None
     sandbox_name: str
     job_id: str
-    status: str = Field(description="as the service names it, or VANISHED")
-    previous_status: str | None = Field(description="null when the job was seen for the first time")
+    status: str = Field(description="the service's status, or VANISHED")
+    previous_status: str | None = Field(description="null if the job is seen for the first time")
     final: bool = Field(description="the job has ended")
     outcome: JobOutcome = Field(
-        description="for rules to match; tells silent failures from success"
+        description="for rules to match; distinguishes silent failures from success"
     )
     dataset_id: str | None
     batch_ids: list[str]
@@ -60,29 +60,31 @@ class JobEventDetail(_Detail):
     profiles_by_namespace: dict[str, int] | None
     created_at: Time | None
     updated_at: Time | None
-    detected_at: Time = Field(description="when the sweep saw it")
-    duration_ms: int | None = Field(description="from creation to end, or until now while it runs")
+    detected_at: Time = Field(description="when the sweep detected it")
+    duration_ms: int | None = Field(description="from creation to end, or to now while it is open")
     usual_duration_ms: int | None = Field(
         default=None, description="median of this dataset's recent successful exports"
     )
     previous_profiles_exported: int | None = Field(
         default=None, description="of this dataset's last successful export"
     )
-    delay_limit_ms: int | None = Field(default=None, description="the limit that a delay is beyond")
+    delay_limit_ms: int | None = Field(
+        default=None, description="the limit that a delayed job has exceeded"
+    )
     errors: list[ErrorDetail]
-    request_key: str | None = Field(description="of the request that created the job, if one did")
+    request_key: str | None = Field(description="key of the request that created the job, if any")
     correlation_id: str | None
     linked_by: LinkedBy | None = Field(
         default=None,
-        description="how it is known that the job is the request's: by the answer to its create "
-        "call, by our x-request-id, or only by content, which an equal job of somebody else's has too",
+        description="how the job was linked to its request: by the response to the create call, by "
+        "our x-request-id, or only by content, which an equal job from elsewhere would match, too",
     )
     duplicate_of_request: str | None = Field(
         default=None,
-        description="key of a request that has another job already: this one was found late",
+        description="key of a request that already has another job: this one was found late",
     )
     request_id: str | None
-    truncated: list[str] = Field(default=[], description="names of the fields that were cut")
+    truncated: list[str] = Field(default=[], description="names of the fields that were truncated")
 
 
 class ProblemDetail(_Detail):
@@ -104,14 +106,14 @@ class RequestEventDetail(_Detail):
     linked_by: LinkedBy | None = Field(default=None, description="as in the events of its job")
     dataset_id: str | None
     outcome: RequestOutcome = Field(description="how the request ended; for a rejection, why")
-    reason: str | None = Field(description="in words")
+    reason: str | None = Field(description="an explanation for people")
     problems: list[ProblemDetail] = Field(description="every wrong field of an invalid request")
     detected_at: Time
     truncated: list[str] = []
 
 
 class Baseline(_Detail):
-    """What a dataset's exports usually are, to compare one with."""
+    """The usual values of a dataset's exports, for comparison."""
 
     usual_duration_ms: int | None = None
     previous_profiles_exported: int | None = None

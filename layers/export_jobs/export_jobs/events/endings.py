@@ -1,7 +1,7 @@
-"""How a request ends: its record and the event that says so, to be written in one step.
+"""How a request ends: its final record and event, which are written in one step.
 
-Both functions end requests: the creator those it can decide itself, the sweep those whose outcome it
-finds out. They do it alike, here.
+Both functions use this: the creator for requests that it can decide itself, the sweep for those
+whose outcome it finds out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Ended:
     item: OutboxItem
 
     def step(self, ticket: Ticket | None = None, slot: Slot | None = None) -> Step:
-        """What is written of it; the request gives up its ticket or its slot, if it has one."""
+        """The step that writes it; the request gives up its ticket or its slot, if it has one."""
         return Step(
             requests=(self.record,),
             drop_tickets=(ticket,) if ticket else (),
@@ -60,10 +60,10 @@ def created(
     policy: EventPolicy,
     now: int,
 ) -> Step:
-    """Links a job to its request. The event is the first in the job's outbox, so that order holds.
+    """Links a job to its request. The event goes first in the job's outbox, to keep the order.
 
-    `existing` is the job's record, if it has one; `leased` says that we publish the event ourselves.
-    A request that was waiting gives up its place in line.
+    `existing` is the job's record, if it has one; `leased` means that we publish the event.
+    A request that was waiting gives up its ticket.
     """
     done = replace(
         record,
@@ -103,7 +103,7 @@ def found_late(
     linked_by: LinkedBy,
     now: int,
 ) -> JobRecord:
-    """The record of a job that shows when its request has ended: a duplicate, if that has another job."""
+    """The record of a job found late: a duplicate, unless its request ended as OUTCOME_UNKNOWN."""
     ended_without = record is not None and record.outcome == "OUTCOME_UNKNOWN"
     return JobRecord(
         sandbox,
@@ -127,7 +127,7 @@ def accepted(
     policy: EventPolicy,
     now: int,
 ) -> Ended:
-    """The end of a cancel request that was carried out, or had nothing left to do."""
+    """The end of a cancel request that was carried out, or had nothing to cancel."""
     done = replace(
         record,
         status="DONE",
@@ -154,7 +154,7 @@ def rejected(
 ) -> Ended:
     """The end of a request that can't be carried out, or was cancelled before it was.
 
-    Its message goes to the dead-letter queue, but for one that was cancelled.
+    Its message goes to the dead-letter queue, unless it was cancelled.
     """
     done = replace(
         record,
@@ -179,8 +179,8 @@ def cancelled(record: RequestRecord, *, policy: EventPolicy, now: int) -> Ended:
 
 
 def expired(record: RequestRecord, *, policy: EventPolicy, now: int) -> Ended:
-    """The end of a request that has waited past its time."""
-    reason = f"it had not been carried out by its expiresAt, {rfc3339(record.deadline_ms)}"
+    """The end of a request that has waited past its deadline."""
+    reason = f"it was not carried out by its expiresAt, {rfc3339(record.deadline_ms)}"
     return rejected(record, "EXPIRED", reason, policy=policy, now=now)
 
 
@@ -192,9 +192,9 @@ def rejected_at_intake(
     policy: EventPolicy,
     now: int,
 ) -> Ended:
-    """The same for a message that becomes no request; whoever holds it sends the dead letter.
+    """The same for a message that does not become a request; the caller sends the dead letter.
 
-    `record` has its outcome and reason; `named` is the key that the message itself names.
+    `record` has the outcome and the reason; `named` is the key in the message itself.
     """
     event = build.rejected(
         record, stack_id=policy.stack_id, now=now, named=named, problems=problems
@@ -204,7 +204,7 @@ def rejected_at_intake(
 
 
 def ticket_of(record: RequestRecord, *, turn: int | None = None) -> Ticket:
-    """A request's ticket: in line by when SQS got its message, or by when it is to be tried again."""
+    """A request's ticket. `turn` is when to try it; by default, when SQS received its message."""
     return Ticket(
         sandbox=record.sandbox,
         request_key=record.request_key,

@@ -1,4 +1,4 @@
-"""Messages for people about an event: the subject and text of an e-mail, and a message for chat."""
+"""Messages for people about an event: the subject and text of an e-mail, and a chat message."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from export_jobs.events.wording import Fact
 from export_jobs.model.records import Event
 
 MAX_SUBJECT = 99
-"""SNS takes fewer than 100 plain characters."""
+"""A subject in SNS has fewer than 100 ASCII characters."""
 MAX_CHAT_TEXT = 1_500
 
 
 def subject(event: Event) -> str:
-    """One line: what happened to which export, in which sandbox. Plain ASCII, under 100 characters."""
+    """One line: what happened to which export, in which sandbox; ASCII, at most MAX_SUBJECT."""
     sandbox = event.detail.get("sandboxName")
     line = f"[{sandbox}] {_headline(event)}" if sandbox else _headline(event)
     plain = printable(line).encode("ascii", "replace").decode()
@@ -25,9 +25,9 @@ def subject(event: Event) -> str:
 
 
 def email(event: Event, *, stack: str | None = None) -> str:
-    """A text that a tired person understands: what, where, since when, how it compares, what next.
+    """The text of an e-mail: what happened, where, since when, how it compares, what to do next.
 
-    `stack` is the name of the stack that the suggested command is for.
+    `stack` is the name of the stack for the suggested command.
     """
     lines = [f"{_headline(event)}.", ""]
     lines += [f"{name + ':':<20}{value}" for name, value in _facts(event)]
@@ -36,7 +36,7 @@ def email(event: Event, *, stack: str | None = None) -> str:
 
 
 def chat(event: Event, *, stack: str | None = None) -> dict[str, Any]:
-    """The same for a chat channel: Amazon Q Developer's schema of custom notifications.
+    """The same for a chat channel, in Amazon Q Developer's schema of custom notifications.
 
     https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html
     """
@@ -63,7 +63,7 @@ def chat(event: Event, *, stack: str | None = None) -> dict[str, Any]:
     }
 
 
-# An event that a newer version of this software has left in the outbox is published too, under its type.
+# The outbox may have an event of a newer version of this software: it is published under its type.
 
 
 def _headline(event: Event) -> str:
@@ -72,7 +72,7 @@ def _headline(event: Event) -> str:
 
 
 def _facts(event: Event) -> Iterator[Fact]:
-    """Those that are known."""
+    """The facts that are known."""
     kind = kind_named(event.type)
     for name, value in kind.facts(event.detail) if kind else ():
         if value:
@@ -81,5 +81,5 @@ def _facts(event: Event) -> Iterator[Fact]:
 
 def _next_step(event: Event, stack: str | None) -> str:
     kind = kind_named(event.type)
-    command = kind.next_step(event.detail) if kind else "export-jobs jobs"
+    command = kind.next_step(event.detail) if kind else "export-jobs job list"
     return f"{command} --stack {stack}" if stack else command

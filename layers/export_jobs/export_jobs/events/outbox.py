@@ -1,8 +1,8 @@
-"""Publishing what is in the outbox: one mechanism for the events of jobs and those of requests.
+"""Publishes the outbox, in the same way for the events of jobs and of requests.
 
-What bears an outbox (a job's record, or an item of its own) was written together with its events, under a
-lease. Whoever holds the lease publishes; what was delivered is then taken off, and what was not is
-published again by whoever finds it once the lease is old.
+A bearer of an outbox (a job's record, or an item of its own) is written together with its events,
+under a lease. The run that holds the lease publishes them; delivered events are then removed, and
+the others are published again by the run that finds them after the lease has expired.
 """
 
 from __future__ import annotations
@@ -21,49 +21,84 @@ from export_jobs.model.ports import (
     QueueUnavailable,
     StoreUnavailable,
 )
-from export_jobs.model.records import Event, JobRecord, OutboxItem, Sink
+from export_jobs.model.records import Event, JobRecord, OutboxItem, PublishedEvent, Sink
 
 logger = logging.getLogger(__name__)
 
 SINKS: tuple[Sink, ...] = ("bus", "topic")
 MAX_REASON = 1_000
+MAX_HISTORY = 30
+"""Published events that a job's record keeps; every sweep reads open jobs, so only KEPT of each."""
+KEPT = (
+    "eventId",
+    "detectedAt",
+    "sequence",
+    "sandboxName",
+    "jobId",
+    "status",
+    "previousStatus",
+    "final",
+    "outcome",
+    "durationMs",
+    "profilesExported",
+    "requestKey",
+    "reason",
+)
+"""Fields of an event's detail, enough for its line in a list. A job's final event is kept whole."""
 
 Bearer = JobRecord | OutboxItem
 _Bearer = TypeVar("_Bearer", JobRecord, OutboxItem)
 Reached = Mapping[str, frozenset[Sink]]
-"""For each event id, the sinks that the event surely reached."""
+"""For each event id, the sinks that the event has certainly reached."""
 
 
 @dataclass
 class Published:
-    """What came of publishing. `reached` is for settling, the rest for reports."""
+    """The result of publishing. `reached` is for settling, the rest for reports."""
 
     reached: dict[str, frozenset[Sink]] = field(default_factory=lambda: defaultdict(frozenset))
     delivered: Counter[Sink] = field(default_factory=Counter)
     failed: Counter[Sink] = field(default_factory=Counter)
     events: list[Event] = field(default_factory=list)
-    """What arrived at the bus."""
+    """The events that reached the bus."""
     unfinished: bool = False
-    """There was no time left to publish all of it."""
+    """There was not enough time to publish all events."""
 
 
 def can_publish(bearer: Bearer, *, now: int) -> bool:
-    """Whether its outbox is anybody's to publish: nobody is at it, or who was must have died."""
+    """Whether any run may publish its outbox: no run has a lease on it, or that has expired."""
     return bool(bearer.outbox) and now - bearer.leased_at >= LEASE_MS
 
 
 def after_delivery(bearer: _Bearer, reached: Reached) -> _Bearer:
-    """The bearer with what was delivered taken off, and its lease given back."""
-    left = []
+    """The bearer without its delivered events, and without the lease."""
+    left, delivered = [], []
     for undelivered in bearer.outbox:
         sinks = undelivered.sinks - reached.get(undelivered.event.id, frozenset())
         if sinks:
             left.append(replace(undelivered, sinks=sinks))
-    return replace(bearer, outbox=tuple(left), leased_at=0)
+        else:
+            delivered.append(undelivered.event)
+    after = replace(bearer, outbox=tuple(left), leased_at=0)
+    return _with_history(after, delivered) if isinstance(after, JobRecord) else after
+
+
+def _with_history(record: JobRecord, delivered: Sequence[Event]) -> JobRecord:
+    """The job's record with what is kept of events that have reached every sink."""
+    kept = (
+        PublishedEvent(event.type, {name: event.detail.get(name) for name in KEPT})
+        for event in delivered
+    )
+    ends = [event.detail for event in delivered if event.detail.get("final")]
+    return replace(
+        record,
+        history=(*record.history, *kept)[-MAX_HISTORY:],
+        end_detail=ends[-1] if ends else record.end_detail,
+    )
 
 
 def waiting_ms(bearer: Bearer, now: int) -> int:
-    """For how long its first event has been waiting to be delivered."""
+    """How long its first event has been undelivered, in milliseconds."""
     since = datetime.fromisoformat(bearer.outbox[0].event.detail["detectedAt"])
     return max(0, now - int(since.timestamp() * 1000))
 
@@ -78,9 +113,9 @@ def publish(
 ) -> Published:
     """Publishes every event to the sinks that it has not reached.
 
-    The n-th events of all bearers go before any (n+1)-th, and a job's next event only after the one
-    before has arrived, so that each job's events stay in order. `body_of` gives the message of a
-    rejected request by its record's key, for the dead-letter queue; it may raise StoreUnavailable.
+    The n-th events of all bearers go before any (n+1)-th, and a job's next event only after the
+    previous one has arrived, so that each job's events stay in order. `body_of` returns the message
+    of a rejected request by its record's key, for its dead letter; it may raise StoreUnavailable.
     """
     result = Published()
     for sink in SINKS:
@@ -120,7 +155,7 @@ def _publish_to(
     out_of_time: Callable[[], bool],
     result: Published,
 ) -> None:
-    """Round by round: in each, the next event of every bearer whose last one has arrived."""
+    """Publishes in rounds: in each, the next event of every bearer whose last one has arrived."""
     queues = [[entry.event for entry in bearer.outbox if sink in entry.sinks] for bearer in bearers]
     queues = [queue for queue in queues if queue]
     while queues and not out_of_time():
@@ -144,7 +179,7 @@ def _deliver_dead_letter(
 ) -> None:
     try:
         body = body_of(item.record_key)
-        if body is not None:  # else its record is gone, and there is nothing to send
+        if body is not None:  # if its record is gone, there is nothing to send
             send_dead_letter(body, event, item.record_key, dead_letter_queue)
     except (QueueUnavailable, StoreUnavailable) as error:
         result.failed["dlq"] += 1

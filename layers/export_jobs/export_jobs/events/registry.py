@@ -1,7 +1,7 @@
-"""The registry of event types: everything there is to know of each, in one place.
+"""The registry of event types, with everything that depends on the type.
 
-To add a type, add it to `EventType`; mypy then says where this registry lacks it. CONTRIBUTING.md lists
-the steps.
+To add a type, add it to `EventType`; mypy then reports where this registry lacks it.
+CONTRIBUTING.md lists the steps.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class EventKind:
 
     name: EventType
     model: type[BaseModel]
-    """Of its `detail`; docs/schemas and EventBridge's schema registry are made from it."""
+    """The model of its `detail`: the source of docs/schemas and of EventBridge's schema registry."""
     when: str
     """When it is published, for the docs."""
     documented: str
-    """The heading of docs/events.md below which its fields are explained."""
+    """The heading in docs/events.md under which its fields are explained."""
     thread: Callable[[Detail], str]
-    """What it is about: messages of one thread stand together in a chat channel."""
+    """What it is about; a chat channel groups messages by thread."""
     headline: Callable[[Detail], str]
     facts: Callable[[Detail], Iterator[Fact]]
     in_brief: Callable[[Detail], str]
@@ -40,7 +40,7 @@ class EventKind:
     next_step: Callable[[Detail], str]
     """A command of `export-jobs`."""
     is_notable: Callable[[Detail], bool]
-    """Whether people want to be told, so that the topic gets it."""
+    """Whether people want to know of it, so that it goes to the topic."""
     is_bad_news: Callable[[Detail], bool]
 
 
@@ -59,7 +59,7 @@ def kind_of(event_type: EventType) -> EventKind:
 
 
 def kind_named(event_type: str) -> EventKind | None:
-    """The same by the detail-type; None for a type that only a newer version of this software has."""
+    """The same by detail-type; None for a type that only a newer version of this software has."""
     try:
         return kind_of(EventType(event_type))
     except ValueError:
@@ -132,5 +132,5 @@ _REQUEST_REJECTED = EventKind(
     in_brief=wording.request_in_brief,
     next_step=wording.look_at_rejection,
     is_notable=_always,
-    is_bad_news=_always,
+    is_bad_news=lambda detail: detail["outcome"] != "CANCELLED",
 )

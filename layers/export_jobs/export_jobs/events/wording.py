@@ -1,12 +1,13 @@
-"""The words in which people read about an event: its headline, the facts below it, the next step."""
+"""The texts of an event for people: its headline, the facts below it, and the next step."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 Detail = Mapping[str, Any]
-"""An event's `detail`, as it is published."""
+"""An event's `detail`, as published."""
 Fact = tuple[str, str]
 """A line of a message: its name and its text."""
 
@@ -21,7 +22,7 @@ _HAPPENED = {
 
 
 def span(milliseconds: int | None) -> str:
-    """A duration as people write it: `45 s`, `12 min`, `3 h 20 min`."""
+    """A readable duration: `45 s`, `12 min`, `3 h 20 min`."""
     if milliseconds is None:
         return ""
     seconds = round(milliseconds / 1000)
@@ -49,17 +50,19 @@ def request_accepted(detail: Detail) -> str:
     key, job = detail["requestKey"], detail["jobId"]
     match detail["outcome"]:
         case "CREATED":
-            return f"Export request {key} was accepted: it is job {job}"
+            return f"Export request {key} was accepted as job {job}"
         case "CANCELLING":
-            return f"Export job {job} is being cancelled, as request {key} asked"
+            return f"Export job {job} is being cancelled by request {key}"
         case "CANCELLED":
-            return f"An export was cancelled before it began, as request {key} asked"
+            return f"Request {key} cancelled an export before it had a job"
         case _:
             what = f"export job {job} had ended" if job else "the export had ended"
             return f"Request {key} had nothing to cancel: {what}"
 
 
 def request_rejected(detail: Detail) -> str:
+    if detail["outcome"] == "CANCELLED":
+        return f"Export request {detail['requestKey']} was cancelled before it had a job"
     return f"Export request {detail['requestKey']} was REJECTED ({detail['outcome']})"
 
 
@@ -67,7 +70,7 @@ def request_rejected(detail: Detail) -> str:
 
 
 def job_facts(detail: Detail) -> Iterator[Fact]:
-    """Those that are known, in the order in which they are of use."""
+    """The facts, the most useful first; the value of an unknown one is empty."""
     yield "Sandbox", detail["sandboxName"]
     yield "Dataset", detail["datasetId"]
     yield "Status", _status(detail)
@@ -98,11 +101,11 @@ def _status(detail: Detail) -> str:
     status, before = str(detail["status"]), detail["previousStatus"]
     if detail["outcome"] == "VANISHED":
         status += " (the service no longer knows it)"
-    return f"{status}, before: {before}" if before and before != detail["status"] else status
+    return f"{status}, previously {before}" if before and before != detail["status"] else status
 
 
 def _moment(time: str | None) -> str:
-    """`2026-01-31T00:00:00.000Z` as people read it."""
+    """`2026-01-31T00:00:00.000Z` as `2026-01-31 00:00 UTC`."""
     return f"{time[:10]} {time[11:16]} UTC" if time else ""
 
 
@@ -148,14 +151,15 @@ def request_in_brief(detail: Detail) -> str:
 
 
 def look_at_job(detail: Detail) -> str:
-    """The command that shows a job, or all of them where there is none."""
+    """The command that shows the job, or all jobs if the event has none."""
     if not detail.get("jobId"):
-        return "export-jobs jobs"
-    return f"export-jobs job {detail['jobId']} --sandbox {detail['sandboxName']}"
+        return "export-jobs job list"
+    job, sandbox = shlex.quote(detail["jobId"]), shlex.quote(detail["sandboxName"])
+    return f"export-jobs job show {job} --sandbox {sandbox}"
 
 
 def look_at_rejection(detail: Detail) -> str:
-    """The command that shows a dead letter; what was cancelled has none."""
-    if detail["outcome"] == "CANCELLED":
-        return look_at_job(detail)
-    return f"export-jobs dlq show {detail['requestKey']}"
+    """The command that shows the dead letter, or the request if it was cancelled."""
+    key = shlex.quote(detail["requestKey"])
+    what = "request" if detail["outcome"] == "CANCELLED" else "dlq"
+    return f"export-jobs {what} show {key}"

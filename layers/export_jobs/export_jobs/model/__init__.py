@@ -1,1 +1,1 @@
-"""What is remembered between runs, how a job is matched with a request, and the ports of the outside world."""
+"""The state kept between runs, the matching of jobs with requests, and the ports."""

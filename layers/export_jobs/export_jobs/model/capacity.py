@@ -1,4 +1,4 @@
-"""How many exports are open in a sandbox, and how many more may be. Both functions count alike."""
+"""Counts the open exports of a sandbox, and how many more the cap allows, for both functions."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from export_jobs.model.limits import (
 from export_jobs.model.records import Gate, Hold, JobRecord
 
 KNOWN_STATUSES = frozenset({"NEW", "QUEUED", "PROCESSING", "CANCELLING"})
-"""Statuses of an open job that the service documents."""
+"""The documented statuses of an open job."""
 
 
 @dataclass(frozen=True)
 class DelayPolicy:
-    """When an open job is late: limits and the repeat window in milliseconds."""
+    """When an open job is late: the limits and the repeat window, in milliseconds."""
 
     limit_ms: int = 150 * 60_000
     repeat_ms: int = 60 * 60_000
@@ -33,16 +33,16 @@ class DelayPolicy:
 def open_exports(
     open_jobs: Mapping[str, JobRecord], gate: Gate, *, delays: DelayPolicy, now: int
 ) -> int:
-    """Jobs that are open, and attempts that may have made one.
+    """The number of open jobs, and of attempts that may have created one.
 
-    The gate must have been read before the jobs. A query may miss a job that a transaction has just
-    linked; so a linked slot counts with its job for a while.
+    Read the gate before the jobs. A query may miss a job that a transaction has just linked, so a
+    linked slot counts as its job for a while.
     """
     counted = {job.job_id for job in open_jobs.values() if _counts(job, delays, now)}
     created_at = {job.request_key: job.creation_time for job in open_jobs.values()}
     for slot in gate.slots.values():
         if slot.job_id is None:
-            # A query may see its job before its link; an older job of the key is of another attempt.
+            # A query may show its job before the link. An older job of the key has another attempt.
             if created_at.get(slot.request_key, 0) < slot.noted_at - CLOCKS_MS:
                 counted.add(f"attempt {slot.request_id}")
         elif slot.job_id not in open_jobs and now - slot.linked_at < LINKED_SLOT_MS:
@@ -51,23 +51,23 @@ def open_exports(
 
 
 def admissible(gate: Gate, *, open_now: int, max_open: int, now: int) -> int:
-    """How many requests may be admitted: what the cap leaves, while nothing holds the line.
+    """How many requests may be admitted: the free capacity of the cap, none during a hold.
 
-    When a hold is over, one request is tried, until a created job lifts it.
+    After a hold, one request at a time is tried, until a created job lifts the hold.
     """
-    room = max(0, max_open - open_now)
+    capacity = max(0, max_open - open_now)
     if not gate.hold.length_ms:
-        return room
+        return capacity
     if now < gate.hold.until:
         return 0
     probing = any(attempt.noted_at >= gate.hold.until for attempt in gate.unsettled)
-    return 0 if probing else min(1, room)
+    return 0 if probing else min(1, capacity)
 
 
 def held_on(hold: Hold, *, retry_after_s: float | None, jitter: float = 0.0, now: int) -> Hold:
     """The hold after another failure: doubled, or as long as the service asks for.
 
-    `jitter`, from 0 to 1, keeps sandboxes that failed together from being tried together.
+    `jitter`, from 0 to 1, keeps sandboxes that failed together from being retried together.
     """
     length = HOLD_FIRST_MS if not hold.length_ms else min(2 * hold.length_ms, HOLD_MOST_MS)
     asked = min(int((retry_after_s or 0) * 1000), RETRY_AFTER_MOST_MS)
@@ -75,7 +75,7 @@ def held_on(hold: Hold, *, retry_after_s: float | None, jitter: float = 0.0, now
 
 
 def _counts(job: JobRecord, delays: DelayPolicy, now: int) -> bool:
-    """Whether a job counts: a status that nobody knows may be an end, so it does until it is late."""
+    """Whether a job counts. An unknown status may be final: such a job counts until it is late."""
     if job.final:
         return False
     if job.status is None or job.status in KNOWN_STATUSES:

@@ -1,4 +1,4 @@
-"""The same step for many things at once, where each step waits for the network."""
+"""Runs the same step for many things at once, if the steps wait for the network."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _R = TypeVar("_R")
 
 
 def each(step: Callable[[_T], _R], things: Iterable[_T], *, workers: int) -> Sequence[_R]:
-    """The results in the order of `things`. The first exception a step raises is raised here."""
+    """Returns the results in the order of `things`. Raises the first exception of a step."""
     todo = list(things)
     if workers == 1 or len(todo) < 2:
         return [step(thing) for thing in todo]
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  a quiet sweep needs no threads
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  a quiet sweep needs none
 
     with ThreadPoolExecutor(max_workers=min(workers, len(todo))) as pool:
         return list(pool.map(step, todo))

@@ -1,7 +1,7 @@
-"""Telling which job an attempt made, where its answer was lost. No I/O and no clock of its own.
+"""Finds the job that an attempt created, if the response was lost. No I/O and no clock of its own.
 
-Our own `x-request-id` decides where the service shows it as the job's `requestId`. Where it does not,
-the content has to: what the job exports, field by field. A field that the service does not show is no
+Our own `x-request-id` decides if the service shows it as the job's `requestId`. Otherwise the
+content decides: what the job exports, field by field. A field that the service does not show is no
 contradiction; a field that differs is.
 """
 
@@ -19,26 +19,26 @@ from export_jobs.model.limits import CALL_MS, CLOCKS_MS, HOLDS_ANSWER_MS, SHOWS_
 from export_jobs.model.records import Attempt, LinkedBy
 
 REQUEST_ID_PREFIX = "export-jobs-"
-"""Begins every `x-request-id` that we send with a create call."""
+"""The prefix of every `x-request-id` that we send with a create call."""
 RULE = 1
-"""The version of the rule by which `hashes` are made. Those of another rule can't be compared."""
+"""The version of the rule that makes `hashes`. Hashes of different rules can't be compared."""
 
 NOT_COMPARED = frozenset({"evaluationInfo.segmentation"})
-"""Fields of a create request that have no hash, as the service does not show them."""
+"""Fields of a create request that have no hash, because the service does not show them."""
 
 _ABSENT = object()
 
 
 def status_fingerprint(job_id: str, status: str) -> bytes:
-    """Eight bytes that stand for "this job in this status"."""
+    """Eight bytes that identify "this job in this status"."""
     return hashlib.blake2b(f"{job_id}\0{status}".encode(), digest_size=8).digest()
 
 
 def hashes_of_request(body: Mapping[str, Any]) -> dict[str, str]:
-    """A short hash for each thing that a create request asks for, what it leaves out included.
+    """A short hash of each field of a create request, including the fields that it leaves out.
 
-    `body` is the body of the POST. A merge policy, or its version, has none where it is left out, as
-    the service fills it in; what is NOT_COMPARED never has one.
+    `body` is the body of the POST. A merge policy or a version that is left out has none, because
+    the service fills it in; NOT_COMPARED fields never have one.
     """
     asked = {
         name: value if value is not _ABSENT else _DEFAULTS[name]
@@ -49,7 +49,7 @@ def hashes_of_request(body: Mapping[str, Any]) -> dict[str, str]:
 
 
 def hashes_of_job(job: Job) -> dict[str, str]:
-    """The same of what the service shows of a job; nothing for what it does not show."""
+    """The same hashes of a job, for the fields that the service shows."""
     shown = job.model_dump(by_alias=True, exclude_unset=True, mode="json")
     return {
         name: _short_hash(value) for name, value in _contents(shown).items() if value is not _ABSENT
@@ -58,11 +58,11 @@ def hashes_of_job(job: Job) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A job that no request is known to have made.
+    """A job that is not known to belong to a request.
 
-    It was created from `created_at` to `created_until`: one moment, where the job shows it, else
-    between its neighbours in the listing. `whole` says that it was looked up by its id, so that there
-    is no more of it to see.
+    It was created between `created_at` and `created_until`: the same moment if the job shows it,
+    otherwise between its neighbours in the listing. `whole` means that it was looked up by its id,
+    so the service shows no more of it.
     """
 
     job: Job
@@ -84,18 +84,18 @@ class Match:
 
 @dataclass
 class Matches:
-    """What came of looking for the jobs of attempts."""
+    """The result of looking for the jobs of attempts."""
 
     found: list[Match] = field(default_factory=list)
     undecided: set[str] = field(default_factory=set)
-    """Jobs that an attempt may have made, which it is too early to tell."""
+    """Jobs that an attempt may have created; it is too early to decide."""
     to_look_up: set[str] = field(default_factory=set)
-    """Jobs of which too little is shown; undecided until they are looked up."""
+    """Jobs of which the listing shows too little; undecided until they are looked up."""
     open: set[str] = field(default_factory=set)
-    """Request ids of attempts that may have made an undecided job: not to be given up."""
+    """Request ids of attempts that may have created an undecided job, so must not be given up."""
 
     def leave(self, attempt: Attempt, candidates: Iterable[Candidate]) -> None:
-        """It is too early to tell whether the attempt made one of these."""
+        """Leaves it undecided whether the attempt created one of these."""
         ids = {candidate.job.id for candidate in candidates}
         self.undecided |= ids
         if ids:
@@ -109,10 +109,10 @@ def match(
     echoes: bool | None,
     now: int,
 ) -> Matches:
-    """The job of each attempt, as far as it can be told by now.
+    """Finds the job of each attempt, as far as it can be decided by now.
 
-    By content, of several jobs the earliest created after the attempt; each goes to one attempt. A
-    job that may be another attempt's, which can't be told yet, is left to that.
+    Of several jobs that match by content, the earliest created after the attempt is taken; each job
+    goes to one attempt. A job that may belong to a still undecided attempt is left to that one.
     """
     matches = Matches()
     left = sorted(candidates, key=lambda candidate: (candidate.created_at, candidate.job.id))
@@ -156,22 +156,22 @@ def match(
 
 
 def created_within(attempt: Attempt) -> tuple[int, int]:
-    """The earliest and the latest creation time of a job that the attempt can have made."""
+    """The earliest and the latest creation time of a job that the attempt can have created."""
     return attempt.noted_at - CLOCKS_MS, attempt.send_by + CALL_MS + SHOWS_MS
 
 
 def gives_up_from(attempt: Attempt) -> int:
-    """From when on a listing that does not show the attempt's job tells that there is none."""
+    """The time from which a listing without the attempt's job shows that there is none."""
     return attempt.send_by + CALL_MS + SHOWS_MS + CLOCKS_MS
 
 
 def _may_have_made(attempt: Attempt, candidate: Candidate, *, echoes: bool | None) -> bool:
-    """Whether nothing that is shown of the job says that the attempt did not make it."""
+    """Whether nothing that the service shows of the job rules out the attempt."""
     job = candidate.job
     if attempt.rule != RULE:
         return False
     if job.request_id and (echoes or job.request_id.startswith(REQUEST_ID_PREFIX)):
-        return False  # it shows the id of the call that made it, and that was another
+        return False  # the job shows the id of another call
     earliest, latest = created_within(attempt)
     if candidate.created_until < earliest or latest < candidate.created_at:
         return False
@@ -180,14 +180,14 @@ def _may_have_made(attempt: Attempt, candidate: Candidate, *, echoes: bool | Non
 
 
 def _likeliest(attempt: Attempt, candidates: Sequence[Candidate]) -> Candidate:
-    """The earliest one made since the attempt; else one that may have been, or that the clocks allow."""
+    """The earliest job created since the attempt, else possibly since, else within clock skew."""
     since = [c for c in candidates if c.created_at >= attempt.noted_at]
     perhaps = [c for c in candidates if c.created_until >= attempt.noted_at]
     return [*since, *perhaps, *candidates][0]
 
 
 def _shows_enough(attempt: Attempt, candidate: Candidate) -> bool:
-    """Whether the job shows what has to be seen before it is taken for the attempt's by content."""
+    """Whether the job shows enough to be matched with the attempt by content."""
     job = candidate.job
     shows_dataset = bool(job.destination and job.destination.dataset_id)
     shows_segments = bool(job.filter and job.filter.segments)
@@ -196,7 +196,7 @@ def _shows_enough(attempt: Attempt, candidate: Candidate) -> bool:
 
 
 def _contents(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What is exported, by name: in one form however it is written, `_ABSENT` where it is not."""
+    """What is exported, by name, in a normal form; `_ABSENT` for what is not given."""
     destination = _mapping(body.get("destination"))
     selection = _mapping(body.get("filter"))
     qualified = _mapping(selection.get("segmentQualificationTime"))
@@ -236,7 +236,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "eventsFrom": None,
     "eventsTo": None,
 }
-"""What it means to leave a field out of a request."""
+"""The value that a field of a request has if it is left out."""
 
 
 def _short_hash(value: Any) -> str:
@@ -255,7 +255,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _moment(value: Any) -> Any:
-    """The same for the same time, however it is written."""
+    """The same value for the same time, in any notation."""
     try:
         return int(parse_rfc3339(str(value)).timestamp() * 1000)
     except (ValueError, OverflowError):

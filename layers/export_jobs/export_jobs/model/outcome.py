@@ -1,4 +1,4 @@
-"""How a job ended, and how long it took: what its status alone does not say."""
+"""How a job ended and how long it took, which its status alone does not show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JobOutcome = Literal[
 
 
 def outcome_of(job: Job) -> JobOutcome:
-    """SUCCEEDED is told from success with errors and from success without a single profile."""
+    """Distinguishes success from success with errors and from success without a single profile."""
     match job.status:
         case "SUCCEEDED" if job.errors:
             return "SUCCEEDED_WITH_ERRORS"
@@ -31,7 +31,7 @@ def outcome_of(job: Job) -> JobOutcome:
 
 
 def duration_ms(job: Job, now: int) -> int | None:
-    """Milliseconds from creation to the end by the job's own times, or until `now` if it runs."""
+    """Milliseconds from creation to the end by the job's own times, or to `now` if it is open."""
     if job.creation_time is None:
         return None
     if not job.is_final:

@@ -1,4 +1,4 @@
-"""What the monitor and the creator need of the world around them. The adapters fit these shapes."""
+"""The ports of the monitor and the creator: the interfaces that the adapters implement."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from export_jobs.model.steps import GateChange, Step
 
 
 class JobApi(Protocol):
-    """The part of the Segmentation client that a sweep needs. Raises SegmentationError."""
+    """The part of the Segmentation client that a sweep uses. Raises SegmentationError."""
 
     def list_jobs(self, sandbox: str, *, limit: int, cursor: str | None = None) -> JobPage: ...
     def get_job(self, sandbox: str, job_id: str) -> Job: ...
@@ -30,10 +30,10 @@ class JobApi(Protocol):
 
 
 class RequestApi(Protocol):
-    """The part of the Segmentation client that requests need. Raises SegmentationError."""
+    """The part of the Segmentation client that the creator uses. Raises SegmentationError."""
 
     def prepare(self) -> None:
-        """Has a token ready for the calls that follow."""
+        """Gets a token ready for the calls that follow."""
 
     def create_job(
         self,
@@ -43,7 +43,7 @@ class RequestApi(Protocol):
         request_id: str,
         may_send: Callable[[], bool],
     ) -> Job:
-        """`may_send` is asked before every time that the call is sent."""
+        """`may_send` is called every time before the call is sent."""
 
     def get_job(self, sandbox: str, job_id: str) -> Job: ...
     def cancel_job(self, sandbox: str, job_id: str) -> None: ...
@@ -51,66 +51,66 @@ class RequestApi(Protocol):
 
 
 class RequestStore(Protocol):
-    """Requests, tickets, gates and what links them to jobs. May raise StoreUnavailable, StoreRefused."""
+    """Requests, tickets, gates and their links to jobs. May raise StoreUnavailable."""
 
     def requests(self, keys: Sequence[str]) -> Mapping[str, RequestRecord]:
-        """The records of those that exist, with their bodies, strongly consistent."""
+        """The records of those that exist, with their bodies; strongly consistent."""
 
     def gate(self, sandbox: str) -> Gate:
-        """Strongly consistent, and never torn by a transaction."""
+        """Strongly consistent; a transaction is seen as a whole or not at all."""
 
     def job(self, sandbox: str, job_id: str, creation_time: int) -> JobRecord | None:
-        """The record of one job, strongly consistent."""
+        """The record of one job; strongly consistent."""
 
     def commit(
         self, sandbox: str, steps: Sequence[Step], gate: GateChange | None = None
     ) -> frozenset[int]:
         """Writes the steps in one transaction; returns the positions of those that were written.
 
-        A step that somebody else has outrun is left out, and so is one that touches what an earlier
-        step writes; the others are written. The change of the gate is written in any case. Raises
-        GateMoved, with nothing written, if the gate is no longer of the version that `gate` names.
+        A step is left out if another run has written its records first, or if it touches what an
+        earlier step writes; the others are written. The change of the gate is always written.
+        Raises GateMoved, with nothing written, if the gate no longer has the version in `gate`.
         Without a change of the gate, steps that are too large for one transaction are written in
-        several; if one of those fails, the ones before stay written.
+        several; if one of those fails, the earlier ones stay written.
         """
 
 
 class CreatorStore(RequestStore, Protocol):
-    """What the creator needs of the tables."""
+    """The part of the tables that the creator uses."""
 
     def line(self, sandbox: str, *, until: int, limit: int) -> Line:
         """The open jobs, and the first tickets whose turn came by `until`.
 
-        Reads no further than `limit` tickets. Strongly consistent, but not of one moment: a
-        transaction may be seen in part.
+        Reads at most `limit` tickets. Strongly consistent, but not a snapshot: a transaction may be
+        seen in part.
         """
 
 
 class SweepStore(RequestStore, Protocol):
-    """What a sweep needs of the tables."""
+    """The part of the tables that a sweep uses."""
 
     def load(self, sandbox: str) -> SandboxRecord:
-        """One consistent read of all that is unfinished; a transaction may be seen in part."""
+        """One consistent read of everything unfinished; a transaction may be seen in part."""
 
     def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
-        """Writes what replaces version `record.version`, and in the same call the state.
+        """Replaces version `record.version` of the record, and writes the state in the same call.
 
-        Returns the record with its new version. Raises RecordChanged if somebody else wrote the
-        record. A state that another sweep has outrun is dropped.
+        Returns the record with its new version. Raises RecordChanged if another run has written the
+        record. The state is dropped if another sweep has written a newer one.
         """
 
     def put_state(self, state: SandboxState) -> None:
-        """Writes the state, unless another sweep has outrun it."""
+        """Writes the state, unless another sweep has written a newer one."""
 
     def put_outbox(self, item: OutboxItem) -> OutboxItem | None:
         """Replaces version `item.version`; deletes it if its outbox is empty.
 
-        Returns it with its new version, or None if it is gone. Raises RecordChanged, which tells
-        nothing of the item, if somebody else wrote it.
+        Returns it with its new version, or None if it is gone. Raises RecordChanged, without the
+        current item, if another run has written it.
         """
 
     def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
-        """Some of the newest jobs that have ended, newest first; may be a moment old."""
+        """Some of the newest jobs that have ended, newest first; may be slightly stale."""
 
 
 class SandboxRegister(Protocol):
@@ -121,10 +121,10 @@ class SandboxRegister(Protocol):
         """Adds sandboxes, if there are any."""
 
     def forget(self, sandbox: str) -> None:
-        """Forgets how far the sweeps of a sandbox had got; its next one is as its first."""
+        """Deletes the sweep state of a sandbox; its next sweep is like its first."""
 
     def release(self, sandbox: str) -> None:
-        """Takes out a sandbox, and forgets it."""
+        """Removes a sandbox and its sweep state."""
 
 
 class EventPublisher(Protocol):
@@ -136,20 +136,20 @@ class DeadLetterQueue(Protocol):
     def send(
         self, body: str, *, request_key: str, record_key: str, reason: str, event_id: str
     ) -> None:
-        """Sends a rejected message to the dead-letter queue, with what its rejection said.
+        """Sends a rejected message to the dead-letter queue, with the reason of its rejection.
 
-        `record_key`: under which its record is, where that is not the request's key. Raises
+        `record_key` is the key of its record, which may differ from the request's. Raises
         QueueUnavailable.
         """
 
 
 class RequestQueue(Protocol):
     def wake(self, sandbox: str) -> None:
-        """Has the creator look at a sandbox's line. Raises QueueUnavailable."""
+        """Makes the creator look at a sandbox's waiting requests. Raises QueueUnavailable."""
 
 
 class RecordChanged(Exception):
-    """Somebody else wrote the record since it was read. `current` is what it is now, if anything."""
+    """Another run has written the record since it was read. `current` is the new one, or None."""
 
     def __init__(self, current: JobRecord | None) -> None:
         self.current = current
@@ -157,7 +157,7 @@ class RecordChanged(Exception):
 
 
 class GateMoved(Exception):
-    """Another run has noted attempts since the gate was read: count again. `gate` is what it is now."""
+    """Another run has noted attempts since the gate was read. `gate` is the new one; recount."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -165,16 +165,16 @@ class GateMoved(Exception):
 
 
 class StoreUnavailable(Exception):
-    """The table could not do what was asked, or nobody can tell; the next run finds out."""
+    """The table call failed, or its outcome is unknown; the next run finds out."""
 
 
 class StoreRefused(StoreUnavailable):
-    """The table refuses this until somebody fixes something (a permission): not to be tried at once."""
+    """The table refuses this until somebody fixes the cause (a permission); don't retry at once."""
 
 
 class ItemRefused(StoreRefused):
-    """The table refuses an item for good: it is too large, or not as an item may be."""
+    """The table refuses an item permanently: it is too large or invalid."""
 
 
 class QueueUnavailable(Exception):
-    """The queue could not take a message, or nobody can tell."""
+    """Sending to the queue failed, or its outcome is unknown."""

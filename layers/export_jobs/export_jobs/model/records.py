@@ -1,8 +1,9 @@
-"""What is remembered between runs: of each job, each request and each sandbox.
+"""The records kept between runs: of each job, each request and each sandbox.
 
 Records are values. A rule makes a new one from an old one and what was seen; the tables write it
-only if nobody else wrote in between (`version`, 0 for what is not stored yet). Where `stored` is that
-version as the table has it, only what differs from it is written. Times are epoch milliseconds.
+only if no other run has written in between (`version`, 0 for a record that is not stored yet). If
+`stored` has that version as it is in the table, only the differences are written. Times are epoch
+milliseconds.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Literal, TypeVar
 
+from export_jobs.model.outcome import JobOutcome
+
 SOURCE = "aep.export-jobs"
 """EventBridge's `source` of every event."""
 
 
 class EventType(StrEnum):
-    """EventBridge's `detail-type` of every event. What else is to know of each: `events.registry`."""
+    """EventBridge's `detail-type` of every event; `events.registry` defines each type."""
 
     JOB_STATE_CHANGE = "Export Job State Change"
     JOB_DELAYED = "Export Job Delayed"
@@ -28,7 +31,7 @@ class EventType(StrEnum):
 Sink = Literal["bus", "topic", "dlq"]
 Action = Literal["create", "cancel"]
 LinkedBy = Literal["answer", "requestId", "content"]
-"""How it is known that a job is a request's: by the answer to its create call, by our own
+"""How a job was linked to its request: by the response to the create call, by our own
 `x-request-id`, or only by what the job exports."""
 AcceptedOutcome = Literal["CREATED", "CANCELLING", "CANCELLED", "ALREADY_FINAL"]
 RejectedOutcome = Literal[
@@ -43,17 +46,17 @@ RejectedOutcome = Literal[
     "UNEXPECTED",
 ]
 RequestOutcome = Literal[AcceptedOutcome, RejectedOutcome]
-"""How a request ended: docs/requests.md says what each means."""
+"""How a request ended; docs/requests.md explains each outcome."""
 
 VANISHED = "VANISHED"
-"""Our own final status, for an open job that the service no longer knows."""
+"""Our own final status for an open job that the service no longer knows."""
 
 
 @dataclass(frozen=True)
 class Event:
     """EventBridge's detail-type and the detail, ready to publish.
 
-    The type is an `EventType`, or any text where a newer version of this software has made the event.
+    The type is an `EventType`, or any text if a newer version of this software made the event.
     """
 
     type: str
@@ -66,20 +69,28 @@ class Event:
 
 @dataclass(frozen=True)
 class Undelivered:
-    """An event that has still to reach some sinks."""
+    """An event that has not reached all its sinks yet."""
 
     event: Event
     sinks: frozenset[Sink]
 
 
 @dataclass(frozen=True)
+class PublishedEvent:
+    """What is kept of a job's event after it has reached every sink."""
+
+    type: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class JobRecord:
     """What we know of one job.
 
-    `status` is None for a job that the creator has made and no sweep has seen yet. `sequence` is
-    the number of the job's last event. `outbox` holds its events that are not delivered yet, in
-    their order; `leased_at` says when some run took on to publish them, 0 that nobody has.
-    `duplicate_of` is the key of a request that has another job already.
+    `status` is None for a job that the creator has created and no sweep has seen yet. `sequence` is
+    the number of the job's last event. `outbox` holds its undelivered events, in their order;
+    `leased_at` is when a run took the lease to publish them, 0 if none has. `duplicate_of` is the
+    key of a request that already has another job.
     """
 
     sandbox: str
@@ -103,7 +114,12 @@ class JobRecord:
     outbox: tuple[Undelivered, ...] = ()
     leased_at: int = 0
     touched_at: int = 0
-    """When the record was last changed; final records expire by it."""
+    """When the record was last changed; the expiry of final records counts from it."""
+    outcome: JobOutcome | None = None
+    history: tuple[PublishedEvent, ...] = ()
+    """The job's last events that have reached every sink, in their order."""
+    end_detail: Mapping[str, Any] | None = None
+    """The whole detail of the job's final event, once that has reached every sink."""
     stored: JobRecord | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -113,10 +129,10 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class OutboxItem:
-    """An event of a request that has no job, not delivered yet; the bearer of its own small outbox.
+    """The outbox of one undelivered event of a request that has no job.
 
-    `record_key` is the key under which the request's record is stored; its body is what goes to the
-    dead-letter queue. `event_id` is the event's, also when it is delivered and the outbox empty.
+    `record_key` is the key under which the request's record is stored, whose body goes to the
+    dead-letter queue. `event_id` is the event's, even once it is delivered and the outbox is empty.
     """
 
     sandbox: str
@@ -133,16 +149,16 @@ class OutboxItem:
 
 
 SEEN_RULE: Final = 1
-"""The version of the rule by which fingerprints of jobs are made: `matching.status_fingerprint`."""
+"""The version of the rule that makes fingerprints of jobs: `matching.status_fingerprint`."""
 
 
 @dataclass(frozen=True)
 class SandboxState:
     """How far the sweeps of a sandbox have got.
 
-    `watermark` is the creation time of the newest job recorded: every older one has been, too.
+    `watermark` is the creation time of the newest job recorded; every older job is recorded, too.
     `seen` holds a fingerprint of each final job in the part of the listing that a sweep reads
-    (from `seen_from` on), so that the next sweep finds what is new there without asking the table.
+    (from `seen_from` on), so that the next sweep finds new jobs there without querying the table.
     `swept_at` is when the sweep that wrote this began; jobs created from `new_since` on were new to
     it. `failing_since` is when sweeps began to fail, 0 while they succeed.
     """
@@ -164,18 +180,19 @@ ENDED: Final = frozenset({"CREATED", "DONE", "REJECTED", "CANCELLED"})
 
 @dataclass(frozen=True)
 class RequestRecord:
-    """What is remembered of a request, under its key.
+    """What is stored of a request, under its key.
 
-    WAITING: it has a ticket, and no job yet. CREATING: it has a slot; a create call was, or is about
-    to be, sent with `request_id`, and its outcome is not settled. CREATED, DONE (a cancel request
-    carried out), REJECTED and CANCELLED are ends. CANCEL_WANTED stands for a request that has not
-    arrived and is to be cancelled when it does.
+    WAITING: it has a ticket, and no job yet. CREATING: it has a slot; a create call with
+    `request_id` was sent or is about to be, and its outcome is not settled. CREATED, DONE (a cancel
+    request that was carried out), REJECTED and CANCELLED are final. CANCEL_WANTED stands for a
+    request that has not arrived and is to be cancelled when it does.
 
-    `body` is the message as it was received, `message_id` that of the message the record was made from.
-    `cancelled_by` is the key of a cancel request that waits for this one's outcome. `rejections` holds
-    the event ids of earlier rejections from which the request was sent again; `event_id` is that of its
-    end. `dead_letter_sent` is for what was rejected at intake, whose dead letter is the message itself; `named`
-    is the key that such a message names, as its record must not have that.
+    `body` is the message as received, `message_id` the id of the message that the record was made
+    from. `cancelled_by` is the key of a cancel request that waits for this one's outcome.
+    `rejections` holds the event ids of earlier rejections after which the request was sent again;
+    `event_id` is the id of its final event. `dead_letter_sent` is for a request rejected at intake,
+    whose dead letter is the message itself; `named` is the key in such a message, under which its
+    record must not be stored.
     """
 
     request_key: str
@@ -218,16 +235,16 @@ def as_read(record: _Stored) -> _Stored:
 
 
 def as_written(record: _Stored) -> _Stored:
-    """A record as the table has it once it is written."""
+    """A record as the table has it after it is written."""
     return as_read(replace(record, version=record.version + 1, stored=None))
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """A waiting request's place in the line of its sandbox: a small item of the index.
+    """A waiting request's queue position in its sandbox: a small item of the index.
 
-    `turn` is the time from which it may be tried, and by which it is in line: when SQS got the
-    message or, for one that was put back, when it is to be tried again.
+    `turn` is the time from which it may be tried, and by which tickets are ordered: when SQS
+    received the message or, for a request that was put off, when it is tried again.
     """
 
     sandbox: str
@@ -240,11 +257,11 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A create call that is noted; it takes a slot under the cap until its outcome is settled.
+    """A create call, noted before it is sent; takes a slot of the cap until its outcome is settled.
 
-    `request_id` is the `x-request-id` it is sent with. The call is never sent after `send_by`.
-    `hashes` stand for what was asked for, a short one a field, by the rule `rule`. `missed_at`: a
-    complete listing of that time did not show the job. `job_id`: the outcome, from `linked_at` on.
+    `request_id` is the `x-request-id` of the call, which is never sent after `send_by`. `hashes`
+    has a short hash of each requested field, by the rule `rule`. `missed_at` is when a complete
+    listing did not show the job. `job_id` is the outcome, known since `linked_at`.
     """
 
     request_key: str
@@ -260,25 +277,25 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Hold:
-    """The line of a sandbox is held until a time; `length_ms` is doubled the next time, 0 is no hold.
+    """Stops admission in a sandbox until `until`. Each failure doubles `length_ms`; 0 is no hold.
 
-    When the time has come, one request is tried; a created job lifts the hold.
+    After that time, one request is tried; a created job lifts the hold.
     """
 
     until: int = 0
     length_ms: int = 0
 
     def outlasts(self, new: Hold) -> bool:
-        """Whether it stays though a run that did not know of it holds the line anew."""
+        """Whether it stays when a run that had not read it sets a new hold."""
         return 0 < new.until < self.until
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What every admission of a sandbox passes. Only noting attempts moves its `version`.
+    """Guards every admission of a sandbox. Only noting attempts increments its `version`.
 
     `slots` are attempts by request key; `former` are attempts that were given up, by request id.
-    `echoes` says whether the service last gave our `x-request-id` back, None if nobody knows.
+    `echoes` is whether the service last returned our `x-request-id`, None if that is unknown.
     """
 
     sandbox: str
@@ -297,19 +314,19 @@ class Gate:
 
 @dataclass(frozen=True)
 class SandboxRecord:
-    """All that one consistent read brings of a sandbox. `state` is None before its first sweep."""
+    """The result of one consistent read of a sandbox. `state` is None before its first sweep."""
 
     gate: Gate
     state: SandboxState | None = None
     open_jobs: Mapping[str, JobRecord] = field(default_factory=dict)
     outbox: tuple[OutboxItem, ...] = ()
     tickets: tuple[Ticket, ...] = ()
-    """In the order of the line, cancel requests first."""
+    """In queue order, cancel requests first."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """Who waits in a sandbox, and what is open there. Tickets are in their order, cancels first."""
+    """The open jobs and waiting requests of a sandbox; in queue order, cancel requests first."""
 
     open_jobs: Mapping[str, JobRecord] = field(default_factory=dict)
     tickets: tuple[Ticket, ...] = ()

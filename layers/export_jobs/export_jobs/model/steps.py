@@ -1,4 +1,4 @@
-"""What is written of a request at once, or not at all: the words that deciding and the tables share."""
+"""The writes of a request, each atomic: the rules make them, the tables write them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from export_jobs.model.records import (
 )
 
 MAX_STEPS = 20
-"""Steps in one transaction: DynamoDB takes 100 items, and a step has four at the most."""
+"""Steps in one transaction: DynamoDB takes 100 items, and a step has at most four."""
 
 MAX_EXPIRED = 25
-"""How many expired slots, and how many former attempts, one transaction takes out of the gate."""
+"""The most expired slots, and the most former attempts, that one transaction removes."""
 
 SlotChange = Literal["note", "link", "drop", "miss", "give up"]
 
@@ -27,9 +27,9 @@ SlotChange = Literal["note", "link", "drop", "miss", "give up"]
 class Slot:
     """A change of an attempt's slot in the gate.
 
-    `note` takes the slot. The others happen only if the slot is still that attempt's, and its outcome
-    not settled: `link` writes down its job, `drop` frees the slot, `miss` writes down that a listing
-    did not show the job, and `give up` frees the slot and keeps the attempt among the former ones.
+    `note` takes the slot. The others apply only if the slot is still that attempt's, and its
+    outcome is not settled: `link` records its job, `drop` frees the slot, `miss` records that a
+    listing did not show the job, and `give up` frees the slot and keeps the attempt as former.
     """
 
     change: SlotChange
@@ -38,7 +38,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of one request. Records replace the version they were read with.
+    """One step of one request. Each record replaces the version that was read.
 
     `outbox` items of version 0 are added, others are replaced; `published` ones are deleted.
     """
@@ -51,17 +51,17 @@ class Step:
     published: tuple[OutboxItem, ...] = ()
     slot: Slot | None = None
     forget: str | None = None
-    """The request id of a former attempt that no longer matters."""
+    """The request id of a former attempt to remove."""
 
 
 @dataclass(frozen=True)
 class GateChange:
-    """A change of the gate that goes with the steps of a transaction.
+    """A change of the gate, written with the steps of a transaction.
 
-    `version`: the attempts noted are admitted by this version of the gate; if it has moved, nothing is
-    written. `expired_slots` are the keys of linked slots, `expired_former` the ids of former attempts
-    to take out: the first `MAX_EXPIRED` of each, and of slots only those that still are linked. A
-    `hold` that ends later than the new one stays.
+    `version` is the version of the gate by which attempts were admitted; if the gate has another
+    one, nothing is written. `expired_slots` are the keys of linked slots, `expired_former` the ids
+    of former attempts to remove: the first `MAX_EXPIRED` of each, and only slots that are still
+    linked. A `hold` that ends later than the new one stays.
     """
 
     version: int | None = None

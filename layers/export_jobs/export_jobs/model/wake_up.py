@@ -1,4 +1,4 @@
-"""The message by which the sweep has the creator look at a sandbox's line."""
+"""The message by which a sweep makes the creator look at a sandbox's waiting requests."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The sweep: reads the world, decides what has changed, and puts things right."""
+"""The sweep: observes the jobs, records and publishes changes, and settles what is unfinished."""

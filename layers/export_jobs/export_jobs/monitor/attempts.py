@@ -1,6 +1,6 @@
-"""Settling attempts: the sweep finds the job of a create call whose answer was lost, or that there is none.
+"""Settles attempts: finds the job of a create call whose response was lost, or that it has none.
 
-It is the only place where jobs are looked for: it has the listing, and all that is unfinished.
+Only the sweep looks for jobs, because it has the listing and everything that is unfinished.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ MAX_LOOKUPS = 20
 """Jobs looked up in one sweep because the listing shows too little of them."""
 MAX_ROUNDS = 3
 MAX_FORMER = 200
-"""Former attempts in a gate: of about 500 bytes each, in an item of 400 KB."""
+"""Former attempts in a gate: each has about 500 bytes, and the item at most 400 KB."""
 
 
 @dataclass
 class Settled:
-    """What came of it. `jobs` are the records of those that were linked, to go on with."""
+    """The result. `jobs` are the new records of the jobs that were linked."""
 
     gate: Gate
-    """As it is now."""
+    """The gate after settling."""
     jobs: dict[str, JobRecord] = field(default_factory=dict)
     undecided: frozenset[str] = frozenset()
-    """Jobs that are left for the next sweep: it is too early to tell whose they are."""
+    """Jobs left for the next sweep: it is too early to decide whose they are."""
     tickets: list[Ticket] = field(default_factory=list)
-    """Of requests that are back in line."""
+    """The tickets of requests that wait again."""
     outbox: list[OutboxItem] = field(default_factory=list)
-    """With the ends of requests, for us to publish."""
+    """The final events of requests, for us to publish."""
     duplicates: int = 0
     problem: str | None = None
 
@@ -72,7 +72,7 @@ class Settled:
 
 
 class AttemptSettler:
-    """Settles the attempts of a sandbox by what a sweep has seen."""
+    """Settles the attempts of a sandbox by what a sweep has observed."""
 
     def __init__(
         self,
@@ -94,16 +94,16 @@ class AttemptSettler:
         now: int,
         out_of_time: Callable[[], bool],
     ) -> Settled:
-        """`began`: when the listing was begun. When it is out of time, no more jobs are looked up."""
+        """`began` is when the listing was started. Once out of time, no more jobs are looked up."""
         gate = known.gate
         settled = Settled(gate=gate)
         if not (gate.unsettled or gate.former):
             return settled
-        strangers = self._strangers(known, seen)
+        candidates = self._candidates(known, seen)
         look_up = _LookUps(self._look_up, gate.sandbox, seen, out_of_time)
         try:
-            matched, open_ = self._link_found(known, strangers, settled, look_up, now=now)
-            free = {i: c for i, c in strangers.items() if i not in settled.undecided}
+            matched, open_ = self._link_found(known, candidates, settled, look_up, now=now)
+            free = {i: c for i, c in candidates.items() if i not in settled.undecided}
             late = look_up.match(gate.former.values(), free, echoes=gate.echoes, now=now)
             settled.undecided |= late.undecided
             for found in late.found:
@@ -118,59 +118,59 @@ class AttemptSettler:
                     )
         except StoreUnavailable as error:
             settled.problem = f"can't settle attempts: {error}"
-            settled.undecided |= strangers.keys() - settled.jobs.keys()
+            settled.undecided |= candidates.keys() - settled.jobs.keys()
         return settled
 
     def _link_found(
         self,
         known: SandboxRecord,
-        strangers: dict[str, Candidate],
+        candidates: dict[str, Candidate],
         settled: Settled,
         look_up: _LookUps,
         *,
         now: int,
     ) -> tuple[set[str], set[str]]:
-        """Links what is found; again without a job that turns out to be on record.
+        """Links the jobs that are found; repeats without a job that turns out to be on record.
 
-        Returns the request ids of the attempts that are settled, and of those that it is too early to
-        settle.
+        Returns the request ids of the attempts that are settled, and of those that can't be settled
+        yet.
         """
         matched: set[str] = set()
         for _ in range(MAX_ROUNDS):
             wanted = [a for a in known.gate.unsettled if a.request_id not in matched]
-            matches = look_up.match(wanted, strangers, echoes=known.gate.echoes, now=now)
+            matches = look_up.match(wanted, candidates, echoes=known.gate.echoes, now=now)
             settled.undecided = frozenset(matches.undecided)
             again: set[str] = set()
             for found in matches.found:
                 done = self._link(found, known, settled, now=now)
                 (matched if done else again).add(found.attempt.request_id)
-                strangers.pop(found.job.id, None)
+                candidates.pop(found.job.id, None)
             if not again:
                 break
         return matched, matches.open | again
 
-    # -- finding -------------------------------------------------------------------------------------
+    # -- finding -----------------------------------------------------------------------------------
 
-    def _strangers(self, known: SandboxRecord, seen: Observation) -> dict[str, Candidate]:
-        """Jobs without a record: one that has was there before any attempt that is unsettled now."""
-        strangers = {}
+    def _candidates(self, known: SandboxRecord, seen: Observation) -> dict[str, Candidate]:
+        """Jobs without a record; a recorded job is older than any attempt that is unsettled now."""
+        candidates = {}
         for job in seen.jobs.values():
             if job.id in known.open_jobs:
                 continue
             if job.is_final and known.state and not coverage.is_unseen(job, known.state):
                 continue
-            strangers[job.id] = _candidate(job, seen)
-        return strangers
+            candidates[job.id] = _candidate(job, seen)
+        return candidates
 
-    # -- linking -------------------------------------------------------------------------------------
+    # -- linking -----------------------------------------------------------------------------------
 
     def _link(self, found: Match, known: SandboxRecord, settled: Settled, *, now: int) -> bool:
-        """Links a job to the request of an attempt. Returns False if the job is another's after all."""
+        """Links a job to the request of an attempt. Returns False if the job is another request's."""
         attempt = found.attempt
         slot = Slot("link", replace(attempt, job_id=found.job.id, linked_at=now))
         for _ in range(MAX_ROUNDS):
             record = self._of_attempt(attempt)
-            if record is None:  # whoever holds the answer was faster: the slot is left, if anything
+            if record is None:  # the run with the response was faster; at most the slot is left
                 self._commit(known, Step(slot=Slot("drop", attempt)))
                 settled.free(attempt)
                 return True
@@ -191,12 +191,12 @@ class AttemptSettler:
                 return True
             if self._is_recorded(found.job, known):
                 return False
-        return True  # the next sweep finds out
+        return True  # the next sweep settles it
 
     def _link_former(
         self, found: Match, known: SandboxRecord, settled: Settled, *, now: int
     ) -> None:
-        """A job that shows after its attempt was given up: it is the request's, unless that has another."""
+        """Links a job that appears after its attempt was given up, or records it as a duplicate."""
         attempt, job = found.attempt, found.job
         if self._is_recorded(job, known):
             return
@@ -224,7 +224,7 @@ class AttemptSettler:
             if duplicate.duplicate_of:
                 settled.duplicates += 1
                 logger.error(
-                    "job %s is a second one of request %s, found late",
+                    "job %s is a second job of request %s, found late",
                     job.id,
                     attempt.request_key,
                 )
@@ -233,7 +233,7 @@ class AttemptSettler:
         sandbox = known.gate.sandbox
         return self._store.job(sandbox, job.id, job.creation_time or 0) is not None
 
-    # -- giving up -----------------------------------------------------------------------------------
+    # -- giving up ---------------------------------------------------------------------------------
 
     def _consider_giving_up(
         self,
@@ -245,16 +245,16 @@ class AttemptSettler:
         began: int,
         now: int,
     ) -> None:
-        """Two listings, some time apart, that would show the job and don't: there is none.
+        """Gives up if two listings, some time apart, would show the job and don't: there is none.
 
-        `complete`: this one would show it, whenever it was made.
+        `complete` means that this listing would show the job, whenever it was created.
         """
-        tells = (
+        conclusive = (
             complete and attempt.rule == matching.RULE and began >= matching.gives_up_from(attempt)
         )
-        if tells and not attempt.missed_at:
+        if conclusive and not attempt.missed_at:
             self._commit(known, Step(slot=Slot("miss", replace(attempt, missed_at=began))))
-        elif tells and began >= attempt.missed_at + LISTINGS_APART_MS:
+        elif conclusive and began >= attempt.missed_at + LISTINGS_APART_MS:
             self._give_up(attempt, known, settled, now=now)
         elif now >= attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS:
             self._end_unknown(attempt, known, settled, now=now)
@@ -262,7 +262,7 @@ class AttemptSettler:
     def _give_up(
         self, attempt: Attempt, known: SandboxRecord, settled: Settled, *, now: int
     ) -> None:
-        """Back in line, behind all who wait now; or to its end, if it was cancelled meanwhile."""
+        """Queues the request again, in last position, or ends it if it was cancelled meanwhile."""
         record = self._of_attempt(attempt)
         slot = _given_up(attempt, known, now)
         if record is None:
@@ -287,15 +287,15 @@ class AttemptSettler:
         ended = endings.rejected(
             record,
             "OUTCOME_UNKNOWN",
-            "no answer to its create call came, and for six hours no listing has told whether there is "
-            "a job; it is not sent again: look for the job in Adobe's console",
+            "its create call got no response, and for six hours no listing has shown whether its "
+            "job exists; it is not sent again: look for the job in Adobe's console",
             policy=self._policy.events,
             now=now,
         )
         self._commit_end(ended, _given_up(attempt, known, now), known, settled)
 
     def _of_attempt(self, attempt: Attempt) -> RequestRecord | None:
-        """The request's record, while the attempt is its current one."""
+        """The request's record, if the attempt is still its current one."""
         record = self._store.requests([attempt.request_key]).get(attempt.request_key)
         current = record and record.request_id == attempt.request_id and not record.has_ended
         return record if current else None
@@ -311,23 +311,23 @@ class AttemptSettler:
 
 
 def _lifted(hold: Hold, now: int) -> Hold | None:
-    """A job that was found shows that the service created: a first, short hold is over then.
+    """Lifts a first, short hold, because the job that was found shows that the service works.
 
-    Not one for which the service asked, nor one after several failures; None leaves it as it is.
+    Keeps (None) a hold that the service asked for, and one after several failures.
     """
     short = hold.length_ms == HOLD_FIRST_MS and hold.until - now <= 2 * HOLD_FIRST_MS
     return Hold() if short else None
 
 
 def _given_up(attempt: Attempt, known: SandboxRecord, now: int) -> Slot:
-    """It is remembered from now on, unless there are so many that the gate could outgrow its item."""
+    """Keeps it as a former attempt, unless the gate has so many that it could outgrow its item."""
     full = len(known.gate.former) >= MAX_FORMER
     return Slot("drop" if full else "give up", replace(attempt, missed_at=now))
 
 
 @dataclass
 class _LookUps:
-    """Matches attempts with jobs, and looks up by its id, once a sweep, what too little is shown of."""
+    """Matches attempts with jobs. Looks up, once a sweep, jobs that the listing shows in part."""
 
     look_up: Callable[[str, str], LookUp]
     sandbox: str
@@ -338,14 +338,14 @@ class _LookUps:
     def match(
         self,
         attempts: Iterable[Attempt],
-        strangers: dict[str, Candidate],
+        candidates: dict[str, Candidate],
         *,
         echoes: bool | None,
         now: int,
     ) -> Matches:
         wanted = list(attempts)
         while True:
-            matches = matching.match(wanted, strangers.values(), echoes=echoes, now=now)
+            matches = matching.match(wanted, candidates.values(), echoes=echoes, now=now)
             todo = sorted(matches.to_look_up - self.tried)[: MAX_LOOKUPS - len(self.tried)]
             if not todo:
                 return matches
@@ -356,9 +356,9 @@ class _LookUps:
                 result = self.look_up(self.sandbox, job_id)
                 self.seen.add_look_up(result)
                 if result.job:
-                    strangers[job_id] = _candidate(result.job, self.seen)
-                elif result.is_missing and now - strangers[job_id].created_at >= YOUNG_MS:
-                    del strangers[job_id]  # a younger one may not be found by its id yet
+                    candidates[job_id] = _candidate(result.job, self.seen)
+                elif result.is_missing and now - candidates[job_id].created_at >= YOUNG_MS:
+                    del candidates[job_id]  # a younger one may not be found by its id yet
 
 
 def _candidate(job: Job, seen: Observation) -> Candidate:

@@ -1,4 +1,4 @@
-"""What the exports of a dataset usually are, by its last ones in the store."""
+"""The usual values of a dataset's exports, from its last ones in the store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_FINALS = 50
 
 @dataclass
 class _Finals:
-    """Jobs of a sandbox that have ended, newest first: as read, and as published since."""
+    """The ended jobs of a sandbox, newest first: as read, and as published since."""
 
     read_at: int
     newest: list[JobRecord]
@@ -30,14 +30,14 @@ class _Finals:
 
 
 class Baselines:
-    """The baselines of datasets. Remembers what this process has published, so that it reads seldom."""
+    """The baselines of datasets. Keeps what this process has published, so that it rarely reads."""
 
     def __init__(self, store: SweepStore) -> None:
         self._store = store
         self._finals: dict[str, _Finals] = {}
 
     def of(self, sandbox: str, *, now: int) -> Mapping[str, Baseline]:
-        """By dataset id. Events are published without a baseline if the store can't be read."""
+        """By dataset id. If the store can't be read, events are published without a baseline."""
         finals = self._finals.get(sandbox)
         if finals is None or now - finals.read_at > FINALS_KEPT_MS:
             try:
@@ -53,13 +53,13 @@ class Baselines:
         return {dataset: _baseline_of(records) for dataset, records in by_dataset.items()}
 
     def note(self, record: JobRecord) -> None:
-        """A job has ended, and its event was published."""
+        """Adds a job that has ended, and whose event was published."""
         if finals := self._finals.get(record.sandbox):
             finals.note(record)
 
 
 def _baseline_of(records: Sequence[JobRecord]) -> Baseline:
-    import statistics  # noqa: PLC0415  12 ms, and only where jobs are compared
+    import statistics  # noqa: PLC0415  12 ms, and only needed to compare jobs
 
     durations = [record.duration_ms for record in records if record.duration_ms is not None]
     return Baseline(

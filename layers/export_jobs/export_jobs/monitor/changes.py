@@ -1,8 +1,9 @@
 """The second half of a sweep: records what has changed, publishes it, and settles it.
 
-A change is recorded together with its events before anything is published, and only if nobody else wrote in
-between. So overlapping sweeps publish once, and after a crash the events are in the outbox. What was
-delivered is then taken off, and the sandbox's state goes with the last of these writes.
+A change is recorded together with its events before anything is published, and only if no other run
+has written the job in between. So overlapping sweeps publish once, and after a crash the events are
+in the outbox. Delivered events are then removed; the last of these writes also has the sandbox's
+state.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MAX_RECORDED_SILENTLY = 1_000
 
 @dataclass(frozen=True)
 class _Due:
-    """A case about which something is to be done, and what."""
+    """A case that requires a change, and the change."""
 
     case: Case
     change: Change
@@ -36,7 +37,7 @@ class _Due:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """What came of recording a change: `ours` is the record if its outbox is ours to publish."""
+    """The result of recording a change: `ours` is the record if its outbox is ours to publish."""
 
     changed: bool = False
     ours: JobRecord | None = None
@@ -45,7 +46,7 @@ class _Recorded:
 
 @dataclass(frozen=True)
 class _Settled:
-    """What came of settling a record: as it is now, where this was written."""
+    """The result of settling a record: `record` is the new one, if it was written."""
 
     record: JobRecord | None = None
     undelivered: JobRecord | None = None
@@ -53,7 +54,7 @@ class _Settled:
 
 
 class ChangeRecorder:
-    """Takes what a sweep has seen to its end: recorded, published and settled."""
+    """Records, publishes and settles what a sweep has seen."""
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class ChangeRecorder:
         self._baselines = Baselines(store)
 
     def work_off(self, sweep: SweepInProgress) -> bool:
-        """Works off all cases, oldest first, as far as time allows.
+        """Processes all cases, oldest first, as far as time allows.
 
         Returns whether everything that was seen is on record.
         """
@@ -111,7 +112,7 @@ class ChangeRecorder:
     # -- deciding --------------------------------------------------------------------------------
 
     def _due(self, sweep: SweepInProgress) -> list[_Due]:
-        """What is to be done, decided once; what is recorded silently comes last."""
+        """The changes to make, each decided once; those recorded silently come last."""
         due: list[_Due] = []
         silent: list[_Due] = []
         sweep.open_jobs = dict(sweep.known.open_jobs)
@@ -146,7 +147,7 @@ class ChangeRecorder:
     def _record(
         self, due: _Due, baselines: Mapping[str, Baseline], sweep: SweepInProgress
     ) -> _Recorded:
-        """Records a change. Where somebody else was faster, it is decided anew."""
+        """Records a change. If another run was faster, the change is decided again."""
         change: Change | None = due.change
         for _ in range(WRITE_TRIES):
             if change is None:
@@ -174,7 +175,7 @@ class ChangeRecorder:
         state: SandboxState | None,
         sweep: SweepInProgress,
     ) -> None:
-        """Takes off the records what was delivered; the state goes with the last of them."""
+        """Removes delivered events from the records; the state is written with the last of them."""
         if not records:
             self.put_state(state, sweep)
             return
@@ -199,7 +200,7 @@ class ChangeRecorder:
     def _settle_one(
         self, record: JobRecord, reached: outbox.Reached, state: SandboxState | None = None
     ) -> _Settled:
-        """Not settled means published again, so a failure is worth another try."""
+        """Settles a record; retries, because the events of an unsettled one are published again."""
         current: JobRecord | None = record
         undelivered: JobRecord | None = None
         problem = "it changes faster than it can be settled"
@@ -223,9 +224,9 @@ class ChangeRecorder:
     # -- coverage --------------------------------------------------------------------------------
 
     def _state_after(self, sweep: SweepInProgress, rest: Sequence[Case]) -> SandboxState | None:
-        """How far the sandbox is covered once all but `rest` is on record; None if as before.
+        """The state once everything but `rest` is on record; None if it covers the same as before.
 
-        A first sweep that is not finished leaves no state: what it has not come to would no longer
+        An unfinished first sweep writes no state, or jobs that it has not reached would no longer
         count as final before the first sweep.
         """
         if not sweep.watched or (sweep.is_first and (rest or sweep.settled.undecided)):
@@ -237,7 +238,7 @@ class ChangeRecorder:
             watermark = max(watermark, known.watermark)
             new_since = coverage.new_since(known, complete_at=sweep.complete_at)
         left = sweep.settled.undecided | {case.job.id for case in rest if case.job}
-        # What later sweeps may read again: the first page, and what they have to reach back to.
+        # What later sweeps may read again: the first page, and what they must reach back to.
         read_again = min(
             seen.first_page_reach, new_since, watermark, sweep.began - self._policy.overlap_ms
         )
@@ -270,7 +271,7 @@ def _cases(sweep: SweepInProgress) -> list[Case]:
 
 
 def _case_of_listed(job_id: str, sweep: SweepInProgress) -> Case | None:
-    """What a job that was shown may be; None if it is no news, or too early to tell."""
+    """The case of a job that the service showed; None if it is no news, or too early to decide."""
     job, record = sweep.seen.jobs[job_id], sweep.known.open_jobs.get(job_id)
     if job_id in sweep.settled.undecided or (record is None and not sweep.watched):
         return None
@@ -285,14 +286,14 @@ def _case_of_listed(job_id: str, sweep: SweepInProgress) -> Case | None:
 
 
 def _recorded_until(sweep: SweepInProgress, rest: Sequence[Case]) -> int:
-    """The creation time up to which every job that was seen is on record, once all but `rest` is."""
+    """The creation time up to which every seen job is on record, once everything but `rest` is."""
     unrecorded = [case.creation_time for case in rest]
     unrecorded += [sweep.seen.created_at.get(job_id, 0) for job_id in sweep.settled.undecided]
     return min(unrecorded) - 1 if unrecorded else sweep.seen.newest
 
 
 def _has_news_without_a_change(sweep: SweepInProgress) -> bool:
-    """Whether a sweep without a change has to write the state: it is the first, or succeeds again."""
+    """Whether a sweep without a change must write the state: it is the first, or succeeds again."""
     state = sweep.known.state
     succeeds_again = state and state.failing_since and not sweep.report.problems
     return sweep.is_first or bool(succeeds_again)

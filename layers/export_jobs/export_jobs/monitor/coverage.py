@@ -1,7 +1,7 @@
-"""How far back a sweep has to read the listing, and how much of it is on record afterwards.
+"""How far back a sweep must read the listing, and how much of it is on record afterwards.
 
-A sandbox's state says so in a few numbers (`SandboxState`); everything here is computed from them, without
-I/O. A watermark moves only past jobs that are recorded.
+Everything here is computed from the few numbers of a sandbox's state (`SandboxState`), without I/O.
+The watermark moves only past jobs that are recorded.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ MAX_SEEN = 10_000
 
 
 def listing_reaches_back_to(state: SandboxState, *, complete_at: int, overlap_ms: int) -> int:
-    """The creation time down to which a listing has to be read, whatever jobs are open.
+    """The creation time down to which a listing must be read, whichever jobs are open.
 
-    That is the watermark; and further back, jobs that may have appeared late since the last sweep
-    that saw everything (at `complete_at`, or when the state was written). What was new to the sweep
-    that wrote the state is listed once more, however long ago it is: a listing may leave a job out.
+    That is the watermark or, if earlier, the time from which jobs may have appeared late since the
+    last sweep that saw everything (at `complete_at`, or when the state was written). What was new
+    to the sweep that wrote the state is listed once more, however long ago that was: a listing may
+    leave a job out.
     """
     reach = min(state.watermark, max(state.swept_at, complete_at) - overlap_ms)
     return reach if complete_at > state.swept_at else min(reach, state.new_since)
 
 
 def new_since(state: SandboxState, *, complete_at: int) -> int:
-    """The creation time from which on everything is new to a sweep."""
+    """The creation time from which everything is new to a sweep."""
     return min(state.watermark, max(state.swept_at, complete_at))
 
 
 def needs_record(job: Job, state: SandboxState, *, back_to: int) -> bool:
-    """Whether a listed job that is not among the open ones may be news.
+    """Whether a listed job that is not among the known open ones may be news.
 
-    An open one always is. A final one is unless it was seen, or is older than all that the last
-    sweeps covered: the part of the listing they read, and what a listing has to reach back to.
+    An open one always is. A final one is, unless it was seen or is older than everything the last
+    sweeps covered: the part of the listing that they read, and what a listing must reach back to.
     """
     if not job.is_final:
         return True
@@ -83,7 +84,7 @@ def advance(
 
 
 def covers_the_same(before: SandboxState, after: SandboxState) -> bool:
-    """Whether nothing has changed but how far the sweeps have read."""
+    """Whether nothing has changed except how far the sweeps have read."""
     as_before = replace(
         after,
         swept_at=before.swept_at,

@@ -1,7 +1,7 @@
-"""What a sweep makes of a job it saw: functions of (known, observed, now), without any I/O.
+"""Decides what has changed of a job: functions of (known, observed, now), without any I/O.
 
-A change is decided once, as a `Change`: the record that is to be written, and what is new about the job.
-Its events are built once too, when it is recorded.
+A change is decided once, as a `Change`: the record to write, and what is new about the job. Its
+events are built once, too, when it is recorded.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from export_jobs.events import build
 from export_jobs.events.details import Baseline
 from export_jobs.events.outbox import can_publish
 from export_jobs.events.policy import EventPolicy
-from export_jobs.model.outcome import duration_ms
+from export_jobs.model.outcome import duration_ms, outcome_of
 from export_jobs.model.records import VANISHED, Event, JobRecord
 from export_jobs.monitor.policy import MonitorPolicy
 
 MISSES_TO_VANISH = 2
 MISSES_APART_MS = 30_000
-"""Two overlapping sweeps that get the same 404 have missed a job once."""
+"""The same 404 in two overlapping sweeps counts as one miss."""
 YOUNG_MS = 5 * 60_000
-"""A job may take so long from its creation until it is found by its id."""
+"""How long after its creation a job may not be found by its id."""
 MAX_UNDELIVERED = 9
-"""Events of a job that may be in its outbox at once. Each has at most 40 KB, and an item holds 400 KB:
-with so many there, the job's next change is recorded when some have been delivered."""
+"""The most events of a job in its outbox. Each has at most 40 KB, and an item holds 400 KB: at this
+limit, the job's next change is recorded after some have been delivered."""
 MAX_UNDELIVERED_FOR_DELAYS = 6
-"""With so many events of a job in its outbox, its delays are not published on top."""
+"""With this many events of a job in its outbox, no delays are added."""
 
-_ORDER_OF_LIFE = {"NEW": 0, "QUEUED": 1, "PROCESSING": 2, "CANCELLING": 3}
+_LIFECYCLE_ORDER = {"NEW": 0, "QUEUED": 1, "PROCESSING": 2, "CANCELLING": 3}
 _FINAL_ORDER = 4
 
 
@@ -37,8 +37,8 @@ _FINAL_ORDER = 4
 class Case:
     """A job that may have something to record or to publish.
 
-    Without `job`, the service either answered 404 for it (`missing`) or was not asked. `silent` marks
-    a job that was final before the first sweep.
+    Without `job`, the service either returned 404 for it (`missing`) or was not asked. `silent`
+    marks a job that was final before the first sweep.
     """
 
     sandbox: str
@@ -56,7 +56,7 @@ class Case:
 
 @dataclass(frozen=True)
 class StatusChanged:
-    """A job was seen for the first time, or with another status. `record` has the event's sequence."""
+    """A job was seen for the first time or with another status. `record` has the event's sequence."""
 
     record: JobRecord
     job: Job
@@ -65,7 +65,7 @@ class StatusChanged:
 
 @dataclass(frozen=True)
 class LimitPassed:
-    """An open job has been running for longer than its limit."""
+    """A job has been open for longer than its limit."""
 
     record: JobRecord
     job: Job
@@ -74,7 +74,7 @@ class LimitPassed:
 
 @dataclass(frozen=True)
 class JobVanished:
-    """The service does not know an open job any more."""
+    """The service no longer knows an open job."""
 
     record: JobRecord
     previous_status: str | None
@@ -85,7 +85,7 @@ News = StatusChanged | LimitPassed | JobVanished
 
 @dataclass(frozen=True)
 class Change:
-    """What is to replace a job's record, and the news of which events are made."""
+    """The record that replaces a job's record, and the news for its events."""
 
     before: JobRecord | None
     after: JobRecord
@@ -94,7 +94,7 @@ class Change:
 
     @property
     def needs_baseline(self) -> bool:
-        """Whether an event of it compares the job with its baseline."""
+        """Whether one of its events compares the job with its baseline."""
         return any(
             isinstance(news, LimitPassed) or (isinstance(news, StatusChanged) and news.record.final)
             for news in self.news
@@ -111,7 +111,7 @@ class Change:
 
 
 def change_of(case: Case, *, org_id: str | None, policy: MonitorPolicy, now: int) -> Change | None:
-    """What has to be written of a job; None if nothing has changed and nothing is to be published."""
+    """The change to write; None if nothing has changed and nothing is to be published."""
     record = case.record
     change: Change | None = None
     if case.silent and case.job and record is None:
@@ -129,17 +129,17 @@ def change_of(case: Case, *, org_id: str | None, policy: MonitorPolicy, now: int
 def is_stale(record: JobRecord, job: Job) -> bool:
     """Whether the listing shows an older state of the job than the one on record.
 
-    A later `updateTime` is always news. Without one, only a step forward in a job's life is: a
-    listing that lags must not reopen a job. A job that is shown after it vanished is back.
+    A later `updateTime` is always news. Without one, only a step forward in the lifecycle is: a
+    stale listing must not reopen a job. A job that is shown after it vanished is back.
     """
     if record.status in {None, VANISHED}:
         return False
     times = (record.update_time, job.update_time)
     if None not in times and times[0] != times[1]:
         return bool(times[0] > times[1])  # type: ignore[operator]  # neither is None here
-    shown = _place_in_life(job.status, final=job.is_final)
-    recorded = _place_in_life(record.status, final=record.final)
-    both_known = {job.status, record.status} <= _ORDER_OF_LIFE.keys()
+    shown = _lifecycle_position(job.status, final=job.is_final)
+    recorded = _lifecycle_position(record.status, final=record.final)
+    both_known = {job.status, record.status} <= _LIFECYCLE_ORDER.keys()
     return shown < recorded or (shown == recorded and (record.final or both_known))
 
 
@@ -172,7 +172,7 @@ def _limit_passed(
 ) -> LimitPassed | None:
     if known.final or not known.creation_time or undelivered >= MAX_UNDELIVERED_FOR_DELAYS:
         return None
-    if known.status != job.status:  # a listing that lags does not show a delay
+    if known.status != job.status:  # a stale listing shows no delay
         return None
     limit = policy.delays.limit_for(known.dataset_id)
     over = now - known.creation_time - limit
@@ -183,10 +183,10 @@ def _limit_passed(
 
 
 def _missed(record: JobRecord, now: int) -> Change | None:
-    """After the service answered 404 for an open job; the second time it has vanished.
+    """The change after a 404 for an open job, which has vanished at the second one.
 
-    None where a 404 says nothing: the job is too young to be found by its id, or this one is the
-    same as the last.
+    None if the 404 does not count: the job is too young to be found by its id, or the last 404 is
+    too recent.
     """
     too_young = now - record.creation_time < YOUNG_MS
     same_as_the_last = record.misses and now - record.touched_at < MISSES_APART_MS
@@ -195,12 +195,14 @@ def _missed(record: JobRecord, now: int) -> Change | None:
     missed = replace(record, misses=record.misses + 1, touched_at=now)
     if missed.misses < MISSES_TO_VANISH:
         return Change(record, missed, now)
-    gone = replace(missed, status=VANISHED, final=True, sequence=record.sequence + 1)
+    gone = replace(
+        missed, status=VANISHED, outcome="VANISHED", final=True, sequence=record.sequence + 1
+    )
     return Change(record, gone, now, (JobVanished(gone, record.status),))
 
 
 def _first_record(job: Job, sandbox: str) -> JobRecord:
-    """The record of a job of which nothing is known but that it exists."""
+    """The record of a job of which only its existence is known."""
     return JobRecord(sandbox=sandbox, job_id=job.id, creation_time=job.creation_time or 0)
 
 
@@ -210,6 +212,7 @@ def _described(known: JobRecord, job: Job, now: int) -> JobRecord:
         known,
         status=job.status,
         final=job.is_final,
+        outcome=outcome_of(job),
         update_time=job.update_time,
         dataset_id=job.destination.dataset_id if job.destination else known.dataset_id,
         duration_ms=duration_ms(job, now) if job.is_final else None,
@@ -248,6 +251,6 @@ def _event_of(
             )
 
 
-def _place_in_life(status: str, *, final: bool) -> int:
-    """Where in its lifecycle a status is. An unknown one is taken for work in progress."""
-    return _FINAL_ORDER if final else _ORDER_OF_LIFE.get(status, _ORDER_OF_LIFE["PROCESSING"])
+def _lifecycle_position(status: str, *, final: bool) -> int:
+    """The position of a status in the lifecycle; an unknown one counts as PROCESSING."""
+    return _FINAL_ORDER if final else _LIFECYCLE_ORDER.get(status, _LIFECYCLE_ORDER["PROCESSING"])

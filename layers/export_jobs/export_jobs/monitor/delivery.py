@@ -1,4 +1,4 @@
-"""Publishing what is in the outboxes of jobs and requests, and what the report says of it."""
+"""Publishes the outboxes of jobs and requests, and reports the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from export_jobs.monitor.progress import SweepReport
 
 
 class Delivery:
-    """Publishes events that are ours to publish, and takes over those that nobody else will."""
+    """Publishes events that are ours to publish, and takes over those that no other run will."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Delivery:
     def publish(
         self, bearers: Sequence[JobRecord] | Sequence[OutboxItem], report: SweepReport
     ) -> outbox.Reached:
-        """Publishes what is in their outboxes; for each event id, the sinks it reached."""
+        """Publishes their outboxes. Returns, for each event id, the sinks that it reached."""
         if not bearers:
             return {}
         published = outbox.publish(
@@ -57,7 +57,7 @@ class Delivery:
         return published.reached
 
     def publish_items(self, ours: Sequence[OutboxItem], report: SweepReport) -> bool:
-        """Publishes the ends of requests; returns whether any may be left."""
+        """Publishes the final events of requests. Returns whether any may be left."""
         reached = self.publish(ours, report)
         left = len(ours)
         for item in ours:
@@ -72,7 +72,7 @@ class Delivery:
         return left > 0
 
     def take_over(self, found: Sequence[OutboxItem], report: SweepReport) -> bool:
-        """Publishes what another run has left in the outbox; returns whether any may still be there."""
+        """Publishes what other runs have left in the outbox. Returns whether any may be left."""
         ours = []
         for item in found:
             if not outbox.can_publish(item, now=self._clock()):
@@ -89,7 +89,7 @@ class Delivery:
         return self.publish_items(ours, report) or len(ours) < len(found)
 
     def note_undelivered(self, bearer: outbox.Bearer, report: SweepReport) -> None:
-        """Reports for how long the first of its events has been waiting, if any is left."""
+        """Reports how long the first of its events has been undelivered, if any is left."""
         if bearer.outbox:
             waiting_ms = outbox.waiting_ms(bearer, self._clock())
             report.oldest_undelivered_ms = max(report.oldest_undelivered_ms, waiting_ms)

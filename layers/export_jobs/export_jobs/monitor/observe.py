@@ -1,4 +1,4 @@
-"""The first half of a sweep: what the service shows of a sandbox's jobs, in as few calls as possible."""
+"""The first half of a sweep: observes the jobs of a sandbox, in as few calls as possible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from export_jobs.model.records import JobRecord
 
 @dataclass(frozen=True)
 class LookUp:
-    """The result of asking for one job by its id: the job, a 404, or what went wrong."""
+    """The result of asking for one job by its id: the job, a 404, or a problem."""
 
     job_id: str
     job: Job | None = None
@@ -32,35 +32,35 @@ class LookUp:
 
 @dataclass
 class Observation:
-    """What the service showed: jobs listed or looked up, by id, and how far back that reached."""
+    """What the service showed: jobs listed or looked up, by id, and how far back it was read."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     """Jobs that the service answered 404 for."""
     newest: int = 0
     reach: int = 0
-    """Creation time of the oldest job listed; 0 when the listing was read to its end."""
+    """Creation time of the oldest job listed; 0 if the listing was read to its end."""
     first_page_reach: int = 0
     """Creation time of the oldest job on the first page, which every sweep reads."""
     complete: bool = False
-    """The listing was read as far back as it had to be."""
+    """The listing was read as far back as required."""
     pages: int = 0
     lookups: int = 0
     unreadable: int = 0
     unreadable_fields: set[str] = field(default_factory=set)
     looked_up: set[str] = field(default_factory=set)
-    """Jobs that were asked for by their id, and found."""
+    """Jobs that were looked up by their id, and found."""
     created_at: dict[str, int] = field(default_factory=dict)
-    """For each job listed its creation time or, where it shows none, that of the next older one."""
+    """The creation time of each listed job or, if it shows none, that of the next older one."""
     created_until: dict[str, int] = field(default_factory=dict)
-    """The same by the next newer one."""
+    """The same with the next newer one."""
     gap_until: int = 0
-    """Newest creation time on a page with a record that can't be read: from there on down, a job may be
-    missing from what was seen."""
+    """Newest creation time on a page with an unreadable record: older jobs may be missing from what
+    was seen."""
     problems: list[str] = field(default_factory=list)
 
     def add_page(self, page: JobPage) -> bool:
-        """Adds a page. Returns whether it brought any job that was not shown before."""
+        """Adds a page. Returns whether it has any job that was not shown before."""
         known = len(self.jobs)
         self.pages += 1
         self._note_unreadable(page)
@@ -77,7 +77,7 @@ class Observation:
         return len(self.jobs) > known
 
     def add_look_up(self, result: LookUp) -> None:
-        """Adds what came of asking for one job by its id."""
+        """Adds the result of looking up one job by its id."""
         self.lookups += result.asked
         if result.problem:
             self.problems.append(result.problem)
@@ -99,7 +99,7 @@ class Observation:
             self.gap_until = max(self.gap_until, self.reach or sys.maxsize, *_times(page))
 
     def _note_creation_times(self, page: JobPage) -> None:
-        """A listing is sorted: a job without a time was created between its neighbours."""
+        """Bounds the time of a job without one by its neighbours', as a listing is sorted."""
         newer = self.reach or sys.maxsize
         for job in page.records:
             newer = job.creation_time or newer
@@ -133,11 +133,11 @@ class Observer:
         for_the_first_time: bool,
         out_of_time: Callable[[], bool],
     ) -> Observation:
-        """Reads on from the first page until `back_to` and until every open job has been met.
+        """Reads on from the first page down to `back_to`, and until every open job has been seen.
 
-        Open jobs that further pages would not show more cheaply are looked up by id, and so are those
-        that the listing left out. Problems end up in `problems`, and what was seen is kept. A first
-        sweep has nothing to go on from: there, as far as time allows is enough.
+        Open jobs are looked up by id if that is cheaper than further pages, or if the listing left
+        them out. Problems are added to `problems`, and what was seen is kept. A first sweep has no
+        earlier one to reach: it is complete as far as time allows.
         """
         seen = Observation()
         not_final = [record for record in open_jobs if not record.final]
@@ -151,7 +151,7 @@ class Observer:
             if out_of_time():
                 seen.complete |= for_the_first_time
                 if not seen.complete:
-                    seen.problems.append("no time left to list back to where the last sweep was")
+                    seen.problems.append("no time left to list back to the last sweep")
                 break
             cursor = self._list_further(sandbox, cursor, seen)
         else:
@@ -163,7 +163,7 @@ class Observer:
         return seen
 
     def look_up(self, sandbox: str, job_id: str) -> LookUp:
-        """Asks for a job by its id."""
+        """Looks up a job by its id."""
         try:
             return LookUp(job_id, self._api.get_job(sandbox, job_id))
         except NotFound:
@@ -172,7 +172,7 @@ class Observer:
             return LookUp(job_id, problem=f"can't look up job {job_id}: {error}")
 
     def _list_further(self, sandbox: str, cursor: str, seen: Observation) -> str | None:
-        """Adds the page at `cursor`. Returns the next one's; None at the end, or after a failure."""
+        """Adds the page at `cursor`. Returns the next cursor, None at the end or after a failure."""
         try:
             page = self._api.list_jobs(sandbox, limit=self._page_size, cursor=cursor)
         except SegmentationError as error:
@@ -180,7 +180,7 @@ class Observer:
             return None
         fresh = seen.add_page(page)
         if page.next_cursor and not fresh:
-            seen.problems.append("the listing goes in circles: a page brought no new job")
+            seen.problems.append("the listing repeats itself: a page has no new job")
             return None
         return page.next_cursor
 
@@ -197,10 +197,10 @@ class Observer:
 
 
 def pages_worth_reading(unmet: Sequence[int], *, reach: int, span_per_page: float) -> int:
-    """How many more pages to read before looking up by id what is still unmet.
+    """How many more pages to read before looking up by id the open jobs not seen yet.
 
-    `unmet` holds the creation times of open jobs older than `reach`, the oldest time listed so far.
-    A page costs one call and so does a look-up; how far a page goes back is judged by the ones read.
+    `unmet` holds their creation times, all older than `reach`, the oldest time listed so far. A
+    page costs one call, and so does a look-up; how far a page reaches is estimated from those read.
     """
     if not unmet or span_per_page <= 0:
         return 0

@@ -1,4 +1,4 @@
-"""How one deployment wants its sandboxes watched."""
+"""How sandboxes are watched in one deployment."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from export_jobs.model.capacity import DelayPolicy
 
 @dataclass(frozen=True)
 class MonitorPolicy:
-    """How one deployment wants its sandboxes watched.
+    """How sandboxes are watched in one deployment.
 
-    `max_open`: exports that may be open at once.
+    `max_open` is the cap: how many exports may be open in a sandbox at once.
     """
 
     events: EventPolicy = field(default_factory=EventPolicy)

@@ -1,4 +1,4 @@
-"""A sweep in progress: what was known and seen, what has come of it so far, and its report."""
+"""A sweep in progress: what was known and seen, the results so far, and the report."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ from export_jobs.monitor.observe import Observation
 _T = TypeVar("_T")
 
 CHUNK = 100
-"""Things worked off before the time left is looked at again."""
+"""Things processed before the time left is checked again."""
 
 
 @dataclass
 class SweepReport:
-    """What a sweep did, for logs and metrics. `problems` is empty after a good sweep."""
+    """The results of a sweep, for logs and metrics. `problems` is empty after a good sweep."""
 
     sandbox: str
     pages: int = 0
     lookups: int = 0
     unreadable: int = 0
-    """Records of the listing that no job could be read from."""
+    """Records of the listing that can't be read as jobs."""
     open_jobs: int = 0
     changes: int = 0
-    """Jobs that had something new on record."""
+    """Jobs of which a change was recorded."""
     published: Counter[Sink] = field(default_factory=Counter)
     oldest_undelivered_ms: int = 0
-    """For how long the oldest event has been waiting to be delivered."""
+    """How long the oldest event has been undelivered."""
     failing_ms: int = 0
-    """For how long no sweep of this sandbox has succeeded."""
+    """How long no sweep of this sandbox has succeeded."""
     waiting: int = 0
-    """Requests that wait."""
+    """Waiting requests."""
     oldest_request_ms: int = 0
-    """For how long the oldest of them has been waiting, or the outcome of a create call is not known."""
+    """How long the oldest request has waited, or the outcome of a create call has been unknown."""
     duplicates: int = 0
     """Jobs found late whose requests have another job."""
     finished: bool = False
     """Nothing in the sandbox is unfinished."""
     unfinished: bool = False
-    """Stopped for lack of time; the next sweep goes on."""
+    """The time ran out; the next sweep continues."""
     problems: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    """What this sweep delivered to the bus."""
+    """The events that this sweep delivered to the bus."""
 
 
 @dataclass
@@ -64,18 +64,18 @@ class SweepInProgress:
     known: SandboxRecord
     report: SweepReport
     watched: bool = True
-    """False for a sandbox that is looked after only until nothing in it is unfinished."""
+    """False for a sandbox that is swept only until nothing in it is unfinished."""
     org_id: str | None = None
     complete_at: int = 0
-    """When the last sweep began that saw everything, as far as this process knows."""
+    """When the last sweep that saw everything began, as far as this process knows."""
     back_to: int = 0
-    """The creation time down to which the listing has to be read."""
+    """The creation time down to which the listing must be read."""
     seen: Observation = field(default_factory=Observation)
     settled: Settled = field(init=False)
     state: SandboxState | None = field(init=False)
-    """The newest that this sweep has written, or else found."""
+    """The newest state that this sweep has written, or else read."""
     open_jobs: dict[str, JobRecord] = field(default_factory=dict)
-    """The open jobs as this sweep leaves them, those that it has seen end included."""
+    """The open jobs as this sweep leaves them, including those that it has seen end."""
     has_events: bool = False
     """Some change has an event, or some job has one in its outbox."""
 
@@ -91,7 +91,7 @@ class SweepInProgress:
     def chunks(
         self, things: Sequence[_T], *, out_of_time: Callable[[], bool]
     ) -> Iterator[Sequence[_T]]:
-        """A hundred at a time, as long as there is time; the report says if it ran out."""
+        """Yields CHUNK things at a time while there is time; the report shows if it ran out."""
         for start in range(0, len(things), CHUNK):
             if out_of_time():
                 self.report.unfinished = True

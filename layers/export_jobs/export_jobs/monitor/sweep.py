@@ -1,15 +1,16 @@
 """A sweep: one poll of one sandbox. Observe, record what has changed, publish it, settle.
 
-The order of the steps carries the promises (docs/guarantees.md):
+The guarantees (docs/guarantees.md) depend on the order of the steps:
 
-- The first page is read *before* the store. So every job in it that a request of ours created has
-  its attempt, or its link, in the store by the time we look.
-- A transition is recorded together with its event before anything is published, and only if nobody
-  else wrote in between: overlapping sweeps publish once, and after a crash the event is in the outbox.
+- The first page is read *before* the store. So for every job in it that a request of ours created,
+  the store has the attempt or the link by the time we look.
+- A transition is recorded together with its event before anything is published, and only if no
+  other run has written in between: overlapping sweeps publish once, and after a crash the event is
+  in the outbox.
 - The watermark moves only past jobs that are recorded.
 
-It is also the one place that puts things right: it settles attempts whose outcome is unknown, ends
-requests that wait in vain, publishes what is left in the outbox, and wakes the creator.
+Only the sweep settles what is unfinished: it settles attempts whose outcome is unknown, ends
+requests past their deadline, publishes what is left in the outbox, and wakes the creator.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """Sweeps sandboxes. One instance may sweep several at once, each in a thread of its own."""
+    """Sweeps sandboxes. One instance may sweep several at once, each in its own thread."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class Sweeper:
         workers: int = 8,
         reserve_s: float = 30.0,
     ) -> None:
-        """`clock` gives epoch milliseconds; a sweep stops with `reserve_s` of `time_left_s` to go.
+        """`clock` returns epoch milliseconds; a sweep stops when less than `reserve_s` is left.
 
         That is longer than any one call with all its retries.
         """
@@ -98,10 +99,10 @@ class Sweeper:
         self._good_at: dict[str, int] = {}
 
     def sweep(self, sandbox: str, *, watched: bool = True) -> SweepReport:
-        """Sweeps one sandbox; what went wrong is in the report's `problems`.
+        """Sweeps one sandbox; its problems are in the report.
 
-        One that is watched no longer is followed until nothing in it is unfinished: no new job is
-        recorded there, its waiting requests end, and how far its sweeps have got is not written down.
+        One that is no longer watched is swept until nothing in it is unfinished: no new job is
+        recorded there, its waiting requests end, and no sweep state is written.
         """
         began = self._clock()
         self._good_at.setdefault(sandbox, began)
@@ -117,7 +118,7 @@ class Sweeper:
         return report
 
     def failing_ms(self, sandbox: str) -> int:
-        """For how long no sweep of one that was swept has succeeded, as far as this process knows."""
+        """How long no sweep of the sandbox has succeeded, as far as this process knows."""
         return self._clock() - self._good_at[sandbox]
 
     def _out_of_time(self) -> bool:
@@ -151,7 +152,7 @@ class Sweeper:
             self._note_failing(sweep)
 
     def _first_page(self, sandbox: str, report: SweepReport) -> tuple[str | None, JobPage | None]:
-        """The organisation, without which no event can be made of what is seen, and the newest jobs."""
+        """The organisation, which every event needs, and the newest jobs; None for what fails."""
         org_id: str | None = None
         try:
             org_id = self._api.org_id()
@@ -176,7 +177,7 @@ class Sweeper:
     def _back_to(self, sweep: SweepInProgress) -> int:
         state = sweep.known.state
         if not sweep.watched:
-            back_to = sweep.began  # nothing new is looked for
+            back_to = sweep.began  # new jobs are of no interest
         elif sweep.is_first or state is None:
             back_to = sweep.began - self._policy.first_lookback_ms
         else:
@@ -210,7 +211,7 @@ class Sweeper:
             )
 
     def _note_failing(self, sweep: SweepInProgress) -> None:
-        """Writes down, once, since when sweeps fail: a quiet sweep leaves nothing to measure by."""
+        """Records, once, since when sweeps fail, because a quiet sweep writes no state."""
         if not sweep.watched:
             return
         state = sweep.state or SandboxState(sandbox=sweep.sandbox, watermark=0)

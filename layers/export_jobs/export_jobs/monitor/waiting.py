@@ -1,4 +1,4 @@
-"""What a sweep does for requests: ends those that wait in vain, and wakes the creator for the others."""
+"""Handles waiting requests in a sweep: ends overdue ones, and wakes the creator for the others."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.progress import SweepInProgress
 
 ENDED_AT_ONCE = 10
-"""Requests in one transaction: with their bodies they have less than 4 MB."""
+"""Requests in one transaction: with their bodies, they have less than 4 MB."""
 
 
 class RequestKeeper:
-    """Looks after the requests of a sandbox, once what the sweep has seen is on record."""
+    """Handles the requests of a sandbox, once what the sweep has seen is on record."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class RequestKeeper:
         self._out_of_time = out_of_time
 
     def look_after(self, sweep: SweepInProgress) -> None:
-        """Ends what waits in vain, publishes what has ended, and wakes the creator for the rest."""
+        """Ends overdue requests, publishes final events, and wakes the creator for the others."""
         now = self._clock()
         report, unsettled = sweep.report, sweep.settled.gate.unsettled
         left_over = self._delivery.publish_items(sweep.settled.outbox, report)
-        tickets, some_left = self._end_what_waits_in_vain(sweep, now)
+        tickets, some_left = self._end_overdue(sweep, now)
         left_over |= some_left
         for found in sweep.chunks(sweep.known.outbox, out_of_time=self._out_of_time):
             left_over |= self._delivery.take_over(found, report)
@@ -63,17 +63,18 @@ class RequestKeeper:
             report.open_jobs or left_over or tickets or unsettled or sweep.has_events
         )
 
-    def _end_what_waits_in_vain(
-        self, sweep: SweepInProgress, now: int
-    ) -> tuple[list[Ticket], bool]:
-        """Returns the tickets that are left, and whether an event of those ended may be."""
+    def _end_overdue(self, sweep: SweepInProgress, now: int) -> tuple[list[Ticket], bool]:
+        """Ends requests past their deadline, and all in a sandbox that is no longer watched.
+
+        Returns the tickets that are left, and whether final events may be left to publish.
+        """
         tickets = [*sweep.known.tickets, *sweep.settled.tickets]
-        in_vain = expired(tickets, now) if sweep.watched else tickets
+        overdue = expired(tickets, now) if sweep.watched else tickets
         end = self._expired if sweep.watched else self._not_watched
         ended: set[str] = set()
         left_over = False
         try:
-            for some in sweep.chunks(in_vain, out_of_time=self._out_of_time):
+            for some in sweep.chunks(overdue, out_of_time=self._out_of_time):
                 items = self._end(some, lambda record: end(record, now))
                 left_over |= self._delivery.publish_items(items, sweep.report)
                 ended |= {ticket.request_key for ticket in some}
@@ -84,7 +85,7 @@ class RequestKeeper:
     def _end(
         self, tickets: Sequence[Ticket], end: Callable[[RequestRecord], endings.Ended]
     ) -> list[OutboxItem]:
-        """Ends requests that still wait. Returns their events, to be published. Raises StoreUnavailable."""
+        """Ends requests that still wait. Returns the events to publish. Raises StoreUnavailable."""
         items = []
         for start in range(0, len(tickets), ENDED_AT_ONCE):
             some = tickets[start : start + ENDED_AT_ONCE]
@@ -104,7 +105,7 @@ class RequestKeeper:
         return endings.expired(record, policy=self._policy.events, now=now)
 
     def _not_watched(self, record: RequestRecord, now: int) -> endings.Ended:
-        reason = f"sandbox {record.sandbox!r} is no longer among those that the stack watches"
+        reason = f"the stack no longer watches sandbox {record.sandbox!r}"
         return endings.rejected(record, "NOT_WATCHED", reason, policy=self._policy.events, now=now)
 
     def _wake_creator(self, tickets: Sequence[Ticket], sweep: SweepInProgress) -> None:
@@ -115,7 +116,7 @@ class RequestKeeper:
             if slot.job_id in open_jobs and open_jobs[slot.job_id].final
         ]
         try:
-            if ended:  # else they would count under the cap until they are old
+            if ended:  # or they would count under the cap until they expire
                 self._store.commit(sweep.sandbox, [], GateChange(expired_slots=tuple(ended)))
             if wants_creator(tickets, gate, open_jobs, policy=self._policy, now=self._clock()):
                 self._request_queue.wake(sweep.sandbox)
@@ -124,7 +125,7 @@ class RequestKeeper:
 
 
 def expired(tickets: Iterable[Ticket], now: int) -> list[Ticket]:
-    """Those whose deadline has passed."""
+    """The tickets whose deadline has passed."""
     return [
         ticket for ticket in tickets if ticket.deadline_ms is not None and ticket.deadline_ms <= now
     ]
@@ -138,7 +139,7 @@ def wants_creator(
     policy: MonitorPolicy,
     now: int,
 ) -> bool:
-    """Whether the creator has something to do: a cancel is due, or a creation that the cap lets in."""
+    """Whether the creator has work: a cancel request is due, or a creation that the cap allows."""
     due = [ticket for ticket in tickets if ticket.turn <= now]
     if any(ticket.action == "cancel" for ticket in due):
         return True

@@ -1,4 +1,4 @@
-"""Watching several sandboxes in one invocation: each on its own, and faster than the clock if asked."""
+"""Sweeps several sandboxes in one invocation, independently and repeatedly if configured so."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RELEASED_AFTER_S = 15 * 60.0
 
 @dataclass(frozen=True)
 class Pace:
-    """How often an invocation sweeps: once if `poll_s` is 0, else every `poll_s` while jobs are open.
+    """How often an invocation sweeps: once if `poll_s` is 0, or every `poll_s` while jobs are open.
 
     After `period_s` the next invocation takes over.
     """
@@ -37,10 +37,10 @@ def watch(
     sleep: Callable[[float], None],
     reported: Callable[[SweepReport], None],
 ) -> list[str]:
-    """Sweeps every sandbox, each in a thread of its own; `reported` is called after each sweep.
+    """Sweeps every sandbox, each in its own thread; calls `reported` after each sweep.
 
-    Returns what is wrong, a line a problem; empty when all is well. One sandbox's trouble keeps no
-    other from being swept.
+    Returns the problems, one per line; empty if there are none. A problem of one sandbox does not
+    affect the others.
     """
     ends = monotonic() + pace.period_s
 
@@ -58,10 +58,10 @@ def watch(
 
 
 class FormerSandboxes:
-    """Sandboxes that are watched no longer: looked after until nothing in them is unfinished.
+    """Sandboxes that are no longer watched: swept until nothing in them is unfinished.
 
-    They are known from a list of all that were ever watched, which is read once a process. How far their
-    sweeps had got is forgotten at once, so that one that is watched again, however soon, is as new.
+    They are known from a list of all sandboxes ever watched, which is read once per process. Their
+    sweep states are deleted at once, so that a sandbox that is watched again starts as new.
     """
 
     def __init__(
@@ -78,23 +78,23 @@ class FormerSandboxes:
         self._finished_since: dict[str, float] = {}
 
     def look_after(self, sweeper: Sweeper) -> None:
-        """Sweeps each once. Trouble is logged only: nobody is waiting for these sandboxes any more."""
+        """Sweeps each once. Problems are only logged, because nobody watches these sandboxes."""
         try:
             for sandbox in sorted(self._known()):
                 report = _swept(sweeper, sandbox, watched=False)
                 for problem in report.problems:
-                    logger.warning("sandbox %s, which is watched no longer: %s", sandbox, problem)
+                    logger.warning("sandbox %s, which is no longer watched: %s", sandbox, problem)
                 if not report.finished:
                     self._finished_since.pop(sandbox, None)
                 elif self._has_been_finished(sandbox):
                     self._register.release(sandbox)
                     self._known().discard(sandbox)
-                    logger.info("sandbox %s is watched no longer, and finished", sandbox)
+                    logger.info("sandbox %s is no longer watched, and finished", sandbox)
         except StoreUnavailable as error:
-            logger.warning("sandboxes that are watched no longer: %s", error)
+            logger.warning("sandboxes that are no longer watched: %s", error)
 
     def _has_been_finished(self, sandbox: str) -> bool:
-        """For some time: while a deployment is under way, a creator of before may still write there."""
+        """Whether it has been for a while; during a deployment, an old creator may still write."""
         now = self._monotonic()
         return now - self._finished_since.setdefault(sandbox, now) >= RELEASED_AFTER_S
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from pydantic.alias_generators import to_camel
@@ -24,6 +24,7 @@ from export_jobs.model.records import (
     Event,
     JobRecord,
     OutboxItem,
+    PublishedEvent,
     RequestRecord,
     SandboxState,
     Ticket,
@@ -122,18 +123,27 @@ def _flags(*fields: str) -> tuple[_Attribute, ...]:
     return tuple(_Attribute(to_camel(field), field, "BOOL", bool, bool) for field in fields)
 
 
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def _undelivered_text(undelivered: Undelivered) -> str:
     entry = {
         "type": undelivered.event.type,
         "sinks": sorted(undelivered.sinks),
         "detail": undelivered.event.detail,
     }
-    return json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
+    return _compact(entry)
 
 
 def _undelivered_of(entry_text: str) -> Undelivered:
     entry = json.loads(entry_text)
     return Undelivered(Event(entry["type"], entry["detail"]), frozenset(entry["sinks"]))
+
+
+def _published_of(entry_text: str) -> PublishedEvent:
+    entry = json.loads(entry_text)
+    return PublishedEvent(entry["type"], entry["detail"])
 
 
 _OUTBOX = _Attribute(
@@ -144,12 +154,20 @@ _OUTBOX = _Attribute(
     read=lambda entries: tuple(_undelivered_of(entry["S"]) for entry in entries),
 )
 _JOB_ATTRIBUTES = (
-    *_texts("status", "org_id", "dataset_id", "request_key", "correlation_id"),
+    *_texts("status", "outcome", "org_id", "dataset_id", "request_key", "correlation_id"),
     *_texts("linked_by", "duplicate_of"),
     *_numbers("sequence", "version", "update_time", "duration_ms", "profiles_exported"),
     *_numbers("delays", "misses", "leased_at", "touched_at"),
     *_flags("final"),
     _OUTBOX,
+    _Attribute(
+        "history",
+        "history",
+        "L",
+        write=lambda history: [text(_compact(asdict(event))) for event in history],
+        read=lambda entries: tuple(_published_of(entry["S"]) for entry in entries),
+    ),
+    _Attribute("endDetail", "end_detail", "S", write=_compact, read=json.loads),
 )
 _OUTBOX_ATTRIBUTES = (*_texts("record_key"), *_numbers("leased_at", "version"), _OUTBOX)
 _STATE_ATTRIBUTES = (

@@ -152,6 +152,27 @@ class DynamoDbStore:
             )
         return [job for item in answer["Items"] if (job := items.job_of(item)).final]
 
+    def jobs(self, sandbox: str, *, named: str | None = None) -> Iterator[JobRecord]:
+        """A sandbox's jobs, newest first, a page whenever one is wanted; may be a moment old.
+
+        `named`: only those with this id. That reads the others too: ids have no index.
+        """
+        values = {":sandbox": text(sandbox), ":job": text(items.JOB)}
+        request: dict[str, Any] = {
+            "TableName": self._jobs_table,
+            "KeyConditionExpression": "sandbox = :sandbox AND begins_with(sk, :job)",
+            "ExpressionAttributeValues": values,
+            "ScanIndexForward": False,
+        }
+        if named is not None:
+            request["FilterExpression"] = "contains(sk, :named)"
+            values[":named"] = text(f"#{named}")
+        for page in self._pages(self._client.query, request, "read the jobs"):
+            for item in page["Items"]:
+                job = items.job_of(item)
+                if named in {None, job.job_id}:
+                    yield job
+
     def put_outbox(self, item: OutboxItem) -> OutboxItem | None:
         doing = "write an event that is to be delivered"
         write = self._writer.outbox_item(item)

@@ -1,0 +1,114 @@
+"""`event list`: what was published for a job, and what is still in its outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from export_jobs.events.registry import kind_named
+from export_jobs.model.records import JobRecord
+from rich.markup import escape
+
+from export_jobs_cli import output
+
+
+@dataclass(frozen=True)
+class RecordedEvent:
+    """An event of a job that is on record; `undelivered` names the sinks that it has not reached."""
+
+    type: str
+    detail: Mapping[str, Any]
+    undelivered: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        names = ("eventId", "sequence", "detectedAt", "status", "outcome")
+        return {
+            "type": self.type,
+            **{name: self.detail.get(name) for name in names},
+            "undelivered": list(self.undelivered),
+            "summary": plain_summary(self.type, self.detail),
+        }
+
+
+def events_of(record: JobRecord | None) -> list[RecordedEvent]:
+    """In their order: the last that were published, then those in the outbox."""
+    if record is None:
+        return []
+    return [
+        *(RecordedEvent(one.type, _whole(one.detail, record)) for one in record.history),
+        *(
+            RecordedEvent(one.event.type, one.event.detail, tuple(sorted(one.sinks)))
+            for one in record.outbox
+        ),
+    ]
+
+
+def lines_of(record: JobRecord | None) -> Iterator[str]:
+    """The same in lines of markup; and why there are none, or fewer than were published."""
+    events = events_of(record)
+    if not events:
+        yield _why_none(record)
+    first = next((event.detail["sequence"] for event in events if event.detail.get("sequence")), 1)
+    if first > 1:
+        yield f"[dim]{first - 1} earlier ones are no longer kept[/]"
+    for event in events:
+        left = f" [yellow]not yet on the {', '.join(event.undelivered)}[/]"
+        yield line_of(event.type, event.detail) + (left if event.undelivered else "")
+
+
+def line_of(event_type: str, detail: Mapping[str, Any]) -> str:
+    """An event in a line of markup: when it was detected, and what it reports."""
+    at = str(detail.get("detectedAt") or "")[:19].replace("T", " ")
+    return f"[dim]{at}[/] {summary(event_type, detail)}"
+
+
+def summary(event_type: str, detail: Mapping[str, Any]) -> str:
+    """What an event reports, in a line of markup, coloured by whether that is good or bad."""
+    kind = kind_named(event_type)
+    if kind is None:  # of a newer stack than this command knows
+        return escape(event_type)
+    headline, more = escape(kind.headline(detail)), escape(kind.in_brief(detail))
+    if kind.is_bad_news(detail):
+        headline = f"[bold red]{headline}[/]"
+    elif detail.get("final"):
+        headline = f"[green]{headline}[/]"
+    return f"{headline}: {more}" if more else headline
+
+
+def plain_summary(event_type: str, detail: Mapping[str, Any]) -> str:
+    kind = kind_named(event_type)
+    if kind is None:
+        return event_type
+    more = kind.in_brief(detail)
+    return kind.headline(detail) + (f": {more}" if more else "")
+
+
+def show(record: JobRecord | None) -> None:
+    console = output.console()
+    for line in lines_of(record):
+        console.print(line, soft_wrap=True)
+
+
+def _whole(detail: Mapping[str, Any], record: JobRecord) -> Mapping[str, Any]:
+    """The whole detail of the job's end, of which the list of events has only the short form."""
+    end = record.end_detail
+    return end if end and end.get("eventId") == detail.get("eventId") else {**_EMPTY, **detail}
+
+
+_EMPTY: Mapping[str, Any] = {
+    "errors": [],
+    "jobId": None,
+    "requestKey": None,
+    "reason": None,
+    "profilesExported": None,
+}
+"""Fields that the short form lacks, and that the words of an event ask for."""
+
+
+def _why_none(record: JobRecord | None) -> str:
+    if record is None:
+        return "none: the job is not on record"
+    if not record.sequence and record.final:
+        return "none: the job had ended before the first sweep"
+    return "none yet"

@@ -1,0 +1,98 @@
+"""`job list`: a table of jobs, once or renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from export_jobs.events.wording import span
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from export_jobs_cli import output
+from export_jobs_cli.jobs import KnownJob
+from export_jobs_cli.signals import stopped_by_signals
+
+WATCH_S = 5.0
+_COLUMNS = ("created UTC", "job", "sandbox", "status", "took", "profiles", "dataset")
+_RIGHT = ("took", "profiles")
+
+
+def show(found: Sequence[KnownJob], *, sandboxes: int) -> None:
+    """`sandboxes`: how many the stack watches; with one, its name is left out."""
+    console = output.console()
+    if not found:
+        console.print("no such jobs")
+        return
+    output.print_table(console, _table(found, sandboxes=sandboxes))
+    with_errors = [job for job in found if job.errors]
+    if with_errors:
+        console.print("\nfirst errors", style="bold")
+        output.facts(
+            console, [(escape(j.id), escape(error_text(j.errors[0]))) for j in with_errors]
+        )
+
+
+def watch(read: Callable[[], Sequence[KnownJob]], *, sandboxes: int) -> None:
+    """Until Ctrl-C: a table that is renewed or, without a terminal, a line for each job that changed."""
+    console = output.console()
+    with stopped_by_signals() as stopped:
+        if console.is_terminal:
+            with Live(console=console, auto_refresh=False) as live:
+                while not stopped.is_set():
+                    live.update(_renewed(read(), sandboxes=sandboxes), refresh=True)
+                    stopped.wait(WATCH_S)
+            return
+        shown: dict[tuple[str, str], str | None] = {}
+        while not stopped.is_set():
+            _print_changes(console, read(), shown)
+            stopped.wait(WATCH_S)
+
+
+def status_of(job: KnownJob) -> str:
+    """The outcome of a job that has ended, otherwise its status."""
+    return job.outcome if job.is_final else job.status or "NEW"
+
+
+def error_text(error: dict[str, str | None]) -> str:
+    """Its message, and its code if it has one."""
+    code = f" ({error['code']})" if error["code"] else ""
+    return f"{error['message'] or 'no message'}{code}"
+
+
+def _table(found: Sequence[KnownJob], *, sandboxes: int) -> Table:
+    columns, rows = list(_COLUMNS), [_row(job) for job in found]
+    if sandboxes == 1:
+        for line in (columns, *rows):
+            del line[2]
+    return output.table(columns, rows, right=_RIGHT, shrinking=("dataset",))
+
+
+def _renewed(found: Sequence[KnownJob], *, sandboxes: int) -> RenderableType:
+    hint = Text(f"renewed every {WATCH_S:.0f} s; Ctrl-C ends it", style="dim")
+    return Group(_table(found, sandboxes=sandboxes) if found else Text("no such jobs"), hint)
+
+
+def _print_changes(
+    console: Console, found: Sequence[KnownJob], shown: dict[tuple[str, str], str | None]
+) -> None:
+    for job in reversed(found):
+        key = (job.sandbox, job.id)
+        if shown.get(key) != status_of(job):
+            shown[key] = status_of(job)
+            console.print("  ".join(cell for cell in _row(job) if cell), soft_wrap=True)
+
+
+def _row(job: KnownJob) -> list[str]:
+    profiles = job.profiles_exported
+    return [
+        output.moment(job.created_at)[5:16],
+        escape(job.id),
+        escape(job.sandbox),
+        output.styled(status_of(job)),
+        span(job.duration_ms),
+        "" if profiles is None else f"{profiles:,}",
+        escape(job.dataset_id or ""),
+    ]

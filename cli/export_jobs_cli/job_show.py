@@ -1,0 +1,159 @@
+"""`job show`: everything that is known of one job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from export_jobs.contract import FINAL_STATUSES
+from export_jobs.contract.times import rfc3339
+from export_jobs.events.wording import span
+from export_jobs.model.records import RequestRecord
+from rich.console import Console
+from rich.markup import escape
+
+from export_jobs_cli import output
+from export_jobs_cli.event_list import events_of, lines_of
+from export_jobs_cli.job_list import error_text, status_of
+from export_jobs_cli.jobs import KnownJob
+from export_jobs_cli.stack import DeployedSystem
+
+_WITHOUT_DATA = {*(FINAL_STATUSES - {"SUCCEEDED"}), "VANISHED"}
+_SHOWN_ERRORS = 3
+
+
+@dataclass(frozen=True)
+class JobDetails:
+    """A job, the request that it is of, and where its data is."""
+
+    known: KnownJob
+    request: RequestRecord | None
+    data: list[str]
+
+    def timeline(self) -> list[tuple[int, str]]:
+        """Moments in epoch milliseconds, in order, and what happened then."""
+        return sorted(((at, what) for at, what in self._moments() if at), key=lambda one: one[0])
+
+    def as_json(self) -> dict[str, Any]:
+        job = self.known.job
+        return {
+            **self.known.as_json(),
+            "events": [event.as_json() for event in events_of(self.known.record)],
+            "timeline": [{"at": rfc3339(at), "what": what} for at, what in self.timeline()],
+            "data": self.data,
+            "job": job.model_dump(by_alias=True, exclude_unset=True, mode="json") if job else None,
+        }
+
+    def _moments(self) -> Iterator[tuple[int | None, str]]:
+        known, job = self.known, self.known.job
+        if self.request:
+            yield self.request.sent_at or None, "request sent"
+            yield self.request.touched_at or None, _linked(self.request)
+        yield known.created_at or None, "created"
+        exporting = job.metrics.profile_export_time if job and job.metrics else None
+        if exporting:
+            yield exporting.start_time_in_ms, "profile export started"
+            yield exporting.end_time_in_ms, "profile export ended"
+        if known.is_final and known.created_at and known.duration_ms is not None:
+            yield known.created_at + known.duration_ms, known.status or ""
+        elif known.updated_at:
+            yield known.updated_at, f"last change: {known.status}"
+
+
+def look_up(system: DeployedSystem, known: KnownJob) -> JobDetails:
+    """With its request, from the stack's tables."""
+    key = known.request_key
+    request = system.store.requests([key]).get(key) if key else None
+    return JobDetails(known, request, where_data_is(known, system))
+
+
+def show(details: JobDetails) -> None:
+    console, known = output.console(), details.known
+    job, profiles = known.job, known.profiles_exported
+    console.print(f"[bold]job {escape(known.id)}[/] {output.styled(status_of(known))}\n")
+    output.facts(
+        console,
+        [
+            ("sandbox", escape(known.sandbox)),
+            ("dataset", escape(known.dataset_id or "")),
+            ("schema", escape(job.schema_.name or "") if job and job.schema_ else None),
+            ("fields", escape(job.fields_ or "all") if job else None),
+            ("segments", _segments(known.segment_ids)),
+            ("took" if known.is_final else "running for", span(known.duration_ms)),
+            ("profiles", None if profiles is None else f"{profiles:,}"),
+            *(("error", escape(error_text(error))) for error in known.errors[:_SHOWN_ERRORS]),
+            ("more errors", str(max(0, len(known.errors) - _SHOWN_ERRORS) or "")),
+            ("request", escape(_request(known))),
+            ("correlation", escape(known.record.correlation_id or "") if known.record else None),
+        ],
+    )
+    _show_timeline(console, details)
+    console.print("\nevents", style="bold")
+    for line in lines_of(known.record):
+        console.print(line, soft_wrap=True)
+    if details.data:
+        title = "\ndata" if known.is_final else "\ndata, once the job has succeeded"
+        console.print(title, style="bold")
+        for place in details.data:
+            console.print(escape(place), soft_wrap=True)
+
+
+def _show_timeline(console: Console, details: JobDetails) -> None:
+    moments = details.timeline()
+    if not moments:
+        return
+    console.print("\ntimeline (UTC)", style="bold")
+    first = moments[0][0]
+    lines = [
+        (output.moment(at), f"{escape(what)} [dim]+{span(at - first)}[/]") for at, what in moments
+    ]
+    output.facts(console, lines)
+
+
+def where_data_is(known: KnownJob, system: DeployedSystem) -> list[str]:
+    """For each batch where to fetch it: a folder on this machine, or a call of Data Access.
+
+    Nowhere for a job that has ended without success: nothing of it was kept.
+    """
+    if known.dataset_id is None or known.status in _WITHOUT_DATA:
+        return []
+    if system.data_directory:
+        exports = Path(system.data_directory) / "exports" / known.dataset_id
+        return [str(exports / batch) for batch in known.batch_ids]
+    api = urlsplit(system.monitor.aep_base_url)
+    if api.hostname == "platform.adobe.io":
+        root = f"{api.scheme}://{api.netloc}/data/foundation/export/batches"
+        return [f"GET {root}/{batch}/files" for batch in known.batch_ids]
+    return [f"batch {batch}" for batch in known.batch_ids]
+
+
+def _request(known: KnownJob) -> str:
+    record = known.record
+    if record is None:
+        return ""
+    if record.duplicate_of:
+        return f"a duplicate: request {record.duplicate_of} has another job"
+    if record.request_key is None:
+        return "not from the request queue"
+    how = {
+        "requestId": ", by its x-request-id",
+        "content": ", only by its content: an equal job that somebody else created looks the same",
+    }
+    return record.request_key + how.get(record.linked_by or "", "")
+
+
+def _linked(request: RequestRecord) -> str:
+    how = {"answer": "the answer to the create call", "requestId": "our x-request-id"}
+    return f"linked to its request, by {how.get(request.linked_by or '', 'what it exports')}"
+
+
+def _segments(ids: list[str] | None) -> str | None:
+    if ids is None:
+        return None
+    if not ids:
+        return "none named: every profile"
+    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
+    return escape(", ".join(ids[:3])) + more

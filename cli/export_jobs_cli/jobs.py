@@ -1,0 +1,241 @@
+"""Jobs as the commands show them: by the stack's tables or, with `--live`, by the service."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from itertools import islice, takewhile
+from typing import Any, get_args
+
+from export_jobs.aws.clock import now_ms
+from export_jobs.client import NotFound
+from export_jobs.contract import FINAL_STATUSES, Job
+from export_jobs.contract.times import rfc3339
+from export_jobs.model.outcome import JobOutcome, duration_ms, outcome_of
+from export_jobs.model.records import JobRecord
+
+from export_jobs_cli.errors import UserError
+from export_jobs_cli.stack import DeployedSystem
+
+MAX_READ = 10_000
+"""Jobs of a sandbox that are read at most: reading what the filters leave out costs, too."""
+_STATUSES = ("NEW", "QUEUED", "PROCESSING", "CANCELLING", *sorted(FINAL_STATUSES))
+_SERVER_FILTERS = frozenset({"NEW", "SUCCEEDED", "FAILED"})
+"""Values that the service's own `status` filter is known to take."""
+
+
+@dataclass(frozen=True)
+class KnownJob:
+    """A job as it is on record, as the service shows it, or both. The service's view is the newer one."""
+
+    sandbox: str
+    record: JobRecord | None = None
+    job: Job | None = None
+
+    @property
+    def id(self) -> str:
+        return self.job.id if self.job else self._record.job_id
+
+    @property
+    def created_at(self) -> int:
+        """Epoch milliseconds; 0 if it is not known."""
+        return (self.job.creation_time or 0) if self.job else self._record.creation_time
+
+    @property
+    def updated_at(self) -> int | None:
+        return self.job.update_time if self.job else self._record.update_time
+
+    @property
+    def status(self) -> str | None:
+        """None for a job that the creator has made and no sweep has seen yet."""
+        return self.job.status if self.job else self._record.status
+
+    @property
+    def is_final(self) -> bool:
+        return self.job.is_final if self.job else self._record.final
+
+    @property
+    def outcome(self) -> JobOutcome:
+        return outcome_of(self.job) if self.job else self._record.outcome or "IN_PROGRESS"
+
+    @property
+    def dataset_id(self) -> str | None:
+        if self.job:
+            return self.job.destination.dataset_id if self.job.destination else None
+        return self._record.dataset_id
+
+    @property
+    def duration_ms(self) -> int | None:
+        """Until now, for a job that is running."""
+        if self.job:
+            return duration_ms(self.job, now_ms())
+        if self.is_final or not self.created_at:
+            return self._record.duration_ms
+        return max(0, now_ms() - self.created_at)
+
+    @property
+    def profiles_exported(self) -> int | None:
+        if self.job:
+            return self.job.metrics.total_exported_profile_counter if self.job.metrics else None
+        return self._record.profiles_exported
+
+    @property
+    def batch_ids(self) -> list[str]:
+        """On record once the job has ended."""
+        if self.job:
+            return self.job.destination.batch_ids if self.job.destination else []
+        return list(self._end.get("batchIds", []))
+
+    @cached_property
+    def errors(self) -> list[dict[str, str | None]]:
+        """`code` and `message` of each. On record once the job has ended, ten at most."""
+        if self.job:
+            return [{"code": error.code, "message": error.msg} for error in self.job.errors]
+        return list(self._end.get("errors", []))
+
+    @property
+    def segment_ids(self) -> list[str] | None:
+        """None where they are not known: they are on record once the job has ended."""
+        if self.job:
+            segments = self.job.filter.segments if self.job.filter else []
+            return [str(segment.segment_id) for segment in segments]
+        listed = self._end.get("segments")
+        return None if listed is None else [str(segment["segmentId"]) for segment in listed]
+
+    @property
+    def request_key(self) -> str | None:
+        return self.record.request_key if self.record else None
+
+    def as_json(self) -> dict[str, Any]:
+        record = self.record
+        return {
+            "sandboxName": self.sandbox,
+            "jobId": self.id,
+            "status": self.status,
+            "outcome": self.outcome,
+            "final": self.is_final,
+            "datasetId": self.dataset_id,
+            "batchIds": self.batch_ids,
+            "createdAt": rfc3339(self.created_at or None),
+            "updatedAt": rfc3339(self.updated_at),
+            "durationMs": self.duration_ms,
+            "profilesExported": self.profiles_exported,
+            "errors": self.errors,
+            "requestKey": self.request_key,
+            "correlationId": record.correlation_id if record else None,
+            "linkedBy": record.linked_by if record else None,
+            "duplicateOf": record.duplicate_of if record else None,
+        }
+
+    @property
+    def _record(self) -> JobRecord:
+        return self.record or JobRecord(self.sandbox, "", 0)
+
+    @property
+    def _end(self) -> Mapping[str, Any]:
+        return self._record.end_detail or {}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which jobs, or which events of jobs, are wanted. `since` is in epoch milliseconds."""
+
+    outcome: str | None = None
+    dataset: str | None = None
+    request: str | None = None
+    since: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises UserError, with the nearest known one, for an outcome that does not exist."""
+        if self.outcome is not None:
+            object.__setattr__(self, "outcome", _known_outcome(self.outcome))
+
+    def match(self, job: KnownJob) -> bool:
+        keys = {job.request_key, job.record.duplicate_of if job.record else None}
+        return (
+            self.outcome in {None, job.status, job.outcome}
+            and self.dataset in {None, job.dataset_id}
+            and (self.request is None or self.request in keys)
+        )
+
+    def match_event(self, detail: Mapping[str, Any]) -> bool:
+        return (
+            self.outcome in {None, detail.get("status"), detail.get("outcome")}
+            and self.dataset in {None, detail.get("datasetId")}
+            and self.request in {None, detail.get("requestKey"), detail.get("duplicateOfRequest")}
+        )
+
+
+def find(
+    system: DeployedSystem, filters: Filters, *, sandbox: str | None, limit: int, live: bool
+) -> list[KnownJob]:
+    """The newest jobs that match, newest first over all sandboxes. Raises UserError."""
+
+    def of(name: str) -> Iterator[KnownJob]:
+        every = _live_jobs(system, name, filters, limit) if live else _recorded_jobs(system, name)
+        new_enough = takewhile(lambda job: job.created_at >= filters.since, every)
+        return filter(filters.match, islice(new_enough, MAX_READ))
+
+    merged = heapq.merge(
+        *(of(name) for name in system.sandboxes(sandbox)), key=lambda job: -job.created_at
+    )
+    return list(islice(merged, limit))
+
+
+def look_up(system: DeployedSystem, job_id: str, *, sandbox: str | None, live: bool) -> KnownJob:
+    """A job by its id. Raises UserError if no sandbox has it."""
+    names = system.sandboxes(sandbox)
+    for name in names:
+        if live:
+            try:
+                job = system.api.get_job(name, job_id)
+            except NotFound:
+                continue
+            record = system.store.job(name, job_id, job.creation_time or 0)
+            return KnownJob(name, record, job)
+        record = next(iter(system.store.jobs(name, named=job_id)), None)
+        if record:
+            return KnownJob(name, record)
+    where = " or ".join(names)
+    if live:
+        raise UserError(f"the service has no job {job_id!r} in {where}")
+    raise UserError(
+        f"no job {job_id!r} is on record in {where}: no sweep has seen it yet, or its record has "
+        "expired; --live asks the service"
+    )
+
+
+def _recorded_jobs(system: DeployedSystem, sandbox: str) -> Iterable[KnownJob]:
+    return (KnownJob(sandbox, record) for record in system.store.jobs(sandbox))
+
+
+def _live_jobs(
+    system: DeployedSystem, sandbox: str, filters: Filters, limit: int
+) -> Iterator[KnownJob]:
+    """As the service lists them; the records of those on a page are read in addition, for their requests."""
+    narrowed = filters != Filters()
+    pages = system.api.iter_pages(
+        sandbox,
+        limit=100 if narrowed else min(limit, 100),
+        status=filters.outcome if filters.outcome in _SERVER_FILTERS else None,
+    )
+    for page in pages:
+        for job in page.records:
+            record = None
+            if filters.request is not None:
+                record = system.store.job(sandbox, job.id, job.creation_time or 0)
+            yield KnownJob(sandbox, record, job)
+
+
+def _known_outcome(outcome: str) -> str:
+    wanted, known = outcome.upper(), tuple(dict.fromkeys((*_STATUSES, *get_args(JobOutcome))))
+    if wanted in known:
+        return wanted
+    nearest = get_close_matches(wanted, known, n=1, cutoff=0)
+    raise UserError(
+        f"{outcome!r} is not an outcome or a status; did you mean {nearest[0]}? "
+        f"Known: {', '.join(known)}"
+    )

@@ -1,0 +1,169 @@
+"""Who waits in a sandbox, and for what: its line, as `request show` and `request list` tell of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from export_jobs.aws.clock import now_ms
+from export_jobs.contract.times import rfc3339
+from export_jobs.creator.message import cancel_asked_for
+from export_jobs.model.capacity import admissible, open_exports
+from export_jobs.model.limits import UNSEEN_MS
+from export_jobs.model.records import Attempt, JobRecord, RequestRecord, Ticket
+
+from export_jobs_cli import output
+from export_jobs_cli.stack import DeployedSystem
+
+InLine = Literal["TURN", "ROOM", "HOLD", "PROBE"]
+"""What everybody in line waits for."""
+What = InLine | Literal["OUTCOME", "REQUEST", "JOB"]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What a request waits for; times are epoch milliseconds.
+
+    TURN: the creator's next run, or those before it in line. ROOM: an open export has to end. HOLD: the
+    service failed or throttled, and the line is held `until` a time. PROBE: that time has come, and
+    one request is tried. OUTCOME: its create call was sent, or was about to be, at `since`, and whether
+    a job came of it is being found out. REQUEST, JOB: a cancel request waits for what it is to cancel,
+    or a request that was cancelled before it came (`until` which time) for its own message.
+    """
+
+    what: What
+    until: int | None = None
+    since: int | None = None
+    request_key: str | None = None
+    job_id: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "what": self.what,
+            "until": rfc3339(self.until),
+            "since": rfc3339(self.since),
+            "requestKey": self.request_key,
+            "jobId": self.job_id,
+        }
+
+
+class Line:
+    """A sandbox's line at one moment, with what is open there."""
+
+    def __init__(self, system: DeployedSystem, sandbox: str) -> None:
+        """Reads it; raises StoreUnavailable."""
+        self.sandbox = sandbox
+        self.max_open = system.creator.max_open_exports
+        self._now = now_ms()
+        self._known = system.store.load(sandbox)
+        self.open_exports = open_exports(
+            self._known.open_jobs,
+            self._known.gate,
+            delays=system.creator.delay_policy,
+            now=self._now,
+        )
+        self.cancels = [t for t in self._known.tickets if t.action == "cancel"]
+        self.creates = [t for t in self._known.tickets if t.action == "create"]
+        self._places = {t.request_key: n for n, t in enumerate(self.creates, start=1)}
+
+    @property
+    def held_until(self) -> int | None:
+        hold = self._known.gate.hold
+        return hold.until if hold.length_ms else None
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Create calls whose outcome is not settled, oldest first."""
+        return self._known.gate.unsettled
+
+    @property
+    def jobs_of_requests(self) -> list[JobRecord]:
+        """The open jobs that requests have made, oldest first."""
+        of_requests = [j for j in self._known.open_jobs.values() if j.request_key and not j.final]
+        return sorted(of_requests, key=lambda job: (job.creation_time, job.job_id))
+
+    def place(self, request_key: str) -> int | None:
+        """Its place in line, from 1; None if it is in none, as cancel requests never are."""
+        return self._places.get(request_key)
+
+    def place_in_words(self, request_key: str) -> str:
+        place = self.place(request_key)
+        return f"place {place} of {len(self.creates)}" if place else ""
+
+    def wait_of(self, record: RequestRecord) -> Wait | None:
+        """What a request of this sandbox waits for; None if it has ended."""
+        match record.status:
+            case "WAITING" if record.action == "cancel":
+                job_id, request_key = cancel_asked_for(record.body) if record.body else (None, None)
+                what: What = "JOB" if job_id else "REQUEST"
+                return Wait(what, request_key=request_key, job_id=job_id)
+            case "WAITING":
+                return self.wait_in_line()
+            case "CREATING":
+                slot = self._known.gate.slots.get(record.request_key)
+                return Wait("OUTCOME", since=slot.noted_at if slot else record.touched_at)
+            case "CANCEL_WANTED":
+                until = record.touched_at + UNSEEN_MS
+                return Wait("REQUEST", until=until, request_key=record.request_key)
+            case _:
+                return None
+
+    def wait_in_line(self) -> Wait:
+        """What everybody in line waits for."""
+        gate = self._known.gate
+        if gate.hold.length_ms and self._now < gate.hold.until:
+            return Wait("HOLD", until=gate.hold.until)
+        if self.open_exports >= self.max_open:
+            return Wait("ROOM")
+        room = admissible(gate, open_now=self.open_exports, max_open=self.max_open, now=self._now)
+        return Wait("TURN" if room and not gate.hold.length_ms else "PROBE")
+
+    def in_words(self, wait: Wait) -> str:
+        """What is waited for, for people."""
+        match wait.what:
+            case "OUTCOME":
+                return (
+                    f"the outcome of its create call of {output.moment(wait.since)} UTC, which the "
+                    "sweeps find out"
+                )
+            case "JOB":
+                return f"job {wait.job_id}, to cancel it"
+            case "REQUEST" if wait.until:
+                until = f"{output.moment(wait.until)} UTC"
+                return f"its own message; after {until} it would no longer be cancelled"
+            case "REQUEST":
+                return f"request {wait.request_key}, to cancel it or its job"
+            case in_line:
+                return self._in_line_in_words(in_line, until=wait.until)
+
+    def _in_line_in_words(self, what: InLine, *, until: int | None) -> str:
+        match what:
+            case "TURN":
+                return "the creator's next run, which tries those first in line"
+            case "ROOM":
+                return f"room: {self.open_exports} of {self.max_open} exports are open"
+            case "HOLD":
+                return (
+                    "the service, which failed or throttled: the line is held until "
+                    f"{output.moment(until)} UTC"
+                )
+            case "PROBE":
+                return "the service, which failed or throttled: one request is tried first"
+
+
+def since_of(record: RequestRecord) -> int:
+    """Since when a request is as it is: one that waits, since its message was sent."""
+    return record.sent_at if record.status == "WAITING" and record.sent_at else record.touched_at
+
+
+def ticket_as_json(ticket: Ticket, place: int | None) -> dict[str, Any]:
+    return {
+        "requestKey": ticket.request_key,
+        "sandboxName": ticket.sandbox,
+        "status": "WAITING",
+        "action": ticket.action,
+        "place": place,
+        "since": rfc3339(ticket.sent_at),
+        "notBefore": None if ticket.turn == ticket.sent_at else rfc3339(ticket.turn),
+        "deadline": rfc3339(ticket.deadline_ms),
+    }

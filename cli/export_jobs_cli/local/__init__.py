@@ -1,0 +1,1 @@
+"""Commands that run the system on this machine: they need the extra dependencies of `.[local]`."""

@@ -1,0 +1,48 @@
+"""`data generate`: profile data for the local service, with a progress bar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+from export_jobs_local.exporting.generate import EVENTS_PER_PROFILE, STEPS, generate
+from rich.progress import Progress
+
+from export_jobs_cli.errors import UserError
+from export_jobs_cli.output import console, print_json
+
+
+def make(root: Path, *, profiles: int, seed: int, force: bool, as_json: bool) -> None:
+    """Makes `root/data`. Raises UserError if there are data already, unless told to replace them."""
+    folder = root / "data"
+    try:
+        with Progress(console=console(stderr=True), disable=as_json, transient=True) as progress:
+            bar = progress.add_task("making data", total=len(STEPS))
+            generate(
+                folder,
+                profiles=profiles,
+                seed=seed,
+                replace=force,
+                done=lambda _: progress.advance(bar),
+            )
+    except FileExistsError:
+        raise UserError(f"there are data in {folder} already; replace them with --force") from None
+    except OSError as error:
+        raise UserError(f"{folder} can't be written: {error.strerror}") from None
+    except duckdb.Error as error:
+        raise UserError(f"{folder} can't be written: {str(error).partition(chr(10))[0]}") from None
+    said = {
+        "directory": str(folder.resolve()),
+        "profiles": profiles,
+        "events": profiles * EVENTS_PER_PROFILE,
+        "seed": seed,
+    }
+    if as_json:
+        print_json(said)
+    else:
+        console().print(
+            f"{profiles:,} profiles with {said['events']:,} events are in {folder}\n"
+            f"use them with: export-jobs local --data {root}",
+            markup=False,
+            soft_wrap=True,
+        )

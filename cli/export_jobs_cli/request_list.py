@@ -1,0 +1,228 @@
+"""`request list`: who waits, in the order of the line; what is under way; and how others have ended."""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from export_jobs.aws.clock import now_ms
+from export_jobs.contract.times import rfc3339
+from export_jobs.events.wording import span
+from export_jobs.model.records import Attempt, JobRecord, RequestRecord, RequestStatus
+from rich.markup import escape
+
+from export_jobs_cli import output
+from export_jobs_cli.line import Line, ticket_as_json
+from export_jobs_cli.stack import DeployedSystem
+
+_ENDS: Sequence[RequestStatus] = ("CREATED", "DONE", "REJECTED", "CANCELLED")
+
+
+@dataclass(frozen=True)
+class RequestList:
+    """The requests of some sandboxes. `ended` is None where it was not asked for.
+
+    Of each kind at most `limit` are shown, of each sandbox those first in line.
+    """
+
+    lines: Sequence[Line]
+    limit: int
+    now: int
+    ended: Sequence[RequestRecord] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        ended = None if self.ended is None else [_ended_as_json(record) for record in self.ended]
+        return {
+            "sandboxes": [_line_as_json(line) for line in self.lines],
+            "waiting": self.waiting()[: self.limit],
+            "underWay": self.under_way()[: self.limit],
+            "ended": ended,
+        }
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """Of each sandbox those in line, in order; then cancel requests, which are in none."""
+        return [
+            ticket_as_json(ticket, line.place(ticket.request_key))
+            for line in self.lines
+            for ticket in (*line.creates, *line.cancels)
+        ]
+
+    def under_way(self) -> list[dict[str, Any]]:
+        """Create calls whose outcome is not settled, then open jobs; of each the oldest first."""
+        return [
+            *(
+                _attempt_as_json(attempt, line.sandbox, self.now)
+                for line in self.lines
+                for attempt in line.attempts
+            ),
+            *(_job_as_json(job, self.now) for line in self.lines for job in line.jobs_of_requests),
+        ]
+
+
+def find(
+    system: DeployedSystem,
+    *,
+    sandbox: str | None,
+    ended: bool = False,
+    rejected: bool = False,
+    limit: int,
+) -> RequestList:
+    """With those that have `ended`, or only the `rejected` of them: that reads the whole table."""
+    lines = [Line(system, name) for name in system.sandboxes(sandbox)]
+    if not (ended or rejected):
+        return RequestList(lines, limit, now_ms())
+    records = system.store.ended_requests(_ENDS if ended else ("REJECTED",), limit=sys.maxsize)
+    wanted = (record for record in records if sandbox in {None, record.sandbox})
+    newest = heapq.nlargest(limit, wanted, key=lambda record: record.touched_at)
+    return RequestList(lines, limit, now_ms(), newest)
+
+
+def show(found: RequestList) -> None:
+    console = output.console()
+    for line in found.lines:
+        console.print(
+            f"[bold]{escape(line.sandbox)}[/]: {len(line.creates)} waiting, "
+            f"{line.open_exports} of {line.max_open} exports open",
+            soft_wrap=True,
+        )
+        if line.held_until:
+            until = output.moment(line.held_until)
+            console.print(f"  held until {until} UTC: the service failed or throttled")
+    several = len(found.lines) > 1
+    _show_waiting(found, several=several)
+    _show_under_way(found, several=several)
+    if found.ended is not None:
+        _show_ended(found.ended)
+
+
+def _show_waiting(found: RequestList, *, several: bool) -> None:
+    rows = [
+        [
+            str(row["place"] or "cancel"),
+            escape(row["requestKey"]),
+            escape(row["sandboxName"]),
+            _moment(row["since"]),
+            _moment(row["deadline"]),
+        ]
+        for row in found.waiting()
+    ]
+    columns = ["place", "request", "sandbox", "since UTC", "deadline UTC"]
+    _show_table("waiting", columns, rows, found.limit, several=several, right=("place",))
+
+
+def _show_under_way(found: RequestList, *, several: bool) -> None:
+    rows = [
+        [
+            output.styled(row["status"]),
+            escape(row["requestKey"]),
+            escape(row["sandboxName"]),
+            span(row["ageMs"]),
+            escape(row["jobId"] or ""),
+            escape(row["jobStatus"] or ""),
+        ]
+        for row in found.under_way()
+    ]
+    columns = ["state", "request", "sandbox", "since", "job", "job is"]
+    _show_table("under way", columns, rows, found.limit, several=several, right=("since",))
+
+
+def _show_table(
+    title: str,
+    columns: list[str],
+    rows: list[list[str]],
+    limit: int,
+    *,
+    several: bool,
+    right: tuple[str, ...],
+) -> None:
+    console = output.console()
+    if not rows:
+        return
+    console.print(f"\n{title}", style="bold")
+    shown = rows[:limit]
+    if not several:
+        at = columns.index("sandbox")
+        for line in (columns, *shown):
+            del line[at]
+    output.print_table(console, output.table(columns, shown, right=right))
+    if len(rows) > limit:
+        console.print(f"and {len(rows) - limit} more: see --limit", style="dim")
+
+
+def _show_ended(ended: Sequence[RequestRecord]) -> None:
+    rows = [
+        [
+            escape(record.named or record.request_key),
+            f"{output.moment(record.touched_at)} UTC",
+            escape(record.sandbox),
+            output.styled(record.status),
+            escape("" if record.outcome == record.status else record.outcome or ""),
+            escape(f"job {record.job_id}" if record.job_id else ""),
+            escape(record.reason or ""),
+        ]
+        for record in ended
+    ]
+    columns = ("request", "since", "sandbox", "state", "outcome", "job", "reason")
+    console = output.console()
+    console.print("\nended, newest first", style="bold")
+    output.print_records(console, columns, rows)
+
+
+def _line_as_json(line: Line) -> dict[str, Any]:
+    return {
+        "sandboxName": line.sandbox,
+        "waiting": len(line.creates),
+        "cancelsWaiting": len(line.cancels),
+        "openExports": line.open_exports,
+        "maxOpenExports": line.max_open,
+        "heldUntil": rfc3339(line.held_until),
+    }
+
+
+def _attempt_as_json(attempt: Attempt, sandbox: str, now: int) -> dict[str, Any]:
+    return {
+        "requestKey": attempt.request_key,
+        "sandboxName": sandbox,
+        "status": "CREATING",
+        "since": rfc3339(attempt.noted_at),
+        "ageMs": now - attempt.noted_at,
+        "jobId": None,
+        "jobStatus": None,
+    }
+
+
+def _job_as_json(job: JobRecord, now: int) -> dict[str, Any]:
+    return {
+        "requestKey": job.request_key,
+        "sandboxName": job.sandbox,
+        "status": "CREATED",
+        "since": rfc3339(job.creation_time),
+        "ageMs": now - job.creation_time,
+        "jobId": job.job_id,
+        "jobStatus": job.status,
+    }
+
+
+def _ended_as_json(record: RequestRecord) -> dict[str, Any]:
+    return {
+        "requestKey": record.named or record.request_key,
+        "recordKey": record.request_key,
+        "sandboxName": record.sandbox,
+        "status": record.status,
+        "action": record.action,
+        "since": rfc3339(record.touched_at),
+        "outcome": record.outcome,
+        "reason": record.reason,
+        "jobId": record.job_id,
+        "linkedBy": record.linked_by,
+        "correlationId": record.correlation_id,
+        "eventId": record.event_id,
+    }
+
+
+def _moment(time: str | None) -> str:
+    """`01-31 02:00`, as `jobs` has it."""
+    return "" if time is None else time[5:16].replace("T", " ")

@@ -1,0 +1,184 @@
+"""`request show`: how far a request is, by its record or, if it has none, by its dead letter."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from export_jobs.contract.times import rfc3339
+from export_jobs.model.records import ENDED, RequestRecord
+from rich.markup import escape
+
+from export_jobs_cli import output
+from export_jobs_cli.dead_letters import received
+from export_jobs_cli.errors import UserError
+from export_jobs_cli.line import Line, Wait, since_of
+from export_jobs_cli.requests import GOOD, NOT_ENDED
+from export_jobs_cli.stack import DeployedSystem
+
+DEAD = "DEAD_LETTER"
+"""Nobody has rejected it, but SQS has moved its message to the dead-letter queue."""
+_COUNTS = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesDelayed",
+    "ApproximateNumberOfMessagesNotVisible",
+)
+_IN_WORDS = {
+    "WAITING": "it waits",
+    "CREATING": "whether a job came of its create call is not known yet",
+    "CREATED": "its job exists",
+    "DONE": "carried out",
+    "CANCELLED": "cancelled before its job was created",
+    "CANCEL_WANTED": "it has not arrived; when it does, it will be cancelled",
+}
+
+
+@dataclass(frozen=True)
+class RequestState:
+    """How far a request is; times are epoch milliseconds.
+
+    Of one that waits: its `place` in a line of `places`, and what it waits for, also `in_words`.
+    """
+
+    request_key: str
+    status: str
+    since: int | None = None
+    deadline_ms: int | None = None
+    place: int | None = None
+    places: int | None = None
+    wait: Wait | None = None
+    wait_in_words: str | None = None
+    cancelled_by: str | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    job_id: str | None = None
+    linked_by: str | None = None
+    event_id: str | None = None
+    sandbox: str | None = None
+    open_exports: Mapping[str, int] | None = None
+    max_open_exports: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return GOOD if self.status in {*ENDED, DEAD} else NOT_ENDED
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "requestKey": self.request_key,
+            "status": self.status,
+            "since": rfc3339(self.since),
+            "deadline": rfc3339(self.deadline_ms),
+            "place": self.place,
+            "places": self.places,
+            "waitsFor": self.wait.as_json() if self.wait else None,
+            "cancelledBy": self.cancelled_by,
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "jobId": self.job_id,
+            "linkedBy": self.linked_by,
+            "eventId": self.event_id,
+            "sandboxName": self.sandbox,
+            "openExports": self.open_exports,
+            "maxOpenExports": self.max_open_exports,
+        }
+
+
+def look_up(system: DeployedSystem, key: str) -> RequestState:
+    """Raises UserError if nothing is known of the request."""
+    record = system.store.requests([key]).get(key)
+    if record:
+        return _of_record(system, record)
+    with received(system) as letters:
+        letter = next((one for one in reversed(letters) if one.request_key == key), None)
+    record = letter.record if letter else _rejected_as_it_came(system, key)
+    if record:
+        return replace(_of_record(system, record), request_key=key)
+    if letter:
+        return RequestState(key, DEAD, since=letter.sent_at, reason=letter.reason)
+    raise UserError(f"nothing is known of a request {key!r}: {_why_unknown(system)}")
+
+
+def _rejected_as_it_came(system: DeployedSystem, key: str) -> RequestRecord | None:
+    """The newest record of a message that named this key, but became no request.
+
+    It has a key of its own, so this reads the whole table; it is the last that is tried.
+    """
+    found = system.store.ended_requests(["REJECTED"], named=key, limit=sys.maxsize)
+    return max(found, key=lambda record: record.touched_at, default=None)
+
+
+def _of_record(system: DeployedSystem, record: RequestRecord) -> RequestState:
+    ended = record.has_ended
+    line = None if ended else Line(system, record.sandbox)
+    wait = line.wait_of(record) if line else None
+    place = line.place(record.request_key) if line else None
+    return RequestState(
+        record.request_key,
+        record.status,
+        since=since_of(record) or None,
+        deadline_ms=record.deadline_ms,
+        place=place,
+        places=len(line.creates) if line and place else None,
+        wait=wait,
+        wait_in_words=line.in_words(wait) if line and wait else None,
+        cancelled_by=record.cancelled_by,
+        outcome=record.outcome,
+        reason=record.reason,
+        job_id=record.job_id,
+        linked_by=record.linked_by,
+        event_id=record.event_id,
+        sandbox=record.sandbox,
+        open_exports={line.sandbox: line.open_exports} if line else None,
+        max_open_exports=line.max_open if line else None,
+    )
+
+
+def _why_unknown(system: DeployedSystem) -> str:
+    """The queue is counted, never read.
+
+    To receive a message would hide it from the creator, and count as one of its deliveries.
+    """
+    attributes = system.client("sqs").get_queue_attributes(
+        QueueUrl=system.outputs["RequestQueueUrl"], AttributeNames=list(_COUNTS)
+    )["Attributes"]
+    queued = sum(int(attributes.get(name, 0)) for name in _COUNTS)
+    if queued:
+        messages = "1 message is" if queued == 1 else f"{queued} messages are"
+        return f"{messages} in the queue, not taken in yet; it may be among them, if it was sent"
+    return "the queue is empty, so it was never sent, or its end is long forgotten"
+
+
+def show(state: RequestState) -> None:
+    words = _IN_WORDS.get(state.status, "")
+    place = f", place {state.place} of {state.places}" if state.place else ""
+    output.facts(
+        output.console(),
+        [
+            ("request", escape(state.request_key)),
+            ("state", f"{output.styled(state.status)}{words and ': '}{words}{place}"),
+            ("since", f"{output.moment(state.since)} UTC" if state.since else None),
+            ("waits for", escape(state.wait_in_words or "")),
+            ("deadline", f"{output.moment(state.deadline_ms)} UTC" if state.deadline_ms else None),
+            ("cancelled by", escape(f"request {state.cancelled_by}" if state.cancelled_by else "")),
+            ("outcome", escape(state.outcome or "")),
+            ("reason", escape(state.reason or "")),
+            ("job", escape(state.job_id or "")),
+            ("sandbox", escape(state.sandbox or "")),
+            *(
+                ("open exports", f"{count} of {state.max_open_exports}")
+                for count in (state.open_exports or {}).values()
+            ),
+            ("details", _command(state)),
+        ],
+    )
+
+
+def _command(state: RequestState) -> str | None:
+    if state.job_id:
+        return escape(f"export-jobs job show {shlex.quote(state.job_id)}")
+    if state.status == DEAD:
+        return escape(f"export-jobs dlq show {shlex.quote(state.request_key)}")
+    return None if state.status in ENDED else "export-jobs request list"

@@ -1,0 +1,486 @@
+"""`request create|cancel`: check, send, and with `--wait` follow the request and its job until they end."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from export_jobs.client import NotFound, RetryLater
+from export_jobs.contract import RequestInvalid
+from export_jobs.contract.times import rfc3339
+from export_jobs.creator.message import Request, key_of_rejected, named_sandbox, read_request
+from export_jobs.events.wording import span
+from export_jobs.model.records import JobRecord, RequestRecord
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from export_jobs_cli import output
+from export_jobs_cli.errors import UserError
+from export_jobs_cli.job_list import error_text, status_of
+from export_jobs_cli.jobs import KnownJob, look_up
+from export_jobs_cli.line import Line
+from export_jobs_cli.stack import DeployedSystem, Target, opened
+
+POLL_S = 1.0
+POLL_JOB_S = 2.0
+MISSES = 3
+"""After so many answers that there is no such job, it has vanished."""
+GOOD, BAD, NOT_ENDED, GOOD_ONLY_BY_NAME = 0, 1, 3, 4
+"""Exit codes. The last is for jobs that have SUCCEEDED, but with errors or without a profile."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How to wait for a request: for how long, and whether the service is asked for its job."""
+
+    timeout_s: float | None = None
+    live: bool = False
+
+    @classmethod
+    def asked_for(cls, *, wait: bool, timeout_s: float | None, live: bool) -> Waiting | None:
+        """Raises UserError for options that need `--wait`."""
+        if wait:
+            return cls(timeout_s, live)
+        if timeout_s is not None or live:
+            raise UserError(f"{'--timeout' if timeout_s is not None else '--live'} needs --wait")
+        return None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message on the queue, and the request in it.
+
+    `rejection` is the event id of the rejection from which it was sent back, if it was. `known` is the
+    record of a request whose job exists already: then nothing was sent.
+    """
+
+    request_key: str
+    message_id: str | None
+    body: str
+    request: Request
+    rejection: str | None = None
+    known: RequestRecord | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "requestKey": self.request_key,
+            "messageId": self.message_id,
+            "action": self.request.action,
+            "alreadyUsedAt": rfc3339(self.known.touched_at) if self.known else None,
+            "jobId": self.known.job_id if self.known else None,
+        }
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a request ended, and the job it made."""
+
+    exit_code: int
+    request_key: str
+    message_id: str | None
+    action: str
+    already_used_at: str | None = None
+    rejected: bool = False
+    outcome: str | None = None
+    reason: str | None = None
+    job_id: str | None = None
+    sandbox: str | None = None
+    status: str | None = None
+    job_outcome: str | None = None
+    duration_ms: int | None = None
+    profiles_exported: int | None = None
+    first_error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        names = {name: value for name, value in asdict(self).items() if name != "exit_code"}
+        return {_camel(name): value for name, value in names.items()}
+
+
+def read_body(file: str) -> str:
+    """The text of a file, or of standard input for `-`. Raises UserError."""
+    if file == "-":
+        return sys.stdin.read()
+    try:
+        return Path(file).read_text()
+    except OSError as error:
+        raise UserError(f"can't read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"can't read {file}: it is no text in UTF-8") from None
+
+
+def checked_for(target: Target, body: str) -> Request:
+    """Checks a message without sending it; without a stack, whatever sandbox it names is right."""
+    if target.stack is None:
+        return checked(body, sandboxes=[named_sandbox(body) or "prod"])
+    with opened(target) as system:
+        return checked(body, sandboxes=system.creator.sandboxes)
+
+
+def checked(body: str, *, sandboxes: Sequence[str]) -> Request:
+    """Reads a message as the creator would. Raises UserError naming every wrong field."""
+    try:
+        return read_request(body, sandboxes=sandboxes)
+    except RequestInvalid as invalid:
+        wrong = "\n".join(f"  {problem}" for problem in invalid.problems)
+        raise UserError(f"the request is invalid, and was not sent:\n{wrong}") from None
+
+
+def as_json(request: Request) -> dict[str, Any]:
+    """What a valid request asks for."""
+    return {
+        "valid": True,
+        "action": request.action,
+        "requestKey": request.key,
+        "correlationId": request.correlation_id,
+        "datasetId": request.dataset_id,
+        "expiresAt": rfc3339(request.expires_at),
+    }
+
+
+def create(system: DeployedSystem, body: str) -> Sent:
+    """Sends a create request that is valid, unless its job exists already. Raises UserError."""
+    request = checked(body, sandboxes=system.creator.sandboxes)
+    if request.action != "create":
+        raise UserError("this is a cancel request: send it with `export-jobs request cancel`")
+    return _send(system, body, request)
+
+
+def cancel(
+    system: DeployedSystem,
+    *,
+    job_id: str | None,
+    request_key: str | None,
+    sandbox: str | None,
+) -> Sent:
+    """Sends a request to cancel a job, or what a request created or would create.
+
+    Raises UserError if no such job is on record, and its sandbox is not named.
+    """
+    if sandbox is not None:
+        system.sandboxes(sandbox)
+    elif job_id is not None:
+        sandbox = look_up(system, job_id, sandbox=None, live=False).sandbox
+    asked = {
+        "action": "cancel",
+        "sandboxName": sandbox,
+        "jobId": job_id,
+        "cancelRequestKey": request_key,
+    }
+    body = json.dumps({name: value for name, value in asked.items() if value is not None})
+    return _send(system, body, checked(body, sandboxes=system.creator.sandboxes))
+
+
+def _send(system: DeployedSystem, body: str, request: Request) -> Sent:
+    known = _with_its_job(system, request, request.key) if request.key else None
+    message_id = None if known else system.send(body)
+    return Sent(request.key or str(message_id), message_id, body, request, known=known)
+
+
+def _with_its_job(system: DeployedSystem, request: Request, key: str) -> RequestRecord | None:
+    """The record of a request whose job exists already.
+
+    Raises UserError for a key under which nothing can come of sending the request.
+    """
+    record = system.store.requests([key]).get(key)
+    if record is None:
+        return None
+    when = f"{output.moment(record.touched_at)} UTC"
+    if record.status == "REJECTED":
+        raise UserError(
+            f"request key {key!r} was rejected on {when} ({record.outcome}: {record.reason}); "
+            "to send it again would change nothing.\n"
+            f"Correct it and send it again: export-jobs dlq redrive {shlex.quote(key)} "
+            "--body FILE\nOr give it a new requestKey."
+        )
+    if record.status == "CANCELLED":
+        raise UserError(
+            f"request key {key!r} was cancelled on {when}, before its job was created; "
+            "give the request a new requestKey"
+        )
+    if record.status != "CANCEL_WANTED" and not request.is_that_of(record):
+        raise UserError(
+            f"request key {key!r} was used on {when} for another request; "
+            "give this one a requestKey of its own"
+        )
+    return record if record.status == "CREATED" else None
+
+
+def already(sent: Sent, known: RequestRecord) -> str:
+    """Why nothing was sent."""
+    return (
+        f"request key {sent.request_key!r} was used before, on "
+        f"{output.moment(known.touched_at)} UTC: job {known.job_id}; no new export is made"
+    )
+
+
+def followed(system: DeployedSystem, sent: Sent, waiting: Waiting, *, quiet: bool) -> Ending:
+    """Waits for a request and its job to end; progress is shown on standard error."""
+    console = output.console(stderr=True)
+    if sent.known and not quiet:
+        console.print(escape(already(sent, sent.known)), soft_wrap=True)
+    try:
+        with progress(quiet=quiet) as report:
+            return wait(system, sent, waiting, report=report)
+    except BaseException:  # Ctrl-C as well: whoever stops waiting has to find the request again
+        console.print(
+            "the request continues without this command; to see its state:\n"
+            f"  {escape(command_to_show(sent.request_key))}",
+            soft_wrap=True,
+        )
+        raise
+
+
+def command_to_show(request_key: str) -> str:
+    return f"export-jobs request show {shlex.quote(request_key)}"
+
+
+def wait(
+    system: DeployedSystem, sent: Sent, waiting: Waiting, *, report: Callable[[str], None]
+) -> Ending:
+    """Follows the request's record, then its job; `report` gets every step in words."""
+    until = time.monotonic() + waiting.timeout_s if waiting.timeout_s else None
+    ending = Ending(
+        NOT_ENDED,
+        sent.request_key,
+        sent.message_id,
+        sent.request.action,
+        already_used_at=rfc3339(sent.known.touched_at) if sent.known else None,
+        sandbox=sent.request.sandbox,
+    )
+    record = _ended_record(system, sent, until, report)
+    if record is None:
+        return ending
+    rejected = record.status in {"REJECTED", "CANCELLED"}
+    ending = replace(
+        ending,
+        sandbox=_sandbox_of_job(system, sent.request, record),
+        rejected=rejected,
+        outcome=record.outcome,
+        reason=record.reason,
+        job_id=record.job_id,
+        exit_code=BAD if rejected else GOOD,
+    )
+    if rejected or ending.job_id is None or ending.outcome == "ALREADY_FINAL":
+        return ending
+    report(f"request {ending.outcome}: job {ending.job_id}")
+    source = _JobSource(system, ending.sandbox or "", ending.job_id, live=waiting.live)
+    job = _ended_job(source, until, report)
+    if job is None:
+        return replace(ending, exit_code=BAD, status="VANISHED")
+    return replace(
+        ending,
+        exit_code=_exit_code(job, action=sent.request.action),
+        status=job.status,
+        job_outcome=job.outcome,
+        duration_ms=job.duration_ms,
+        profiles_exported=job.profiles_exported,
+        first_error=error_text(job.errors[0]) if job.errors else None,
+    )
+
+
+def _sandbox_of_job(system: DeployedSystem, request: Request, record: RequestRecord) -> str:
+    """Where a request's job is: what a cancel request names by a key may be in another sandbox."""
+    named = request.cancel_request_key
+    cancelled = system.store.requests([named]).get(named) if named else None
+    return (cancelled or record).sandbox
+
+
+def _exit_code(job: KnownJob, *, action: str) -> int:
+    if not job.is_final:
+        return NOT_ENDED
+    if action == "cancel":
+        return GOOD if job.status == "CANCELLED" else BAD
+    if job.status != "SUCCEEDED":
+        return BAD
+    return GOOD if job.outcome == "SUCCEEDED" else GOOD_ONLY_BY_NAME
+
+
+def _ended_record(
+    system: DeployedSystem, sent: Sent, until: float | None, report: Callable[[str], None]
+) -> RequestRecord | None:
+    """The request's record once it has ended; None when time is up."""
+    last = ""
+    while True:
+        record = _record_of(system, sent)
+        if record and record.has_ended:
+            return record
+        state = _state_of(system, record)
+        if state != last:
+            report(state)
+            last = state
+        if not _time_left(until, POLL_S):
+            return None
+
+
+def _record_of(system: DeployedSystem, sent: Sent) -> RequestRecord | None:
+    """The record of this very sending: under its key or, if it is rejected as it comes, one of its own."""
+    keys = [sent.request_key]
+    if sent.message_id:
+        keys.append(key_of_rejected(sent.message_id, sent.body))
+    found = system.store.requests(keys)
+    record = found.get(sent.request_key)
+    if record and sent.request.is_that_of(record) and not _is_of_an_earlier_try(record, sent):
+        return record
+    return found.get(keys[-1]) if sent.message_id else None
+
+
+def _is_of_an_earlier_try(record: RequestRecord, sent: Sent) -> bool:
+    return record.status == "REJECTED" and record.event_id == sent.rejection
+
+
+def _state_of(system: DeployedSystem, record: RequestRecord | None) -> str:
+    """The state of a request that has not ended."""
+    if record is None or record.status == "CANCEL_WANTED":
+        return "the request is in the queue"
+    if record.status == "CREATING":
+        return "its job is being created"
+    line = Line(system, record.sandbox)
+    wait = line.wait_of(record)
+    place = line.place_in_words(record.request_key)
+    return f"the request waits{place and f', {place}'}" + (
+        f", for {line.in_words(wait)}" if wait else ""
+    )
+
+
+class _JobSource:
+    """Where a job's state is read: in the stack's table or, if asked for, at the service."""
+
+    def __init__(self, system: DeployedSystem, sandbox: str, job_id: str, *, live: bool) -> None:
+        self.job_id = job_id
+        self._system = system
+        self._sandbox = sandbox
+        self._live = live
+        self._record: JobRecord | None = None
+
+    def read(self) -> KnownJob | None:
+        """None if there is no such job. Raises RetryLater if the service can't be asked now."""
+        if self._live:
+            try:
+                return KnownJob(
+                    self._sandbox, job=self._system.api.get_job(self._sandbox, self.job_id)
+                )
+            except NotFound:
+                return None
+        store, known = self._system.store, self._record
+        if known:  # its key is known by now: there is no need to search for it
+            self._record = store.job(self._sandbox, self.job_id, known.creation_time)
+        else:
+            self._record = next(iter(store.jobs(self._sandbox, named=self.job_id)), None)
+        return KnownJob(self._sandbox, self._record) if self._record else None
+
+
+def _ended_job(
+    source: _JobSource, until: float | None, report: Callable[[str], None]
+) -> KnownJob | None:
+    """The job once it has ended, or as it is when time is up; None if it is gone."""
+    last = ""
+    misses = 0
+    job: KnownJob | None = None
+    while misses < MISSES:
+        try:
+            found = source.read()
+            misses = 0 if found else misses + 1
+            job = found or job
+            state = (
+                f"job {source.job_id} is {status_of(found)}" if found else "the job is not found"
+            )
+        except RetryLater as later:
+            state = f"the service can't be asked at the moment: {later}"
+        if job and job.is_final:
+            return job
+        if state != last:
+            report(state)
+            last = state
+        if not _time_left(until, POLL_JOB_S):
+            return job
+    return None
+
+
+def _time_left(until: float | None, pause_s: float) -> bool:
+    """Pauses, unless the time is up."""
+    if until is not None and time.monotonic() + pause_s > until:
+        return False
+    time.sleep(pause_s)
+    return True
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A way to report steps: a moving line on a terminal, elsewhere a line each, with the seconds."""
+    console = output.console(stderr=True)
+    if quiet:
+        yield lambda _: None
+    elif console.is_terminal:
+        line = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+        )
+        with Progress(*line, console=console, transient=True) as moving:
+            task = moving.add_task("sent", total=None)
+            yield lambda text: moving.update(task, description=text)
+    else:
+        began = time.monotonic()
+        yield lambda text: console.print(
+            f"{time.monotonic() - began:4.0f} s  {escape(text)}", soft_wrap=True
+        )
+
+
+def show_sent(sent: Sent) -> None:
+    console = output.console()
+    if sent.known:
+        console.print(escape(already(sent, sent.known)), soft_wrap=True)
+        return
+    console.print(
+        f"sent {sent.request.action} request {escape(sent.request_key)} to the queue",
+        soft_wrap=True,
+    )
+
+
+def show_ending(ending: Ending) -> None:
+    console = output.console()
+    if ending.outcome is None:
+        console.print("[yellow]not ended yet[/]; the request continues without this command")
+    status = ending.job_outcome or ending.status
+    output.facts(
+        console,
+        [
+            ("request", escape(ending.request_key)),
+            ("rejected" if ending.rejected else "outcome", _styled_outcome(ending)),
+            ("reason", escape(ending.reason or "")),
+            ("job", escape(ending.job_id or "")),
+            ("sandbox", escape(ending.sandbox or "") if ending.job_id else None),
+            ("status", output.styled(status)),
+            ("took", span(ending.duration_ms)),
+            (
+                "profiles",
+                None if ending.profiles_exported is None else f"{ending.profiles_exported:,}",
+            ),
+            ("first error", escape(ending.first_error or "")),
+            ("details", _command(ending)),
+        ],
+    )
+
+
+def _styled_outcome(ending: Ending) -> str:
+    return f"[bold red]{ending.outcome}[/]" if ending.rejected else ending.outcome or ""
+
+
+def _command(ending: Ending) -> str:
+    if ending.job_id:
+        return f"export-jobs job show {escape(shlex.quote(ending.job_id))}"
+    if ending.rejected and ending.outcome != "CANCELLED":  # of which there is no dead letter
+        return f"export-jobs dlq show {escape(shlex.quote(ending.request_key))}"
+    return escape(command_to_show(ending.request_key))
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.title() for part in rest)

@@ -1,0 +1,95 @@
+"""The local system that runs: described in a file, so that every other command finds it by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from export_jobs_cli.directories import writable
+from export_jobs_cli.errors import UserError
+
+FILE = Path(".export-jobs") / "local.json"
+"""In the folder that `local` was started in; commands look there and in the folders above them."""
+
+
+def refuse_a_second() -> None:
+    """Raises UserError if a local system that was started in this folder still runs.
+
+    A second one would take its place in the file, and no command would find the first any more.
+    """
+    description = _read(FILE)
+    if description and _runs(description):
+        raise UserError(
+            f"a local system runs in this folder already (process {description['pid']}): "
+            "stop it first, or start this one in another folder"
+        )
+
+
+@contextmanager
+def described(description: Mapping[str, Any]) -> Iterator[None]:
+    """Keeps the description in the file, for as long as the block runs."""
+    path = FILE.absolute()
+    writable(path.parent)
+    own = {**description, "pid": os.getpid()}
+    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.touch(mode=0o600)  # it holds the local client's secret
+    fresh.write_text(json.dumps(own, indent=2))
+    fresh.replace(path)  # whoever reads finds the old one or the new one, whole
+    try:
+        yield
+    finally:
+        if _read(path).get("pid") == os.getpid():  # else another `local` was started since
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+
+class NoneRuns(UserError):
+    """There is no local system that runs in this folder or in one above it."""
+
+
+def running_description() -> dict[str, Any]:
+    """What the running local system says of itself. Raises NoneRuns."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        path = folder / FILE
+        description = _read(path)
+        if not description:
+            continue
+        if _runs(description):
+            return description
+        raise NoneRuns(
+            f"the local system of {path} no longer runs: start `export-jobs local`, "
+            "or name a deployed stack with --stack"
+        )
+    raise NoneRuns(
+        "no local system runs here: start `export-jobs local` in another terminal, "
+        "or name a deployed stack with --stack"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _runs(description: Mapping[str, Any]) -> bool:
+    """Whether its process lives and its AWS answers; after a crash the file stays behind."""
+    try:
+        os.kill(int(description["pid"]), 0)
+    except PermissionError:
+        pass  # it lives, and is another user's
+    except (ProcessLookupError, KeyError, ValueError):
+        return False
+    address = urlsplit(str(description.get("awsEndpointUrl")))
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex((address.hostname or "127.0.0.1", address.port or 0)) == 0

@@ -1,0 +1,248 @@
+"""The stack that a command works with: a deployed one by its name, or the local one that is running.
+
+Everything is read from the stack itself: its outputs, and the configuration of its functions. The two
+kinds differ only in where AWS is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ProfileNotFound,
+)
+from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.aws.settings import CreatorSettings, MonitorSettings, SettingsInvalid
+from export_jobs.client import (
+    Credentials,
+    ImsTokens,
+    SecretUnreadable,
+    SegmentationClient,
+    SegmentationError,
+    Transport,
+)
+from export_jobs.model.ports import StoreUnavailable
+from export_jobs_local.project import LOCAL_STACK
+
+from export_jobs_cli.errors import UserError
+from export_jobs_cli.running import NoneRuns, running_description
+
+_LOCAL_KEY = "local"
+_CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=30,
+    retries={"mode": "standard", "total_max_attempts": 3},
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the options name: a stack, and how to reach it. Without a stack, the local system."""
+
+    stack: str | None = None
+    profile: str | None = None
+    region: str | None = None
+
+
+class DeployedSystem:
+    """A stack's outputs, its functions' settings, and clients made when they are first needed."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        session: boto3.Session,
+        endpoint_url: str | None = None,
+        data_directory: str | None = None,
+    ) -> None:
+        """`data_directory`: where the local service keeps its exports, if it keeps them."""
+        self.name = name
+        self.data_directory = data_directory
+        self._session = session
+        self._endpoint_url = endpoint_url
+
+    def client(self, service: Any) -> Any:
+        return self._session.client(service, endpoint_url=self._endpoint_url, config=_CONFIG)
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether its AWS is a local one, which has no CloudWatch metrics."""
+        host = urlsplit(self.client("sts").meta.endpoint_url).hostname
+        return host in {"127.0.0.1", "localhost"}
+
+    @cached_property
+    def outputs(self) -> Mapping[str, str]:
+        """The stack's outputs. Raises UserError if there is no such stack, or it is not ours."""
+        try:
+            answer = self.client("cloudformation").describe_stacks(StackName=self.name)
+        except ClientError as error:
+            if "does not exist" in str(error):
+                raise UserError(
+                    f"there is no stack {self.name!r} in region {self._session.region_name}; "
+                    "check --stack, the AWS profile and the region"
+                ) from None
+            raise
+        stack = answer["Stacks"][0]
+        outputs = {o["OutputKey"]: str(o["OutputValue"]) for o in stack.get("Outputs", [])}
+        if "RequestQueueUrl" not in outputs or "MonitorFunctionName" not in outputs:
+            raise UserError(
+                f"stack {self.name!r} ({stack['StackStatus']}) is not one of this project"
+            )
+        return outputs
+
+    @cached_property
+    def creator(self) -> CreatorSettings:
+        environment = self.function("CreatorFunctionName")["Environment"]["Variables"]
+        return CreatorSettings.from_environment(_texts(environment))
+
+    @cached_property
+    def monitor(self) -> MonitorSettings:
+        environment = self.function("MonitorFunctionName")["Environment"]["Variables"]
+        return MonitorSettings.from_environment(_texts(environment))
+
+    def function(self, output: str) -> dict[str, Any]:
+        """The configuration of the function that an output names."""
+        found = self.client("lambda").get_function_configuration(FunctionName=self.outputs[output])
+        return {**found, "Environment": found.get("Environment") or {"Variables": {}}}
+
+    @cached_property
+    def transport(self) -> Transport:
+        return Transport(connections=4)
+
+    @cached_property
+    def api(self) -> SegmentationClient:
+        return SegmentationClient(
+            base_url=self.monitor.aep_base_url,
+            credentials=self.credentials,
+            tokens=ImsTokens(token_url=self.monitor.ims_token_url, transport=self.transport),
+            transport=self.transport,
+        )
+
+    def credentials(self) -> Credentials:
+        return self._credentials
+
+    @cached_property
+    def _credentials(self) -> Credentials:
+        secret = self.client("secretsmanager").get_secret_value(SecretId=self.monitor.aep_secret_id)
+        text = secret.get("SecretString")
+        if text is None:
+            raise SecretUnreadable("the secret holds binary data; it has to be a JSON text")
+        return Credentials.from_secret(text)
+
+    @cached_property
+    def store(self) -> DynamoDbStore:
+        return DynamoDbStore(
+            self.client("dynamodb"),
+            jobs_table=self.outputs["JobsTableName"],
+            requests_table=self.outputs["RequestsTableName"],
+        )
+
+    def sandboxes(self, wanted: str | None) -> tuple[str, ...]:
+        """The one wanted, or all that are watched. Raises UserError for one that is not watched."""
+        watched = self.monitor.sandboxes
+        if wanted is None:
+            return watched
+        if wanted not in watched:
+            raise UserError(
+                f"sandbox {wanted!r} is not watched by {self.name}; watched: {', '.join(watched)}"
+            )
+        return (wanted,)
+
+    def send(self, body: str, **attributes: str) -> str:
+        """Puts a message on the request queue; returns its id."""
+        sent = self.client("sqs").send_message(
+            QueueUrl=self.outputs["RequestQueueUrl"],
+            MessageBody=body,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in attributes.items()
+            },
+        )
+        return str(sent["MessageId"])
+
+
+@contextmanager
+def opened(target: Target) -> Iterator[DeployedSystem]:
+    """The target's stack. Whatever AWS or the service refuses inside the block becomes a UserError."""
+    try:
+        yield _system_of(target)
+    except ClientError as error:
+        raise UserError(refusal(error)) from None
+    except BotoCoreError as error:
+        raise UserError("; ".join(unreachable(error))) from None
+    except SettingsInvalid as error:
+        raise UserError(f"the functions of the stack are configured wrongly: {error}") from None
+    except SegmentationError as error:
+        raise UserError(str(error)) from None
+    except StoreUnavailable as error:
+        raise UserError(str(error)) from None
+
+
+def refusal(error: ClientError) -> str:
+    """What AWS refused, and why, in one line."""
+    details = error.response.get("Error", {})
+    message = " ".join(str(details.get("Message", "")).split())
+    return f"AWS refuses {error.operation_name} ({details.get('Code')}): {message}"
+
+
+def unreachable(error: BotoCoreError) -> tuple[str, str]:
+    """Why AWS could not be called at all, and what to do."""
+    match error:
+        case NoCredentialsError():
+            return "no AWS credentials", "use --profile, set AWS_PROFILE, or run `aws configure`"
+        case NoRegionError():
+            return "no AWS region", "use --region, set AWS_REGION, or set a region for the profile"
+        case _:
+            return f"can't call AWS: {error}", "check the AWS profile, the region and the network"
+
+
+def _system_of(target: Target) -> DeployedSystem:
+    """A stack with the local one's name is the one that runs here, or in AWS_ENDPOINT_URL's AWS."""
+    if target.stack is None:
+        if target.profile or target.region:
+            raise UserError("--profile and --region need --stack: they are for a deployed stack")
+        return _local(running_description())
+    if target.stack == LOCAL_STACK:
+        try:
+            return _local(running_description())
+        except NoneRuns:
+            if "AWS_ENDPOINT_URL" not in os.environ:
+                raise
+    # boto3 itself reads only the second variable; the AWS CLI and other SDKs read the first before it.
+    region = target.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    try:
+        session = boto3.Session(profile_name=target.profile, region_name=region)
+    except ProfileNotFound as error:
+        raise UserError(str(error)) from None
+    return DeployedSystem(target.stack, session=session)
+
+
+def _local(description: Mapping[str, Any]) -> DeployedSystem:
+    session = boto3.Session(
+        aws_access_key_id=_LOCAL_KEY,
+        aws_secret_access_key=_LOCAL_KEY,
+        region_name=str(description["region"]),
+    )
+    return DeployedSystem(
+        str(description["stackName"]),
+        session=session,
+        endpoint_url=str(description["awsEndpointUrl"]),
+        data_directory=description.get("dataDirectory"),
+    )
+
+
+def _texts(environment: Mapping[str, Any]) -> dict[str, str]:
+    """Lambda's variables are texts; moto gives numbers back as numbers."""
+    return {name: str(value) for name, value in environment.items()}

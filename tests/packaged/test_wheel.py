@@ -1,0 +1,162 @@
+"""The wheel, installed outside a checkout: with its own dependencies only, and with the `local` extra."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from support.files import ROOT
+
+pytestmark = pytest.mark.xdist_group("wheel")
+
+MAX_BYTES = 150_000_000
+NOWHERE = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "COLUMNS": "80"}
+
+
+def required(requirements: Iterator[str] | list[str], extras: set[str]) -> set[str]:
+    """The distributions that these need, directly or not, of those in this environment."""
+    found: set[str] = set()
+    todo = [(Requirement(text), extras) for text in requirements]
+    while todo:
+        requirement, wanted = todo.pop()
+        marker = requirement.marker
+        if marker and not any(marker.evaluate({"extra": extra}) for extra in {"", *wanted}):
+            continue
+        key = f"{requirement.name.lower()}[{','.join(sorted(requirement.extras))}]"
+        if key in found:
+            continue
+        found.add(key)
+        inner = metadata.distribution(requirement.name).requires or []
+        todo += [(Requirement(text), set(requirement.extras)) for text in inner]
+    return {key.partition("[")[0] for key in found}
+
+
+def top_levels(distribution: str) -> set[Path]:
+    """What a distribution has in site-packages, by the first part of each path."""
+    dist = metadata.distribution(distribution)
+    files = dist.files or []
+    tops = {file.parts[0] for file in files if file.parts[0] not in {"..", "__pycache__"}}
+    return {Path(str(dist.locate_file(top))) for top in tops}
+
+
+def size_of(distributions: set[str]) -> int:
+    files = (file for name in distributions for file in metadata.distribution(name).files or [])
+    paths = (Path(str(file.locate())) for file in files)
+    return sum(path.stat().st_size for path in paths if path.exists())
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+         "--wheel-dir", folder, ROOT],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+def requirements_of(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = archive.read(name).decode().splitlines()
+    return [line.partition(": ")[2] for line in lines if line.startswith("Requires-Dist: ")]
+
+
+def installed(wheel: Path, folder: Path, *, extra: str | None = None) -> Path:
+    """A virtual environment with the wheel and the dependencies that it declares. Returns the command.
+
+    The dependencies are those of this environment, so that the test needs no network and no luck.
+    """
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True, timeout=60)
+    python = venv / "bin" / "python"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps",
+         "--no-index", wheel],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    (site,) = (venv / "lib").glob("python3*/site-packages")
+    for name in required(requirements_of(wheel), {extra} if extra else set()):
+        for top in top_levels(name):
+            if not (site / top.name).exists():
+                (site / top.name).symlink_to(top)
+    return venv / "bin" / "export-jobs"
+
+
+def test_the_command_works_without_the_local_system_s_dependencies(
+    wheel: Path, tmp_path: Path
+) -> None:
+    """With help, version, checks of requests and clear errors; what needs the extra is named."""
+    command = installed(wheel, tmp_path)
+
+    def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [command, *arguments], cwd=tmp_path, env=NOWHERE, input=text, capture_output=True,
+            text=True, timeout=60,
+        )  # fmt: skip
+
+    assert run("--version").stdout == "export-jobs 0.1.0\n"
+    assert "job list" in run("job", "list", "-h").stdout
+    stacked = run("job", "list", "--stack", "x", "--region", "eu-west-1")
+    assert stacked.stderr == (
+        "error: no AWS credentials; use --profile, set AWS_PROFILE, or run `aws configure`\n"
+    )
+    assert (stacked.returncode, stacked.stdout) == (2, "")
+    request = (ROOT / "events" / "requests" / "one-segment.json").read_text()
+    assert run("request", "create", "-", "--dry-run", text=request).stdout.startswith("valid: ")
+    for local in (["demo"], ["local"], ["api"], ["data", "generate"]):
+        done = run(*local)
+        assert done.returncode == 2
+        assert "pip install 'export-jobs-monitor[local]'" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_the_demo_runs_outside_a_checkout(wheel: Path, tmp_path: Path) -> None:
+    """From the files that the wheel carries: the template, the functions, the layer, the requests."""
+    command = installed(wheel, tmp_path, extra="local")
+    done = subprocess.run(
+        [command, "demo", "--json"], cwd=tmp_path, env=NOWHERE, capture_output=True, text=True,
+        timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
+    assert json.loads(done.stdout)["good"] is True
+    assert list((tmp_path / ".export-jobs" / "demo" / "exports").rglob("*.parquet"))
+
+
+def test_what_an_installation_brings_is_no_more_than_150_mb(wheel: Path) -> None:
+    """Of which botocore's descriptions of AWS's services are most."""
+    names = required(requirements_of(wheel), set())
+    assert {"boto3", "typer", "pydantic", "requests"} <= names
+    assert not {"moto", "duckdb", "fastapi", "aws-lambda-powertools"} & names
+    assert size_of(names) < MAX_BYTES
+
+
+def test_the_wheel_carries_what_is_deployed(wheel: Path) -> None:
+    """File by file as in the checkout, and nothing that was made by a run."""
+    root = "export_jobs_local/project_files/"
+    with zipfile.ZipFile(wheel) as archive:
+        carried = {
+            name.removeprefix(root): archive.read(name)
+            for name in archive.namelist()
+            if name.startswith(root) and not name.endswith("/")
+        }
+    assert "template.yaml" in carried
+    for name, content in carried.items():
+        assert (ROOT / name).read_bytes() == content, name
+    for folder in ("functions", "layers", "events/requests"):
+        kept = {
+            str(path.relative_to(ROOT))
+            for path in (ROOT / folder).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".egg-info"
+        }
+        assert kept == {name for name in carried if name.startswith(folder)}
