@@ -1,4 +1,4 @@
-# Everything runs in .venv, made from hashed, pinned requirements. `make help` lists the targets.
+# Everything runs in .venv, with hashed, pinned requirements. `make help` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
 SAM := .venv-sam/bin/sam
@@ -14,7 +14,7 @@ export SAM_CLI_TELEMETRY := 0
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
 
-demo: .venv/.installed ## run the main job on this machine, end to end, and reconcile it
+demo: .venv/.installed ## run everything end to end on this machine, and reconcile the result
 	$(BIN)/export-jobs demo
 
 local: .venv/.installed ## run the whole system on this machine until Ctrl-C
@@ -23,10 +23,10 @@ local: .venv/.installed ## run the whole system on this machine until Ctrl-C
 test: lint ## lint, type-check and run every test
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup --cov --cov-report term:skip-covered --cov-fail-under 90
 
-bench: .venv-bench/.installed .venv-sam/.installed ## measure against peers and against the limit
+bench: .venv-bench/.installed .venv-sam/.installed ## measure cost and speed, against alternatives and the least possible
 	.venv-bench/bin/python -m benchmarks
 
-lint: .venv/.installed .venv-sam/.installed .venv-checkov/.installed ## ruff, mypy, bandit, the layers' rules and the template's checks
+lint: .venv/.installed .venv-sam/.installed .venv-checkov/.installed ## run ruff, mypy, import-linter, bandit and the checks of the template
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy layers/export_jobs/export_jobs cli/export_jobs_cli local/export_jobs_local
@@ -47,11 +47,11 @@ docs: .venv/.installed ## generate docs/cli.md, docs/schemas and the schemas in 
 	$(BIN)/typer export_jobs_cli.main utils docs --name export-jobs --title Commands --output docs/cli.md
 	$(BIN)/python -m export_jobs_local.schemas
 
-format: .venv/.installed ## put the code into its one format
+format: .venv/.installed ## format the code
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet .
 
-requirements: .venv/.installed ## pin the requirements anew, with hashes
+requirements: .venv/.installed ## pin the latest requirements, with hashes
 	$(BIN)/python $(PIP) uv
 	$(call compile,requirements/dev) --universal --python-version 3.11
 	$(call compile,requirements/sam)
@@ -65,7 +65,7 @@ requirements: .venv/.installed ## pin the requirements anew, with hashes
 compile = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make requirements" $(1).in --output-file $(1).txt
 
-clean: ## remove all that was made here
+clean: ## remove everything that was generated
 	rm -rf .venv .venv-sam .venv-checkov .venv-bench .aws-sam .export-jobs .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 .venv/.installed: requirements/dev.txt pyproject.toml
@@ -75,7 +75,7 @@ clean: ## remove all that was made here
 	$(BIN)/python $(PIP) --no-build-isolation --editable .
 	@touch $@
 
-# The SAM CLI's pins clash with ours.
+# The SAM CLI's pins conflict with ours.
 .venv-sam/.installed: requirements/sam.txt
 	$(PYTHON) -m venv --clear .venv-sam
 	.venv-sam/bin/python $(PIP) --require-hashes --requirement requirements/sam.txt
@@ -87,8 +87,8 @@ clean: ## remove all that was made here
 	.venv-checkov/bin/python $(PIP) --require-hashes --requirement requirements/checkov.txt
 	@touch $@
 
-# Adobe's community client brings pandas and more, which nothing but the benchmarks may lean on. What
-# it draws graphs and asks databases with is left out: it needs C libraries, and no benchmark needs it.
+# Adobe's community client needs pandas and more, which only the benchmarks may use. Its packages for
+# graphs and databases are left out: they need C libraries, and no benchmark needs them.
 .venv-bench/.installed: requirements/bench.txt pyproject.toml
 	$(PYTHON) -m venv --clear .venv-bench
 	.venv-bench/bin/python $(PIP) --require-hashes --requirement requirements/bench.txt

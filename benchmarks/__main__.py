@@ -1,4 +1,4 @@
-"""Runs all parts, or those named: prints each table as it is done, and keeps all with their plots."""
+"""Runs all parts, or those named; prints each table when it is done, and saves all, with plots."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESULTS = ROOT / ".export-jobs" / "bench"
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     options.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}; all if none is named"
+        "parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}; by default, all"
     )
     options.add_argument(
         "--page", type=Path, metavar="FILE", help="put the tables into this page, between its marks"
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(text, flush=True)
         print(f"({part} took {time.monotonic() - began:.0f} s)\n", file=sys.stderr, flush=True)
         texts.append(text)
-        # Written after each part: a later one that fails takes nothing with it.
+        # Written after each part, so that a later failure loses nothing.
         (RESULTS / "results.md").write_text("\n".join(texts))
         if given.page:
             page = put_into(put_into(given.page.read_text(), "machine", on), part, text)

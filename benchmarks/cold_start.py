@@ -1,9 +1,9 @@
-"""Cold start, warm calls and memory of the built packages, against a bare handler with the same tools.
+"""Cold start, warm calls and memory of the built packages, against a bare handler.
 
-Under AWS's runtime interface emulator, as `sam build` packs them where the runtime's own Python is at
-hand (with byte code in the layer). `bare/app.py` imports what we import, makes the clients we make, and makes the calls that
-have to be made. A start counts from the first invocation's request to its answer: initialisation and
-first run.
+Under AWS's runtime interface emulator, as `sam build` packages them when the runtime's own Python
+is available (with byte code in the layer). `bare/app.py` has the same imports and clients, and
+makes only the required calls. A start is measured from the first invocation's request to its
+answer: initialisation and first run.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from benchmarks.report import Section
 
 TURNS = 20 if LONG else 8
 BARE = Path(__file__).parent / "bare" / "app.py"
+HOW = f"{TURNS} starts each, interleaved; in brackets the lowest and highest ratio of a turn."
 CHANGES = 2
 """With changes: one job is new, another has ended."""
 WARM_CALLS = 20
@@ -44,7 +45,7 @@ SLOWEST_IMPORTS = 12
 
 @dataclass
 class Stage:
-    """The built packages, the bare one beside them, and the system that they run against."""
+    """The built packages, with the bare one, and the system that they run against."""
 
     system: LocalSystem
     built: Path
@@ -70,7 +71,7 @@ class Stage:
         return replace(function, environment={**only_prod, "POWERTOOLS_SERVICE_NAME": name})
 
     def something_changes(self) -> None:
-        """One job is new and another has ended, so that both sinks are to be told."""
+        """Creates a job and ends another, so that both sinks get events."""
         control = self.system.service.control
         for job in control.jobs("prod"):
             if job.status == "NEW":
@@ -109,7 +110,7 @@ def first_answer_s(stage: Stage, artefact: str, *, changes: bool) -> float:
 
 
 def warm_s_and_mib(stage: Stage, artefact: str) -> tuple[float, float]:
-    """The median of warm, quiet invocations, and the most memory the process ever had, in MiB."""
+    """The median of warm, quiet invocations, and the peak memory of the process, in MiB."""
     with stage.started(artefact) as running:
         stage.something_changes()
         invoke(running.url, {"changes": CHANGES})
@@ -132,13 +133,13 @@ def python_of(running: Emulation) -> Path:
 
 
 def peak_mib(process: Path) -> float:
-    """The most memory that a process ever had, in MiB."""
+    """The peak memory of a process, in MiB."""
     fields = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
     return int(fields["VmHWM"].split()[0]) / 1024
 
 
 def imports(stage: Stage) -> tuple[list[tuple[str, float]], float]:
-    """What the monitor imports, by top-level package in ms of its own, and all of it together."""
+    """The monitor's imports: own time in ms by top-level package, and the total."""
     with stage.started("MonitorFunction") as running:
         invoke(running.url, {})
         process = python_of(running)
@@ -190,7 +191,7 @@ def run() -> Section:
             f"{bare_warm * 1000:.1f} ms",
         ),
         (
-            "most memory",
+            "peak memory",
             f"**{our_mib / bare_mib:.2f}×**",
             f"{our_mib:.0f} MiB",
             f"{bare_mib:.0f} MiB",
@@ -203,7 +204,7 @@ def run() -> Section:
         ("", "ratio", "the monitor", "the bare handler"),
         rows,
         remarks=(
-            f"{TURNS} starts each, interleaved; in brackets the lowest and highest ratio of a turn.",
-            f"Where the monitor's {total:.0f} ms of imports go (own time, in ms): {profile}.",
+            HOW,
+            f"The monitor's {total:.0f} ms of imports (own time, in ms): {profile}.",
         ),
     )

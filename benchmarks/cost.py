@@ -1,15 +1,16 @@
-"""The cost to know: a month of following the same jobs, by us and by what else one could do.
+"""The cost to know: a month of following the same jobs, with this system and with alternatives.
 
-The same scripted week is played for all, a minute at a time. Our side is the deployed core, every call
-counted as it goes out. The others are what people would use instead:
+The same scripted week is simulated for all, minute by minute. Ours is the deployed core, with every
+outgoing call counted. The others are what people would use instead:
 
-- *list everything*: Adobe's community client, `aepp`, whose `getExportJobs` reads every page there is.
-  It is run for real against the local service, to count its calls.
-- *a loop a job*: AWS's "job poller" sample for Step Functions: wait, ask for the status, choose; three
-  state transitions and one function a round.
-- *the least possible*: one listing and one read a minute, one write and a tenth of a publish call a change.
+- *list everything*: Adobe's community client, `aepp`, whose `getExportJobs` reads every page. It
+  runs against the local service, to count its calls.
+- *a loop per job*: AWS's "job poller" sample for Step Functions: wait, get the status, choose;
+  three state transitions and one function per round.
+- *the least possible*: one listing and one read per minute, one write and a tenth of a publish call
+  per change.
 
-Each is charged only what it can't do without; none but ours for memory between runs.
+Each is charged only what it needs; only ours is charged for state between runs.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from benchmarks.sandbox import EPOCH, MINUTE_MS, Service, sweeper_of
 
 WEEK_MIN = 7 * 24 * 60
 AEPP_PAGE = 1_000
-"""`getExportJobs` asks for so many jobs a page unless told otherwise."""
+"""The default page size of `getExportJobs`."""
 API_CALL_S, AWS_CALL_S = 0.2, 0.01
-"""What a function is taken to wait for one call to Adobe, and for one to AWS."""
+"""How long a function is assumed to wait for a call to Adobe, and for one to AWS."""
 MEMORY_GB = 0.5
 PRICES = {
     # List prices of us-east-1 in dollars, Lambda's for arm64.
@@ -40,9 +41,9 @@ PRICES = {
     "GB-seconds": 13.3334e-6,
 }
 ASSUMED = (
-    "Dollars are list prices of us-east-1 (DynamoDB on demand, EventBridge, SNS, Step Functions, Lambda "
-    f"on arm64 with 512 MB), where a call to Adobe is taken to last {API_CALL_S} s and one to AWS "
-    f"{AWS_CALL_S} s. Alarms, logs and metrics are not in it."
+    "Dollars are list prices of us-east-1 (DynamoDB on demand, EventBridge, SNS, Step Functions, "
+    f"Lambda on arm64 with 512 MB), assuming {API_CALL_S} s for a call to Adobe and {AWS_CALL_S} s "
+    "for one to AWS. Alarms, logs and metrics are not included."
 )
 API = ("GET jobs", "GET job")
 AWS = (
@@ -76,7 +77,7 @@ WEEKS = (
 
 @dataclass
 class Played:
-    """What happened in a week: our calls, and what the others would have had to look at."""
+    """One week: our calls, and what the others would have had to read."""
 
     ours: Counter[str]
     changes: int = 0
@@ -115,10 +116,10 @@ def play(week: Week, *, minutes: int = WEEK_MIN, aepp_page: int = AEPP_PAGE) -> 
 
 
 def bills(played: Played, minutes: int = WEEK_MIN) -> dict[str, Counter[str]]:
-    """What everyone would pay for in that week."""
+    """What each would pay for in that week."""
     ours = Counter(played.ours)
     ours["invocations"] = minutes
-    told = {"events on the bus": played.changes}
+    delivered = {"events on the bus": played.changes}
     least = Counter(
         {
             "GET jobs": minutes,
@@ -129,7 +130,7 @@ def bills(played: Played, minutes: int = WEEK_MIN) -> dict[str, Counter[str]]:
             "PutEvents": math.ceil(played.changes / 10),
             "PublishBatch": math.ceil(played.ends / 10),
             "invocations": minutes,
-            **told,
+            **delivered,
         }
     )
     everything = Counter(
@@ -140,7 +141,7 @@ def bills(played: Played, minutes: int = WEEK_MIN) -> dict[str, Counter[str]]:
             "PutEvents": played.changes,
             "PublishBatch": played.ends,
             "invocations": minutes,
-            **told,
+            **delivered,
         }
     )
     loops = Counter(
@@ -172,7 +173,7 @@ NAMES = {
     "ours": "ours",
     "least": "the least possible",
     "everything": "list everything (`aepp`)",
-    "loops": "a loop a job (Step Functions)",
+    "loops": "a loop per job (Step Functions)",
 }
 
 
@@ -201,21 +202,21 @@ def run() -> Section:
             if week.jobs_a_day == 500:
                 growth[NAMES[kind]].append((week.history, api))
     counted = pages_that_aepp_reads((10, 10_000, 100_000))
-    said = ", ".join(f"{pages:,} for {jobs:,} jobs" for jobs, pages in counted.items())
+    by_history = ", ".join(f"{pages:,} for {jobs:,} jobs" for jobs, pages in counted.items())
     return Section(
         "Cost to know",
         "python -m benchmarks cost",
         (
             "a week",
-            "API calls, to the least",
+            "API calls, ratio",
             "API calls",
-            "AWS calls, to the least",
+            "AWS calls, ratio",
             "AWS calls",
             "$ a month",
         ),
         rows,
         remarks=(
-            f"Calls that `aepp` made in this run for one `getExportJobs`: {said}.",
+            f"Calls that `aepp` made in this run for one `getExportJobs`: {by_history}.",
             ASSUMED,
         ),
         plots=(

@@ -1,9 +1,9 @@
-"""The creator against bare POSTs, as many at once: the price of one job a request, whatever happens.
+"""The creator against as many concurrent bare POSTs: the price of exactly one job per request.
 
-Over sockets, against the service and moto in another process. A run is what the function does with one
-batch; runs at once work in one sandbox, and so pass the same gate. What they leave waiting is admitted
-by a wake-up, as after a sweep, and that is counted, too. `line.py` has what waiting costs, and in which
-order those who wait are served.
+Over sockets, against the service and moto in another process. A run is what the function does with
+one batch; concurrent runs work in one sandbox, and so pass the same gate. What they leave waiting
+is admitted by a wake-up, as after a sweep, which is counted, too. `line.py` measures what waiting
+costs, and in which order waiting requests are served.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ from benchmarks.report import Section
 from benchmarks.stage import Parts, Stage, count_calls, metrics_unseen, staged
 
 BATCH = 10
-"""Messages in a run, as the template has it."""
+"""Messages in a run, as in the template."""
 AT_ONCE = (1, 2, 5, 10)
 REQUESTS = 100
 """In one measurement."""
 TURNS = 15 if LONG else 3
 MAX_OPEN = 200
-"""The most that the template allows: here, nobody is to wait for the cap."""
+"""The most that the template allows, so that no request waits for capacity."""
 MAX_WAKE_UPS = 20
 LONE = 20
-"""Lone requests, one after the other."""
+"""Single requests, one after the other."""
 HOW = (
-    f"Full batches of {BATCH}, {TURNS} turns of {REQUESTS} requests each, after one to warm up, interleaved; "
-    "in brackets the lowest and highest ratio of a turn. Every number of runs at once begins with a "
-    "sandbox in which nothing is open. A bare POST is one of `requests`, with a session a thread and as many threads as "
-    "there are runs. CPU is this process's, in which all runs are threads, where the functions are processes. "
-    "Requests a second are bound by moto, which works off one call at a time."
+    f"Full batches of {BATCH}, {TURNS} turns of {REQUESTS} requests each, interleaved, after a "
+    "warm-up turn; in brackets the lowest and highest ratio of a turn. Each number of concurrent "
+    "runs starts with a sandbox without open exports. Bare POSTs use `requests`, with one session "
+    "per thread and as many threads as runs. CPU is that of this process: runs are threads here, "
+    "and processes when deployed. Requests per second are limited by moto, which handles one call "
+    "at a time."
 )
 
 
@@ -66,7 +67,7 @@ class Ours:
         )
 
     def run(self, messages: Sequence[Message]) -> int:
-        """Returns how many requests got a job, whichever run recorded them."""
+        """Returns how many requests got a job, by whatever run they were recorded."""
         report = self._processor.process(messages)
         assert not report.problems, report.problems
         assert not report.failed, report.failed
@@ -74,21 +75,21 @@ class Ours:
 
 
 class Measured:
-    """What runs at once made, in calls to AWS, and what they left to a wake-up."""
+    """The AWS calls of concurrent runs, and the requests that they left to a wake-up."""
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.requests = 0
         self.left = 0
-        self.request_queue = 0
+        self.wake_ups = 0
 
     def clear(self) -> None:
         self.calls.clear()
-        self.requests = self.left = self.request_queue = 0
+        self.requests = self.left = self.wake_ups = 0
 
 
 class Runs:
-    """So many runs at once, each in a thread with parts of its own."""
+    """Concurrent runs, each in a thread with its own parts."""
 
     def __init__(
         self,
@@ -105,9 +106,9 @@ class Runs:
         self._processes = [Ours(stage, watched, self.measured.calls) for _ in range(at_once)]
 
     def __call__(self) -> Timed:
-        """One measurement: rounds in sandboxes of their own."""
+        """One measurement: several rounds, each in a new sandbox."""
         self._stage.empty_tables()
-        self.measured.clear()  # the last turn's are told
+        self.measured.clear()  # only the last turn's are reported
         took = [self._round() for _ in range(REQUESTS // (BATCH * len(self._processes)))]
         return Timed(sum(t.cpu_s for t in took), sum(t.wall_s for t in took))
 
@@ -122,8 +123,8 @@ class Runs:
                 left = wanted - sum(run)
                 self.measured.left += left
                 while left:
-                    self.measured.request_queue += 1
-                    assert self.measured.request_queue < MAX_WAKE_UPS
+                    self.measured.wake_ups += 1
+                    assert self.measured.wake_ups < MAX_WAKE_UPS
                     left -= self._processes[0].run([wake_up(sandbox)])
 
             took = timed(work)
@@ -135,7 +136,7 @@ class Runs:
 
 
 class Bare:
-    """The POSTs and nothing else: no thought, no memory, no promise."""
+    """Only the POSTs, without logic, state or guarantees."""
 
     def __init__(self, stage: Stage, sandbox: str, at_once: int, numbers: Iterator[int]) -> None:
         self._url = stage.jobs_url
@@ -178,7 +179,7 @@ def body(number: int) -> dict[str, Any]:
 
 
 def lone(stage: Stage, sandbox: str, numbers: Iterator[int]) -> Counter[str]:
-    """The calls of requests that come one at a time, the POSTs among them, for one."""
+    """The calls for one request that arrives alone, including its POST."""
     calls: Counter[str] = Counter()
     ours = Ours(stage, [sandbox], calls)
     ours.run([request(sandbox, next(numbers))])  # fetches the token
@@ -211,25 +212,27 @@ def run() -> Section:
         waiting = line.sweeps(stage)
     of_aws = {kind: count for kind, count in sorted(alone.items()) if kind not in NAMES.values()}
     each = ", ".join(f"{count:g} {kind}" for kind, count in of_aws.items())
+    number = sum(of_aws.values())
+    single = f"A single request: {number} calls to AWS ({each}), and {alone['POST']} POST."
     return Section(
         "The creator",
         "python -m benchmarks creator",
         (
-            "runs at once",
-            "AWS calls a request",
+            "concurrent runs",
+            "AWS calls per request",
             "left to a wake-up",
-            "CPU a request, ratio",
+            "CPU per request, ratio",
             "ours",
             "bare",
-            "requests a second",
+            "requests per second",
             "bare",
         ),
         rows,
         remarks=(
             HOW,
-            f"A lone request: {sum(of_aws.values())} calls to AWS ({each}), and {alone['POST']} POST.",
+            single,
             waiting,
-            line.field_case_21().told(),
+            line.field_case_21().summary(),
         ),
     )
 

@@ -1,7 +1,7 @@
-"""The local export against a bare DuckDB COPY of the very rows that it wrote.
+"""The local export against a bare DuckDB COPY of the rows that it wrote.
 
-Both have the same threads, memory and compression. The COPY has nothing to find out: no merging, no
-choosing, no lists to make.
+Both have the same threads, memory and compression. The COPY does not merge or select profiles, and
+builds no lists.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from benchmarks.measuring import LONG, Spread, interleaved, wall_s
 from benchmarks.report import Section
 
 PROFILES = 1_000_000
-EVENTS_A_PROFILE = 5
+EVENTS_PER_PROFILE = 5
 SETTINGS = EngineSettings(memory_mb=1_000)
 TURNS = 5 if LONG else 2
 HOW = (
-    f"{PROFILES:,} profiles with {PROFILES * EVENTS_A_PROFILE:,} events, {SETTINGS.memory_mb:,} MB and "
-    f"{SETTINGS.threads} threads for either; {TURNS} turns after one to warm up, interleaved; in "
-    "brackets the lowest and highest ratio of a turn."
+    f"{PROFILES:,} profiles with {PROFILES * EVENTS_PER_PROFILE:,} events, "
+    f"{SETTINGS.memory_mb:,} MB and {SETTINGS.threads} threads for each; {TURNS} turns, "
+    "interleaved, after a warm-up turn; in brackets the lowest and highest ratio of a turn."
 )
 DATASET = "5b7c86968f7b6501e21ba9df"
 BODY: dict[str, Any] = {
@@ -47,7 +47,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 class Case:
-    """One request, exported again and again; what the last export wrote is there to be copied."""
+    """One request, exported repeatedly; a copy reads what the last export wrote."""
 
     def __init__(self, root: Path, request: CreateExportJob) -> None:
         self.rows = 0
@@ -77,7 +77,7 @@ class Case:
             )
 
     def copied(self) -> float:
-        """The seconds of a copy; makes room for the next export."""
+        """The seconds of a copy; then removes the export."""
         took = wall_s(self.copy)
         shutil.rmtree(self._written)
         return took
@@ -87,7 +87,7 @@ def run() -> Section:
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         root = Path(folder)
-        generate(root / "data", profiles=PROFILES, seed=1, events_per_profile=EVENTS_A_PROFILE)
+        generate(root / "data", profiles=PROFILES, seed=1, events_per_profile=EVENTS_PER_PROFILE)
         for name, more in CASES.items():
             case = Case(root, parse_create_request({**BODY, **more}))
             found = interleaved(

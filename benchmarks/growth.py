@@ -1,7 +1,7 @@
-"""How time and calls of a sweep grow: with open jobs, changes, history and sandboxes.
+"""How the time and calls of a sweep grow with open jobs, changes, history and sandboxes.
 
-The core alone, in memory (`sandbox.py`): its own CPU time and the calls it would make. Where it is
-good, each is a straight line, and the history's is flat.
+Measures the core alone, in memory (`sandbox.py`): its CPU time, and the calls that it would make.
+Ideally each is a straight line, and the history's is flat.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ USUAL_HISTORY = 1_000
 OPEN_JOBS = (10, 50, 100, 250, 500, 750, 1_000)
 CHANGES = (10, 250, 500, 1_000, 2_500, 5_000)
 HISTORY = (100, 1_000, 10_000, 100_000, 500_000, 1_000_000)
-"""From one full page on."""
+"""From one full page up."""
 QUIET_SWEEPS = 10
 """In one measurement."""
 SANDBOXES = (1, 2, 4, 8, 16, 32)
 HOW = (
-    f"Slopes are what one more costs, by the straight line through the medians of {TURNS} turns at "
-    "each size; R² is how much of the variation the line explains. Where nothing grows, the slope of the "
-    "time is noise, and so is its R². Calls are all that would go over the network, to Adobe and AWS."
+    f"A slope is the cost of one more, by the straight line through the medians of {TURNS} turns "
+    "at each size; R² is how much of the variation the line explains. Where nothing grows, the "
+    "slope of the time is noise, and so is its R². Calls are all network calls, to Adobe and AWS."
 )
 
 
@@ -43,7 +43,7 @@ Measured = tuple[float, int]
 
 @dataclass(frozen=True)
 class Growing:
-    """Something that grows; `make` builds what there is at a size, and returns how to measure it."""
+    """Something that grows; `make` prepares a size, and returns a function that measures it."""
 
     name: str
     sizes: tuple[int, ...]
@@ -59,7 +59,7 @@ class Grown:
 
 
 def open_jobs(size: int) -> Callable[[], Measured]:
-    """A quiet sweep of a sandbox with so many open jobs."""
+    """A quiet sweep of a sandbox with this number of open jobs."""
     service = Service(USUAL_HISTORY)
     sweeper = sweeper_of(service)
     for _ in range(size):
@@ -69,7 +69,7 @@ def open_jobs(size: int) -> Callable[[], Measured]:
 
 
 def changes(size: int) -> Callable[[], Measured]:
-    """A sweep that sees so many new jobs, each ended already: one event each for both sinks."""
+    """A sweep with this number of new jobs that have ended: one event each for both sinks."""
 
     def measure() -> Measured:
         service = Service(USUAL_HISTORY)
@@ -83,7 +83,7 @@ def changes(size: int) -> Callable[[], Measured]:
 
 
 def history(size: int) -> Callable[[], Measured]:
-    """A quiet sweep of a sandbox with so many jobs that ended long ago."""
+    """A quiet sweep of a sandbox with this number of jobs that ended long ago."""
     service = Service(size)
     sweeper = sweeper_of(service)
     sweeper.sweep("prod")
@@ -91,7 +91,7 @@ def history(size: int) -> Callable[[], Measured]:
 
 
 def sandboxes(size: int) -> Callable[[], Measured]:
-    """One invocation's watch over so many quiet sandboxes, each in a thread of its own."""
+    """One invocation that sweeps this number of quiet sandboxes, each in a thread."""
     names = [f"sandbox-{number}" for number in range(size)]
     services = {name: Service(USUAL_HISTORY) for name in names}
     sweepers = {name: sweeper_of(service) for name, service in services.items()}
@@ -133,7 +133,7 @@ def swept(sweeper: Sweeper, *, changes: int = 0) -> None:
 def measured(
     counted: Sequence[Counter[str]], work: Callable[[], None], *, times: int = QUIET_SWEEPS
 ) -> Measured:
-    """What the work takes once, when it is done so many times."""
+    """The time and calls of the work, averaged over `times`."""
     for calls in counted:
         calls.clear()
     took = cpu_s(repeated(times, work))

@@ -1,4 +1,4 @@
-"""Those who wait: what they cost a sweep, and in which order they are served."""
+"""Waiting requests: what they cost a sweep, and in which order they are served."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SWEEPS = 5
 
 
 def sweeps(stage: Stage) -> str:
-    """Compares sweeps of a sandbox without room, without and with many who wait."""
+    """Compares sweeps of a sandbox at its cap, without and with many waiting requests."""
     parts = Parts(stage)
     calls: Counter[str] = Counter()
     for client in parts.clients.values():
@@ -54,9 +54,9 @@ def sweeps(stage: Stage) -> str:
     among, calls_among = _swept(sweeper, calls, waiting=WAITING)
     cpu = [Spread(tuple(took.cpu_s / SWEEPS for took in some)) for some in (without, among)]
     return (
-        f"A sweep of a sandbox without room, {WAITING:,} requests waiting: {_told(calls_among)}, and {cpu[1].in_ms()} of "
-        f"CPU; with none waiting: {_told(calls_without)}, and {cpu[0].in_ms()}. A ticket is of "
-        f"{size} bytes."
+        f"A sweep of a sandbox at its cap, {WAITING:,} requests waiting: {_listed(calls_among)}, "
+        f"and {cpu[1].in_ms()} of CPU; with none waiting: {_listed(calls_without)}, "
+        f"and {cpu[0].in_ms()}. A ticket has {size} bytes."
     )
 
 
@@ -78,7 +78,7 @@ def _swept(
 
 
 def _put_tickets(parts: Parts, stage: Stage) -> int:
-    """Writes the tickets as the creator does, all of one size; returns that, in bytes."""
+    """Writes tickets as the creator does, all of the same size; returns it, in bytes."""
     table = stage.outputs["JobsTableName"]
     writer = Writer(jobs_table=table, requests_table="", retention_days=90)
     now = now_ms()
@@ -90,7 +90,7 @@ def _put_tickets(parts: Parts, stage: Stage) -> int:
     return size_of(items[0])
 
 
-def _told(calls: Counter[str]) -> str:
+def _listed(calls: Counter[str]) -> str:
     return ", ".join(f"{number} {kind}" for kind, number in sorted(calls.items()))
 
 
@@ -100,71 +100,71 @@ BURST = 30
 CAP = 2
 EXPORT_MS = 6 * MINUTE_MS
 LOAD = 0.7
-"""Newcomers, as a part of what fits."""
+"""Requests after the burst, as a share of the capacity."""
 HOURS = 8
 
 
 @dataclass(frozen=True)
 class Served:
-    """When each request came and when its job was created, in epoch milliseconds."""
+    """When each request arrived, and when its job was created, in epoch milliseconds."""
 
-    came: dict[str, int]
+    arrived: dict[str, int]
     created: dict[str, int]
     burst: frozenset[str]
 
     @property
     def unserved(self) -> list[str]:
-        """Of the burst, those who have no job; and of the others, those who came first and have none."""
-        last = max((self.came[key] for key in self.created), default=0)
+        """Requests without a job: all of the burst, and others that arrived before a served one."""
+        last = max((self.arrived[key] for key in self.created), default=0)
         return [
             key
-            for key, came in self.came.items()
-            if key not in self.created and (key in self.burst or came < last - MINUTE_MS)
+            for key, at in self.arrived.items()
+            if key not in self.created and (key in self.burst or at < last - MINUTE_MS)
         ]
 
     @property
     def overtaken(self) -> list[tuple[str, str]]:
-        """Pairs of which the second came more than a minute later, and was served before the first."""
+        """Pairs whose second request arrived over a minute later, but was served first."""
         return [
             (one, other)
             for one, at in self.created.items()
             for other, later in self.created.items()
-            if self.came[other] - self.came[one] > MINUTE_MS and later < at
+            if self.arrived[other] - self.arrived[one] > MINUTE_MS and later < at
         ]
 
-    def told(self) -> str:
-        waited = [
-            self.created[key] - came for key, came in self.came.items() if key in self.created
-        ]
-        longest = max(
-            self.created[key] - self.came[key] for key in self.burst & self.created.keys()
-        )
+    def summary(self) -> str:
+        waited = {
+            key: self.created[key] - at for key, at in self.arrived.items() if key in self.created
+        }
+        longest = max(waited[key] for key in self.burst & self.created.keys())
         return (
-            f"Field case 21, in memory: a burst of {BURST}, {CAP} exports open at the most, of {EXPORT_MS // MINUTE_MS} minutes each, then "
-            f"newcomers at {LOAD:.0%} of what fits, {HOURS} hours. Of {len(self.came)} requests, {len(self.created)} were served; "
-            f"unserved of the burst, or passed over: {len(self.unserved)}; overtaken by one that came more than a "
-            f"minute later: {len(self.overtaken)}. The last of the burst waited for {longest // MINUTE_MS} minutes, "
-            f"nobody for longer than {max(waited) // MINUTE_MS}."
+            f"Field case 21, in memory: a burst of {BURST}, at most {CAP} open exports of "
+            f"{EXPORT_MS // MINUTE_MS} minutes each, then further requests at {LOAD:.0%} of "
+            f"capacity, {HOURS} hours. Of {len(self.arrived)} requests, {len(self.created)} were "
+            f"served; unserved or passed over: {len(self.unserved)}; overtaken by one that arrived "
+            f"more than a minute later: {len(self.overtaken)}. The last of the burst waited for "
+            f"{longest // MINUTE_MS} minutes; the longest wait was "
+            f"{max(waited.values()) // MINUTE_MS}."
         )
 
 
 def field_case_21(*, hours: int = HOURS, seed: int = 21) -> Served:
-    """Plays it minute by minute: exports end, a sweep wakes the creator, newcomers come at drawn moments."""
+    """Simulates it: exports end, each minute a sweep wakes the creator, requests arrive."""
     creator = Creator(max_open=CAP, sandboxes=("prod",))
     fakes = creator.fakes
     chance, numbers = random.Random(seed), count()
-    came: dict[str, int] = {}
-    a_newcomer_every_ms = EXPORT_MS / CAP / LOAD
+    arrived: dict[str, int] = {}
+    interval_ms = EXPORT_MS / CAP / LOAD
 
     def send() -> str:
         key = f"k{next(numbers)}"
-        came[key] = fakes.now
+        arrived[key] = fakes.now
         creator.send(key, **CREATE)
         return key
 
     burst = frozenset(send() for _ in range(BURST))
     began = fakes.now
-    coming = began + chance.expovariate(1 / a_newcomer_every_ms)
+    next_arrival = began + chance.expovariate(1 / interval_ms)
     for minute in range(hours * 60):
         fakes.now = max(fakes.now, began + minute * MINUTE_MS)
         for number, job in list(fakes.jobs["prod"].items()):
@@ -172,11 +172,11 @@ def field_case_21(*, hours: int = HOURS, seed: int = 21) -> Served:
                 fakes.move("prod", number, "SUCCEEDED")
         creator.sweep()
         creator.work()
-        while coming < began + (minute + 1) * MINUTE_MS:
-            fakes.now = max(fakes.now, int(coming))
+        while next_arrival < began + (minute + 1) * MINUTE_MS:
+            fakes.now = max(fakes.now, int(next_arrival))
             send()
             creator.work()
-            coming += chance.expovariate(1 / a_newcomer_every_ms)
+            next_arrival += chance.expovariate(1 / interval_ms)
     keys = creator.keys_by_request_id
     jobs = fakes.jobs["prod"]
     created = {
@@ -184,4 +184,4 @@ def field_case_21(*, hours: int = HOURS, seed: int = 21) -> Served:
         for number, request_id in fakes.made.items()
     }
     assert fakes.most_open["prod"] <= CAP
-    return Served(came, created, burst)
+    return Served(arrived, created, burst)

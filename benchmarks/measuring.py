@@ -1,4 +1,4 @@
-"""Measuring side by side: interleaved runs, medians with their spread, ratios, straight lines."""
+"""Measures side by side: interleaved runs, medians with their spread, ratios, straight lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Spread:
         return statistics.median(self.values)
 
     def over(self, other: Spread) -> Spread:
-        """The ratios to what was measured in the same turns."""
+        """The ratios to the other's measurements in the same turns."""
         return Spread(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
 
     def as_ratio(self) -> str:
@@ -40,9 +40,9 @@ class Spread:
 def in_turns(
     works: Mapping[str, Callable[[], _T]], *, turns: int, warm_up: int = 1
 ) -> dict[str, list[_T]]:
-    """What each work returns, `turns` times, one after the other in every turn.
+    """Calls each function once per turn; returns all results but those of the warm-up.
 
-    So whatever else the machine is doing strikes them all alike. The first turns do not count.
+    So other load on the machine affects all of them alike.
     """
     found: dict[str, list[_T]] = {name: [] for name in works}
     for turn in range(warm_up + turns):
@@ -56,27 +56,27 @@ def in_turns(
 def interleaved(
     works: Mapping[str, Callable[[], float]], *, turns: int, warm_up: int = 1
 ) -> dict[str, Spread]:
-    """The measurements of works that return one each; see `in_turns`."""
+    """The measurements of functions that return one each; see `in_turns`."""
     found = in_turns(works, turns=turns, warm_up=warm_up)
     return {name: Spread(tuple(values)) for name, values in found.items()}
 
 
 class Timed(NamedTuple):
-    """Seconds of this process's CPU time, all threads together, and seconds of the clock."""
+    """Seconds of this process's CPU time, all threads together, and of elapsed time."""
 
     cpu_s: float
     wall_s: float
 
 
 def timed(work: Callable[[], object]) -> Timed:
-    gc.collect()  # what others left lying about is not this work's to clear away
+    gc.collect()  # so that this work does not pay for the garbage of others
     began_cpu, began = time.process_time(), time.perf_counter()
     work()
     return Timed(time.process_time() - began_cpu, time.perf_counter() - began)
 
 
 def repeated(times: int, work: Callable[[], object]) -> Callable[[], None]:
-    """The work done so many times: what is short is measured in numbers."""
+    """Repeats work that is too short to be measured once."""
 
     def do() -> None:
         for _ in range(times):
@@ -95,7 +95,7 @@ def wall_s(work: Callable[[], object]) -> float:
 
 @dataclass(frozen=True)
 class Line:
-    """The straight line through some points; `fit` is R², 1 where they lie on it."""
+    """The straight line through some points; `fit` is R², 1 if all are on it."""
 
     slope: float
     start: float

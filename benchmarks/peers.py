@@ -1,4 +1,4 @@
-"""What people would use instead, run for real where it can be: Adobe's community client, `aepp`."""
+"""An alternative that can be run: Adobe's community client, `aepp`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 
 LOGGED_WITHIN_S = 0.2
-"""The service logs a call when its answer has gone out."""
+"""The service logs a call after it has sent the answer."""
 
 
 def pages_that_aepp_reads(histories: Sequence[int]) -> dict[int, int]:
-    """The API calls of one `getExportJobs` against the local service, by the jobs there are."""
-    import aepp  # noqa: PLC0415  pandas and more; only here
+    """The API calls of one `getExportJobs` against the local service, by number of jobs."""
+    import aepp  # noqa: PLC0415  needs pandas; only here
     from aepp import segmentation  # noqa: PLC0415
 
     found = {}
@@ -26,11 +26,11 @@ def pages_that_aepp_reads(histories: Sequence[int]) -> dict[int, int]:
             client_id=service.client_id,
             scopes=service.scopes,
             sandbox="prod",
-            environment="support",  # the one that takes another endpoint than Adobe's
+            environment="support",  # the only one that accepts another endpoint
             endpoint=service.root_url,
             accesstoken=_token(service),
         )
-        # aepp 0.6 looks for this and, where it is given a token, does not set it.
+        # aepp 0.6 needs this, but does not set it if it gets a token.
         aepp.config.config_object["connectionType"] = "support"
         client = segmentation.Segmentation()
         there = 0

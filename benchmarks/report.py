@@ -1,4 +1,4 @@
-"""What a part found: a table, plots, and what to know about it. Markdown to read, PNG to look at."""
+"""The results of a part: a table, remarks and plots, as Markdown and PNG."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Section:
-    """`command` runs just this part again."""
+    """`command` runs only this part again."""
 
     title: str
     command: str
@@ -52,7 +52,7 @@ class Section:
 def put_into(page: str, name: str, text: str) -> str:
     """The page with the text between the marks `<!-- begin NAME -->` and `<!-- end NAME -->`.
 
-    Raises ValueError where the page has no such marks.
+    Raises ValueError if the page has no such marks.
     """
     begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
     before, found, rest = page.partition(begin)
@@ -63,7 +63,7 @@ def put_into(page: str, name: str, text: str) -> str:
 
 
 def machine() -> str:
-    """In a line: what this was measured on."""
+    """The machine of the measurements, in one line."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     system = f"{platform.system()} {platform.machine()}"
     return f"Python {platform.python_version()}, {cores} cores, {system}"
@@ -71,14 +71,14 @@ def machine() -> str:
 
 def draw(plot: Plot, folder: Path) -> Path:
     """Writes the plot as a PNG and returns its path."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  slow to import, and not for the tests
+    from matplotlib.figure import Figure  # noqa: PLC0415  slow, and not for the tests
 
     figure = Figure(figsize=(7.5, 4.2), dpi=120, layout="constrained")
     axes = figure.subplots()
     for place, (name, points) in enumerate(plot.series.items()):
         xs, ys = zip(*points, strict=True)
         style = {"drawstyle": "steps-post"} if plot.steps else {"marker": "o", "markersize": 4}
-        # The first is drawn broad, to be seen where another covers it.
+        # The first line is broad, so that it is visible under another.
         axes.plot(xs, ys, label=name, linewidth=1.5 if place else 5, **style)
     if plot.scale == "log":
         axes.set_xscale("log")

@@ -1,7 +1,7 @@
-"""One sandbox in memory, metered: the service's jobs, the jobs table and both sinks, as the core sees them.
+"""One sandbox in memory, metered: the service's jobs, the jobs table and both sinks.
 
-For what has to be played by the ten thousand sweeps, and no request waits. Calls are counted as they
-would go over the network, and DynamoDB's units by the size of the items as `aws.items` writes them.
+For simulations of tens of thousands of sweeps without waiting requests. Counts calls as they would
+go over the network, and DynamoDB's units by the size of the items that `aws.dynamodb.items` writes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 
 EPOCH = 1_800_000_000_000
-"""Before it lies the history, one job a minute."""
+"""The history is before it, one job per minute."""
 MINUTE_MS = 60_000
 ORG_ID = "1BD6382559DF0C130A49422D@AdobeOrg"
 
 
 class Service:
-    """Jobs, newest first; those of the history have ended and are made when looked at."""
+    """Jobs, newest first; those of the history have ended, and are made on demand."""
 
     def __init__(self, history: int) -> None:
         self.calls: Counter[str] = Counter()
@@ -96,7 +96,7 @@ class Table:
         current = self._records.get(record.job_id)
         if (current.version if current else 0) != record.version:
             raise RecordChanged(current)
-        write = self._writer.job(replace(record, stored=None))  # all of it counts, not what changes
+        write = self._writer.job(replace(record, stored=None))  # all of it counts
         written = replace(record, version=record.version + 1)
         before = self._sizes.get(record.job_id, 0) if record.job_id in self._open else 0
         size = _size(write)
@@ -131,7 +131,7 @@ class Table:
 
 
 class Sinks:
-    """The bus and the topic, ten events a call."""
+    """The bus and the topic, ten events per call."""
 
     def __init__(self, calls: Counter[str]) -> None:
         self._calls = calls
@@ -146,7 +146,7 @@ def sweeper_of(service: Service, *, page_size: int = 100) -> Sweeper:
     """The deployed core, with the deployed policy (but no delays), on this sandbox."""
     return Sweeper(
         api=service,
-        store=cast("Any", Table(service.calls)),  # no request asks for the rest of its port
+        store=cast("Any", Table(service.calls)),  # requests use the rest of its port
         publisher=Sinks(service.calls),
         dead_letter_queue=cast("Any", None),
         request_queue=cast("Any", None),

@@ -1,7 +1,7 @@
-"""The Segmentation service, AWS and the stack in a process of their own, so that only our work is counted.
+"""Runs the Segmentation service, AWS and the stack in another process, so as not to measure them.
 
 `python -m benchmarks.stage SANDBOX …` starts them, describes them in one line of JSON on standard
-output, and ends when its standard input does: so it never outlives whoever started it.
+output, and ends with its standard input, so that it never outlives its parent process.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ KEY = "local"
 
 
 class Stage:
-    """The other process, as a client sees it: where everything is, and the control over the jobs."""
+    """The other process, as a client sees it: addresses, and the control over the jobs."""
 
     def __init__(self, description: dict[str, Any]) -> None:
-        self._said = description
+        self._description = description
         self.outputs: dict[str, str] = description["outputs"]
         self.jobs_url = description["apiUrl"] + "/export/jobs"
         self._control_url = description["apiUrl"].removesuffix(API_PATH) + "/_control"
         self._control = requests.Session()
 
     def aws(self, service: Any) -> Any:
-        """A client as the functions make them, but for more patience with moto.
+        """A client as the functions make it, but with a longer timeout.
 
-        It copies its tables for every transaction, and does not know `ClientRequestToken`: a call that
-        was sent again would meet its own effect, which DynamoDB's own would not.
+        Moto is slow, as it copies its tables for every transaction. As it ignores
+        `ClientRequestToken`, a retry would conflict with its own effect, unlike with DynamoDB.
         """
         config = wiring._config().merge(Config(read_timeout=60))
         return boto3.client(service, config=config, **self._where)
@@ -62,38 +62,38 @@ class Stage:
     @property
     def _where(self) -> dict[str, Any]:
         return {
-            "endpoint_url": self._said["awsEndpointUrl"],
-            "region_name": self._said["region"],
+            "endpoint_url": self._description["awsEndpointUrl"],
+            "region_name": self._description["region"],
             "aws_access_key_id": KEY,
             "aws_secret_access_key": KEY,
         }
 
     @property
     def credentials(self) -> Credentials:
-        said = self._said
+        description = self._description
         return Credentials(
-            client_id=said["clientId"],
-            client_secret=said["clientSecret"],
-            org_id=said["orgId"],
-            scopes=said["scopes"],
+            client_id=description["clientId"],
+            client_secret=description["clientSecret"],
+            org_id=description["orgId"],
+            scopes=description["scopes"],
         )
 
     def segmentation_client(self) -> SegmentationClient:
-        """A client as the functions make them, but for where the credential comes from."""
+        """A client as the functions make it, except for the source of the credential."""
         credentials = self.credentials
         transport = MeasuredTransport(time_left_s=lambda: 300.0)
         return SegmentationClient(
-            base_url=self._said["apiUrl"],
+            base_url=self._description["apiUrl"],
             credentials=lambda: credentials,
-            tokens=ImsTokens(token_url=self._said["imsUrl"], transport=transport),
+            tokens=ImsTokens(token_url=self._description["imsUrl"], transport=transport),
             transport=transport,
         )
 
     def bare_headers(self, sandbox: str) -> dict[str, str]:
-        """What a call must carry, with a token of its own."""
+        """The headers that a call needs, with a new token."""
         credentials = self.credentials
         answer = requests.post(
-            self._said["imsUrl"],
+            self._description["imsUrl"],
             data={
                 "grant_type": "client_credentials",
                 "client_id": credentials.client_id,
@@ -110,7 +110,7 @@ class Stage:
         }
 
     def create_jobs(self, sandbox: str, jobs: Iterable[Mapping[str, Any]]) -> None:
-        """Jobs made by somebody else, with the fields given and sensible ones for the rest."""
+        """Creates jobs as another client would, with the given fields and defaults for the rest."""
         for fields in jobs:
             answer = self._control.post(
                 f"{self._control_url}/jobs", params={"sandbox": sandbox}, json=fields, timeout=10
@@ -118,7 +118,7 @@ class Stage:
             answer.raise_for_status()
 
     def empty_tables(self) -> None:
-        """Moto copies a table for each write of a transaction: the time must not grow with the turns."""
+        """Empties the tables: moto copies them in transactions, so turns would get slower."""
         dynamodb = boto3.resource("dynamodb", **self._where)
         for name in ("JobsTableName", "RequestsTableName"):
             table = dynamodb.Table(self.outputs[name])
@@ -129,7 +129,7 @@ class Stage:
                         writer.delete_item(Key={key: item[key] for key in keys})
 
     def calls(self) -> Counter[str]:
-        """The API calls since they were last asked for, by kind."""
+        """The API calls since the last call of this, by kind."""
         time.sleep(LOGGED_WITHIN_S)
         answer = self._control.get(f"{self._control_url}/calls", timeout=60)
         self._control.delete(f"{self._control_url}/calls", timeout=10)
@@ -137,7 +137,7 @@ class Stage:
 
 
 class Parts:
-    """What both functions are wired to, as they are wired."""
+    """The parts that both functions use, wired as in the functions."""
 
     def __init__(self, stage: Stage) -> None:
         outputs = stage.outputs
@@ -162,7 +162,7 @@ class Parts:
 
 
 def count_calls(client: Any, calls: Counter[str]) -> None:
-    """From now on, counts what the client sends, tries included, by operation."""
+    """Counts the client's calls from now on, including retries, by operation."""
 
     def sent(operation_name: str, **_: Any) -> None:
         calls[operation_name] += 1
@@ -172,7 +172,7 @@ def count_calls(client: Any, calls: Counter[str]) -> None:
 
 @contextmanager
 def metrics_unseen() -> Iterator[None]:
-    """Our parts write their metrics to standard output, for CloudWatch: here, to nowhere."""
+    """Discards the metrics that our parts write to standard output for CloudWatch."""
     before = os.environ.get("POWERTOOLS_METRICS_NAMESPACE")
     os.environ["POWERTOOLS_METRICS_NAMESPACE"] = "bench"
     try:
@@ -187,7 +187,7 @@ def metrics_unseen() -> Iterator[None]:
 
 @contextmanager
 def staged(sandboxes: Sequence[str]) -> Iterator[Stage]:
-    """The other process, for as long as the `with` block lasts."""
+    """The other process, while the `with` block runs."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.stage", *sandboxes],
         cwd=Path(__file__).resolve().parents[1],
@@ -197,13 +197,13 @@ def staged(sandboxes: Sequence[str]) -> Iterator[Stage]:
     )
     assert process.stdin
     assert process.stdout
-    # Killed if it does not come up: then the line below is empty.
+    # Kills it if it does not start; then the line below is empty.
     watchdog = threading.Timer(START_TIMEOUT_S, process.kill)
     watchdog.start()
     try:
         line = process.stdout.readline()
         watchdog.cancel()
-        assert line, "the stage did not come up"
+        assert line, "the stage did not start"
         yield Stage(json.loads(line))
     finally:
         watchdog.cancel()
@@ -217,7 +217,7 @@ def staged(sandboxes: Sequence[str]) -> Iterator[Stage]:
 
 
 def main() -> None:
-    """Nobody listens to the bus and the topic: delivering would be most of moto's work."""
+    """Starts without subscribers: deliveries would be most of moto's work."""
     with (
         SegmentationService(ServiceConfig(manual=True, sandboxes=tuple(sys.argv[1:]))) as service,
         MotoServer() as aws,
@@ -227,13 +227,13 @@ def main() -> None:
         events = aws.client("events")
         for archive in events.list_archives()["Archives"]:
             events.delete_archive(ArchiveName=archive["ArchiveName"])
-        said = {
+        description = {
             **describe_service(service),
             "awsEndpointUrl": aws.url,
             "region": REGION,
             "outputs": dict(stack.outputs),
         }
-        print(json.dumps(said), flush=True)
+        print(json.dumps(description), flush=True)
         sys.stdin.read()
 
 

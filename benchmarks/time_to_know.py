@@ -1,8 +1,8 @@
 """The time to know: from a job's end at the service to its event in a subscriber's queue.
 
-For real: the local service over sockets, moto, the functions of the template under Lambda's runtime
-client. One stack for each `POLL_SECONDS`, all watching the same jobs at the same time, each invoked
-once a minute; the jobs end at drawn moments.
+Runs the local service over sockets, moto, and the template's functions under Lambda's runtime
+client. There is one stack for each `POLL_SECONDS`; all watch the same jobs at the same time, and
+each is invoked once a minute. The jobs end at random moments.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ POLL_SECONDS = (0, 30, 20, 10, 5)
 PERIOD_S = 60.0
 JOBS = 280 if LONG else 80
 MINUTES = 8 if LONG else 3
-"""Jobs end during all but the last of them."""
+"""Jobs end during all but the last minute."""
 
 HOW = (
-    f"{JOBS} jobs, all open at first, ended at drawn moments over {PERIOD_S * (MINUTES - 1):.0f} s. 0 "
-    "sweeps once a minute. Half the interval is the least that anybody who asks so often can wait for "
-    "an answer."
+    f"{JOBS} jobs, all open at first, ended at random moments over "
+    f"{PERIOD_S * (MINUTES - 1):.0f} s. With 0, a sweep runs once a minute. Half the interval is "
+    "the minimum to expect of any poller with that interval."
 )
 
 
@@ -75,7 +75,7 @@ class Watcher:
         assert invocation.error is None, invocation.error
 
     def watch(self, stop: threading.Event) -> None:
-        """As the schedule would: once a minute, whether or not the last run has just ended."""
+        """Invokes the monitor once a minute, as the schedule would."""
         due = time.monotonic()
         while not stop.is_set():
             self.invoke()
@@ -83,7 +83,7 @@ class Watcher:
             stop.wait(max(0.0, due - time.monotonic()))
 
     def arrivals(self) -> Iterator[tuple[str, int]]:
-        """Job ids and when SQS took their end's event in, in epoch milliseconds."""
+        """Job ids, and when SQS received the event of their end, in epoch milliseconds."""
         while messages := self._sqs.receive_message(
             QueueUrl=self._queue, MaxNumberOfMessages=10, AttributeNames=["SentTimestamp"]
         ).get("Messages"):
@@ -111,7 +111,7 @@ def watchers(service: SegmentationService, folder: Path) -> Iterator[list[Watche
 
 
 def end_jobs(service: SegmentationService, jobs: list[int]) -> dict[str, int]:
-    """Ends the jobs one after the other, at drawn moments; when each did, in epoch milliseconds."""
+    """Ends the jobs one by one at random moments; returns when, in epoch milliseconds."""
     chance = random.Random(3)
     began = time.monotonic()
     moments = sorted(chance.uniform(10, PERIOD_S * (MINUTES - 1)) for _ in jobs)
@@ -160,7 +160,7 @@ def run() -> Section:
     return Section(
         "Time to know",
         "python -m benchmarks time_to_know",
-        ("`POLL_SECONDS`", "median, to half the interval", "median", "95 %", "longest"),
+        ("`POLL_SECONDS`", "median, ratio to half the interval", "median", "95 %", "longest"),
         rows,
         remarks=(HOW,),
         plots=(

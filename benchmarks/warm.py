@@ -1,8 +1,8 @@
-"""A warm sweep against the bare calls that it must make: the price of thinking, in CPU time.
+"""A warm sweep against the bare calls that it must make: its overhead in CPU time.
 
-Over sockets, against the service and moto in another process. A quiet sweep stands against one GET
-with `requests` and one query with `boto3`. A sweep with 1,000 changes stands against the pages, two
-puts a change, and both sinks by ten: the same payloads, as many at once.
+Over sockets, against the service and moto in another process. A quiet sweep is compared with one
+GET with `requests` and one query with `boto3`; a sweep with 1,000 changes with the pages, two puts
+per change, and calls of both sinks with ten events each: the same payloads and concurrency.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ SWEEPS = 50
 CHANGES = 1_000
 CHANGE_TURNS = 5 if LONG else 2
 WORKERS = 8
-"""So many writes at once, as the monitor has it."""
+"""Concurrent writes, as in the monitor."""
 PAGE = 100
 TEN_MINUTES_MS = 10 * 60_000
 QUIET = {"quiet, 1 job listed": ("one", 1), "quiet, 100 jobs listed": ("full", 150)}
-"""Sandbox, and its jobs: enough for the page, and old enough for it to be the only one."""
+"""Sandbox, and its number of jobs: enough for one page, and too old for another one."""
 HOW = (
-    f"Medians: {TURNS} turns of {SWEEPS} quiet sweeps each and {CHANGE_TURNS} of {CHANGES:,} changes, "
-    "after one to warm up, interleaved; in brackets the lowest and highest ratio of a turn. CPU is this "
-    "process's, all threads together. Of the time by the clock, the service and moto, on the same cores, "
-    "take most."
+    f"Medians of {TURNS} turns of {SWEEPS} quiet sweeps and {CHANGE_TURNS} turns of {CHANGES:,} "
+    "changes, interleaved, after a warm-up turn; in brackets the lowest and highest ratio of a "
+    "turn. CPU is that of this process, all threads together. Most of the elapsed time is the "
+    "service's and moto's, on the same cores."
 )
 
 
@@ -74,12 +74,12 @@ class Ours:
         assert report.changes == changes, (report.changes, changes)
 
     def first_sweep(self, sandbox: str) -> None:
-        """Records what has ended already, and announces none of it."""
+        """Records what has ended already, and publishes none of it."""
         assert not self._sweeper.sweep(sandbox).problems
 
 
 class Bare:
-    """The calls and nothing else: no thought, no promise."""
+    """Only the calls, without logic, state or guarantees."""
 
     def __init__(self, stage: Stage, payloads: Payloads) -> None:
         self._stage = stage
@@ -107,7 +107,7 @@ class Bare:
         while url:
             url = self._list(sandbox, url)
         with ThreadPoolExecutor(WORKERS) as pool:
-            list(pool.map(self._put, [self._payloads.owing] * CHANGES))
+            list(pool.map(self._put, [self._payloads.undelivered] * CHANGES))
         for _ in range(CHANGES // 10):
             self._events.put_events(Entries=[self._payloads.bus_entry] * 10)
         for _ in range(CHANGES // 10):
@@ -118,7 +118,7 @@ class Bare:
                 ],
             )
         with ThreadPoolExecutor(WORKERS) as pool:
-            list(pool.map(self._put, [self._payloads.settled] * CHANGES))
+            list(pool.map(self._put, [self._payloads.delivered] * CHANGES))
 
     def _list(self, sandbox: str, url: str) -> str | None:
         headers = {**self._headers, "x-sandbox-name": sandbox}
@@ -132,10 +132,10 @@ class Bare:
 
 
 class Payloads:
-    """What a sweep sends for a change, seen on its way out, so that the bare calls carry the same."""
+    """What a sweep sends for a change, captured so that the bare calls send the same."""
 
-    owing: dict[str, Any]
-    settled: dict[str, Any]
+    undelivered: dict[str, Any]
+    delivered: dict[str, Any]
     bus_entry: dict[str, Any]
     topic_entry: dict[str, Any]
 
@@ -157,15 +157,15 @@ class Payloads:
 
     def _new(self, params: dict[str, Any]) -> None:
         if "outbox" in params["Item"]:
-            self.owing = params["Item"]
+            self.undelivered = params["Item"]
 
     def _update(self, params: dict[str, Any]) -> None:
-        """The same as an item: of each name that is set, the value."""
+        """Captures the update as an item: the value of each name that is set."""
         if not params["Key"]["sk"]["S"].startswith("job#"):
             return
         names, values = params["ExpressionAttributeNames"], params["ExpressionAttributeValues"]
         sets = re.findall(r"(#\d+) = (:\d+)", params["UpdateExpression"])
-        self.settled = {names[name]: values[value] for name, value in sets}
+        self.delivered = {names[name]: values[value] for name, value in sets}
 
     def _bus(self, params: dict[str, Any]) -> None:
         self.bus_entry = params["Entries"][0]
@@ -205,7 +205,7 @@ def changed(stage: Stage, ours: Ours, bare: Bare) -> Iterator[tuple[str, ...]]:
         stage.empty_tables()
         ours.first_sweep(current)
         stage.create_jobs(current, [{"status": "SUCCEEDED"}] * CHANGES)
-        time.sleep(0.01)  # the sweep comes after the last of them
+        time.sleep(0.01)  # so that the sweep is later than the last of them
         ours.calls.clear()
         stage.calls()
         took = timed(lambda: ours.sweep(current, changes=CHANGES))
@@ -219,7 +219,7 @@ def changed(stage: Stage, ours: Ours, bare: Bare) -> Iterator[tuple[str, ...]]:
 
 
 def change_sandboxes() -> list[str]:
-    """One a turn: what an earlier turn left there would be listed again."""
+    """One per turn: the jobs of an earlier turn would be listed again."""
     return [f"changes-{turn}" for turn in range(1 + CHANGE_TURNS)]
 
 
@@ -245,7 +245,7 @@ def run() -> Section:
     return Section(
         "Warm",
         "python -m benchmarks warm",
-        ("a sweep", "CPU, ratio", "ours", "bare", "by the clock, ratio", "ours", "bare"),
+        ("a sweep", "CPU, ratio", "ours", "bare", "elapsed, ratio", "ours", "bare"),
         rows,
         remarks=(HOW, f"Our calls for {CHANGES:,} changes: {made}."),
     )

@@ -29,8 +29,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def every_event_published_is_as_its_schema_says() -> Iterator[None]:
-    """Whatever a test's subscribers receive is checked, and so is what `support.fakes` publishes."""
+def every_published_event_fits_its_schema() -> Iterator[None]:
+    """Checks what a test's subscribers receive, as `support.fakes` checks what it publishes."""
     drain = Subscribers.drain
 
     def checked(subscribers: Subscribers) -> list[Delivery]:

@@ -1,6 +1,6 @@
-"""The bare handler: the same libraries and clients, the calls that must be made, and no thought.
+"""The bare handler: the same libraries and clients, and only the required calls.
 
-It keeps no promise. What ours costs beyond it is the price of the promises.
+It guarantees nothing. What ours costs beyond it is the price of the guarantees.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""`dlq`: why requests were rejected, sending corrected ones again, and deleting the rest."""
+"""`dlq`: lists dead letters with their reasons, redrives and deletes them."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ from export_jobs_cli.requests import Ending, Sent, checked
 from export_jobs_cli.stack import DeployedSystem
 
 HIDDEN_S = 30
-"""Letters are hidden for so long while they are read, so that every receive brings others."""
+"""How long letters are hidden while they are read, so that every receive returns others."""
 EMPTY_ANSWERS = 2
-"""SQS samples its servers: one empty answer does not mean an empty queue."""
+"""SQS samples its servers, so one empty answer does not mean that the queue is empty."""
 
 
 MOVED_BY_SQS = (
-    "SQS itself moved it here, after too many deliveries, and nothing is on record of it; the creator's "
-    "log says why"
+    "SQS moved it here after too many deliveries, and it has no record; read the creator's log"
 )
 
 
 MAY_HAVE_A_JOB = (
-    "its create call may have made a job, and sent again it may make a second one: look for the job "
-    "first; if there is none, send this one by its KEY"
+    "its create call may have created a job, and a redrive may create a second: look for the job "
+    "first; if there is none, redrive this one by its KEY"
 )
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message of the dead-letter queue, and the record of the request that was rejected with it.
+    """A message of the dead-letter queue, and the record of its rejected request.
 
-    One that SQS itself moved there has no record, and no letter: nobody has rejected it.
+    A message that SQS moved there was not rejected: it has neither a record nor a letter.
     """
 
     message_id: str
@@ -54,7 +53,7 @@ class DeadLetter:
 
     @property
     def event_id(self) -> str | None:
-        """Of the rejection that it is of."""
+        """The id of its rejection's event."""
         return self.letter.event_id if self.letter else None
 
     @property
@@ -63,7 +62,7 @@ class DeadLetter:
 
     @property
     def tries(self) -> int | None:
-        """How often its request was rejected, this time included."""
+        """How often its request was rejected, including this time."""
         if self.record is None or self.letter is None:
             return None
         rejections = (*self.record.rejections, self.record.event_id)
@@ -83,7 +82,7 @@ class DeadLetter:
 
 @contextmanager
 def received(system: DeployedSystem) -> Iterator[list[DeadLetter]]:
-    """All dead letters, oldest first; whatever is not deleted meanwhile is visible again after."""
+    """Yields all dead letters, oldest first; those not deleted are visible again afterwards."""
     sqs, url = system.client("sqs"), system.outputs["DeadLetterQueueUrl"]
     letters: dict[str, Any] = {}
     empty = 0
@@ -110,13 +109,13 @@ def _show_again(sqs: Any, url: str, receipt: str) -> None:
     try:
         sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
     except sqs.exceptions.ClientError:
-        return  # deleted, or visible again by now
+        return  # deleted, or already visible again
 
 
 def _letters_of(
     system: DeployedSystem, messages: Iterable[Mapping[str, Any]]
 ) -> Iterator[DeadLetter]:
-    """Attributes count only where a record vouches for them: anybody's message may have some."""
+    """Uses attributes only if a record confirms them: any sender can set them."""
     as_received = [
         Message(
             message_id=message["MessageId"],
@@ -169,7 +168,7 @@ def show_list(letters: Sequence[DeadLetter]) -> None:
     if not console.is_terminal:
         return
     console.print(
-        "\nTo correct and send one again, or to delete it:\n"
+        "\nTo correct and redrive one, or to delete it:\n"
         "  export-jobs dlq show KEY > corrected.json\n"
         "  export-jobs dlq redrive KEY --body corrected.json\n"
         "  export-jobs dlq delete KEY",
@@ -194,9 +193,8 @@ def redrive(
 ) -> tuple[list[Sent], list[tuple[DeadLetter, str]]]:
     """Sends letters back to the request queue, and deletes each once it is sent.
 
-    Returns what was sent, and with the reason what was left where it is, because it would only be
-    rejected again, or may have a job and was not named `by_key`. `corrected` replaces the body of the
-    only letter.
+    Returns what was sent, and what was left, with the reason: it would be rejected again, or it may
+    have a job and was not named `by_key`. `corrected` replaces the body of the only letter.
     """
     sent, left = [], []
     sqs, url = system.client("sqs"), system.outputs["DeadLetterQueueUrl"]
@@ -220,18 +218,18 @@ def redrive(
 
 
 def _attributes(letter: DeadLetter) -> dict[str, str]:
-    """By these the creator knows which rejection a message comes back from."""
-    said = letter.letter
-    if said is None:
+    """The attributes by which the creator recognises a redriven message."""
+    original = letter.letter
+    if original is None:
         return {}
-    attributes = {"requestKey": said.request_key, "eventId": said.event_id}
-    if said.record_key != said.request_key:
-        attributes["recordKey"] = said.record_key
+    attributes = {"requestKey": original.request_key, "eventId": original.event_id}
+    if original.record_key != original.request_key:
+        attributes["recordKey"] = original.record_key
     return attributes
 
 
 def delete(system: DeployedSystem, letters: Sequence[DeadLetter]) -> None:
-    """Deletes letters that were received a moment ago."""
+    """Deletes letters that have just been received."""
     sqs, url = system.client("sqs"), system.outputs["DeadLetterQueueUrl"]
     for letter in letters:
         sqs.delete_message(QueueUrl=url, ReceiptHandle=letter.receipt)
@@ -240,7 +238,7 @@ def delete(system: DeployedSystem, letters: Sequence[DeadLetter]) -> None:
 def redriven_as_json(
     sent: Sequence[Sent], left: Sequence[tuple[DeadLetter, str]], ending: Ending | None
 ) -> dict[str, Any]:
-    """`ending` is what came of the only one sent, where it was waited for."""
+    """`ending` is the result of the only one sent, if it was waited for."""
     return {
         "sent": [one.as_json() for one in sent],
         "left": [{"requestKey": letter.request_key, "reason": why} for letter, why in left],

@@ -1,4 +1,4 @@
-"""Directories that a command is told to write to."""
+"""Checks the directories that commands write to."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from export_jobs_cli.errors import UserError
 
 
 def writable(directory: Path) -> Path:
-    """Makes the directory if need be, and tries it. Raises UserError if it can't be written."""
+    """Creates the directory if needed, and tests it. Raises UserError if it is not writable."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             return directory
     except OSError as error:
-        raise UserError(f"{directory} can't be written: {error.strerror}") from None
+        raise UserError(f"can't write to {directory}: {error.strerror}") from None

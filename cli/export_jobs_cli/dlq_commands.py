@@ -24,12 +24,12 @@ OptionalKey = Annotated[
 def list_letters(
     stack: Stack = None, profile: Profile = None, region: Region = None, as_json: AsJson = False
 ) -> None:
-    """List the dead letters: which request, why, since when, and how often it was tried.
+    """List the dead letters: request, reason, time, and number of tries.
 
     The dead letters stay in the queue. While they are read (a few seconds), other readers do not
     see them.
     """
-    from export_jobs_cli import dead_letters, output  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import dead_letters, output  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     with (
@@ -54,9 +54,9 @@ def show(
 ) -> None:
     """Print the body of a dead letter, so that you can correct it: `dlq show KEY > corrected.json`.
 
-    With --json it is printed together with its reason, as in `dlq list --json`.
+    With --json, print it with its reason, as `dlq list --json` does.
     """
-    from export_jobs_cli import dead_letters, output  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import dead_letters, output  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     with (
@@ -111,7 +111,7 @@ def redrive(
     - 3: time is up; the request continues without this command
     - 4: the job has succeeded, but with errors or without a single profile
     """  # noqa: D301  typer keeps the lines that follow \b
-    from export_jobs_cli import dead_letters, output, requests  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import dead_letters, output, requests  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.errors import UserError  # noqa: PLC0415
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
@@ -154,7 +154,7 @@ def delete(
 
     The request stays rejected: to send it again, give it a new requestKey.
     """
-    from export_jobs_cli import dead_letters, output  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import dead_letters, output  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.errors import UserError  # noqa: PLC0415
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 

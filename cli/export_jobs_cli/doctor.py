@@ -1,4 +1,4 @@
-"""`doctor`: looks at everything the system needs, and says what to do where something is wrong."""
+"""`doctor`: checks everything that the system needs, and shows how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from export_jobs_cli.line import Line
 from export_jobs_cli.stack import DeployedSystem, refusal, unreachable
 
 MAX_SKEW_S = CLOCKS_MS / 1000
-"""The job of a create call whose answer was lost is looked for among those created since, less this."""
+"""The most by which the service's clock and ours may differ."""
 _TIMEOUTS_S = {"MonitorFunctionName": MONITOR_TIMEOUT_S, "CreatorFunctionName": CREATOR_TIMEOUT_S}
-"""The longest that a run of each function may take: leases and attempts reckon with it."""
+"""The longest run of each function that leases and attempts allow for."""
 SWEEP_WINDOW_MINUTES = 15
-_PERMISSIONS = "your own AWS permissions may not reach so far; ask for read access to the stack"
-_LOST = "the stack has lost it: deploy the stack again"
-_OTHERWISE = "if it says so again, look at it in AWS's console, and deploy the stack again"
+_PERMISSIONS = "your own AWS permissions may not suffice; ask for read access to the stack"
+_LOST = "it was deleted from the stack: deploy the stack again"
+_OTHERWISE = "try again; if it fails again, check it in the AWS console, and deploy the stack again"
 _DENIED = ("AccessDenied", "AuthorizationError", "UnauthorizedOperation", "KMSAccessDenied")
 _STALE = ("ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient", "RequestExpired")
 _GONE = ("NotFound", "NoSuchEntity", "NonExistentQueue", "QueueDoesNotExist")
-"""What the services' codes have in common where they mean the same."""
+"""Parts of error codes that have the same meaning in several services."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `look` is worth a look and no failure; `cure` says what to do.
+    """The result of one check. `look` needs attention, but is no failure; `cure` is what to do.
 
-    `sandbox` is the one that was looked at, where each has a finding of its own.
+    `sandbox` is the sandbox that was checked, if the check runs for each.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Finding:
 
 
 class _Wrong(Exception):
-    """Not as it has to be."""
+    """The check has failed."""
 
     def __init__(self, detail: str, cure: str) -> None:
         self.cure = cure
@@ -61,14 +61,13 @@ class _Wrong(Exception):
 
 
 class _WorthALook(_Wrong):
-    """It works, but somebody should know."""
+    """It works, but needs attention."""
 
 
 def examine(system: DeployedSystem) -> Iterator[Finding]:
-    """Every check in turn.
+    """Runs every check in turn.
 
-    What can't be looked at because something before it is broken is left out: only the cause is to
-    be fixed.
+    Checks that depend on a failed one are skipped, so that only the cause is reported.
     """
     identity = _finding("AWS credentials", lambda: _identity(system))
     yield identity
@@ -101,7 +100,7 @@ def examine(system: DeployedSystem) -> Iterator[Finding]:
 
 
 def _settings(system: DeployedSystem) -> MonitorSettings | None:
-    """None where they can't be read: then the monitor's own finding says why."""
+    """The monitor's settings; None if they can't be read, which the monitor's finding reports."""
     try:
         return system.monitor
     except (ClientError, BotoCoreError, SettingsInvalid):
@@ -149,7 +148,7 @@ def _finding(name: str, check: Callable[[], str], *, sandbox: str | None = None)
     except _Wrong as wrong:
         return Finding(name, "bad", str(wrong), wrong.cure, sandbox)
     except SettingsInvalid as error:
-        cure = "deploy the stack again with right parameters"
+        cure = "deploy the stack again with correct parameters"
         return Finding(name, "bad", str(error), cure, sandbox)
     except ClientError as error:
         return Finding(name, "bad", refusal(error), _cure(error), sandbox)
@@ -166,7 +165,7 @@ def _cure(error: ClientError) -> str:
     if any(denied in code for denied in _DENIED):
         return _PERMISSIONS
     if any(stale in code for stale in _STALE):
-        return "your own AWS credentials are no longer good: log in again, or set AWS_PROFILE"
+        return "your own AWS credentials are no longer valid: log in again, or set AWS_PROFILE"
     return _LOST if any(gone in code for gone in _GONE) else _OTHERWISE
 
 
@@ -180,9 +179,8 @@ def _stack(system: DeployedSystem) -> str:
     except UserError as error:
         raise _Wrong(
             str(error).partition(";")[0],
-            "check the name (--stack, EXPORT_JOBS_STACK), the account (AWS_PROFILE; the line above "
-            "says whose) and the region (AWS_REGION): `aws cloudformation list-stacks` lists what "
-            "is there",
+            "check the name (--stack, EXPORT_JOBS_STACK), the account (AWS_PROFILE; see the line "
+            "above) and the region (AWS_REGION): `aws cloudformation list-stacks` lists the stacks",
         ) from None
 
 
@@ -191,7 +189,7 @@ def _function(system: DeployedSystem, output_name: str) -> str:
         found = system.function(output_name)
     except ClientError as error:
         if _code(error) == "ResourceNotFoundException":
-            raise _Wrong("it is gone", _LOST) from None
+            raise _Wrong(f"there is no function {system.outputs[output_name]}", _LOST) from None
         raise
     settings = system.monitor if output_name == "MonitorFunctionName" else system.creator
     if found.get("State", "Active") not in {"Active", "Inactive"}:
@@ -201,8 +199,8 @@ def _function(system: DeployedSystem, output_name: str) -> str:
     limit_s, longest_s = found.get("Timeout", 0), _TIMEOUTS_S[output_name]
     if limit_s > longest_s:
         raise _Wrong(
-            f"its time-out is {limit_s} s; what it does reckons with runs of {longest_s} s at most",
-            "set the time-out back, or deploy the stack again: a job might be created twice",
+            f"its timeout is {limit_s} s, but leases allow for runs of at most {longest_s} s",
+            "reset the timeout, or deploy the stack again: otherwise a job might be created twice",
         )
     return f"{found['FunctionName']}; sandboxes {', '.join(settings.sandboxes)}"
 
@@ -215,12 +213,12 @@ def _secret(system: DeployedSystem) -> str:
         if _code(error) == "ResourceNotFoundException":
             raise _Wrong(
                 f"there is no secret {secret}",
-                "create it, or deploy with the right AepSecretArn",
+                "create it, or deploy with the correct AepSecretArn",
             ) from None
         raise
     except BadCredentials as error:
         raise _Wrong(
-            str(error), "put a JSON object of clientId, clientSecret, orgId and scopes into it"
+            str(error), "store a JSON object with clientId, clientSecret, orgId and scopes in it"
         ) from None
     return "readable, with all four fields"
 
@@ -236,7 +234,7 @@ def _token(system: DeployedSystem) -> str:
         raise _Wrong(str(error), f"check the network and {system.monitor.ims_token_url}") from None
     except SegmentationError as error:
         raise _Wrong(str(error), "check ImsTokenUrl") from None
-    return "given by IMS"
+    return "issued by IMS"
 
 
 def _api(system: DeployedSystem, sandbox: str) -> str:
@@ -245,35 +243,35 @@ def _api(system: DeployedSystem, sandbox: str) -> str:
     except Forbidden as error:
         raise _Wrong(
             str(error),
-            "give the credential's product profile access to the sandbox, and segments rights",
+            "give the credential's product profile access to the sandbox and its segments",
         ) from None
     except BadCredentials as error:
         raise _Wrong(
             str(error), "compare the secret with the project in Adobe Developer Console"
         ) from None
     except RetryLater as error:
-        raise _Wrong(str(error), "try again; requests and sweeps wait meanwhile") from None
+        raise _Wrong(str(error), "try again later; until then, requests and sweeps wait") from None
     except SegmentationError as error:
         raise _Wrong(str(error), "check ApiBaseUrl and the sandbox") from None
-    return "lists its jobs"
+    return "can list jobs"
 
 
 def _clock(system: DeployedSystem) -> str:
-    """Asks without a token: a refusal has a date, too."""
+    """Compares clocks. Needs no token: a refusal has a date, too."""
     before = time.time()
     try:
         answer = system.transport.send("GET", system.monitor.aep_base_url)
     except SegmentationError as error:
         raise _Wrong(str(error), "check the network") from None
     here = (before + time.time()) / 2
-    said = answer.headers.get("Date")
-    if not said:
-        return "the service does not say its time"
-    skew_s = here - parsedate_to_datetime(said).timestamp()
+    date = answer.headers.get("Date")
+    if not date:
+        return "not compared: the service sends no Date header"
+    skew_s = here - parsedate_to_datetime(date).timestamp()
     if abs(skew_s) > MAX_SKEW_S:
         raise _Wrong(
-            f"this machine is {skew_s:+.0f} s from the service's {said}",
-            "set this machine's clock; if it is right, the service's is wrong: tell Adobe",
+            f"this machine's clock is {skew_s:+.0f} s off the service's, {date}",
+            "set this machine's clock; if it is right, report the service's to Adobe",
         )
     return f"within {max(1, round(abs(skew_s)))} s of the service's"
 
@@ -290,11 +288,11 @@ def _table(system: DeployedSystem, output_name: str, *, index: str | None = None
             ) from None
         raise
     if table["TableStatus"] not in {"ACTIVE", "UPDATING"}:
-        raise _Wrong(f"{name} is {table['TableStatus']}", "wait, and look again")
+        raise _Wrong(f"{name} is {table['TableStatus']}", "wait, and run doctor again")
     indexes = {found["IndexName"] for found in table.get("LocalSecondaryIndexes", [])}
     if index and index not in indexes:
         raise _Wrong(
-            f"{name} has no index {index!r}", "it can't be added: make the table anew, by the stack"
+            f"{name} has no index {index!r}", "it can't be added: have the stack recreate the table"
         )
     return f"{name}{f', with its index {index!r}' if index else ''}"
 
@@ -327,14 +325,14 @@ def _topic(system: DeployedSystem) -> str:
     ]
     if pending:
         raise _WorthALook(
-            f"not confirmed: {', '.join(pending)}", "follow the link in the e-mail SNS has sent"
+            f"not confirmed: {', '.join(pending)}", "follow the link in the e-mail from SNS"
         )
     if not subscriptions:
         raise _WorthALook(
-            "nobody is subscribed", "deploy with AlertEmail, or subscribe whom it concerns"
+            "no subscriptions", "deploy with AlertEmail, or subscribe those responsible"
         )
     kinds = sorted({s["Protocol"] for s in subscriptions})
-    return f"{len(subscriptions)} subscribed by {', '.join(kinds)}"
+    return f"{len(subscriptions)} subscribed, by {', '.join(kinds)}"
 
 
 def _queue(system: DeployedSystem) -> str:
@@ -344,17 +342,17 @@ def _queue(system: DeployedSystem) -> str:
     if policy.get("deadLetterTargetArn") != dead["QueueArn"]:
         raise _Wrong(
             "it has no redrive policy to the dead-letter queue",
-            "deploy the stack again: without it, a poisoned message comes for ever",
+            "deploy the stack again: without it, a message that always fails is never removed",
         )
     limit_s = system.function("CreatorFunctionName").get("Timeout", 0)
     if int(attributes["VisibilityTimeout"]) < limit_s:
         raise _Wrong(
-            f"its visibility timeout is shorter than the creator's time limit of {limit_s} s",
+            f"its visibility timeout is shorter than the creator's timeout of {limit_s} s",
             "deploy the stack again",
         )
     waiting = int(attributes["ApproximateNumberOfMessages"])
     waiting += int(attributes.get("ApproximateNumberOfMessagesDelayed", 0))
-    return f"{waiting} not taken in yet; dead after {policy['maxReceiveCount']} receives"
+    return f"{waiting} not recorded yet; dead letters after {policy['maxReceiveCount']} receives"
 
 
 def _dead_letter_queue(system: DeployedSystem) -> str:
@@ -382,14 +380,14 @@ def _trigger(system: DeployedSystem) -> str:
         EventSourceArn=queue_arn, FunctionName=system.outputs["CreatorFunctionName"]
     )["EventSourceMappings"]
     if not mappings:
-        raise _Wrong("nothing takes requests from the queue", "deploy the stack again")
+        raise _Wrong("nothing invokes the creator", "deploy the stack again")
     mapping = mappings[0]
     if mapping["State"] not in {"Enabled", "Enabling", "Updating"}:
         raise _Wrong(
             f"it is {mapping['State']}: requests wait",
             f"aws lambda update-event-source-mapping --enabled --uuid {mapping['UUID']}",
         )
-    return f"{mapping['State'].lower()}, {mapping.get('BatchSize')} messages a batch"
+    return f"{mapping['State'].lower()}, {mapping.get('BatchSize')} messages per batch"
 
 
 def _schedule(system: DeployedSystem) -> str:
@@ -403,40 +401,40 @@ def _schedule(system: DeployedSystem) -> str:
     enabled = [rule for rule in scheduled if rule["State"] != "DISABLED"]
     if not enabled:
         raise _Wrong(
-            "it is disabled: nobody looks at the jobs",
+            "it is disabled: no sweep runs",
             f"aws events enable-rule --name {scheduled[0]['Name']}",
         )
     return str(enabled[0]["ScheduleExpression"])
 
 
 def _sweeps(system: DeployedSystem, sandbox: str) -> str:
-    """The tables say if sweeps fail; that they stopped altogether only CloudWatch can say."""
+    """The tables show whether sweeps fail; only CloudWatch shows that they have stopped."""
     state = system.store.load(sandbox).state
     if state is None:
         raise _Wrong("never swept", "wait for the schedule's next run; then read the monitor's log")
     if state.failing_since:
         raise _Wrong(
-            f"sweeps fail since {output.moment(state.failing_since)} UTC",
-            "the monitor's log says why; the checks above may, too",
+            f"sweeps have failed since {output.moment(state.failing_since)} UTC",
+            "read the monitor's log; see the checks above",
         )
     if not system.is_on_this_machine and not _swept_lately(system, sandbox):
         raise _Wrong(
-            f"no good sweep in {SWEEP_WINDOW_MINUTES} minutes",
-            "look at the schedule, the monitor's log and its throttles",
+            f"no successful sweep in {SWEEP_WINDOW_MINUTES} minutes",
+            "check the schedule, the monitor's log and its throttles",
         )
-    return f"they see, last news {output.moment(state.swept_at)[5:16]} UTC"
+    return f"successful; last recorded change {output.moment(state.swept_at)[5:16]} UTC"
 
 
 def _line(system: DeployedSystem, sandbox: str) -> str:
     line = Line(system, sandbox)
     waiting = (
         f"{len(line.creates)} waiting, {line.open_exports} of {line.max_open} exports open, "
-        f"{len(line.attempts)} create calls unsettled"
+        f"{len(line.attempts)} create calls with unknown outcome"
     )
     if line.held_until:
         raise _WorthALook(
             f"{waiting}; held until {output.moment(line.held_until)} UTC",
-            "the service failed or throttled; the creator's log says how. A created job lifts the hold",
+            "the service failed or throttled: read the creator's log; a created job lifts the hold",
         )
     return waiting
 

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """Said in a line, with exit code 2; the text says what is wrong and what to do."""
+    """Printed in one line, with exit code 2; the text states what is wrong and what to do."""

@@ -37,7 +37,7 @@ def list_events(
 
     The last 30 events of a job are kept, as long as its record: RetentionDays from its end.
     """
-    from export_jobs_cli import event_list, jobs, output  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import event_list, jobs, output  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     with opened(Target(stack, profile, region)) as system:
@@ -59,16 +59,16 @@ def tail(
     ] = None,
     sandbox: Sandbox = None,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="End after this number of events.")
+        int | None, typer.Option(metavar="N", min=1, help="Stop after this number of events.")
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(metavar="N", min=1, help="End after this number of seconds.")
+        float | None, typer.Option(metavar="N", min=1, help="Stop after this number of seconds.")
     ] = None,
     stack: Stack = None,
     profile: Profile = None,
     region: Region = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print each event whole, as one line of JSON.")
+        bool, typer.Option("--json", help="Print each whole event as one line of JSON.")
     ] = False,
 ) -> None:
     """Follow the events on the bus as they are published, until Ctrl-C.
@@ -76,7 +76,7 @@ def tail(
     Creates a queue and a rule on the bus, and removes both at the end. Earlier events are not
     shown: see `event list` and `job list`.
     """
-    from export_jobs_cli import event_list, event_tail, jobs, output  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import event_list, event_tail, jobs, output  # noqa: PLC0415  fast help
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     filters = jobs.Filters(outcome, dataset, request)
@@ -94,7 +94,7 @@ def tail(
             output.console().print(line, soft_wrap=True)
 
     def ready() -> None:
-        output.console(stderr=True).print(f"following {system.name}; Ctrl-C ends it")
+        output.console(stderr=True).print(f"following {system.name}; press Ctrl-C to stop")
 
     with opened(Target(stack, profile, region)) as system:
         event_tail.follow(

@@ -15,7 +15,7 @@ from export_jobs_cli import output
 
 @dataclass(frozen=True)
 class RecordedEvent:
-    """An event of a job that is on record; `undelivered` names the sinks that it has not reached."""
+    """An event on a job's record; `undelivered` names the sinks that it has not reached."""
 
     type: str
     detail: Mapping[str, Any]
@@ -32,7 +32,7 @@ class RecordedEvent:
 
 
 def events_of(record: JobRecord | None) -> list[RecordedEvent]:
-    """In their order: the last that were published, then those in the outbox."""
+    """A job's events in order: the last ones published, then those in the outbox."""
     if record is None:
         return []
     return [
@@ -45,28 +45,28 @@ def events_of(record: JobRecord | None) -> list[RecordedEvent]:
 
 
 def lines_of(record: JobRecord | None) -> Iterator[str]:
-    """The same in lines of markup; and why there are none, or fewer than were published."""
+    """The same as lines of markup; with the reason if there are none, or fewer than published."""
     events = events_of(record)
     if not events:
         yield _why_none(record)
     first = next((event.detail["sequence"] for event in events if event.detail.get("sequence")), 1)
     if first > 1:
-        yield f"[dim]{first - 1} earlier ones are no longer kept[/]"
+        yield f"[dim]{first - 1} earlier events are no longer kept[/]"
     for event in events:
         left = f" [yellow]not yet on the {', '.join(event.undelivered)}[/]"
         yield line_of(event.type, event.detail) + (left if event.undelivered else "")
 
 
 def line_of(event_type: str, detail: Mapping[str, Any]) -> str:
-    """An event in a line of markup: when it was detected, and what it reports."""
+    """An event as a line of markup: when it was detected, and what it reports."""
     at = str(detail.get("detectedAt") or "")[:19].replace("T", " ")
     return f"[dim]{at}[/] {summary(event_type, detail)}"
 
 
 def summary(event_type: str, detail: Mapping[str, Any]) -> str:
-    """What an event reports, in a line of markup, coloured by whether that is good or bad."""
+    """What an event reports, as a line of markup; good and bad news have colours."""
     kind = kind_named(event_type)
-    if kind is None:  # of a newer stack than this command knows
+    if kind is None:  # from a stack that is newer than this command
         return escape(event_type)
     headline, more = escape(kind.headline(detail)), escape(kind.in_brief(detail))
     if kind.is_bad_news(detail):
@@ -91,19 +91,20 @@ def show(record: JobRecord | None) -> None:
 
 
 def _whole(detail: Mapping[str, Any], record: JobRecord) -> Mapping[str, Any]:
-    """The whole detail of the job's end, of which the list of events has only the short form."""
+    """The full detail if the event is the job's end; the history has only the short form."""
     end = record.end_detail
-    return end if end and end.get("eventId") == detail.get("eventId") else {**_EMPTY, **detail}
+    if end and end.get("eventId") == detail.get("eventId"):
+        return end
+    return {**_EMPTY, "jobId": record.job_id, "sandboxName": record.sandbox, **detail}
 
 
 _EMPTY: Mapping[str, Any] = {
     "errors": [],
-    "jobId": None,
     "requestKey": None,
     "reason": None,
     "profilesExported": None,
 }
-"""Fields that the short form lacks, and that the words of an event ask for."""
+"""Fields that the short form lacks, but that an event's wording needs."""
 
 
 def _why_none(record: JobRecord | None) -> str:

@@ -1,4 +1,4 @@
-"""`event tail`: events as they are published, through a queue and a rule that exist only meanwhile."""
+"""`event tail`: follows events as they are published, through a temporary queue and rule."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from export_jobs_cli.stack import DeployedSystem, refusal
 
 WAIT_S = 1
 _KEEP_S = "300"
-"""How long the queue keeps a message that nobody fetches."""
+"""How long, in seconds, the queue keeps a message that is not fetched."""
 
 
 def follow(
@@ -32,7 +32,7 @@ def follow(
     show: Callable[[Mapping[str, Any]], None],
     ready: Callable[[], None],
 ) -> None:
-    """Shows every wanted event, until a signal comes, `limit` events were shown, or time is up."""
+    """Shows every wanted event until a signal arrives, `limit` events are shown, or time is up."""
     with stopped_by_signals() as stopped, _subscription(system) as queue_url:
         ready()
         until = time.monotonic() + seconds if seconds else None
@@ -60,7 +60,7 @@ def _arriving(
 
 @contextmanager
 def _subscription(system: DeployedSystem) -> Iterator[str]:
-    """The URL of a queue that gets every event; queue and rule are removed at the end."""
+    """Yields the URL of a queue that gets every event; removes queue and rule at the end."""
     name = f"{system.name}-follower-{uuid.uuid4().hex[:8]}"
     bus = system.outputs["EventBusName"]
     sqs, events = system.client("sqs"), system.client("events")
@@ -78,7 +78,7 @@ def _subscription(system: DeployedSystem) -> Iterator[str]:
             Name=name,
             EventBusName=bus,
             EventPattern=json.dumps({"source": [SOURCE]}),
-            Description="Made by `export-jobs event tail`, which removes it when it ends",
+            Description="Created by `export-jobs event tail`, which removes it when it ends",
         )["RuleArn"]
         removing.callback(_quietly, lambda: events.delete_rule(Name=name, EventBusName=bus))
         sqs.set_queue_attributes(
@@ -107,10 +107,10 @@ def _allowing(rule_arn: str, *, send_to: str) -> dict[str, Any]:
 
 
 def _quietly(remove: Callable[[], Any]) -> None:
-    """Removes one thing. If that fails, it is reported, and the others are removed all the same."""
+    """Removes one resource. A failure is printed, not raised, so that the others are removed."""
     try:
         remove()
     except ClientError as error:
-        output.console(stderr=True).print(escape(f"left behind: {refusal(error)}"), soft_wrap=True)
+        output.console(stderr=True).print(escape(f"not removed: {refusal(error)}"), soft_wrap=True)
     except BotoCoreError as error:
-        output.console(stderr=True).print(escape(f"left behind: {error}"), soft_wrap=True)
+        output.console(stderr=True).print(escape(f"not removed: {error}"), soft_wrap=True)

@@ -34,7 +34,7 @@ def list_jobs(
         int, typer.Option(metavar="N", min=1, max=2000, help="Maximum number of jobs.")
     ] = 20,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Renew the list every few seconds, until Ctrl-C.")
+        bool, typer.Option("--watch", help="Refresh the list every few seconds, until Ctrl-C.")
     ] = False,
     live: Live = False,
     stack: Stack = None,
@@ -47,7 +47,7 @@ def list_jobs(
     The first error of each job that has errors is printed below the table. At most the newest
     10,000 jobs of each sandbox are searched.
     """
-    from export_jobs.aws.clock import now_ms  # noqa: PLC0415  help must come quickly
+    from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
 
     from export_jobs_cli import job_list, jobs, output  # noqa: PLC0415
     from export_jobs_cli.errors import UserError  # noqa: PLC0415
@@ -55,7 +55,7 @@ def list_jobs(
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     if watch and as_json:
-        raise UserError("--watch and --json exclude each other; `event tail --json` follows events")
+        raise UserError("--watch and --json can't be combined; use `event tail --json`")
     filters = jobs.Filters(outcome, dataset, request, epoch_ms(since, now=now_ms()) if since else 0)
     with opened(Target(stack, profile, region)) as system:
 
@@ -89,7 +89,7 @@ def show(
     Errors, segments and batches are on record once the job has ended; until then, --live shows
     them.
     """
-    from export_jobs_cli import job_show, jobs, output  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import job_show, jobs, output  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     with opened(Target(stack, profile, region)) as system:

@@ -1,4 +1,4 @@
-"""`job list`: a table of jobs, once or renewed."""
+"""`job list`: a table of jobs, printed once or refreshed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _RIGHT = ("took", "profiles")
 
 
 def show(found: Sequence[KnownJob], *, sandboxes: int) -> None:
-    """`sandboxes`: how many the stack watches; with one, its name is left out."""
+    """`sandboxes`: how many the stack watches; with only one, its name is left out."""
     console = output.console()
     if not found:
-        console.print("no such jobs")
+        console.print("no matching jobs")
         return
     output.print_table(console, _table(found, sandboxes=sandboxes))
     with_errors = [job for job in found if job.errors]
@@ -36,13 +36,13 @@ def show(found: Sequence[KnownJob], *, sandboxes: int) -> None:
 
 
 def watch(read: Callable[[], Sequence[KnownJob]], *, sandboxes: int) -> None:
-    """Until Ctrl-C: a table that is renewed or, without a terminal, a line for each job that changed."""
+    """Refreshes a table or, without a terminal, prints a line per changed job, until Ctrl-C."""
     console = output.console()
     with stopped_by_signals() as stopped:
         if console.is_terminal:
             with Live(console=console, auto_refresh=False) as live:
                 while not stopped.is_set():
-                    live.update(_renewed(read(), sandboxes=sandboxes), refresh=True)
+                    live.update(_refreshed(read(), sandboxes=sandboxes), refresh=True)
                     stopped.wait(WATCH_S)
             return
         shown: dict[tuple[str, str], str | None] = {}
@@ -70,9 +70,9 @@ def _table(found: Sequence[KnownJob], *, sandboxes: int) -> Table:
     return output.table(columns, rows, right=_RIGHT, shrinking=("dataset",))
 
 
-def _renewed(found: Sequence[KnownJob], *, sandboxes: int) -> RenderableType:
-    hint = Text(f"renewed every {WATCH_S:.0f} s; Ctrl-C ends it", style="dim")
-    return Group(_table(found, sandboxes=sandboxes) if found else Text("no such jobs"), hint)
+def _refreshed(found: Sequence[KnownJob], *, sandboxes: int) -> RenderableType:
+    hint = Text(f"refreshed every {WATCH_S:.0f} s; press Ctrl-C to stop", style="dim")
+    return Group(_table(found, sandboxes=sandboxes) if found else Text("no matching jobs"), hint)
 
 
 def _print_changes(

@@ -1,4 +1,4 @@
-"""`job show`: everything that is known of one job."""
+"""`job show`: everything known about one job."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN_ERRORS = 3
 
 @dataclass(frozen=True)
 class JobDetails:
-    """A job, the request that it is of, and where its data is."""
+    """A job, its request, and where its data is."""
 
     known: KnownJob
     request: RequestRecord | None
@@ -64,7 +64,7 @@ class JobDetails:
 
 
 def look_up(system: DeployedSystem, known: KnownJob) -> JobDetails:
-    """With its request, from the stack's tables."""
+    """Adds the job's request, from the stack's tables."""
     key = known.request_key
     request = system.store.requests([key]).get(key) if key else None
     return JobDetails(known, request, where_data_is(known, system))
@@ -114,9 +114,9 @@ def _show_timeline(console: Console, details: JobDetails) -> None:
 
 
 def where_data_is(known: KnownJob, system: DeployedSystem) -> list[str]:
-    """For each batch where to fetch it: a folder on this machine, or a call of Data Access.
+    """Where to fetch each batch: a folder on this machine, or a call of Data Access.
 
-    Nowhere for a job that has ended without success: nothing of it was kept.
+    Empty for a job that has ended without success: its data was not kept.
     """
     if known.dataset_id is None or known.status in _WITHOUT_DATA:
         return []
@@ -140,7 +140,7 @@ def _request(known: KnownJob) -> str:
         return "not from the request queue"
     how = {
         "requestId": ", by its x-request-id",
-        "content": ", only by its content: an equal job that somebody else created looks the same",
+        "content": ", only by its content: an equal job from elsewhere would match, too",
     }
     return record.request_key + how.get(record.linked_by or "", "")
 

@@ -1,4 +1,4 @@
-"""Jobs as the commands show them: by the stack's tables or, with `--live`, by the service."""
+"""Jobs as the commands show them: from the stack's tables or, with `--live`, the service."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from export_jobs_cli.errors import UserError
 from export_jobs_cli.stack import DeployedSystem
 
 MAX_READ = 10_000
-"""Jobs of a sandbox that are read at most: reading what the filters leave out costs, too."""
+"""The most jobs of a sandbox to read: reading jobs that are filtered out costs, too."""
 _STATUSES = ("NEW", "QUEUED", "PROCESSING", "CANCELLING", *sorted(FINAL_STATUSES))
 _SERVER_FILTERS = frozenset({"NEW", "SUCCEEDED", "FAILED"})
-"""Values that the service's own `status` filter is known to take."""
+"""Values that the service's own `status` filter is known to accept."""
 
 
 @dataclass(frozen=True)
 class KnownJob:
-    """A job as it is on record, as the service shows it, or both. The service's view is the newer one."""
+    """A job as recorded, as the service shows it, or both; the service's view is newer."""
 
     sandbox: str
     record: JobRecord | None = None
@@ -50,7 +50,7 @@ class KnownJob:
 
     @property
     def status(self) -> str | None:
-        """None for a job that the creator has made and no sweep has seen yet."""
+        """None for a job that the creator has created and no sweep has seen yet."""
         return self.job.status if self.job else self._record.status
 
     @property
@@ -69,7 +69,7 @@ class KnownJob:
 
     @property
     def duration_ms(self) -> int | None:
-        """Until now, for a job that is running."""
+        """Up to now, for a running job."""
         if self.job:
             return duration_ms(self.job, now_ms())
         if self.is_final or not self.created_at:
@@ -84,21 +84,21 @@ class KnownJob:
 
     @property
     def batch_ids(self) -> list[str]:
-        """On record once the job has ended."""
+        """Recorded once the job has ended."""
         if self.job:
             return self.job.destination.batch_ids if self.job.destination else []
         return list(self._end.get("batchIds", []))
 
     @cached_property
     def errors(self) -> list[dict[str, str | None]]:
-        """`code` and `message` of each. On record once the job has ended, ten at most."""
+        """`code` and `message` of each. Recorded once the job has ended, at most ten."""
         if self.job:
             return [{"code": error.code, "message": error.msg} for error in self.job.errors]
         return list(self._end.get("errors", []))
 
     @property
     def segment_ids(self) -> list[str] | None:
-        """None where they are not known: they are on record once the job has ended."""
+        """None if unknown: they are recorded once the job has ended."""
         if self.job:
             segments = self.job.filter.segments if self.job.filter else []
             return [str(segment.segment_id) for segment in segments]
@@ -141,7 +141,7 @@ class KnownJob:
 
 @dataclass(frozen=True)
 class Filters:
-    """Which jobs, or which events of jobs, are wanted. `since` is in epoch milliseconds."""
+    """Selects jobs, or events of jobs. `since` is in epoch milliseconds."""
 
     outcome: str | None = None
     dataset: str | None = None
@@ -149,7 +149,7 @@ class Filters:
     since: int = 0
 
     def __post_init__(self) -> None:
-        """Raises UserError, with the nearest known one, for an outcome that does not exist."""
+        """Raises UserError, with the nearest known outcome, for an unknown one."""
         if self.outcome is not None:
             object.__setattr__(self, "outcome", _known_outcome(self.outcome))
 
@@ -215,7 +215,7 @@ def _recorded_jobs(system: DeployedSystem, sandbox: str) -> Iterable[KnownJob]:
 def _live_jobs(
     system: DeployedSystem, sandbox: str, filters: Filters, limit: int
 ) -> Iterator[KnownJob]:
-    """As the service lists them; the records of those on a page are read in addition, for their requests."""
+    """Jobs as the service lists them; their records are read only to filter by request."""
     narrowed = filters != Filters()
     pages = system.api.iter_pages(
         sandbox,

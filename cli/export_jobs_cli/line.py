@@ -1,4 +1,4 @@
-"""Who waits in a sandbox, and for what: its line, as `request show` and `request list` tell of it."""
+"""The waiting requests of a sandbox, for `request show` and `request list`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from export_jobs.model.records import Attempt, JobRecord, RequestRecord, Ticket
 from export_jobs_cli import output
 from export_jobs_cli.stack import DeployedSystem
 
-InLine = Literal["TURN", "ROOM", "HOLD", "PROBE"]
-"""What everybody in line waits for."""
+InLine = Literal["TURN", "CAPACITY", "HOLD", "PROBE"]
+"""What all requests in line wait for."""
 What = InLine | Literal["OUTCOME", "REQUEST", "JOB"]
 
 
@@ -24,11 +24,11 @@ What = InLine | Literal["OUTCOME", "REQUEST", "JOB"]
 class Wait:
     """What a request waits for; times are epoch milliseconds.
 
-    TURN: the creator's next run, or those before it in line. ROOM: an open export has to end. HOLD: the
-    service failed or throttled, and the line is held `until` a time. PROBE: that time has come, and
-    one request is tried. OUTCOME: its create call was sent, or was about to be, at `since`, and whether
-    a job came of it is being found out. REQUEST, JOB: a cancel request waits for what it is to cancel,
-    or a request that was cancelled before it came (`until` which time) for its own message.
+    TURN: the creator's next run, or the requests before it in line. CAPACITY: an open export has
+    to end. HOLD: the service failed or throttled, and the line is held `until` a time. PROBE: that
+    time is over, and one request is tried. OUTCOME: its create call was sent, or about to be sent,
+    at `since`, and whether it created a job is unknown. REQUEST, JOB: a cancel request waits for
+    what it cancels; a request cancelled before it arrived waits for its message, `until` a time.
     """
 
     what: What
@@ -48,10 +48,10 @@ class Wait:
 
 
 class Line:
-    """A sandbox's line at one moment, with what is open there."""
+    """A sandbox's waiting requests and open exports at one moment."""
 
     def __init__(self, system: DeployedSystem, sandbox: str) -> None:
-        """Reads it; raises StoreUnavailable."""
+        """Reads the sandbox. Raises StoreUnavailable."""
         self.sandbox = sandbox
         self.max_open = system.creator.max_open_exports
         self._now = now_ms()
@@ -73,17 +73,17 @@ class Line:
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Create calls whose outcome is not settled, oldest first."""
+        """Create calls whose outcome is unknown, oldest first."""
         return self._known.gate.unsettled
 
     @property
     def jobs_of_requests(self) -> list[JobRecord]:
-        """The open jobs that requests have made, oldest first."""
+        """The open jobs that requests have created, oldest first."""
         of_requests = [j for j in self._known.open_jobs.values() if j.request_key and not j.final]
         return sorted(of_requests, key=lambda job: (job.creation_time, job.job_id))
 
     def place(self, request_key: str) -> int | None:
-        """Its place in line, from 1; None if it is in none, as cancel requests never are."""
+        """A request's place in line, from 1; None if it has none, like every cancel request."""
         return self._places.get(request_key)
 
     def place_in_words(self, request_key: str) -> str:
@@ -109,28 +109,28 @@ class Line:
                 return None
 
     def wait_in_line(self) -> Wait:
-        """What everybody in line waits for."""
+        """What all requests in line wait for."""
         gate = self._known.gate
         if gate.hold.length_ms and self._now < gate.hold.until:
             return Wait("HOLD", until=gate.hold.until)
         if self.open_exports >= self.max_open:
-            return Wait("ROOM")
-        room = admissible(gate, open_now=self.open_exports, max_open=self.max_open, now=self._now)
-        return Wait("TURN" if room and not gate.hold.length_ms else "PROBE")
+            return Wait("CAPACITY")
+        free = admissible(gate, open_now=self.open_exports, max_open=self.max_open, now=self._now)
+        return Wait("TURN" if free and not gate.hold.length_ms else "PROBE")
 
     def in_words(self, wait: Wait) -> str:
-        """What is waited for, for people."""
+        """Describes what a request waits for."""
         match wait.what:
             case "OUTCOME":
                 return (
-                    f"the outcome of its create call of {output.moment(wait.since)} UTC, which the "
-                    "sweeps find out"
+                    f"the outcome of its create call of {output.moment(wait.since)} UTC; sweeps "
+                    "search for its job"
                 )
             case "JOB":
                 return f"job {wait.job_id}, to cancel it"
             case "REQUEST" if wait.until:
                 until = f"{output.moment(wait.until)} UTC"
-                return f"its own message; after {until} it would no longer be cancelled"
+                return f"its own message; after {until} it is no longer cancelled"
             case "REQUEST":
                 return f"request {wait.request_key}, to cancel it or its job"
             case in_line:
@@ -139,9 +139,9 @@ class Line:
     def _in_line_in_words(self, what: InLine, *, until: int | None) -> str:
         match what:
             case "TURN":
-                return "the creator's next run, which tries those first in line"
-            case "ROOM":
-                return f"room: {self.open_exports} of {self.max_open} exports are open"
+                return "the creator's next run, which tries the first in line"
+            case "CAPACITY":
+                return f"capacity: {self.open_exports} of {self.max_open} exports are open"
             case "HOLD":
                 return (
                     "the service, which failed or throttled: the line is held until "
@@ -152,7 +152,7 @@ class Line:
 
 
 def since_of(record: RequestRecord) -> int:
-    """Since when a request is as it is: one that waits, since its message was sent."""
+    """Since when a request has its state; if it waits, since its message was sent."""
     return record.sent_at if record.status == "WAITING" and record.sent_at else record.touched_at
 
 

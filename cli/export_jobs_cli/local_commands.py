@@ -1,4 +1,4 @@
-"""`local`, `api`, `demo` and `data`: what runs on this machine, and needs the `local` extra."""
+"""`local`, `api`, `demo` and `data`: they run on this machine, and need the `local` extra."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def add_local_commands(app: typer.Typer) -> None:
 
 
 def _local_part(name: str) -> ModuleType:
-    """A module of `export_jobs_cli.local`. Raises UserError if its dependencies are not installed."""
-    from export_jobs_cli.errors import UserError  # noqa: PLC0415  help must come quickly
+    """A module of `export_jobs_cli.local`. Raises UserError if its dependencies are missing."""
+    from export_jobs_cli.errors import UserError  # noqa: PLC0415  keeps help fast
 
     try:
         return importlib.import_module(f"export_jobs_cli.local.{name}")
@@ -115,7 +115,7 @@ def local(
 
 
 def _given(context: typer.Context, *parameters: str) -> list[str]:
-    """Those of the options that were given on the command line, by their names there."""
+    """The names of those options that were given on the command line."""
     return [
         option.opts[0]
         for option in context.command.params

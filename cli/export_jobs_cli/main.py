@@ -1,4 +1,4 @@
-"""`export-jobs`: its groups of commands, and what happens to errors."""
+"""`export-jobs`: its groups of commands, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def main() -> None:
     """Runs a command. An error that a user can fix is printed in one line, without a traceback."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):
-            if isinstance(stream, TextIOWrapper):  # what the terminal can't show is replaced
+            if isinstance(stream, TextIOWrapper):  # replaces what the terminal can't show
                 stream.reconfigure(errors="replace")
-    from export_jobs_cli import output  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import output  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.errors import UserError  # noqa: PLC0415
 
     try:
@@ -73,12 +73,12 @@ def _every_command(
 def doctor(
     stack: Stack = None, profile: Profile = None, region: Region = None, as_json: AsJson = False
 ) -> None:
-    """Check everything that the system needs, and say what to do where something is wrong.
+    """Check everything that the system needs, and show how to fix what is wrong.
 
     Checks credentials, secret, token, API, clock, tables, bus, topic, queues, trigger, schedule
     and sweeps. Changes nothing. Exits with 0 if nothing is BAD, otherwise with 1.
     """
-    from export_jobs_cli import doctor as doctors  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import doctor as doctors  # noqa: PLC0415  keeps help fast
     from export_jobs_cli import output  # noqa: PLC0415
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 

@@ -16,7 +16,7 @@ Stack = Annotated[
     typer.Option(
         metavar="NAME",
         envvar="EXPORT_JOBS_STACK",
-        help="Name of a deployed stack. By default, the local system that is running.",
+        help="Name of a deployed stack. By default, the running local system.",
     ),
 ]
 Profile = Annotated[
@@ -67,7 +67,7 @@ Timeout = Annotated[
     typer.Option(metavar="SECONDS", min=1, help="With --wait: stop waiting after this time."),
 ]
 
-# -- of the local system -------------------------------------------------------------------------
+# -- options of the local system -----------------------------------------------------------------
 
 _MAX_PORT = 65_535
 
@@ -77,13 +77,13 @@ Port = Annotated[
         metavar="PORT",
         min=0,
         max=_MAX_PORT,
-        help="Port of the Segmentation service; 0 is any free one.",
+        help="Port of the Segmentation service; 0 takes any free port.",
     ),
 ]
 AwsPort = Annotated[
     int,
     typer.Option(
-        metavar="PORT", min=0, max=_MAX_PORT, help="Port of local AWS; 0 is any free one."
+        metavar="PORT", min=0, max=_MAX_PORT, help="Port of local AWS; 0 takes any free port."
     ),
 ]
 Data = Annotated[

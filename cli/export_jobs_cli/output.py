@@ -1,4 +1,4 @@
-"""How the commands print: one console; without a terminal plain, one record a line, never wrapped."""
+"""Prints to one console; without a terminal as plain text, one record per line, never wrapped."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _STYLES = {
 
 
 _NOT_WRAPPED = 100_000
-"""The width of what is not a terminal: a program, a file or a pipe gets each record in one line."""
+"""The width without a terminal: a program, a file or a pipe gets each record on one line."""
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Without emoji: Rich would replace the `:secret:` in an ARN."""
+    """Makes a console without emoji: Rich would replace the `:secret:` in an ARN."""
     made = Console(highlight=False, emoji=False, stderr=stderr)
     if not made.is_terminal:
         made = Console(highlight=False, emoji=False, stderr=stderr, width=_NOT_WRAPPED)
@@ -40,7 +40,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def error(text: str) -> None:
-    """Prints what a user has to correct, on standard error."""
+    """Prints an error that the user can fix, on standard error."""
     console(stderr=True).print(f"error: {text}", style="red", markup=False, soft_wrap=True)
 
 
@@ -63,22 +63,22 @@ def table(
     shrinking: Sequence[str] = (),
     title: str | None = None,
 ) -> Table:
-    """A table without lines; cells are markup.
+    """Makes a table without lines; cells are markup.
 
-    Where it is too wide, the columns get closer; then those in `shrinking` are cut, and no others:
-    these stay whole, even if a line gets longer than the console.
+    If it is too wide, the gaps get smaller, and then the columns in `shrinking` are cut. The others
+    stay whole, even if a line gets longer than the console.
     """
-    wholes = [max(_width(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
-    too_wide = sum(wholes) + 2 * (len(wholes) - 1) > console().width
-    apart = (0, 1 if too_wide else 2, 0, 0)
-    made = Table(box=None, pad_edge=False, padding=apart, title=title, title_justify="left")
-    for name, whole in zip(columns, wholes, strict=True):
+    widths = [max(_width(cell) for cell in column) for column in zip(columns, *rows, strict=True)]
+    too_wide = sum(widths) + 2 * (len(widths) - 1) > console().width
+    padding = (0, 1 if too_wide else 2, 0, 0)
+    made = Table(box=None, pad_edge=False, padding=padding, title=title, title_justify="left")
+    for name, width in zip(columns, widths, strict=True):
         made.add_column(
             name,
             justify="right" if name in right else "left",
             overflow="ellipsis",
             no_wrap=name not in shrinking,
-            min_width=None if name in shrinking else whole,
+            min_width=None if name in shrinking else width,
         )
     for row in rows:
         made.add_row(*row)
@@ -86,7 +86,7 @@ def table(
 
 
 def print_table(target: Console, made: Table) -> None:
-    """A table, whose lines end without blanks where they are not on a terminal."""
+    """Prints a table; without a terminal, its lines have no trailing blanks."""
     if target.is_terminal:
         target.print(made, crop=False)
         return
@@ -101,9 +101,9 @@ def print_records(
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
 ) -> None:
-    """Records whose last column is a text of any length, cells as markup.
+    """Prints records whose last column is a text of any length; cells are markup.
 
-    On a terminal the text stands below its record, wrapped; elsewhere each record is one line.
+    On a terminal the text is wrapped below its record; elsewhere each record is one line.
     """
     if not rows:
         target.print("none")
@@ -124,9 +124,9 @@ def moment(epoch_ms: int | None) -> str:
 
 
 def facts(target: Console, lines: Sequence[tuple[str, str | None]]) -> None:
-    """Names and values below each other, values as markup; what has no value is left out.
+    """Prints one name and value per line, values as markup; skips names without a value.
 
-    A value is in one line where that is not on a terminal.
+    Without a terminal, values are not wrapped.
     """
     shown = [(name, value) for name, value in lines if value]
     if not target.is_terminal:
@@ -144,5 +144,5 @@ def facts(target: Console, lines: Sequence[tuple[str, str | None]]) -> None:
 
 
 def _width(markup: str) -> int:
-    """In columns, as it is shown."""
+    """The width in columns, as printed."""
     return Text.from_markup(markup, emoji=False).cell_len

@@ -59,7 +59,7 @@ def create(
 
     Messages with the same requestKey are the same request and create one job. If the job of a key
     already exists, nothing is sent, and --wait follows that job. Without a requestKey, every
-    message is a request of its own.
+    message is a separate request.
 
     Exit codes:
 
@@ -70,7 +70,7 @@ def create(
     - 3: time is up; the request continues without this command
     - 4: the job has succeeded, but with errors or without a single profile
     """  # noqa: D301  typer keeps the lines that follow \b
-    from export_jobs_cli import output, requests  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import output, requests  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     waiting = requests.Waiting.asked_for(wait=wait, timeout_s=timeout, live=live)
@@ -119,11 +119,11 @@ def cancel(
 
     \b
     - 0: sent; with --wait: cancelled, or it had already ended
-    - 1: rejected, or the job has ended otherwise meanwhile
+    - 1: rejected, or the job has ended with another status
     - 2: wrong options or no such job; nothing was sent
     - 3: time is up; the request continues without this command
     """  # noqa: D301  typer keeps the lines that follow \b
-    from export_jobs_cli import requests  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import requests  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.errors import UserError  # noqa: PLC0415
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
@@ -162,7 +162,7 @@ def list_requests(
     In progress are requests whose create call was sent and may have created a job, and requests
     whose job is open. Ended requests are listed newest first, with outcome and reason.
     """
-    from export_jobs_cli import output, request_list  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import output, request_list  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     with opened(Target(stack, profile, region)) as system:
@@ -195,7 +195,7 @@ def show(
     - 2: it is unknown; a message in the queue is recorded within seconds
     - 3: it has not ended yet
     """  # noqa: D301  typer keeps the lines that follow \b
-    from export_jobs_cli import output, request_state  # noqa: PLC0415  help must come quickly
+    from export_jobs_cli import output, request_state  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     with opened(Target(stack, profile, region)) as system:
@@ -208,8 +208,8 @@ def show(
 
 
 def _report(system: DeployedSystem, sent: Sent, waiting: Waiting | None, *, as_json: bool) -> None:
-    """Prints what was sent or, after waiting for it, the result, and exits with the code for that."""
-    from export_jobs_cli import output, requests  # noqa: PLC0415  help must come quickly
+    """Prints what was sent or, with --wait, the result, and exits with its code."""
+    from export_jobs_cli import output, requests  # noqa: PLC0415  keeps help fast
 
     if waiting is None:
         if as_json:

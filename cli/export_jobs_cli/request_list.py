@@ -1,4 +1,4 @@
-"""`request list`: who waits, in the order of the line; what is under way; and how others have ended."""
+"""`request list`: waiting requests, in order; those in progress; and those that have ended."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _ENDS: Sequence[RequestStatus] = ("CREATED", "DONE", "REJECTED", "CANCELLED")
 
 @dataclass(frozen=True)
 class RequestList:
-    """The requests of some sandboxes. `ended` is None where it was not asked for.
+    """The requests of some sandboxes. `ended` is None if it was not asked for.
 
-    Of each kind at most `limit` are shown, of each sandbox those first in line.
+    At most `limit` of each kind are shown.
     """
 
     lines: Sequence[Line]
@@ -43,7 +43,7 @@ class RequestList:
         }
 
     def waiting(self) -> list[dict[str, Any]]:
-        """Of each sandbox those in line, in order; then cancel requests, which are in none."""
+        """For each sandbox, the requests in line, in order; then cancel requests."""
         return [
             ticket_as_json(ticket, line.place(ticket.request_key))
             for line in self.lines
@@ -51,7 +51,7 @@ class RequestList:
         ]
 
     def under_way(self) -> list[dict[str, Any]]:
-        """Create calls whose outcome is not settled, then open jobs; of each the oldest first."""
+        """Create calls whose outcome is unknown, then open jobs; the oldest of each first."""
         return [
             *(
                 _attempt_as_json(attempt, line.sandbox, self.now)
@@ -70,7 +70,7 @@ def find(
     rejected: bool = False,
     limit: int,
 ) -> RequestList:
-    """With those that have `ended`, or only the `rejected` of them: that reads the whole table."""
+    """Lists requests; `ended` and `rejected` add ended ones, and read the whole table."""
     lines = [Line(system, name) for name in system.sandboxes(sandbox)]
     if not (ended or rejected):
         return RequestList(lines, limit, now_ms())
@@ -125,8 +125,8 @@ def _show_under_way(found: RequestList, *, several: bool) -> None:
         ]
         for row in found.under_way()
     ]
-    columns = ["state", "request", "sandbox", "since", "job", "job is"]
-    _show_table("under way", columns, rows, found.limit, several=several, right=("since",))
+    columns = ["state", "request", "sandbox", "since", "job", "job status"]
+    _show_table("in progress", columns, rows, found.limit, several=several, right=("since",))
 
 
 def _show_table(
@@ -224,5 +224,5 @@ def _ended_as_json(record: RequestRecord) -> dict[str, Any]:
 
 
 def _moment(time: str | None) -> str:
-    """`01-31 02:00`, as `jobs` has it."""
+    """`01-31 02:00`, as in `job list`."""
     return "" if time is None else time[5:16].replace("T", " ")

@@ -1,4 +1,4 @@
-"""`request show`: how far a request is, by its record or, if it has none, by its dead letter."""
+"""`request show`: the state of a request, from its record or, if it has none, its dead letter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from export_jobs_cli.requests import GOOD, NOT_ENDED
 from export_jobs_cli.stack import DeployedSystem
 
 DEAD = "DEAD_LETTER"
-"""Nobody has rejected it, but SQS has moved its message to the dead-letter queue."""
+"""It was not rejected, but SQS moved its message to the dead-letter queue."""
 _COUNTS = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesDelayed",
@@ -28,7 +28,7 @@ _COUNTS = (
 )
 _IN_WORDS = {
     "WAITING": "it waits",
-    "CREATING": "whether a job came of its create call is not known yet",
+    "CREATING": "it is not known yet whether its create call created a job",
     "CREATED": "its job exists",
     "DONE": "carried out",
     "CANCELLED": "cancelled before its job was created",
@@ -38,9 +38,9 @@ _IN_WORDS = {
 
 @dataclass(frozen=True)
 class RequestState:
-    """How far a request is; times are epoch milliseconds.
+    """The state of a request; times are epoch milliseconds.
 
-    Of one that waits: its `place` in a line of `places`, and what it waits for, also `in_words`.
+    A waiting request has a `place` in a line of `places`, and what it waits for, also in words.
     """
 
     request_key: str
@@ -87,24 +87,24 @@ class RequestState:
 
 
 def look_up(system: DeployedSystem, key: str) -> RequestState:
-    """Raises UserError if nothing is known of the request."""
+    """The state of a request. Raises UserError if it is unknown."""
     record = system.store.requests([key]).get(key)
     if record:
         return _of_record(system, record)
     with received(system) as letters:
         letter = next((one for one in reversed(letters) if one.request_key == key), None)
-    record = letter.record if letter else _rejected_as_it_came(system, key)
+    record = letter.record if letter else _rejected_on_arrival(system, key)
     if record:
         return replace(_of_record(system, record), request_key=key)
     if letter:
         return RequestState(key, DEAD, since=letter.sent_at, reason=letter.reason)
-    raise UserError(f"nothing is known of a request {key!r}: {_why_unknown(system)}")
+    raise UserError(f"request {key!r} is unknown: {_why_unknown(system)}")
 
 
-def _rejected_as_it_came(system: DeployedSystem, key: str) -> RequestRecord | None:
-    """The newest record of a message that named this key, but became no request.
+def _rejected_on_arrival(system: DeployedSystem, key: str) -> RequestRecord | None:
+    """The newest record of an invalid message that named this key.
 
-    It has a key of its own, so this reads the whole table; it is the last that is tried.
+    Such a record has another key, so this reads the whole table; it is tried last.
     """
     found = system.store.ended_requests(["REJECTED"], named=key, limit=sys.maxsize)
     return max(found, key=lambda record: record.touched_at, default=None)
@@ -137,9 +137,9 @@ def _of_record(system: DeployedSystem, record: RequestRecord) -> RequestState:
 
 
 def _why_unknown(system: DeployedSystem) -> str:
-    """The queue is counted, never read.
+    """The reason, from the number of messages in the queue; none is read.
 
-    To receive a message would hide it from the creator, and count as one of its deliveries.
+    Receiving a message would hide it from the creator, and count as a delivery.
     """
     attributes = system.client("sqs").get_queue_attributes(
         QueueUrl=system.outputs["RequestQueueUrl"], AttributeNames=list(_COUNTS)
@@ -147,8 +147,8 @@ def _why_unknown(system: DeployedSystem) -> str:
     queued = sum(int(attributes.get(name, 0)) for name in _COUNTS)
     if queued:
         messages = "1 message is" if queued == 1 else f"{queued} messages are"
-        return f"{messages} in the queue, not taken in yet; it may be among them, if it was sent"
-    return "the queue is empty, so it was never sent, or its end is long forgotten"
+        return f"{messages} in the queue, not recorded yet; if it was sent, it may be among them"
+    return "the queue is empty, so it was never sent, or its record has expired"
 
 
 def show(state: RequestState) -> None:

@@ -1,4 +1,4 @@
-"""`request create|cancel`: check, send, and with `--wait` follow the request and its job until they end."""
+"""`request create|cancel`: checks and sends a request; `--wait` follows it and its job."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from export_jobs_cli.stack import DeployedSystem, Target, opened
 POLL_S = 1.0
 POLL_JOB_S = 2.0
 MISSES = 3
-"""After so many answers that there is no such job, it has vanished."""
+"""A job has vanished after this number of answers that it does not exist."""
 GOOD, BAD, NOT_ENDED, GOOD_ONLY_BY_NAME = 0, 1, 3, 4
 """Exit codes. The last is for jobs that have SUCCEEDED, but with errors or without a profile."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """How to wait for a request: for how long, and whether the service is asked for its job."""
+    """How long to wait for a request, and whether to ask the service for its job."""
 
     timeout_s: float | None = None
     live: bool = False
@@ -57,8 +57,8 @@ class Waiting:
 class Sent:
     """A message on the queue, and the request in it.
 
-    `rejection` is the event id of the rejection from which it was sent back, if it was. `known` is the
-    record of a request whose job exists already: then nothing was sent.
+    `rejection` is the event id of the rejection, if the message was redriven. `known` is the record
+    of a request whose job already exists: then nothing was sent.
     """
 
     request_key: str
@@ -80,7 +80,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a request ended, and the job it made."""
+    """How a request ended, and its job."""
 
     exit_code: int
     request_key: str
@@ -112,11 +112,11 @@ def read_body(file: str) -> str:
     except OSError as error:
         raise UserError(f"can't read {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UserError(f"can't read {file}: it is no text in UTF-8") from None
+        raise UserError(f"can't read {file}: it is not UTF-8 text") from None
 
 
 def checked_for(target: Target, body: str) -> Request:
-    """Checks a message without sending it; without a stack, whatever sandbox it names is right."""
+    """Checks a message without sending it; without a stack, any sandbox is accepted."""
     if target.stack is None:
         return checked(body, sandboxes=[named_sandbox(body) or "prod"])
     with opened(target) as system:
@@ -145,7 +145,7 @@ def as_json(request: Request) -> dict[str, Any]:
 
 
 def create(system: DeployedSystem, body: str) -> Sent:
-    """Sends a create request that is valid, unless its job exists already. Raises UserError."""
+    """Checks and sends a create request, unless its job already exists. Raises UserError."""
     request = checked(body, sandboxes=system.creator.sandboxes)
     if request.action != "create":
         raise UserError("this is a cancel request: send it with `export-jobs request cancel`")
@@ -161,7 +161,7 @@ def cancel(
 ) -> Sent:
     """Sends a request to cancel a job, or what a request created or would create.
 
-    Raises UserError if no such job is on record, and its sandbox is not named.
+    Raises UserError if the job is not on record and no sandbox is named.
     """
     if sandbox is not None:
         system.sandboxes(sandbox)
@@ -184,9 +184,9 @@ def _send(system: DeployedSystem, body: str, request: Request) -> Sent:
 
 
 def _with_its_job(system: DeployedSystem, request: Request, key: str) -> RequestRecord | None:
-    """The record of a request whose job exists already.
+    """The record of a request whose job already exists.
 
-    Raises UserError for a key under which nothing can come of sending the request.
+    Raises UserError for a key with which sending the request has no effect.
     """
     record = system.store.requests([key]).get(key)
     if record is None:
@@ -195,8 +195,8 @@ def _with_its_job(system: DeployedSystem, request: Request, key: str) -> Request
     if record.status == "REJECTED":
         raise UserError(
             f"request key {key!r} was rejected on {when} ({record.outcome}: {record.reason}); "
-            "to send it again would change nothing.\n"
-            f"Correct it and send it again: export-jobs dlq redrive {shlex.quote(key)} "
+            "sending it again has no effect.\n"
+            f"Correct and redrive it: export-jobs dlq redrive {shlex.quote(key)} "
             "--body FILE\nOr give it a new requestKey."
         )
     if record.status == "CANCELLED":
@@ -207,7 +207,7 @@ def _with_its_job(system: DeployedSystem, request: Request, key: str) -> Request
     if record.status != "CANCEL_WANTED" and not request.is_that_of(record):
         raise UserError(
             f"request key {key!r} was used on {when} for another request; "
-            "give this one a requestKey of its own"
+            "give this one a different requestKey"
         )
     return record if record.status == "CREATED" else None
 
@@ -228,7 +228,7 @@ def followed(system: DeployedSystem, sent: Sent, waiting: Waiting, *, quiet: boo
     try:
         with progress(quiet=quiet) as report:
             return wait(system, sent, waiting, report=report)
-    except BaseException:  # Ctrl-C as well: whoever stops waiting has to find the request again
+    except BaseException:  # on Ctrl-C, too: shows how to find the request again
         console.print(
             "the request continues without this command; to see its state:\n"
             f"  {escape(command_to_show(sent.request_key))}",
@@ -244,7 +244,7 @@ def command_to_show(request_key: str) -> str:
 def wait(
     system: DeployedSystem, sent: Sent, waiting: Waiting, *, report: Callable[[str], None]
 ) -> Ending:
-    """Follows the request's record, then its job; `report` gets every step in words."""
+    """Follows the request's record, then its job; calls `report` with a text for each step."""
     until = time.monotonic() + waiting.timeout_s if waiting.timeout_s else None
     ending = Ending(
         NOT_ENDED,
@@ -286,7 +286,7 @@ def wait(
 
 
 def _sandbox_of_job(system: DeployedSystem, request: Request, record: RequestRecord) -> str:
-    """Where a request's job is: what a cancel request names by a key may be in another sandbox."""
+    """The sandbox of a request's job: a cancel request's key may name one in another sandbox."""
     named = request.cancel_request_key
     cancelled = system.store.requests([named]).get(named) if named else None
     return (cancelled or record).sandbox
@@ -320,7 +320,7 @@ def _ended_record(
 
 
 def _record_of(system: DeployedSystem, sent: Sent) -> RequestRecord | None:
-    """The record of this very sending: under its key or, if it is rejected as it comes, one of its own."""
+    """The record of this message: under its key or, if rejected on arrival, a key of its own."""
     keys = [sent.request_key]
     if sent.message_id:
         keys.append(key_of_rejected(sent.message_id, sent.body))
@@ -350,7 +350,7 @@ def _state_of(system: DeployedSystem, record: RequestRecord | None) -> str:
 
 
 class _JobSource:
-    """Where a job's state is read: in the stack's table or, if asked for, at the service."""
+    """Reads a job's state from the stack's table or, with `live`, from the service."""
 
     def __init__(self, system: DeployedSystem, sandbox: str, job_id: str, *, live: bool) -> None:
         self.job_id = job_id
@@ -360,7 +360,7 @@ class _JobSource:
         self._record: JobRecord | None = None
 
     def read(self) -> KnownJob | None:
-        """None if there is no such job. Raises RetryLater if the service can't be asked now."""
+        """Returns None if there is no such job. Raises RetryLater if the service is unavailable."""
         if self._live:
             try:
                 return KnownJob(
@@ -369,7 +369,7 @@ class _JobSource:
             except NotFound:
                 return None
         store, known = self._system.store, self._record
-        if known:  # its key is known by now: there is no need to search for it
+        if known:  # its key is known now, so no search is needed
             self._record = store.job(self._sandbox, self.job_id, known.creation_time)
         else:
             self._record = next(iter(store.jobs(self._sandbox, named=self.job_id)), None)
@@ -392,7 +392,7 @@ def _ended_job(
                 f"job {source.job_id} is {status_of(found)}" if found else "the job is not found"
             )
         except RetryLater as later:
-            state = f"the service can't be asked at the moment: {later}"
+            state = f"the service is unavailable: {later}"
         if job and job.is_final:
             return job
         if state != last:
@@ -413,7 +413,7 @@ def _time_left(until: float | None, pause_s: float) -> bool:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A way to report steps: a moving line on a terminal, elsewhere a line each, with the seconds."""
+    """Yields a function that shows steps: in a live line on a terminal, elsewhere line by line."""
     console = output.console(stderr=True)
     if quiet:
         yield lambda _: None
@@ -476,7 +476,7 @@ def _styled_outcome(ending: Ending) -> str:
 def _command(ending: Ending) -> str:
     if ending.job_id:
         return f"export-jobs job show {escape(shlex.quote(ending.job_id))}"
-    if ending.rejected and ending.outcome != "CANCELLED":  # of which there is no dead letter
+    if ending.rejected and ending.outcome != "CANCELLED":  # it has no dead letter
         return f"export-jobs dlq show {escape(shlex.quote(ending.request_key))}"
     return escape(command_to_show(ending.request_key))
 

@@ -1,4 +1,4 @@
-"""The local system that runs: described in a file, so that every other command finds it by itself."""
+"""The file that describes the running local system, so that other commands find it."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ from export_jobs_cli.directories import writable
 from export_jobs_cli.errors import UserError
 
 FILE = Path(".export-jobs") / "local.json"
-"""In the folder that `local` was started in; commands look there and in the folders above them."""
+"""In the folder that `local` was started in. Commands search their folder and those above it."""
 
 
 def refuse_a_second() -> None:
-    """Raises UserError if a local system that was started in this folder still runs.
+    """Raises UserError if a local system that was started in this folder is still running.
 
-    A second one would take its place in the file, and no command would find the first any more.
+    A second one would replace it in the file, and commands would no longer find the first.
     """
     description = _read(FILE)
     if description and _runs(description):
         raise UserError(
-            f"a local system runs in this folder already (process {description['pid']}): "
+            f"a local system is already running in this folder (process {description['pid']}): "
             "stop it first, or start this one in another folder"
         )
 
 
 @contextmanager
 def described(description: Mapping[str, Any]) -> Iterator[None]:
-    """Keeps the description in the file, for as long as the block runs."""
+    """Keeps the description in the file while the `with` block runs."""
     path = FILE.absolute()
     writable(path.parent)
     own = {**description, "pid": os.getpid()}
     fresh = path.with_suffix(f".{os.getpid()}")
-    fresh.touch(mode=0o600)  # it holds the local client's secret
+    fresh.touch(mode=0o600)  # it contains the local client's secret
     fresh.write_text(json.dumps(own, indent=2))
-    fresh.replace(path)  # whoever reads finds the old one or the new one, whole
+    fresh.replace(path)  # readers find the old file or the new one, complete
     try:
         yield
     finally:
-        if _read(path).get("pid") == os.getpid():  # else another `local` was started since
+        if _read(path).get("pid") == os.getpid():  # otherwise another `local` has been started
             with suppress(FileNotFoundError):
                 path.unlink()
 
 
 class NoneRuns(UserError):
-    """There is no local system that runs in this folder or in one above it."""
+    """No local system is running in this folder or in one above it."""
 
 
 def running_description() -> dict[str, Any]:
-    """What the running local system says of itself. Raises NoneRuns."""
+    """Returns the description of the running local system. Raises NoneRuns."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         path = folder / FILE
@@ -64,11 +64,11 @@ def running_description() -> dict[str, Any]:
         if _runs(description):
             return description
         raise NoneRuns(
-            f"the local system of {path} no longer runs: start `export-jobs local`, "
+            f"the local system of {path} is no longer running: start `export-jobs local`, "
             "or name a deployed stack with --stack"
         )
     raise NoneRuns(
-        "no local system runs here: start `export-jobs local` in another terminal, "
+        "no local system is running here: start `export-jobs local` in another terminal, "
         "or name a deployed stack with --stack"
     )
 
@@ -82,11 +82,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _runs(description: Mapping[str, Any]) -> bool:
-    """Whether its process lives and its AWS answers; after a crash the file stays behind."""
+    """Whether its process exists and its AWS answers; after a crash the file remains."""
     try:
         os.kill(int(description["pid"]), 0)
     except PermissionError:
-        pass  # it lives, and is another user's
+        pass  # it exists, and belongs to another user
     except (ProcessLookupError, KeyError, ValueError):
         return False
     address = urlsplit(str(description.get("awsEndpointUrl")))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as an event, for whatever has to put things away before it ends."""
+"""Ctrl-C and SIGTERM as an event, for commands that have to clean up before they end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stopped_by_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that everything is stopped in order."""
+    """Yields an event that Ctrl-C or SIGTERM sets, so that everything is stopped in order."""
     stopped = threading.Event()
     before = {
         number: signal.signal(number, lambda *_: stopped.set())

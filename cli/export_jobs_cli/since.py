@@ -1,4 +1,4 @@
-"""Times as people give them on the command line."""
+"""Parses times given on the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 24 * 3_600_000}
 
 
 def epoch_ms(since: str, *, now: int) -> int:
-    """`30m`, `12h`, `7d`, `2026-01-31` (midnight UTC) or an RFC 3339 time. Raises UserError."""
+    """Reads `30m`, `12h`, `7d`, `2026-01-31` (midnight UTC) or RFC 3339. Raises UserError."""
     if span := _SPAN.fullmatch(since):
         return now - int(span[1]) * _UNIT_MS[span[2]]
     try:

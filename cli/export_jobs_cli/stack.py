@@ -1,7 +1,7 @@
-"""The stack that a command works with: a deployed one by its name, or the local one that is running.
+"""The stack that a command works with: a deployed one by its name, or the running local one.
 
-Everything is read from the stack itself: its outputs, and the configuration of its functions. The two
-kinds differ only in where AWS is.
+Everything is read from the stack itself: its outputs, and the configuration of its functions. The
+two kinds differ only in where AWS is.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _CONFIG = Config(
 
 @dataclass(frozen=True)
 class Target:
-    """What the options name: a stack, and how to reach it. Without a stack, the local system."""
+    """The stack that the options name, and how to reach it. Without a stack, the local system."""
 
     stack: str | None = None
     profile: str | None = None
@@ -84,7 +84,7 @@ class DeployedSystem:
 
     @cached_property
     def outputs(self) -> Mapping[str, str]:
-        """The stack's outputs. Raises UserError if there is no such stack, or it is not ours."""
+        """The stack's outputs. Raises UserError if it does not exist, or is another project's."""
         try:
             answer = self.client("cloudformation").describe_stacks(StackName=self.name)
         except ClientError as error:
@@ -98,7 +98,8 @@ class DeployedSystem:
         outputs = {o["OutputKey"]: str(o["OutputValue"]) for o in stack.get("Outputs", [])}
         if "RequestQueueUrl" not in outputs or "MonitorFunctionName" not in outputs:
             raise UserError(
-                f"stack {self.name!r} ({stack['StackStatus']}) is not one of this project"
+                f"stack {self.name!r} ({stack['StackStatus']}) is not one of this project; "
+                "check --stack"
             )
         return outputs
 
@@ -138,7 +139,7 @@ class DeployedSystem:
         secret = self.client("secretsmanager").get_secret_value(SecretId=self.monitor.aep_secret_id)
         text = secret.get("SecretString")
         if text is None:
-            raise SecretUnreadable("the secret holds binary data; it has to be a JSON text")
+            raise SecretUnreadable("the secret contains binary data; store it as JSON text")
         return Credentials.from_secret(text)
 
     @cached_property
@@ -150,7 +151,7 @@ class DeployedSystem:
         )
 
     def sandboxes(self, wanted: str | None) -> tuple[str, ...]:
-        """The one wanted, or all that are watched. Raises UserError for one that is not watched."""
+        """The sandbox wanted, or all watched ones. Raises UserError if it is not watched."""
         watched = self.monitor.sandboxes
         if wanted is None:
             return watched
@@ -175,7 +176,7 @@ class DeployedSystem:
 
 @contextmanager
 def opened(target: Target) -> Iterator[DeployedSystem]:
-    """The target's stack. Whatever AWS or the service refuses inside the block becomes a UserError."""
+    """Yields the target's stack. Errors of AWS or the service in the block become UserErrors."""
     try:
         yield _system_of(target)
     except ClientError as error:
@@ -183,7 +184,9 @@ def opened(target: Target) -> Iterator[DeployedSystem]:
     except BotoCoreError as error:
         raise UserError("; ".join(unreachable(error))) from None
     except SettingsInvalid as error:
-        raise UserError(f"the functions of the stack are configured wrongly: {error}") from None
+        raise UserError(
+            f"the stack's functions have wrong settings: {error}; deploy the stack again"
+        ) from None
     except SegmentationError as error:
         raise UserError(str(error)) from None
     except StoreUnavailable as error:
@@ -194,7 +197,7 @@ def refusal(error: ClientError) -> str:
     """What AWS refused, and why, in one line."""
     details = error.response.get("Error", {})
     message = " ".join(str(details.get("Message", "")).split())
-    return f"AWS refuses {error.operation_name} ({details.get('Code')}): {message}"
+    return f"AWS refused {error.operation_name} ({details.get('Code')}): {message}"
 
 
 def unreachable(error: BotoCoreError) -> tuple[str, str]:
@@ -209,7 +212,7 @@ def unreachable(error: BotoCoreError) -> tuple[str, str]:
 
 
 def _system_of(target: Target) -> DeployedSystem:
-    """A stack with the local one's name is the one that runs here, or in AWS_ENDPOINT_URL's AWS."""
+    """Opens the target; the local stack's name means the one here, or at AWS_ENDPOINT_URL."""
     if target.stack is None:
         if target.profile or target.region:
             raise UserError("--profile and --region need --stack: they are for a deployed stack")
@@ -220,7 +223,7 @@ def _system_of(target: Target) -> DeployedSystem:
         except NoneRuns:
             if "AWS_ENDPOINT_URL" not in os.environ:
                 raise
-    # boto3 itself reads only the second variable; the AWS CLI and other SDKs read the first before it.
+    # boto3 reads only the second variable; the AWS CLI and other SDKs read the first one first.
     region = target.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     try:
         session = boto3.Session(profile_name=target.profile, region_name=region)
@@ -244,5 +247,5 @@ def _local(description: Mapping[str, Any]) -> DeployedSystem:
 
 
 def _texts(environment: Mapping[str, Any]) -> dict[str, str]:
-    """Lambda's variables are texts; moto gives numbers back as numbers."""
+    """Makes all variables text, as Lambda has them; moto returns numbers as numbers."""
     return {name: str(value) for name, value in environment.items()}

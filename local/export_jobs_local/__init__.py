@@ -1,1 +1,1 @@
-"""The same system on one laptop: the Segmentation service, AWS, the clock and the queue pump, the CLI."""
+"""The system on one laptop: the Segmentation service, AWS, the functions and their triggers."""

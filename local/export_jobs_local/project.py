@@ -1,6 +1,6 @@
-"""Where the project's files are: the local system runs the very files that are deployed.
+"""The project's files: the local system runs the same files that are deployed.
 
-In a checkout they are where they belong; a wheel carries copies beside this module.
+In a checkout they are in their usual places; a wheel has copies next to this module.
 """
 
 from __future__ import annotations
@@ -15,4 +15,4 @@ ROOT = _CHECKOUT if IS_CHECKOUT else _IN_THE_WHEEL
 TEMPLATE = ROOT / "template.yaml"
 REQUESTS = ROOT / "events" / "requests"
 LOCAL_STACK = "export-jobs-local"
-"""Not a name that anybody would deploy under: commands recognise the local system by it."""
+"""Commands recognise the local system by this name, so no deployed stack should have it."""

@@ -1,6 +1,6 @@
-"""Schemas of the events and of a request, made from the models: `python -m export_jobs_local.schemas`.
+"""Generates the schemas of events and requests: `python -m export_jobs_local.schemas`.
 
-JSON Schemas for docs/schemas, and OpenAPI 3 for EventBridge's registry, which template.yaml fills.
+JSON Schemas for docs/schemas, and OpenAPI 3 for EventBridge's registry, in template.yaml.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FOLDER = ROOT / "docs" / "schemas"
 
 
 def schemas() -> dict[Path, dict[str, Any]]:
-    """Every schema by its file: the `detail` of each detail-type, and a message on the queue."""
+    """All schemas by file: for the `detail` of each detail-type, and for queue messages."""
     found = {
         FOLDER / file_name(event_type): {
             **kind_of(event_type).model.model_json_schema(by_alias=True, mode="serialization"),
@@ -46,7 +46,7 @@ def text_of(schema: dict[str, Any]) -> str:
 
 
 def for_registry(event_type: EventType) -> dict[str, Any]:
-    """The whole event in the form in which EventBridge's registry keeps schemas that it discovers."""
+    """The schema of a whole event, in the format of those that EventBridge discovers."""
     schema = kind_of(event_type).model.model_json_schema(by_alias=True, mode="serialization")
     name = event_type.replace(" ", "")
     text = {"type": "string"}
@@ -79,13 +79,13 @@ _ENVELOPE = ("detail-type", "resources", "id", "source", "time", "region", "vers
 
 
 def _openapi(schema: Any) -> Any:
-    """A model's schema in the words of OpenAPI 3.0, which has no null, no `const` and no `$defs`."""
+    """Converts a model's schema to OpenAPI 3.0, which has no null, `const` or `$defs`."""
     if isinstance(schema, list):
         return [_openapi(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     kept = {key: value for key, value in schema.items() if key not in _LEFT_OUT}
-    if "properties" in kept:  # whose keys are names, not keywords
+    if "properties" in kept:  # its keys are names, not keywords
         properties = {name: _openapi(value) for name, value in kept.pop("properties").items()}
         return {**{key: _openapi(value) for key, value in kept.items()}, "properties": properties}
     if "const" in kept:
@@ -101,11 +101,11 @@ def _openapi(schema: Any) -> Any:
 
 
 _LEFT_OUT = {"title", "default", "examples", "$defs", "description"}
-"""Whoever wants to read rather than generate code has docs/schemas."""
+"""Not needed to generate code; the schemas in docs/schemas have them."""
 
 
 def folded(value: Any, indent: int = 0) -> str:
-    """JSON in lines that are no longer than they have to be, to be read in the template."""
+    """Formats JSON for the template: breaks only what does not fit on a line."""
     text = json.dumps(value)
     if indent + len(text) <= _WIDTH or not isinstance(value, dict | list):
         return text
@@ -129,7 +129,7 @@ _WIDTH = 104
 
 
 def in_template(text: str) -> str:
-    """The template's text with the registry's schemas as the models are now."""
+    """The template's text, with the registry's schemas from the current models."""
     begin, end = f"  # {_BEGIN}\n", f"  # {_END}\n"
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)

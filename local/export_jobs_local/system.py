@@ -1,4 +1,4 @@
-"""The whole system on one laptop: Segmentation service, AWS, the deployed functions and their triggers."""
+"""The whole system on one laptop: Segmentation service, AWS, functions and their triggers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from export_jobs_local.segmentation.server import SegmentationService
 
 @dataclass(frozen=True)
 class SystemConfig:
-    """`logs`: a directory for the functions' logs. `sweep_every_s`: instead of the stack's schedule.
+    """`logs` is a directory for the functions' logs; `sweep_every_s` replaces the schedule.
 
-    `parameters` go to the stack over the local ones; the local service has the sandboxes that they
-    name. Without `triggers` nothing invokes a function by itself.
+    `parameters` override the local ones of the stack; the local service gets their sandboxes.
+    Without `triggers`, nothing invokes a function automatically.
 
-    `credential`, as a secret's JSON text, is for a service that runs elsewhere, which `parameters` then
-    have to name by ApiBaseUrl and ImsTokenUrl: no local one is started.
+    `credential`, a secret's JSON text, is for a service that runs elsewhere, to which `parameters`
+    then have to point with ApiBaseUrl and ImsTokenUrl: no local one is started.
     """
 
     logs: Path
@@ -42,11 +42,11 @@ class SystemConfig:
 
 
 class NoLocalService(Exception):
-    """The functions talk to a service that runs elsewhere; there is none here to control."""
+    """The functions call a service that runs elsewhere; there is no local one to control."""
 
 
 class LocalSystem:
-    """Everything up and answering, for as long as the `with` block lasts."""
+    """Everything is up and answers while the `with` block runs."""
 
     def __init__(self, config: SystemConfig) -> None:
         self.config = config
@@ -55,7 +55,7 @@ class LocalSystem:
         self._triggers: list[ScheduleTrigger | QueueTrigger] = []
 
     def __enter__(self) -> Self:
-        with ExitStack() as opening:  # whatever fails on the way up, what is up comes down again
+        with ExitStack() as opening:  # if the start fails, stop what has been started
             opening.callback(self.__exit__)
             self._start()
             opening.pop_all()
@@ -119,10 +119,10 @@ class LocalSystem:
         return str(sent["MessageId"])
 
     def description(self) -> dict[str, Any]:
-        """What a program needs to join in: addresses, credentials and the stack's outputs.
+        """What a program needs to connect: addresses, credentials and the stack's outputs.
 
-        Of a service that runs elsewhere there are the addresses only: neither its credential nor a
-        control, which is None.
+        Of a service that runs elsewhere, only the addresses: its credential is left out, and its
+        control is None.
         """
         deployed = self.pool("monitor").function.environment
         elsewhere = {
@@ -141,12 +141,12 @@ class LocalSystem:
         }
 
     def _parameters(self) -> dict[str, str]:
-        """The local service's, or what is needed for one that runs elsewhere; and those given."""
+        """The given parameters, and those of the local service or of one that runs elsewhere."""
         given = self.config.parameters
         if self._service:
             return local_parameters(self.aws, self._service, given)
         if self.config.credential is None or not {"ApiBaseUrl", "ImsTokenUrl"} <= given.keys():
-            raise ValueError("a credential needs the ApiBaseUrl and ImsTokenUrl that it is for")
+            raise ValueError("a credential needs the parameters ApiBaseUrl and ImsTokenUrl")
         return {**given, "AepSecretArn": _keep_secret(self.aws, self.config.credential, given)}
 
     def _start_triggers(self) -> None:
@@ -173,9 +173,9 @@ def _service(config: SystemConfig) -> ServiceConfig:
 def local_parameters(
     aws: MotoServer, service: SegmentationService, given: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The template's parameters for a local service; its credential is put into Secrets Manager.
+    """The template's parameters for a local service; puts its credential into Secrets Manager.
 
-    Those `given` go before the service's own.
+    Parameters in `given` override the service's own.
     """
     given = given or {}
     credential = {
@@ -194,9 +194,9 @@ def local_parameters(
 
 
 def _keep_secret(aws: MotoServer, text: str, given: Mapping[str, str]) -> str:
-    """Puts a credential into Secrets Manager, under the ARN given if there is one; returns its ARN.
+    """Puts a credential into Secrets Manager, under a given ARN if there is one; returns its ARN.
 
-    Moto chooses the end of an ARN itself, but finds a secret by all that is behind the last colon.
+    Moto chooses the end of an ARN itself, but finds a secret by everything after the last colon.
     """
     arn = given.get("AepSecretArn")
     name = arn.rpartition(":")[2] if arn else "export-jobs/aep"
@@ -205,7 +205,7 @@ def _keep_secret(aws: MotoServer, text: str, given: Mapping[str, str]) -> str:
 
 
 def describe_service(service: SegmentationService) -> dict[str, Any]:
-    """Where the Segmentation service is, and what its clients need to get in."""
+    """The Segmentation service's addresses, and what its clients need to authenticate."""
     return {
         "apiUrl": service.api_url,
         "imsUrl": service.ims_url,

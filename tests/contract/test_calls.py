@@ -73,8 +73,8 @@ def test_a_bad_token_request_is_refused(caller: Caller, form: dict[str, str], er
     assert (answer.status_code, answer.json()["error"]) == (400, error)
 
 
-def test_the_client_says_what_to_mend_in_the_secret(service: SegmentationService) -> None:
-    """A wrong secret is the credential's fault, and its value is not in the message."""
+def test_the_client_reports_what_to_correct_in_the_secret(service: SegmentationService) -> None:
+    """A wrong secret is reported as a bad credential, without its value."""
     with pytest.raises(BadCredentials, match=r"invalid_client.*check clientId") as caught:
         client_of(service, client_secret="not-this-one").list_jobs("prod", limit=1)
     assert "not-this-one" not in str(caught.value)

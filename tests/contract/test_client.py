@@ -130,11 +130,11 @@ def test_a_cursor_that_goes_nowhere_ends_in_an_error() -> None:
     """A next page that is the page itself; pages that go in circles."""
     with (
         served(answer(body={**PAGE, "link": {"next": "?offset=5_5"}})) as (client, _),
-        pytest.raises(NotUnderstood, match="page itself"),
+        pytest.raises(NotUnderstood, match="same page again"),
     ):
         client.list_jobs("prod", limit=2, cursor="5_5")
     circle = [answer(body={**PAGE, "link": {"next": f"?offset={n}_1"}}) for n in range(50)]
-    with served(*circle) as (client, server), pytest.raises(NotUnderstood, match="circles"):
+    with served(*circle) as (client, server), pytest.raises(NotUnderstood, match="repeats"):
         list(client.iter_pages("prod", limit=1))
     assert len(server.requests) == 2
 
@@ -215,8 +215,8 @@ def test_a_proxy_of_the_environment_gets_no_token(monkeypatch: pytest.MonkeyPatc
         (206, NotUnderstood),
     ],
 )
-def test_each_status_says_what_to_do(status: int, error: type[SegmentationError]) -> None:
-    """A small typed family, with the start of the body in the message."""
+def test_each_status_raises_its_error(status: int, error: type[SegmentationError]) -> None:
+    """Each has a type that shows what to do, and the start of the body in its message."""
     with (
         served(answer(status, {"message": "the reason"})) as (client, _),
         pytest.raises(error, match="the reason") as caught,
@@ -552,8 +552,8 @@ def test_retry_after_is_read_in_both_forms(header: str, seconds: float | None) -
         answer(500, b" " * (MAX_BODY_BYTES + 1), headers={"Retry-After": "7"}),
     ],
 )
-def test_an_unknown_outcome_says_how_long_to_wait(reply: Reply) -> None:
-    """Where the answer asked for it, however little else of it could be read."""
+def test_an_unknown_outcome_carries_retry_after(reply: Reply) -> None:
+    """If the response has it, even if the rest can't be read."""
     with served(reply) as (client, _), pytest.raises(OutcomeUnknown) as caught:
         create(client)
     assert caught.value.retry_after_s == 7
@@ -774,10 +774,10 @@ def test_a_client_that_is_prepared_has_its_token() -> None:
 @pytest.mark.parametrize(
     ("reply", "error"), [(answer(400), BadCredentials), (answer(503), RetryLater)]
 )
-def test_a_client_that_can_t_be_prepared_says_why(
+def test_a_client_that_can_t_be_prepared_reports_why(
     reply: bytes, error: type[SegmentationError]
 ) -> None:
-    """As the call itself would."""
+    """With the same error as the call itself."""
     with served(answer(body=JOB)) as (client, server):
         server.ims = lambda _: reply
         with pytest.raises(error):

@@ -98,8 +98,8 @@ def test_a_number_that_no_job_can_have_is_refused(caller: Caller, method: str, n
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_a_job_that_is_not_there_is_said_to_be(caller: Caller, method: str) -> None:
-    """404, in the service's own form."""
+def test_a_missing_job_is_not_found(caller: Caller, method: str) -> None:
+    """404, in the service's own format."""
     answer = control(caller, method, "/jobs/404", json={})
     assert (answer.status_code, answer.json()["title"]) == (404, "NotFoundError")
 
@@ -162,10 +162,10 @@ def test_the_log_of_calls_is_bounded_and_its_counts_are_not(service: Segmentatio
         ("PUT", "/_control/faults", 405),
     ],
 )
-def test_a_path_or_method_that_is_none_is_said_in_the_service_s_form(
+def test_an_unknown_path_or_method_is_reported_in_the_service_s_format(
     caller: Caller, method: str, path: str, status: int
 ) -> None:
-    """And never redirected: a client would take its token along."""
+    """It is never redirected, because a client would send its token to the new address."""
     answer = requests.request(
         method, caller.service.root_url + path, timeout=10, allow_redirects=False
     )

@@ -43,9 +43,11 @@ PREDICATES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
 
 
 @dataclass(frozen=True)
-class World:
-    """Segments are (namespace, id, predicate's name, merge policy); policies map ids to orders, None
-    for the newest.
+class Data:
+    """What a data directory holds.
+
+    Segments are (namespace, id, predicate's name, merge policy); policies map ids to orders, None for
+    the newest.
     """
 
     fragments: Sequence[Row]
@@ -70,36 +72,36 @@ def us(time: str) -> int:
     return since_epoch // timedelta(microseconds=1)
 
 
-def export(world: World, request: Row, now: int) -> list[Expected]:
+def export(data: Data, request: Row, now: int) -> list[Expected]:
     """The batches that a request gives, in the order of its segments."""
     asked = request.get("filter", {}).get("segments") or []
     wanted = request.get("mergePolicy", {}).get("id")
     if request["destination"].get("segmentPerBatch") and asked:
         return [
-            batch(world, request, [segment], wanted or policy_of(world, segment), now)
+            batch(data, request, [segment], wanted or policy_of(data, segment), now)
             for segment in asked
         ]
-    first = policy_of(world, asked[0]) if asked else world.default_policy
-    return [batch(world, request, asked, wanted or first, now)]
+    first = policy_of(data, asked[0]) if asked else data.default_policy
+    return [batch(data, request, asked, wanted or first, now)]
 
 
-def policy_of(world: World, segment: Row) -> str:
+def policy_of(data: Data, segment: Row) -> str:
     return next(
         policy
-        for namespace, name, _, policy in world.segments
+        for namespace, name, _, policy in data.segments
         if name == segment["segmentId"] and segment.get("segmentNs") in {None, namespace}
     )
 
 
-def batch(world: World, request: Row, segments: list[Row], policy: str, now: int) -> Expected:
+def batch(data: Data, request: Row, segments: list[Row], policy: str, now: int) -> Expected:
     selection = request.get("filter", {})
     updated: dict[str, int] = {}
-    for fragment in world.fragments:
+    for fragment in data.fragments:
         profile = fragment["profileId"]
         updated[profile] = max(updated.get(profile, 0), fragment["ingestedAt"])
     with_fragments = set(updated)
     if selection.get("emptyProfiles"):
-        for event in world.events:
+        for event in data.events:
             profile = event["profileId"]
             if profile not in with_fragments:
                 updated[profile] = max(updated.get(profile, 0), event["ingestedAt"])
@@ -108,19 +110,19 @@ def batch(world: World, request: Row, segments: list[Row], policy: str, now: int
         chosen &= {
             profile
             for segment in segments
-            for profile in members(world, request, segment, policy, now)
+            for profile in members(data, request, segment, policy, now)
         }
     if "fromIngestTimestamp" in selection:
         since = us(selection["fromIngestTimestamp"])
         chosen = {profile for profile in chosen if updated[profile] > since}
-    rows = [row_of(world, request, profile, policy) for profile in chosen]
+    rows = [row_of(data, request, profile, policy) for profile in chosen]
     namespaces: Counter[str] = Counter()
     for profile in chosen:
-        namespaces.update(list(merged(world, profile, policy)["identityMap"] or {}))
+        namespaces.update(list(merged(data, profile, policy)["identityMap"] or {}))
     return Expected(rows, len(chosen), namespaces)
 
 
-def members(world: World, request: Row, segment: Row, policy: str, now: int) -> set[str]:
+def members(data: Data, request: Row, segment: Row, policy: str, now: int) -> set[str]:
     statuses = {
         "realized" if status == "existing" else status
         for status in segment.get("status") or ["realized"]
@@ -128,12 +130,12 @@ def members(world: World, request: Row, segment: Row, policy: str, now: int) -> 
     window = request.get("filter", {}).get("segmentQualificationTime", {})
     known = [
         membership
-        for membership in world.memberships
+        for membership in data.memberships
         if membership["segmentId"] == segment["segmentId"]
         and segment.get("segmentNs") in {None, membership["segmentNs"]}
     ]
     if request.get("evaluationInfo", {}).get("segmentation"):
-        known = evaluated(world, segment, policy, now)
+        known = evaluated(data, segment, policy, now)
     return {
         membership["profileId"]
         for membership in known
@@ -143,23 +145,23 @@ def members(world: World, request: Row, segment: Row, policy: str, now: int) -> 
     }
 
 
-def evaluated(world: World, segment: Row, policy: str, now: int) -> list[Row]:
+def evaluated(data: Data, segment: Row, policy: str, now: int) -> list[Row]:
     """Who satisfies the predicate now, and who was a member and no longer does."""
     found = []
-    for namespace, name, predicate, _ in world.segments:
+    for namespace, name, predicate, _ in data.segments:
         if name != segment["segmentId"] or segment.get("segmentNs") not in {None, namespace}:
             continue
-        for profile in {fragment["profileId"] for fragment in world.fragments}:
+        for profile in {fragment["profileId"] for fragment in data.fragments}:
             before = next(
                 (
                     membership
-                    for membership in world.memberships
+                    for membership in data.memberships
                     if (membership["profileId"], membership["segmentNs"], membership["segmentId"])
                     == (profile, namespace, name)
                 ),
                 None,
             )
-            holds = PREDICATES[predicate][1](merged(world, profile, policy))
+            holds = PREDICATES[predicate][1](merged(data, profile, policy))
             if not holds and before is None:
                 continue
             status = "realized" if holds else "exited"
@@ -169,9 +171,9 @@ def evaluated(world: World, segment: Row, policy: str, now: int) -> list[Row]:
     return found
 
 
-def merged(world: World, profile: str, policy: str) -> dict[str, Any]:
+def merged(data: Data, profile: str, policy: str) -> dict[str, Any]:
     """The merged profile: each path with the value that wins."""
-    order = world.policies[policy]
+    order = data.policies[policy]
 
     def precedence(fragment: Row) -> tuple[int, int]:
         source = fragment["sourceDatasetId"]
@@ -179,7 +181,7 @@ def merged(world: World, profile: str, policy: str) -> dict[str, Any]:
         return rank, fragment["ingestedAt"]
 
     best_last = sorted(
-        (fragment for fragment in world.fragments if fragment["profileId"] == profile),
+        (fragment for fragment in data.fragments if fragment["profileId"] == profile),
         key=precedence,
     )
     result: dict[str, Any] = dict.fromkeys(PROFILE_FIELDS)
@@ -204,8 +206,8 @@ def at(row: Row, path: str) -> Any:
     return value
 
 
-def row_of(world: World, request: Row, profile: str, policy: str) -> Row:
-    values = merged(world, profile, policy)
+def row_of(data: Data, request: Row, profile: str, policy: str) -> Row:
+    values = merged(data, profile, policy)
     names = [name.strip() for name in request.get("fields", "").split(",") if name.strip()]
     shown = part(values, names or PROFILE_FIELDS)
     parts = {
@@ -225,7 +227,7 @@ def row_of(world: World, request: Row, profile: str, policy: str) -> Row:
         )
     listed = request.get("additionalFields", {}).get("eventList")
     if listed is not None:
-        shown["events"] = events_of(world, request, listed, profile)
+        shown["events"] = events_of(data, request, listed, profile)
     return shown
 
 
@@ -243,7 +245,7 @@ def part(values: Mapping[str, Any], names: Sequence[str]) -> Row:
     return shown
 
 
-def events_of(world: World, request: Row, listed: Row, profile: str) -> list[Row]:
+def events_of(data: Data, request: Row, listed: Row, profile: str) -> list[Row]:
     span = listed.get("filter", {})
     since = [
         us(text)
@@ -258,7 +260,7 @@ def events_of(world: World, request: Row, listed: Row, profile: str) -> list[Row
     happened = sorted(
         (
             event
-            for event in world.events
+            for event in data.events
             if event["profileId"] == profile
             and all(event["ingestedAt"] > time for time in since)
             and (until is None or event["ingestedAt"] < until)

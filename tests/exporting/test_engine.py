@@ -107,8 +107,8 @@ def test_what_can_t_be_exported_fails_with_the_reason(
     assert left_behind(place) == []
 
 
-def test_everything_that_is_wrong_is_said_at_once(place: Path) -> None:
-    """Whoever mends a request mends it once."""
+def test_every_error_of_a_request_is_reported_at_once(place: Path) -> None:
+    """So that a request has to be corrected only once."""
     asked = body(
         destination={"datasetId": "nope"},
         mergePolicy={"id": "no"},

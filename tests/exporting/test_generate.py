@@ -42,8 +42,8 @@ def run(*options: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_makes_as_many_as_it_is_told(tmp_path: Path) -> None:
-    """And says for a program where they are."""
+def test_the_command_generates_the_number_of_profiles_asked_for(tmp_path: Path) -> None:
+    """It prints as JSON where they are."""
     done = run("--profiles", "300", "--seed", "5", "--data", "mine", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
@@ -54,13 +54,13 @@ def test_the_command_makes_as_many_as_it_is_told(tmp_path: Path) -> None:
     assert 200 < found.fetchall()[0][0] <= 300
 
 
-def test_data_that_are_there_are_not_replaced_unless_told(tmp_path: Path) -> None:
-    """An error in a line, with what to do; `--force` does it."""
+def test_existing_data_are_replaced_only_with_force(tmp_path: Path) -> None:
+    """Without `--force`, the error names that option."""
     assert run("--profiles", "10", "--data", "d", folder=tmp_path).returncode == 0
     before = content(tmp_path / "d" / "data")
     refused = run("--profiles", "20", "--data", "d", folder=tmp_path)
     assert refused.returncode == 2
-    assert "replace them with --force" in refused.stderr
+    assert "replace it with --force" in refused.stderr
     assert content(tmp_path / "d" / "data") == before
     assert run("--profiles", "20", "--data", "d", "--force", folder=tmp_path).returncode == 0
     assert content(tmp_path / "d" / "data") != before
@@ -95,8 +95,8 @@ def test_numbers_that_can_t_be_are_refused_in_a_line(tmp_path: Path, options: tu
     assert not (tmp_path / "d").exists()
 
 
-def test_a_full_disk_is_said_in_a_line(tmp_path: Path) -> None:
-    """DuckDB's own error is not a traceback either; files may not grow beyond 4 KB here."""
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
+    """DuckDB's own error causes no traceback either; files can't grow beyond 4 KB here."""
     done = subprocess.run(
         ["/bin/sh", "-c", f"trap '' XFSZ; ulimit -f 8; exec {EXPORT_JOBS} data generate --data d"],
         cwd=tmp_path,
@@ -105,16 +105,16 @@ def test_a_full_disk_is_said_in_a_line(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 2
-    assert "can't be written" in done.stderr
+    assert "can't write to" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_directory_that_can_t_be_written_is_said_in_a_line(tmp_path: Path) -> None:
-    """No traceback."""
+def test_a_directory_that_can_t_be_written_is_reported_in_one_line(tmp_path: Path) -> None:
+    """Without a traceback."""
     (tmp_path / "file").write_text("")
     done = run("--profiles", "5", "--data", "file/below", folder=tmp_path)
     assert done.returncode == 2
-    assert "can't be written" in done.stderr
+    assert "can't write to" in done.stderr
     assert "Traceback" not in done.stderr
 
 

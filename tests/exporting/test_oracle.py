@@ -339,18 +339,18 @@ def shape(rows: Sequence[Any]) -> list[str]:
     memberships=memberships,
     asked=st.lists(requests(), min_size=3, max_size=5),
 )
-def test_the_engine_exports_what_plain_python_says(
+def test_the_engine_exports_what_plain_python_computes(
     fragments: list[Any], events: list[Any], memberships: list[Any], asked: list[dict[str, Any]]
 ) -> None:
-    """The same profiles, the same values, the same counters, in the same batches."""
-    world = oracle.World(fragments, events, memberships, SEGMENTS, POLICIES, "newest")
+    """The same profiles, values and counters, in the same batches."""
+    data = oracle.Data(fragments, events, memberships, SEGMENTS, POLICIES, "newest")
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         place.fill("fragments", fragments)
         place.fill("events", events)
         place.fill("memberships", memberships)
         for request in asked:
-            expected = oracle.export(world, request, NOW)
+            expected = oracle.export(data, request, NOW)
             batches = [PlannedBatch(f"b{number}") for number in range(len(expected))]
             result = place.engine.run(parse_create_request(request), batches, threading.Event())
             assert result.profiles_exported == sum(batch.profiles for batch in expected), request

@@ -177,22 +177,25 @@ def check(office: Office) -> None:
     deliveries = [d for d in office.bench.subscribers.drain() if d.sink == "bus"]
     ends: dict[str, set[str]] = defaultdict(set)
     job_of: dict[str, str] = {}
-    for told in deliveries:
-        if told.type in {EventType.REQUEST_ACCEPTED, EventType.REQUEST_REJECTED}:
-            ends[told.detail["requestKey"]].add(told.event_id)
-            assert told.detail["outcome"] == OUTCOMES[told.detail["requestKey"].split("-", 1)[1]]
-            assert told.detail["orgId"] == office.bench.service.org_id
-            if told.detail["outcome"] == "CREATED":
-                job_of[told.detail["jobId"]] = told.detail["requestKey"]
+    for delivery in deliveries:
+        if delivery.type in {EventType.REQUEST_ACCEPTED, EventType.REQUEST_REJECTED}:
+            ends[delivery.detail["requestKey"]].add(delivery.event_id)
+            assert (
+                delivery.detail["outcome"]
+                == OUTCOMES[delivery.detail["requestKey"].split("-", 1)[1]]
+            )
+            assert delivery.detail["orgId"] == office.bench.service.org_id
+            if delivery.detail["outcome"] == "CREATED":
+                job_of[delivery.detail["jobId"]] = delivery.detail["requestKey"]
     assert {key: len(ids) for key, ids in ends.items()} == dict.fromkeys(office.sent, 1)
     jobs = office.bench.service.control.jobs(office.sandbox)
     assert {str(job.id) for job in jobs} == job_of.keys()
     for job in jobs:
         asked = office.sent[job_of[str(job.id)]]["job"]["destination"]["datasetId"]
         assert job.body["destination"]["datasetId"] == asked
-    for told in deliveries:
-        if told.type == EventType.JOB_STATE_CHANGE:
-            assert told.detail["requestKey"] == job_of[told.detail["jobId"]]
+    for delivery in deliveries:
+        if delivery.type == EventType.JOB_STATE_CHANGE:
+            assert delivery.detail["requestKey"] == job_of[delivery.detail["jobId"]]
     dead = office.dead_letter_queue()
     assert dead.keys() == {office.key("wrong")}
 

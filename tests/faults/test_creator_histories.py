@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from support.creator import MINUTE_MS, SECOND_MS, Creator
-from support.fakes import told_by_job
+from support.fakes import published_by_job
 from support.faults import KINDS, KINDS_IN_MEMORY, LONG, MAY_REPEAT, Kind, ProcessDied
 
 SANDBOX = "prod"
@@ -153,7 +153,7 @@ class Histories(RuleBasedStateMachine):
         self.check_nothing_unforeseen()
 
     @rule(quirk=st.sampled_from(["late", "repeats", "omits"]))
-    def the_listing_lies(self, quirk: str) -> None:
+    def the_listing_is_wrong(self, quirk: str) -> None:
         self.fakes.quirks ^= {quirk}
 
     @precondition(lambda self: not self.missed_once)
@@ -216,7 +216,7 @@ class Histories(RuleBasedStateMachine):
     def ends(self) -> dict[str, list[Event]]:
         """How each request ended, by its key; ends of other bodies under the same key left out."""
         ends: dict[str, dict[str, Event]] = defaultdict(dict)
-        for event in self.fakes.told["bus"]:
+        for event in self.fakes.published["bus"]:
             if (
                 event.type in {EventType.REQUEST_ACCEPTED, EventType.REQUEST_REJECTED}
                 and event.detail["outcome"] != "KEY_REUSED"
@@ -228,7 +228,7 @@ class Histories(RuleBasedStateMachine):
         ends = self.ends()
         reused = {
             e.detail["requestKey"]
-            for e in self.fakes.told["bus"]
+            for e in self.fakes.published["bus"]
             if e.detail.get("outcome") == "KEY_REUSED"
         }
         dead = Counter(letter.request_key for letter in self.fakes.dead_letter_queue)
@@ -251,7 +251,7 @@ class Histories(RuleBasedStateMachine):
         }
 
     def check_one_job_each(self) -> None:
-        """No request made a second job, and none was given another's that can be told apart."""
+        """No request made a second job, and none got another's job that differs from its own."""
         created = self.created()
         jobs = Counter(detail["jobId"] for detail in created.values())
         assert not jobs or max(jobs.values()) == 1, jobs
@@ -271,7 +271,7 @@ class Histories(RuleBasedStateMachine):
     def check_links(self) -> None:
         """Every event of a job names the request that created it, and how that is known."""
         key_of = {detail["jobId"]: key for key, detail in self.created().items()}
-        for job, events in told_by_job(self.fakes.told["bus"]).items():
+        for job, events in published_by_job(self.fakes.published["bus"]).items():
             for event in events:
                 key = key_of.get(job)
                 assert event.detail["requestKey"] == key, (job, event.detail)
@@ -287,7 +287,7 @@ class Histories(RuleBasedStateMachine):
     def check_nothing_was_published_twice(self) -> None:
         if any(kind in MAY_REPEAT for _, kind in self.fakes.struck) or len(self.fakes.struck) > 3:
             return
-        for sink, events in self.fakes.told.items():
+        for sink, events in self.fakes.published.items():
             repeated = [i for i, times in Counter(e.id for e in events).items() if times > 1]
             assert repeated == [], f"published twice to the {sink}"
 

@@ -88,7 +88,7 @@ class Life:
         return self.bench.sweeper(NO_DELAYS, workers=1)
 
     def _at_rest(self) -> bool:
-        """Nothing is owed, and no job that is gone is still taken for open."""
+        """The outbox is empty, and no vanished job still counts as open."""
         known = replace(self.bench, injector=None).store.load(self.sandbox)
         return not any(
             record.outbox or self.expected[record.job_id][-1] == "VANISHED"
@@ -140,26 +140,26 @@ def check(life: Life, deliveries: list[Delivery], *, may_repeat: bool) -> None:
     assert (result.lost, result.unexplained) == ([], [])
     if not may_repeat:
         assert result.duplicates == []
-    told: dict[str, list[str]] = defaultdict(list)
+    bus: dict[str, list[str]] = defaultdict(list)
     topic: dict[str, list[str]] = defaultdict(list)
-    said: dict[str, Delivery] = {}
+    received: dict[str, Delivery] = {}
     for delivery in deliveries:
-        repeated = (delivery.sink, delivery.event_id) in said
-        first = said.setdefault((delivery.sink, delivery.event_id), delivery)  # type: ignore[index,arg-type]
-        assert first.detail == delivery.detail, "a repeat says something else"
+        repeated = (delivery.sink, delivery.event_id) in received
+        first = received.setdefault((delivery.sink, delivery.event_id), delivery)  # type: ignore[index,arg-type]
+        assert first.detail == delivery.detail, "a repeat differs"
         if not repeated:
-            by_job = told if delivery.sink == "bus" else topic
+            by_job = bus if delivery.sink == "bus" else topic
             by_job[delivery.detail["jobId"]].append(delivery.detail["status"])
-    assert dict(told) == dict(life.expected)
+    assert dict(bus) == dict(life.expected)
     finals = {job: [s for s in statuses if s in FINAL] for job, statuses in life.expected.items()}
     assert dict(topic) == {job: statuses for job, statuses in finals.items() if statuses}
 
 
 @pytest.mark.parametrize("script", [short_life, crowded_life])
-def test_without_faults_everything_is_said_once(
+def test_without_faults_everything_is_published_once(
     workshop: Bench, sandboxes: Iterator[str], script: Callable[[Life], Iterator[None]]
 ) -> None:
-    """The yardstick: what subscribers receive when nothing goes wrong."""
+    """What subscribers receive when nothing fails, to compare the other tests with."""
     workshop.subscribers.drain()
     life = run(workshop, next(sandboxes), script, Injector())
     check(life, workshop.subscribers.drain(), may_repeat=False)
@@ -169,7 +169,7 @@ def test_without_faults_everything_is_said_once(
 def test_any_fault_at_any_call_loses_nothing(
     workshop: Bench, sandboxes: Iterator[str], kind: Kind
 ) -> None:
-    """For every operation of a run: the fault strikes there, the monitor runs again, all has been said."""
+    """For every operation of a run: the fault strikes there, the monitor runs again, and everything has been published."""
     strike_each_call(workshop, sandboxes, short_life, kind, of=None)
 
 

@@ -23,7 +23,7 @@ from support.fakes import (
     FakePublisher,
     FakeRequestQueue,
     Fakes,
-    told_by_job,
+    published_by_job,
 )
 from support.faults import KINDS, KINDS_IN_MEMORY, LONG, MAY_REPEAT, Kind, ProcessDied
 
@@ -39,14 +39,14 @@ strikes = st.lists(st.tuples(st.integers(0, 25) | calls, st.sampled_from(KINDS))
 statuses = st.sampled_from(["NEW", "PROCESSING", "SUCCEEDED", "FAILED", "CANCELLED", "PAUSED"])
 
 
-def in_order(said: Sequence[str], happened: Sequence[str]) -> bool:
-    """Whether `said` is a part of `happened`, in that order."""
+def in_order(published: Sequence[str], happened: Sequence[str]) -> bool:
+    """Whether `published` is a part of `happened`, in that order."""
     rest = iter(happened)
-    return all(status in rest for status in said)
+    return all(status in rest for status in published)
 
 
 class Histories(RuleBasedStateMachine):
-    """Jobs live, sweeps run and die, listings lie; in the end all heals and all must have been said."""
+    """Jobs change, sweeps run and die, listings are wrong; in the end, everything is published."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class Histories(RuleBasedStateMachine):
 
     @precondition(lambda self: self.first_sweep_done)
     @rule(quirk=st.sampled_from(["lags", "misses", "repeats"]))
-    def the_listing_lies(self, quirk: str) -> None:
+    def the_listing_is_wrong(self, quirk: str) -> None:
         if quirk == "misses" and self.missed:
             return
         self.fakes.quirks ^= {quirk}
@@ -190,9 +190,9 @@ class Histories(RuleBasedStateMachine):
             self.plan([])
             self.fakes.now += 7 * MINUTE_MS
         assert not self.unfinished(), "something is never finished"
-        self.check_everything_recorded_was_told()
-        self.check_every_job_s_last_word_was_told()
-        self.check_nothing_was_told_twice()
+        self.check_everything_recorded_was_published()
+        self.check_every_job_s_last_status_was_published()
+        self.check_nothing_was_published_twice()
 
     def unfinished(self) -> bool:
         """Whether something is still to come: what is in an outbox, or the end of a job that is gone."""
@@ -205,46 +205,57 @@ class Histories(RuleBasedStateMachine):
     def all_visible(self) -> bool:
         return all(job.visible_at <= self.fakes.now for job in self.fakes.jobs[SANDBOX].values())
 
-    def check_everything_recorded_was_told(self) -> None:
-        bus, topic = told_by_job(self.fakes.told["bus"]), told_by_job(self.fakes.told["topic"])
+    def check_everything_recorded_was_published(self) -> None:
+        bus, topic = (
+            published_by_job(self.fakes.published["bus"]),
+            published_by_job(self.fakes.published["topic"]),
+        )
         for job, by_sequence in self.fakes.recorded.items():
-            said = bus.get(job, [])
-            assert [event.detail["sequence"] for event in said] == sorted(by_sequence), job
-            assert sorted(by_sequence) == list(range(1, len(said) + 1)), job
-            for event in said:
+            published = bus.get(job, [])
+            assert [event.detail["sequence"] for event in published] == sorted(by_sequence), job
+            assert sorted(by_sequence) == list(range(1, len(published) + 1)), job
+            for event in published:
                 assert event.detail["status"] == by_sequence[event.detail["sequence"]]
-            notable = [e for e in said if "topic" in EventPolicy().sinks_of(e)]
+            notable = [e for e in published if "topic" in EventPolicy().sinks_of(e)]
             assert topic.get(job, []) == notable, job
         assert bus.keys() <= self.fakes.recorded.keys()
 
-    def check_every_job_s_last_word_was_told(self) -> None:
-        bus = told_by_job(self.fakes.told["bus"])
+    def check_every_job_s_last_status_was_published(self) -> None:
+        bus = published_by_job(self.fakes.published["bus"])
         for job, life in self.fakes.life.items():
-            said = [
+            published = [
                 e.detail["status"] for e in bus.get(job, []) if e.type == EventType.JOB_STATE_CHANGE
             ]
-            assert in_order(said, life), f"job {job} was said to go {said}, but it went {life}"
+            assert in_order(published, life), (
+                f"job {job}: published {published}, but it went {life}"
+            )
             if life[-1] == "VANISHED":
-                assert not said or said[-1] in {*FINAL_STATUSES, "VANISHED"}, (job, said, life)
-            elif self.was_silent(job, life) and not said:
+                assert not published or published[-1] in {*FINAL_STATUSES, "VANISHED"}, (
+                    job,
+                    published,
+                    life,
+                )
+            elif self.was_silent(job, life) and not published:
                 continue
             elif self.final_before.get(job) == len(life) == 1:
                 assert job in self.hidden_at_first, f"job {job} was not new; it went {life}"
             else:
-                assert said, f"job {job} was never told of; it went {life}"
-                assert said[-1] == life[-1], f"job {job} was said to go {said}; it went {life}"
+                assert published, f"job {job} was never published; it went {life}"
+                assert published[-1] == life[-1], (
+                    f"job {job}: published {published}; it went {life}"
+                )
 
     def was_silent(self, job: str, life: Sequence[str]) -> bool:
         """Whether a job looks as it did when it was recorded in silence at the first sweep."""
         length = self.final_before.get(job)
         return length is not None and life[length - 1] == life[-1]
 
-    def check_nothing_was_told_twice(self) -> None:
+    def check_nothing_was_published_twice(self) -> None:
         if any(kind in MAY_REPEAT for _, kind in self.fakes.struck) or len(self.fakes.struck) > 3:
             return
-        for sink, events in self.fakes.told.items():
+        for sink, events in self.fakes.published.items():
             repeated = [i for i, times in Counter(e.id for e in events).items() if times > 1]
-            assert repeated == [], f"said twice to the {sink}"
+            assert repeated == [], f"published twice to the {sink}"
 
 
 TestHistories = Histories.TestCase
@@ -267,8 +278,10 @@ def test_a_job_that_changed_before_a_first_sweep_was_finished_is_published() -> 
     assert history.first_sweep_done
     history.fakes.move(SANDBOX, ended, "SUCCEEDED")
     history.teardown()
-    said = [event.detail["status"] for event in told_by_job(history.fakes.told["bus"])[ended]]
-    assert said == ["FAILED", "SUCCEEDED"]
+    published = [
+        event.detail["status"] for event in published_by_job(history.fakes.published["bus"])[ended]
+    ]
+    assert published == ["FAILED", "SUCCEEDED"]
 
 
 def crowded_life(strike: tuple[int, Kind] | None) -> Histories:

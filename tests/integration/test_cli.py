@@ -117,7 +117,7 @@ def test_the_service_is_asked_only_with_live(local: Local) -> None:
     def both() -> bool:
         recorded = local.json("job", "show", ending["jobId"])
         live = local.json("job", "show", ending["jobId"], "--live")
-        assert live["job"]["id"] == int(ending["jobId"])
+        assert live["job"]["id"] == ending["jobId"]
         assert recorded["job"] is None
         return [recorded[name] for name in shown] == [live[name] for name in shown]
 
@@ -230,8 +230,8 @@ def test_a_pipe_gets_plain_lines_that_are_not_wrapped(local: Local) -> None:
     assert len(jobs.splitlines()) == 1 + len(local.json("job", "list"))
 
 
-def test_a_job_that_nobody_has_is_said_in_a_line(local: Local) -> None:
-    """No traceback, and where it was looked for."""
+def test_an_unknown_job_is_reported_in_one_line(local: Local) -> None:
+    """Without a traceback; the line names the sandboxes that were searched."""
     done = local.run("job", "show", "987654")
     assert done.returncode == 2
     assert done.stderr.startswith("error: no job '987654' is on record in prod or dev: ")
@@ -240,8 +240,8 @@ def test_a_job_that_nobody_has_is_said_in_a_line(local: Local) -> None:
     assert live.stderr == "error: the service has no job '987654' in prod or dev\n"
 
 
-def test_a_rejected_request_is_listed_mended_and_redriven_to_success(local: Local) -> None:
-    """What lies among the dead letters says why; corrected it becomes a job under the same key."""
+def test_a_rejected_request_is_listed_corrected_and_redriven_to_success(local: Local) -> None:
+    """The dead letter shows the reason; the corrected request becomes a job under the same key."""
     local.send(envelope("typo", filtre={}))
     letter = until(lambda: local.dead("typo"))
     assert "did you mean 'filter'?" in letter["reason"]
@@ -263,8 +263,8 @@ def test_a_rejected_request_is_listed_mended_and_redriven_to_success(local: Loca
     assert local.dead("typo") is None
 
 
-def test_what_the_service_refused_can_be_mended_and_redriven(local: Local) -> None:
-    """A request refused for good has a record; its corrected body is not taken for another's request."""
+def test_what_the_service_refused_can_be_corrected_and_redriven(local: Local) -> None:
+    """A refused request has a record; its corrected body does not count as another request."""
     fault = {"call": "create", "kind": "http", "status": 400}
     requests.post(local.control("faults"), json=fault, timeout=10).raise_for_status()
     ending = local.json("request", "create", str(refused(local)), "--wait", code=1)
@@ -281,8 +281,8 @@ def refused(local: Local) -> Path:
     return file
 
 
-def test_redriving_needs_to_be_told_what(local: Local) -> None:
-    """Neither nothing nor everything is sent by mistake."""
+def test_redriving_needs_either_a_key_or_all(local: Local) -> None:
+    """So that nothing is sent by mistake."""
     assert local.run("dlq", "redrive").returncode == 2
     assert local.run("dlq", "redrive", "x", "--all").returncode == 2
     done = local.run("dlq", "redrive", "none-such")
@@ -292,7 +292,7 @@ def test_redriving_needs_to_be_told_what(local: Local) -> None:
 
 def followers(local: Local) -> list[str]:
     queues = local.client("sqs").list_queues().get("QueueUrls", [])
-    bus = local.said["outputs"]["EventBusName"]
+    bus = local.description["outputs"]["EventBusName"]
     rules = [rule["Name"] for rule in local.client("events").list_rules(EventBusName=bus)["Rules"]]
     return [name for name in [*queues, *rules] if "follower" in name]
 
@@ -399,7 +399,7 @@ def test_doctor_names_what_is_broken_and_the_cure(local: Local) -> None:
     aws["lambda"].update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
     aws["secretsmanager"].put_secret_value(
         SecretId="export-jobs/aep",
-        SecretString=secret.replace(local.said["clientSecret"], "wrong-one"),
+        SecretString=secret.replace(local.description["clientSecret"], "wrong-one"),
     )
     try:
         found = states(local, code=1)
@@ -421,8 +421,8 @@ def test_a_stack_is_found_by_its_name_with_the_shell_s_own_aws_settings(
     """`--stack` needs no file of `local`; a name that is wrong is said in a line."""
     settings = {
         **PLAIN,
-        "AWS_ENDPOINT_URL": local.said["awsEndpointUrl"],
-        "AWS_REGION": local.said["region"],
+        "AWS_ENDPOINT_URL": local.description["awsEndpointUrl"],
+        "AWS_REGION": local.description["region"],
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
     }
@@ -455,8 +455,8 @@ def test_the_local_stack_is_found_by_its_name_too(local: Local) -> None:
     assert ids == [job["jobId"] for job in local.json("job", "list")]
 
 
-def test_without_a_region_both_ways_to_set_one_are_said(tmp_path: Path) -> None:
-    """And no traceback; the local system's file is not asked for a deployed stack."""
+def test_without_a_region_the_error_shows_how_to_set_one(tmp_path: Path) -> None:
+    """Without a traceback; for a deployed stack, the local system's file is not read."""
     nowhere = {name: value for name, value in PLAIN.items() if not name.startswith("AWS_")} | {
         "HOME": str(tmp_path),
         "AWS_ACCESS_KEY_ID": "x",
@@ -477,8 +477,8 @@ def test_without_a_region_both_ways_to_set_one_are_said(tmp_path: Path) -> None:
     )
 
 
-def test_without_a_system_the_error_says_how_to_get_one(tmp_path: Path) -> None:
-    """Also where `local` was killed and left its file behind."""
+def test_without_a_system_the_error_shows_how_to_start_one(tmp_path: Path) -> None:
+    """Also if `local` was killed and its file is still there."""
     command = [EXPORT_JOBS, "job", "list"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
@@ -488,7 +488,7 @@ def test_without_a_system_the_error_says_how_to_get_one(tmp_path: Path) -> None:
     stale.write_text(json.dumps({"pid": 2**22 + 1, "awsEndpointUrl": "http://127.0.0.1:9"}))
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "no longer runs" in done.stderr
+    assert "is no longer running" in done.stderr
 
 
 def test_completion_names_the_commands() -> None:

@@ -60,8 +60,8 @@ def test_a_key_of_another_request_is_refused_before_sending(local: Local) -> Non
     assert local.dead("taken") is None
 
 
-def test_a_rejected_key_is_not_sent_again_in_vain(local: Local) -> None:
-    """The old rejection is not shown as a new one: how to retry is said instead."""
+def test_a_rejected_key_is_not_sent_again(local: Local) -> None:
+    """The error shows how to retry; the old rejection is not reported as a new one."""
     rejected(local, "refused-once")
     again = create(local, envelope("refused-once"), "--wait")
     assert again.returncode == 2
@@ -72,8 +72,8 @@ def test_a_rejected_key_is_not_sent_again_in_vain(local: Local) -> None:
     assert back["ending"]["status"] == "SUCCEEDED"
 
 
-def test_a_mended_body_s_own_key_wins(local: Local) -> None:
-    """A request rejected for a key used before is corrected by giving it another."""
+def test_the_key_in_a_corrected_body_is_used(local: Local) -> None:
+    """A request that was rejected because its key was used before is corrected with a new key."""
     assert create(local, envelope("twice"), "--wait").returncode == 0
     local.send(envelope("twice", fields="identities.id"))
     letter = until(lambda: local.dead("twice"))
@@ -124,7 +124,7 @@ def test_the_state_of_a_request_is_shown(local: Local) -> None:
 
     unknown = local.run("request", "show", "none-such")
     assert unknown.returncode == 2
-    assert unknown.stderr.startswith("error: nothing is known of a request 'none-such'")
+    assert unknown.stderr.startswith("error: request 'none-such' is unknown")
     assert "the queue is empty" in unknown.stderr
 
 
@@ -145,19 +145,19 @@ def test_what_was_rejected_as_it_came_is_still_shown_when_its_dead_letter_is_gon
 
 def test_a_key_that_nobody_knows_is_not_taken_for_a_queued_one(local: Local) -> None:
     """Whatever is in the queue; how much that is is said."""
-    url = local.said["outputs"]["RequestQueueUrl"]
+    url = local.description["outputs"]["RequestQueueUrl"]
     sqs = local.client("sqs")
     sqs.send_message(QueueUrl=url, MessageBody=envelope("later"), DelaySeconds=600)
     try:
         unknown = local.run("request", "show", "typo")
         assert unknown.returncode == 2
-        assert "1 message is in the queue, not taken in yet" in unknown.stderr
+        assert "1 message is in the queue, not recorded yet" in unknown.stderr
     finally:
         sqs.purge_queue(QueueUrl=url)
 
 
-def test_a_request_that_a_failing_service_holds_up_says_so(local: Local) -> None:
-    """Its place in line, until when the line is held and its deadline; it can be cancelled meanwhile."""
+def test_a_request_held_by_a_failing_service_shows_why(local: Local) -> None:
+    """It shows its place in the queue, the end of the hold and its deadline; it can still be cancelled."""
     throttled = {"call": "create", "kind": "http", "status": 429, "times": 0}
     requests.post(local.control("faults"), json=throttled, timeout=10).raise_for_status()
     try:
@@ -194,8 +194,8 @@ def test_a_request_that_a_failing_service_holds_up_says_so(local: Local) -> None
     assert local.json("request", "show", "waits")["status"] == "CANCELLED"
 
 
-def test_a_cancel_request_says_what_it_waits_for(local: Local) -> None:
-    """The request that it names, which has not come; and of that, that it is to be cancelled."""
+def test_a_cancel_request_shows_what_it_waits_for(local: Local) -> None:
+    """It waits for the request that it names, which has not arrived and is shown as cancelled on arrival."""
     sent = local.json("request", "cancel", "not-yet-sent")
     until(lambda: state_of(local, sent["requestKey"]).get("waitsFor"))
     waits = local.json("request", "show", sent["requestKey"], code=3)
@@ -263,13 +263,13 @@ def test_a_message_that_sqs_itself_moved_is_listed_as_what_it_is(local: Local) -
     }
     body = json.dumps({"job": json.loads(envelope("unused"))["job"]})
     sent = sqs.send_message(
-        QueueUrl=local.said["outputs"]["DeadLetterQueueUrl"],
+        QueueUrl=local.description["outputs"]["DeadLetterQueueUrl"],
         MessageBody=body,
         MessageAttributes=forged,
     )
     letter = local.dead(sent["MessageId"])
     assert letter
-    assert letter["reason"].startswith("SQS itself moved it here")
+    assert letter["reason"].startswith("SQS moved it here")
     assert (letter["tries"], letter["eventId"]) == (None, None)
     shown = local.json("request", "show", sent["MessageId"])
     assert (shown["status"], shown["outcome"]) == ("DEAD_LETTER", None)
@@ -358,12 +358,12 @@ def test_what_may_have_a_job_is_sent_back_only_by_its_key(local: Local) -> None:
     event_id = str(uuid.uuid4())
     record |= {"eventId": event_id, "sandbox": "prod", "action": "create"}
     local.client("dynamodb").put_item(
-        TableName=local.said["outputs"]["RequestsTableName"],
+        TableName=local.description["outputs"]["RequestsTableName"],
         Item={**{k: {"S": v} for k, v in record.items()}, "version": {"N": "3"}},
     )
     attributes = {"requestKey": "perhaps", "eventId": event_id, "reason": "OUTCOME_UNKNOWN"}
     local.client("sqs").send_message(
-        QueueUrl=local.said["outputs"]["DeadLetterQueueUrl"],
+        QueueUrl=local.description["outputs"]["DeadLetterQueueUrl"],
         MessageBody=envelope("perhaps"),
         MessageAttributes={
             name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
@@ -376,7 +376,7 @@ def test_what_may_have_a_job_is_sent_back_only_by_its_key(local: Local) -> None:
     assert left["requestKey"] == "perhaps"
     assert "look for the job first" in left["reason"]
     said = local.run("dlq", "redrive", "--all")
-    assert said.stdout.startswith("left perhaps: its create call may have made a job")
+    assert said.stdout.startswith("left perhaps: its create call may have created a job")
     back = local.json("dlq", "redrive", "perhaps", "--wait")
     assert back["ending"]["status"] == "SUCCEEDED"
 

@@ -167,8 +167,8 @@ def test_a_slot_that_is_in_use_again_does_not_expire(adapter: DynamoDbStore) -> 
     assert adapter.requests(["b"])
 
 
-def test_housekeeping_of_a_gate_that_never_was_is_no_trouble(adapter: DynamoDbStore) -> None:
-    """DynamoDB refuses a path into a map that does not exist; so it is not tried twice."""
+def test_housekeeping_of_a_gate_that_does_not_exist_is_no_error(adapter: DynamoDbStore) -> None:
+    """DynamoDB refuses a path into a map that does not exist, so the adapter does not try it twice."""
     step = Step(requests=(request("a"),), forget="x")
     change = GateChange(expired_slots=("k",), expired_former=("f",))
     assert adapter.commit("prod", [step], change) == {0}
@@ -333,8 +333,8 @@ def test_attributes_of_a_newer_version_outlive_every_update(store: Store) -> Non
     assert [slot["M"]["future"]["S"] for slot in gate["slots"]["M"].values()] == ["kept"] * 2
 
 
-def test_every_item_says_by_which_format_it_was_written(store: Store) -> None:
-    """A reader of another version has to know."""
+def test_every_item_names_the_format_it_was_written_in(store: Store) -> None:
+    """So that another version can read it."""
     adapter = store.adapter()
     step = Step(
         requests=(request("a"),),

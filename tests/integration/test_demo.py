@@ -115,8 +115,8 @@ def test_whatever_is_left_over_is_named() -> None:
     assert not result.good
 
 
-def test_a_folder_without_requests_is_said_in_a_line(tmp_path: Path) -> None:
-    """A mistake of the user's is not a traceback."""
+def test_a_folder_without_requests_is_reported_in_one_line(tmp_path: Path) -> None:
+    """A user's mistake causes no traceback."""
     done = typed(["demo", "--requests", str(tmp_path)], tmp_path)
     assert done.returncode == 2
     assert "no *.json file" in done.stderr
@@ -159,7 +159,7 @@ def test_a_directory_that_others_work_in_is_left_alone(tmp_path: Path, work: str
     file.write_text("precious")
     done = typed(["demo", "--data", "mine"], tmp_path)
     assert done.returncode == 2
-    assert "mine holds" in done.stderr
+    assert "mine contains" in done.stderr
     assert "Traceback" not in done.stderr
     assert file.read_text() == "precious"
     assert [path for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [file]
@@ -240,16 +240,16 @@ def test_the_service_is_tuned_by_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (lambda place: place.write_text(""), "can't be written"),
+        (lambda place: place.write_text(""), "can't write to"),
         (lambda place: touch(place / "data" / "mine.csv"), "no datasets.json"),
-        (lambda place: touch(place / "jobs.sqlite3", "no database" * 100), "can't be used"),
+        (lambda place: touch(place / "jobs.sqlite3", "no database" * 100), "can't use the jobs"),
     ],
 )
 @pytest.mark.parametrize("command", ["api", "local"])
-def test_a_directory_that_is_none_of_ours_is_said_in_a_line(
+def test_a_directory_that_is_not_ours_is_reported_in_one_line(
     tmp_path: Path, prepare: Callable[[Path], object], words: str, command: str
 ) -> None:
-    """No traceback, and nothing in it is changed."""
+    """Without a traceback; nothing in the directory is changed."""
     place = tmp_path / "d"
     prepare(place)
     done = typed([command, "--data", "d"], tmp_path)

@@ -69,13 +69,13 @@ def test_a_secret_that_is_no_json_is_the_only_thing_to_mend(
     """Neither token nor API is blamed for what they can't be asked without."""
     aws.client("secretsmanager").put_secret_value(SecretId=stack.name, SecretString="{oops")
     found = findings(system)
-    assert "JSON object of clientId" in str(found["Adobe secret", None].cure)
+    assert "JSON object with clientId" in str(found["Adobe secret", None].cure)
     assert {"access token", "Segmentation API"}.isdisjoint(name for name, _ in found)
     assert found["clock", None].state == "ok"
 
 
-def test_a_lost_function_is_said_to_be_deployed_again(system: DeployedSystem) -> None:
-    """And nowhere is the reader's own permission blamed for it."""
+def test_a_lost_function_has_to_be_deployed_again(system: DeployedSystem) -> None:
+    """No finding blames the user's own permissions."""
     # Not deleted: moto can't delete a stack that lacks something.
     vars(system)["outputs"] = {**system.outputs, "MonitorFunctionName": "gone"}
     found = findings(system)
@@ -127,16 +127,16 @@ def refused(code: str) -> ClientError:
         (refused("AccessDeniedException"), "permissions"),
         (refused("AuthorizationError"), "permissions"),
         (refused("ExpiredToken"), "log in again"),
-        (refused("ResourceNotFoundException"), "the stack has lost it"),
-        (refused("AWS.SimpleQueueService.NonExistentQueue"), "the stack has lost it"),
-        (refused("InternalError"), "if it says so again"),
+        (refused("ResourceNotFoundException"), "deleted from the stack"),
+        (refused("AWS.SimpleQueueService.NonExistentQueue"), "deleted from the stack"),
+        (refused("InternalError"), "if it fails again"),
         (NoCredentialsError(), "aws configure"),
         (NoRegionError(), "AWS_REGION"),
     ],
     ids=str,
 )
-def test_a_cure_fits_what_aws_has_said(error: Exception, cure: str) -> None:
-    """Permissions are blamed only where AWS denies something."""
+def test_a_cure_fits_the_error(error: Exception, cure: str) -> None:
+    """Permissions are blamed only if AWS denies access."""
 
     def check() -> Any:
         raise error

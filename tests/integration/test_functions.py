@@ -23,23 +23,23 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
         yield system
 
 
-def told(system: LocalSystem) -> list[Delivery]:
+def published(system: LocalSystem) -> list[Delivery]:
     return system.subscribers.drain()
 
 
-def test_a_request_becomes_a_job_and_its_life_is_announced(system: LocalSystem) -> None:
+def test_a_request_becomes_a_job_and_its_lifecycle_is_published(system: LocalSystem) -> None:
     """From a sample SQS event to a job at the service, and from its end to both sinks."""
     monitor, creator = system.pool("monitor"), system.pool("creator")
     assert monitor.invoke(event("monitor")).answer == {"sandboxes": 2}
     assert creator.invoke(event("creator-create")).answer == {"batchItemFailures": []}
     (job,) = system.service.control.jobs("prod")
-    assert [d.type for d in told(system)] == [EventType.REQUEST_ACCEPTED]
+    assert [d.type for d in published(system)] == [EventType.REQUEST_ACCEPTED]
 
     monitor.invoke(event("monitor"))
     system.service.control.set_status(job.id, "SUCCEEDED")
     assert monitor.invoke(event("monitor")).error is None
 
-    seen = told(system)
+    seen = published(system)
     assert [(d.sink, d.detail["status"]) for d in seen] == [
         ("bus", "NEW"),
         ("bus", "SUCCEEDED"),
@@ -55,11 +55,11 @@ def test_a_request_becomes_a_job_and_its_life_is_announced(system: LocalSystem) 
 
 def test_requests_that_can_never_be_done_are_rejected_without_a_call(system: LocalSystem) -> None:
     """Each invalid message: an event that says why, a dead letter with the reason, no call."""
-    told(system)
+    published(system)
     system.service.control.forget_calls()
     answer = system.pool("creator").invoke(event("creator-invalid")).answer
     assert answer == {"batchItemFailures": []}
-    rejected = [d for d in told(system) if d.sink == "bus"]
+    rejected = [d for d in published(system) if d.sink == "bus"]
     assert {d.type for d in rejected} == {EventType.REQUEST_REJECTED}
     reasons = {d.detail["requestKey"]: d.detail["reason"] for d in rejected}
     assert "did you mean 'segments'?" in reasons["misspelt"]
@@ -94,7 +94,7 @@ def test_a_bad_message_fails_no_other_of_its_batch(system: LocalSystem) -> None:
 def test_a_rejected_request_that_sqs_itself_redrives_is_tried_again(system: LocalSystem) -> None:
     """The console's button moves a dead letter back as it is; it must not be dropped in silence."""
     system.pool("creator").invoke(event("creator-invalid"))
-    told(system)
+    published(system)
     sqs, outputs = system.aws.client("sqs"), system.stack.outputs
     letters = sqs.receive_message(
         QueueUrl=outputs["DeadLetterQueueUrl"],
@@ -107,7 +107,7 @@ def test_a_rejected_request_that_sqs_itself_redrives_is_tried_again(system: Loca
     assert records
     answer = system.pool("creator").invoke({"Records": records}).answer
     assert answer == {"batchItemFailures": []}
-    again = [d for d in told(system) if d.sink == "bus"]
+    again = [d for d in published(system) if d.sink == "bus"]
     assert [d.type for d in again] == [EventType.REQUEST_REJECTED] * len(records)
 
 
@@ -115,7 +115,9 @@ def test_a_request_can_be_cancelled_by_its_key(system: LocalSystem) -> None:
     """The sample cancel request cancels the job of the sample create request."""
     system.pool("creator").invoke(event("creator-create"))
     system.pool("creator").invoke(event("creator-cancel"))
-    outcomes = [d.detail["outcome"] for d in told(system) if d.type == EventType.REQUEST_ACCEPTED]
+    outcomes = [
+        d.detail["outcome"] for d in published(system) if d.type == EventType.REQUEST_ACCEPTED
+    ]
     assert outcomes[-1] in {"CANCELLING", "ALREADY_FINAL"}
 
 

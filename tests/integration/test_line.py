@@ -25,7 +25,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 def queued(local: Local) -> int:
     """Messages that are visible, in flight or delayed."""
     attributes = local.client("sqs").get_queue_attributes(
-        QueueUrl=local.said["outputs"]["RequestQueueUrl"], AttributeNames=["All"]
+        QueueUrl=local.description["outputs"]["RequestQueueUrl"], AttributeNames=["All"]
     )["Attributes"]
     counts = [int(n) for name, n in attributes.items() if name.startswith("ApproximateNumberOf")]
     assert len(counts) == 3
@@ -56,9 +56,9 @@ def test_sixty_requests_wait_in_order_for_twenty_places(slow: Local) -> None:
     assert sorted([*waiting, *(row["requestKey"] for row in found["underWay"])]) == KEYS
     shown = slow.json("request", "show", waiting[3], code=3)
     assert (shown["place"], shown["places"]) == (4, SENT - CAP)
-    assert shown["waitsFor"]["what"] == "ROOM"
+    assert shown["waitsFor"]["what"] == "CAPACITY"
     assert shown["openExports"] == {"prod": CAP}
-    assert "room: 20 of 20 exports are open" in slow.run("request", "show", waiting[3]).stdout
+    assert "capacity: 20 of 20 exports are open" in slow.run("request", "show", waiting[3]).stdout
 
     ended = found["underWay"][7]
     cancelled = slow.json("request", "cancel", "--job", ended["jobId"], "--wait")

@@ -42,36 +42,36 @@ def credential_file(tmp_path: Path) -> Path:
     [
         (
             "--parameter Sandboxs=prod",
-            "no parameter 'Sandboxs' in the template; did you mean Sandboxes?",
+            "the template has no parameter 'Sandboxs'; did you mean Sandboxes?",
         ),
-        ("--parameter PollSeconds", "--parameter 'PollSeconds' has to be NAME=VALUE"),
-        ("--parameter =5", "there is no parameter ''"),
+        ("--parameter PollSeconds", "--parameter 'PollSeconds' must be NAME=VALUE"),
+        ("--parameter =5", "the template has no parameter ''"),
         ("--parameter PollSeconds=5 --parameter PollSeconds=6", "PollSeconds is given twice"),
-        ("--parameter PollSeconds=61", "PollSeconds can't be '61'; it has to be a number, 0 to 60"),
+        ("--parameter PollSeconds=61", "PollSeconds can't be '61'; it must be a number, 0 to 60"),
         (
             "--parameter TopicEvents=some",
-            "TopicEvents can't be 'some'; it has to be one of notable, all",
+            "TopicEvents can't be 'some'; it must be one of notable, all",
         ),
         ("--parameter AepSecretArn=mine", "AepSecretArn can't be 'mine'"),
-        ("--parameter ApiBaseUrl=https://platform.example/x", "ApiBaseUrl needs ImsTokenUrl too"),
-        ("--parameter ImsTokenUrl=https://ims.example/x", "ImsTokenUrl needs ApiBaseUrl too"),
+        ("--parameter ApiBaseUrl=https://platform.example/x", "ApiBaseUrl also needs ImsTokenUrl"),
+        ("--parameter ImsTokenUrl=https://ims.example/x", "ImsTokenUrl also needs ApiBaseUrl"),
         ("--parameter ApiBaseUrl=http://platform.example/x", "ApiBaseUrl can't be"),
         (ADDRESSES, "needs --credential FILE"),
-        ("--credential credential.json", "--credential is for a service of yours"),
+        ("--credential credential.json", "--credential is for your own service"),
         (f"{ADDRESSES} --credential none.json", "none.json can't be read: No such file"),
         (f"{ADDRESSES} --credential .", "can't be read: Is a directory"),
         (
             f"{ADDRESSES} --credential no-json",
-            "no-json holds no credential: the secret's value is not",
+            "no-json is not a credential: the secret's value is not",
         ),
         (f"{ADDRESSES} --credential no-text", "no-text can't be read: it is not UTF-8"),
         (
             f"{ADDRESSES} --credential half.json",
-            "half.json holds no credential: the secret lacks orgId",
+            "half.json is not a credential: the secret lacks orgId",
         ),
         (
             f"{ADDRESSES} --credential credential.json --pace 3 --port 0",
-            "--port, --pace: an option of",
+            "leave out --port, --pace: ",
         ),
     ],
 )
@@ -112,7 +112,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
 
 def environment(local: Local, function: str) -> dict[str, Any]:
     found = local.client("lambda").get_function_configuration(
-        FunctionName=local.said["outputs"][function]
+        FunctionName=local.description["outputs"][function]
     )
     variables: dict[str, Any] = found["Environment"]["Variables"]
     return variables
@@ -128,7 +128,7 @@ def test_the_functions_get_the_parameters(changed: Local) -> None:
 
 def test_the_local_service_knows_the_sandboxes_given(changed: Local) -> None:
     """A request for one of them becomes a job there, which the commands list."""
-    assert changed.said["sandboxes"] == ["alpha", "beta"]
+    assert changed.description["sandboxes"] == ["alpha", "beta"]
     job = {
         "destination": {"datasetId": "5b7c86968f7b6501e21ba9df"},
         "schema": {"name": "_xdm.context.profile"},
@@ -136,7 +136,7 @@ def test_the_local_service_knows_the_sandboxes_given(changed: Local) -> None:
     changed.send(json.dumps({"sandboxName": "beta", "job": job}))
     until(lambda: changed.json("job", "list"))
     assert {job["sandboxName"] for job in changed.json("job", "list")} == {"beta"}
-    journal = requests.get(f"{changed.said['controlUrl']}/journal", timeout=10).json()
+    journal = requests.get(f"{changed.description['controlUrl']}/journal", timeout=10).json()
     assert {entry["sandbox"] for entry in journal} == {"beta"}
 
 
@@ -162,12 +162,12 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
     folder = tmp_path_factory.mktemp("own")
     with running_local(tmp_path_factory.mktemp("api"), "api", "--pace", "0.2") as service:
         fields = ("clientId", "clientSecret", "orgId", "scopes")
-        credential = {name: service.said[name] for name in fields}
+        credential = {name: service.description[name] for name in fields}
         (folder / "credential.json").write_text(json.dumps(credential))
         command = (
             "local --sweep-every 0.5 --data data --credential credential.json "
-            f"--parameter ApiBaseUrl={service.said['apiUrl']} "
-            f"--parameter ImsTokenUrl={service.said['imsUrl']}"
+            f"--parameter ApiBaseUrl={service.description['apiUrl']} "
+            f"--parameter ImsTokenUrl={service.description['imsUrl']}"
         )
         with running_local(folder, *command.split()) as local:
             yield Own(local, service, credential)
@@ -178,7 +178,7 @@ def test_a_request_becomes_a_job_at_the_service_of_one_s_own(own: Own, tmp_path:
     body = '{"destination": {"datasetId": "5b7c86968f7b6501e21ba9df"}, "schema": {"name": "_xdm.context.profile"}}'
     (tmp_path / "request.json").write_text(body)
     ended = own.local.json("request", "create", str(tmp_path / "request.json"), "--wait")
-    journal = requests.get(f"{own.service.said['controlUrl']}/journal", timeout=10).json()
+    journal = requests.get(f"{own.service.description['controlUrl']}/journal", timeout=10).json()
     assert {str(entry["job"]) for entry in journal} == {ended["jobId"]}
     (listed,) = own.local.json("job", "list")
     assert listed["jobId"] == ended["jobId"]
@@ -196,9 +196,9 @@ def test_doctor_looks_at_the_service_of_one_s_own(own: Own) -> None:
 
 def test_no_local_service_is_started(own: Own) -> None:
     """No port of the process answers as its control does; the description names the other's addresses."""
-    said = own.local.said
-    assert said["apiUrl"] == own.service.said["apiUrl"]
-    assert said["imsUrl"] == own.service.said["imsUrl"]
+    said = own.local.description
+    assert said["apiUrl"] == own.service.description["apiUrl"]
+    assert said["imsUrl"] == own.service.description["imsUrl"]
     assert said["controlUrl"] is None
     assert said["dataDirectory"] is None
     assert Path(said["logDirectory"]) == own.local.folder / "data" / "logs"
@@ -210,12 +210,12 @@ def test_no_local_service_is_started(own: Own) -> None:
     assert not list((own.local.folder / "data").glob("*.sqlite3*"))
 
 
-def test_the_credential_is_told_to_nobody(own: Own) -> None:
-    """It is in no file but its own, in no description, and in nothing that the commands print."""
+def test_the_credential_appears_nowhere_but_in_its_file(own: Own) -> None:
+    """It is in no other file, in no description, and in nothing that the commands print."""
     secret = own.credential["clientSecret"]
-    assert own.credential.keys() & own.local.said.keys() == set()
-    printed = [json.dumps(own.local.said)]
-    for command in ("job", "list", "doctor", "jobs --json", "doctor --json"):
+    assert own.credential.keys() & own.local.description.keys() == set()
+    printed = [json.dumps(own.local.description)]
+    for command in ("job list", "doctor", "job list --json", "doctor --json"):
         done = own.local.run(*command.split())
         printed += [done.stdout, done.stderr]
     files = {path for path in own.local.folder.rglob("*") if path.is_file()}

@@ -28,8 +28,8 @@ def received(clients: dict[str, Any], url: str) -> Any:
     return message["Body"], {name: value["StringValue"] for name, value in attributes.items()}
 
 
-def test_a_dead_letter_says_what_its_rejection_said(clients: dict[str, Any], url: str) -> None:
-    """In attributes that a redrive finds again; the reason is one that an attribute can hold."""
+def test_a_dead_letter_carries_its_rejection(clients: dict[str, Any], url: str) -> None:
+    """In attributes that a redrive keeps; the reason is cut to what an attribute can hold."""
     queue = SqsDeadLetterQueue(lambda: clients["sqs"], url=url)
     reason = "line\nbreak \x00" + "x" * 2_000
     queue.send("{}", request_key="k", record_key="m!1", reason=reason, event_id="e")

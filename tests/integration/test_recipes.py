@@ -103,7 +103,7 @@ def publish_one_of_each(bench: Bench, sink: str) -> dict[str, str]:
     ],
     indirect=["rule"],
 )
-def test_a_rule_matches_what_it_says_and_no_more(
+def test_a_rule_matches_its_events_and_no_others(
     bench: Bench, rule: Rule, matched: set[str]
 ) -> None:
     """Put on the stack's bus, with a queue as its target."""
@@ -123,10 +123,10 @@ def test_a_rule_matches_what_it_says_and_no_more(
         ),
     ],
 )
-def test_a_filter_policy_lets_through_what_it_says(
+def test_a_filter_policy_lets_its_events_through_and_no_others(
     bench: Bench, mark: str, matched: set[str]
 ) -> None:
-    """Given to a subscription of the stack's topic; an alarm, which has no attributes, is left out."""
+    """Set on a subscription of the stack's topic; an alarm, which has no attributes, is left out."""
     url = subscribed(bench, mark)
     names = publish_one_of_each(bench, "topic")
     raise_alarm(bench)

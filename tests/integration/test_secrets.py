@@ -28,7 +28,7 @@ BROKEN = "planted-in-a-broken-secret-51c9"
 
 
 @dataclass
-class Told:
+class LeftBehind:
     """Everything that came out, by where it came out, as text; and the tokens that were issued."""
 
     places: dict[str, str] = field(default_factory=dict)
@@ -36,12 +36,12 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+def left_behind(tmp_path_factory: pytest.TempPathFactory) -> LeftBehind:
     """What a whole run left behind, in which everything goes well, and wrong, and breaks."""
     folder = tmp_path_factory.mktemp("secrets")
     logs, state = folder / "logs", folder / "state"
     service = ServiceConfig(manual=True, client_secret=PLANTED, data_dir=state)
-    found = Told()
+    found = LeftBehind()
     config = SystemConfig(logs=logs, service=service, triggers=False)
     with LocalSystem(config) as system, _tracing(system) as segments:
         issuer = system.service._state.tokens
@@ -68,47 +68,57 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     return found
 
 
-def test_the_run_used_the_secrets_it_looks_for(told: Told) -> None:
+def test_the_run_used_the_secrets_it_looks_for(left_behind: LeftBehind) -> None:
     """Otherwise not finding them would say nothing; and every kind of place is among those searched."""
-    assert len(told.tokens) >= 3
-    assert {"answers", "events", "items", "messages", "the stack", "traces"} <= told.places.keys()
-    assert {"logs/monitor.log", "logs/creator.log"} <= told.places.keys()
-    assert any(name.startswith("state/") for name in told.places)
+    assert len(left_behind.tokens) >= 3
+    assert {
+        "answers",
+        "events",
+        "items",
+        "messages",
+        "the stack",
+        "traces",
+    } <= left_behind.places.keys()
+    assert {"logs/monitor.log", "logs/creator.log"} <= left_behind.places.keys()
+    assert any(name.startswith("state/") for name in left_behind.places)
     for name in ("events", "items", "messages", "traces", "logs/monitor.log", "logs/creator.log"):
-        assert len(told.places[name]) > 500, name
-    assert '"CloudWatchMetrics"' in told.places["logs/monitor.log"]
-    assert "Traceback" in told.places["logs/monitor.log"] or "SweepFailed" in told.places["answers"]
+        assert len(left_behind.places[name]) > 500, name
+    assert '"CloudWatchMetrics"' in left_behind.places["logs/monitor.log"]
+    assert (
+        "Traceback" in left_behind.places["logs/monitor.log"]
+        or "SweepFailed" in left_behind.places["answers"]
+    )
 
 
-def test_the_run_was_traced(told: Told) -> None:
+def test_the_run_was_traced(left_behind: LeftBehind) -> None:
     """Both functions, their calls, and their exceptions: what X-Ray would have been sent."""
-    sent = told.places["traces"]
+    sent = left_behind.places["traces"]
     for name in ("monitor", "creator"):
         assert f'"Service": "{name}"' in sent
     for name in ("## handler", "GetSecretValue", "dynamodb", "sns", "SweepFailed"):
         assert name in sent, name
 
 
-def test_no_client_secret_is_anywhere(told: Told) -> None:
+def test_no_client_secret_is_anywhere(left_behind: LeftBehind) -> None:
     """Neither as it is, nor as it looks in a form, a URL or base64; nor one of a secret that is broken."""
     for secret in (PLANTED, BROKEN):
-        assert list(_places_of(secret, told)) == []
+        assert list(_places_of(secret, left_behind)) == []
 
 
-def test_no_token_is_anywhere(told: Told) -> None:
+def test_no_token_is_anywhere(left_behind: LeftBehind) -> None:
     """No token that was ever issued, nor the signature that makes it one."""
-    for token in told.tokens:
-        assert list(_places_of(token, told)) == []
-        assert list(_places_of(token.rsplit(".", 1)[-1], told)) == []
-    assert [name for name, text in told.places.items() if "Bearer " in text] == []
+    for token in left_behind.tokens:
+        assert list(_places_of(token, left_behind)) == []
+        assert list(_places_of(token.rsplit(".", 1)[-1], left_behind)) == []
+    assert [name for name, text in left_behind.places.items() if "Bearer " in text] == []
 
 
-def test_the_local_service_keeps_one_secret_for_its_owner_only(told: Told) -> None:
+def test_the_local_service_keeps_one_secret_for_its_owner_only(left_behind: LeftBehind) -> None:
     """The key that signs its tokens, in a file that nobody else may read; tests never write it."""
-    kept = [name for name in told.places if name.endswith(".key")]
+    kept = [name for name in left_behind.places if name.endswith(".key")]
     assert kept == ["state/token.key"]
-    key = told.places["state/token.key"]
-    others = {name: text for name, text in told.places.items() if name != "state/token.key"}
+    key = left_behind.places["state/token.key"]
+    others = {name: text for name, text in left_behind.places.items() if name != "state/token.key"}
     assert [name for name, text in others.items() if key in text] == []
 
 
@@ -264,7 +274,7 @@ def _stack(system: LocalSystem) -> str:
     )
 
 
-def _places_of(secret: str, told: Told) -> Iterator[str]:
+def _places_of(secret: str, left_behind: LeftBehind) -> Iterator[str]:
     looks = {
         secret,
         quote(secret),
@@ -272,6 +282,6 @@ def _places_of(secret: str, told: Told) -> Iterator[str]:
         base64.b64encode(secret.encode()).decode().rstrip("="),
         json.dumps(secret)[1:-1],
     }
-    for name, text in told.places.items():
+    for name, text in left_behind.places.items():
         if any(look in text for look in looks):
             yield name

@@ -45,8 +45,8 @@ def children_of(pid: int) -> list[int]:
     return [int(line) for line in found.stdout.split()]
 
 
-def test_api_answers_once_it_says_so(tmp_path: Path) -> None:
-    """The first line is all that a client needs to get a token and a page of jobs."""
+def test_api_answers_once_it_prints_its_addresses(tmp_path: Path) -> None:
+    """The first line has everything that a client needs to get a token and a page of jobs."""
     with running("api", cwd=tmp_path) as (_, said):
         token = requests.post(
             said["imsUrl"],
@@ -99,7 +99,7 @@ def test_local_works_and_leaves_nothing_behind(number: signal.Signals, tmp_path:
         assert not listens(said["awsEndpointUrl"])
 
 
-def test_a_taken_port_is_said_in_a_line() -> None:
+def test_a_taken_port_is_reported_in_one_line() -> None:
     """The error names the port and what to do."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -130,14 +130,14 @@ def test_a_port_that_is_none_is_refused(command: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["api", "local", "demo"])
 @pytest.mark.parametrize("directory", ["/proc/none", "a-file", "a-file/below"])
-def test_a_directory_that_can_t_be_written_is_said_in_a_line(
+def test_a_directory_that_can_t_be_written_is_reported_in_one_line(
     command: str, directory: str, tmp_path: Path
 ) -> None:
-    """Whether it can't be made, is a file, or would be in one."""
+    """Whether it can't be created, is a file, or would be inside one."""
     (tmp_path / "a-file").touch()
     done = typed([command, "--data", directory], tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {directory} can't be written: ")
+    assert done.stderr.startswith(f"error: can't write to {directory}: ")
     assert done.stderr.count("\n") == 1
 
 
@@ -146,7 +146,7 @@ def test_a_second_local_in_a_folder_is_refused(tmp_path: Path) -> None:
     with running("local", cwd=tmp_path) as (first, said):
         done = typed(["local"], tmp_path)
         assert done.returncode == 2
-        assert f"runs in this folder already (process {first.pid})" in done.stderr
+        assert f"is already running in this folder (process {first.pid})" in done.stderr
         assert json.loads((tmp_path / ".export-jobs" / "local.json").read_text()) == {
             **said,
             "pid": first.pid,

@@ -23,7 +23,7 @@ from support.cloudformation import ACCOUNT, NEEDED, STACK, Rendered, render, tra
 from support.files import ROOT, event
 from support.one_of_each import one_of_each
 
-README = (ROOT / "README.md").read_text()
+DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 SECRET_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/66666666-7777-8888-9999-000000000000"
 SLACK = {"SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"}
@@ -179,7 +179,7 @@ def test_the_topic_has_one_key_that_the_functions_may_use(given: Mapping[str, st
     assert rendered.resources["AlertTopic"]["Properties"]["KmsMasterKeyId"] == key
     assert ("TopicKey" in rendered.resources) == ("KmsKeyArn" not in given)
     for role in ("MonitorRole", "CreatorRole"):
-        assert statement(rendered, role, "EncryptForPeople")["Resource"] == key
+        assert statement(rendered, role, "EncryptForTopic")["Resource"] == key
 
 
 @pytest.mark.parametrize("given", [NEEDED, EVERYTHING])
@@ -257,9 +257,9 @@ def test_lost_sweeps_come_from_the_schedule_s_rule_only() -> None:
     assert target["DeadLetterConfig"]["Arn"] == taken["Resource"]
 
 
-def test_the_readme_lists_every_parameter_with_its_default() -> None:
+def test_the_page_on_deployment_lists_every_parameter_with_its_default() -> None:
     """`sam deploy --guided` asks for each by name, and shows no description."""
-    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| *(.*?) *\| (.+) \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| *(.*?) *\| (.+) \|$", DEPLOY, re.MULTILINE)
     listed = {name: default for names, default, _ in rows for name in re.findall(r"\w+", names)}
     defaults = {
         name: f"`{parameter['Default']}`" if parameter.get("Default") != "" else "none"

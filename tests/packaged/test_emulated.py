@@ -40,7 +40,7 @@ class Emulated:
         self.invoked.add(sample)
         return invoke(self._urls[sample.partition("-")[0]], event(sample))
 
-    def told(self) -> list[Delivery]:
+    def published(self) -> list[Delivery]:
         return self.system.subscribers.drain()
 
 
@@ -72,11 +72,11 @@ def test_the_sample_events_do_what_they_say(stage: Emulated) -> None:
     control = stage.system.service.control
 
     assert stage.send("monitor") == {"sandboxes": 2}
-    assert stage.told() == []
+    assert stage.published() == []
 
     assert stage.send("creator-create") == {"batchItemFailures": []}
     (job,) = control.jobs("prod")
-    (created,) = stage.told()
+    (created,) = stage.published()
     assert (created.sink, created.type, created.detail["outcome"]) == (
         "bus",
         EventType.REQUEST_ACCEPTED,
@@ -85,7 +85,7 @@ def test_the_sample_events_do_what_they_say(stage: Emulated) -> None:
 
     assert stage.send("creator-mixed") == {"batchItemFailures": []}
     assert len(control.jobs("prod")) == 2
-    mixed = [(d.type, d.detail["outcome"]) for d in stage.told() if d.sink == "bus"]
+    mixed = [(d.type, d.detail["outcome"]) for d in stage.published() if d.sink == "bus"]
     assert sorted(mixed) == [
         (EventType.REQUEST_ACCEPTED, "CREATED"),
         (EventType.REQUEST_REJECTED, "INVALID"),
@@ -93,20 +93,22 @@ def test_the_sample_events_do_what_they_say(stage: Emulated) -> None:
 
     assert stage.send("creator-invalid") == {"batchItemFailures": []}
     assert len(control.jobs("prod")) == 2
-    invalid = stage.told()
+    invalid = stage.published()
     assert {d.type for d in invalid} == {EventType.REQUEST_REJECTED}
     assert sorted(d.sink for d in invalid) == ["bus", "bus", "topic", "topic"]
 
     control.set_status(job.id, "SUCCEEDED")
     assert stage.send("monitor") == {"sandboxes": 2}
-    ended = [d for d in stage.told() if d.detail["final"]]
+    ended = [d for d in stage.published() if d.detail["final"]]
     assert [(d.sink, d.type, d.detail["status"]) for d in ended] == [
         ("bus", EventType.JOB_STATE_CHANGE, "SUCCEEDED"),
         ("topic", EventType.JOB_STATE_CHANGE, "SUCCEEDED"),
     ]
 
     assert stage.send("creator-cancel") == {"batchItemFailures": []}
-    cancelled = [d.detail["outcome"] for d in stage.told() if d.type == EventType.REQUEST_ACCEPTED]
+    cancelled = [
+        d.detail["outcome"] for d in stage.published() if d.type == EventType.REQUEST_ACCEPTED
+    ]
     assert cancelled == ["ALREADY_FINAL"]
 
     samples = {path.stem for path in (ROOT / "events").glob("*.json")} - {"env"}

@@ -105,7 +105,7 @@ def test_the_command_works_without_the_local_system_s_dependencies(
             text=True, timeout=60,
         )  # fmt: skip
 
-    assert run("--version").stdout == "export-jobs 0.1.0\n"
+    assert run("--version").stdout == f"export-jobs {metadata.version('export-jobs-monitor')}\n"
     assert "job list" in run("job", "list", "-h").stdout
     stacked = run("job", "list", "--stack", "x", "--region", "eu-west-1")
     assert stacked.stderr == (

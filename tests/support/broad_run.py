@@ -1,4 +1,4 @@
-"""A run through all that the functions do: what they called, logged and measured, and what they may."""
+"""Runs all that the functions do, and records their calls, metrics and permissions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from support.files import event
 RECORDING = Path(__file__).parent / "recording"
 FUNCTIONS = ("monitor", "creator")
 SECRET_KEY = "arn:aws:kms:us-east-1:123456789012:key/66666666-7777-8888-9999-000000000000"
-"""What the template is told that the secret is encrypted with."""
+"""The value of the template's parameter for the secret's key."""
 Emitted = frozenset[tuple[str, frozenset[Any]]]
 
 
@@ -34,7 +34,7 @@ Emitted = frozenset[tuple[str, frozenset[Any]]]
 class BroadRun:
     """`calls` and `policies` by function; `outputs` are the stack's.
 
-    `emitted` holds each metric with the names of its dimensions, and with their names and values.
+    `emitted` has each metric twice: with its dimensions' names, and with names and values.
     """
 
     calls: Mapping[str, list[dict[str, Any]]]
@@ -47,7 +47,7 @@ class BroadRun:
 
 @cache
 def broad_run() -> BroadRun:
-    """Runs both functions as Lambda does, once a process, through all that they do."""
+    """Runs both functions, as Lambda does, through all that they do; once per process."""
     with tempfile.TemporaryDirectory() as folder:
         logs = Path(folder)
         clock = _Clock(logs / "ahead")
@@ -99,7 +99,7 @@ def emitted_metrics(
 
 
 class _Clock:
-    """The clock of the service and of the functions: the machine's, and so much ahead."""
+    """The clock of the service and of the functions: the machine's, plus an offset."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -115,30 +115,30 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Run:
-    """The functions, and what a run does with them. What it expects to come of it, it asserts."""
+    """The functions, and the steps of a run, which assert their results."""
 
     system: LocalSystem
     clock: _Clock
     pools: Mapping[str, FunctionPool]
 
     def monitor(self) -> list[str]:
-        """Sweeps; returns the outcomes and statuses that people and machines are told, sorted."""
+        """Sweeps; returns the outcomes that the bus received, sorted."""
         assert self.pools["monitor"].invoke(event("monitor")).error is None
-        return self.told()
+        return self.published()
 
     def creator(self, *records: Mapping[str, Any], by: FunctionPool | None = None) -> list[str]:
-        """Delivers messages, all of which are done then; returns the same."""
+        """Delivers messages, and asserts that all are processed; returns the same."""
         pool = by or self.pools["creator"]
         answer = pool.invoke({"Records": list(records)})
         assert answer.answer == {"batchItemFailures": []}, answer
-        return self.told()
+        return self.published()
 
-    def told(self) -> list[str]:
+    def published(self) -> list[str]:
         drained = self.system.subscribers.drain()
         return sorted(d.detail["outcome"] for d in drained if d.sink == "bus")
 
     def message(self, key: str, **asked: Any) -> dict[str, Any]:
-        """A message of the queue; without more, it asks for what the sample create request asks for."""
+        """A message of the queue; by default, for the job of the sample create request."""
         (sample,) = event("creator-create")["Records"]
         request = (
             asked if "action" in asked else {"job": json.loads(sample["body"])["job"], **asked}
@@ -151,7 +151,7 @@ class _Run:
         }
 
     def queued(self, output: str) -> list[dict[str, Any]]:
-        """Takes all messages off a queue, as Lambda would hand them over."""
+        """Removes all messages from a queue; returns them as Lambda would pass them."""
         sqs, url = self.system.aws.client("sqs"), self.system.stack.outputs[output]
         found = []
         while messages := sqs.receive_message(
@@ -173,7 +173,7 @@ class _Run:
         return [job.id for job in jobs if job.body["status"] == "NEW"]
 
     def end_jobs(self) -> None:
-        """Every open job succeeds, and a sweep sees it; their slots are free when it is over."""
+        """Ends every open job with success, sweeps, and waits until their slots are free."""
         for number in self.open_jobs():
             self.system.service.control.set_status(number, "SUCCEEDED")
         self.monitor()
@@ -187,20 +187,20 @@ def _go_through_everything(run: _Run) -> None:
         requests_table=run.system.stack.outputs["RequestsTableName"],
     )
     store.watch(["former"])
-    run.monitor()  # the first sweep; it takes up the sandboxes that are watched, and looks after another
-    assert store.watched() == {"prod", "dev", "former"}  # for a quarter of an hour yet
+    run.monitor()  # the first sweep adds the configured sandboxes to those watched,
+    assert store.watched() == {"prod", "dev", "former"}  # and watches a former one for 15 minutes
 
     (cancel,) = event("creator-cancel")["Records"]
-    assert run.creator(cancel) == []  # of a request that has not arrived: waits
+    assert run.creator(cancel) == []  # its request has not arrived: it waits
     arrives = event("creator-create")["Records"]
-    assert run.creator(*arrives) == ["CANCELLED", "CANCELLED"]  # and so does its request, cancelled
+    assert run.creator(*arrives) == ["CANCELLED", "CANCELLED"]  # both end
     assert run.creator(*event("creator-invalid")["Records"]) == ["INVALID"] * 2
 
     _refuse_and_redrive(run)
     _fill_up_and_wait(run)
     _hold(run)
     _settle_attempts(run)
-    _end_in_vain(run)
+    _expire(run)
     _leave_in_the_outbox(run)
 
     run.pools["creator"].invoke({"Records": [{**run.message("poison"), "body": None}]})  # fails
@@ -208,7 +208,7 @@ def _go_through_everything(run: _Run) -> None:
 
 
 def _refuse_and_redrive(run: _Run) -> None:
-    """A request that the service refuses; its dead letter is sent again, and it is created."""
+    """The service refuses a request; its dead letter is redriven, and its job is created."""
     run.queued("DeadLetterQueueUrl")
     run.system.service.control.plan_fault("create", "http", status=400)
     assert run.creator(run.message("refused")) == ["REFUSED"]
@@ -223,16 +223,15 @@ def _refuse_and_redrive(run: _Run) -> None:
 
 
 def _fill_up_and_wait(run: _Run) -> None:
-    """Several requests at once, more than the cap lets in; the others are admitted when jobs have ended."""
+    """Sends more requests than fit under the cap; the rest is admitted when jobs have ended."""
     asked = [run.message(f"several-{number}") for number in range(4)]
     assert run.creator(*asked) == ["CREATED"] * 2
-    assert (
-        run.creator(asked[0], asked[3]) == []
-    )  # duplicates, of one that has a job and one that waits
+    # Duplicates, of one that has a job and of one that waits.
+    assert run.creator(asked[0], asked[3]) == []
     run.end_jobs()
-    request_queue = run.queued("RequestQueueUrl")
-    assert len(request_queue) == 1
-    assert run.creator(*request_queue) == ["CREATED"] * 2
+    wake_ups = run.queued("RequestQueueUrl")
+    assert len(wake_ups) == 1
+    assert run.creator(*wake_ups) == ["CREATED"] * 2
     waits = run.message("waits")
     assert run.creator(waits) == []
     key = {"action": "cancel", "cancelRequestKey": "waits"}
@@ -253,7 +252,7 @@ def _hold(run: _Run) -> None:
 
 
 def _settle_attempts(run: _Run) -> None:
-    """Answers that are lost: one whose job is found by our own request id, one that made no job."""
+    """Two answers are lost: one job is found by our request id, one call created no job."""
     control = run.system.service.control
     control.echo_request_id(on=True)
     control.plan_fault("create", "reset_after")
@@ -270,12 +269,12 @@ def _settle_attempts(run: _Run) -> None:
     run.end_jobs()
 
 
-def _end_in_vain(run: _Run) -> None:
-    """Requests that wait until their time is up: the sweep ends them, and sends their dead letters."""
+def _expire(run: _Run) -> None:
+    """Requests expire while they wait: the sweep ends them, and sends their dead letters."""
     run.creator(*(run.message(f"fills-{number}") for number in range(2)))
     soon = datetime.fromtimestamp((run.clock.now_ms() + 60_000) / 1000, UTC)
     expires = {"expiresAt": soon.strftime("%Y-%m-%dT%H:%M:%SZ")}
-    assert run.creator(*(run.message(f"vain-{number}", **expires) for number in range(3))) == []
+    assert run.creator(*(run.message(f"expires-{number}", **expires) for number in range(3))) == []
     run.clock.advance(minutes=2)
     run.queued("DeadLetterQueueUrl")
     assert run.monitor().count("EXPIRED") == 3
@@ -284,19 +283,23 @@ def _end_in_vain(run: _Run) -> None:
 
 
 def _leave_in_the_outbox(run: _Run) -> None:
-    """An end that does not reach the topic: the sweep publishes it when the lease is old."""
+    """An end does not reach the topic: the sweep publishes it once the lease has expired."""
     broken = _pool(
         run.system, "creator", TOPIC_ARN=f"{run.system.stack.outputs['AlertTopicArn']}-gone"
     )
     try:
         run.system.service.control.plan_fault("create", "http", status=400)
-        assert run.creator(run.message("not-told"), by=broken) == ["REFUSED"]
+        assert run.creator(run.message("not-on-the-topic"), by=broken) == ["REFUSED"]
     finally:
         broken.close()
     run.clock.advance(minutes=10)
     assert run.pools["monitor"].invoke(event("monitor")).error is None
-    told = [d for d in run.system.subscribers.drain() if d.detail.get("requestKey") == "not-told"]
-    assert [d.sink for d in told] == ["topic"]
+    published = [
+        d
+        for d in run.system.subscribers.drain()
+        if d.detail.get("requestKey") == "not-on-the-topic"
+    ]
+    assert [d.sink for d in published] == ["topic"]
 
 
 def _recording_pool(system: LocalSystem, name: str) -> FunctionPool:
@@ -304,7 +307,7 @@ def _recording_pool(system: LocalSystem, name: str) -> FunctionPool:
 
 
 def _pool(system: LocalSystem, name: str, **variables: str) -> FunctionPool:
-    """The function with other variables than the template's, on the run's own clock."""
+    """The function with other variables than the template's, and with the run's clock."""
     logs = system.config.logs
     function = system.pool(name).function
     ours = {"CALLS_FILE": os.devnull, "AHEAD_FILE": str(logs / "ahead")}
@@ -321,7 +324,7 @@ def _calls_file(logs: Path, name: str) -> Path:
 
 
 def _policy(system: LocalSystem, name: str) -> list[dict[str, Any]]:
-    """The statements of the function's role, as the stack has them."""
+    """The statements of the function's role in the stack."""
     function = system.pool(name).function
     configuration = system.aws.client("lambda").get_function_configuration(
         FunctionName=function.name

@@ -21,7 +21,7 @@ NO_VALUE = object()
 
 @dataclass(frozen=True)
 class Rendered:
-    """The resources and outputs that CloudFormation would make, all their functions resolved."""
+    """The resources and outputs that CloudFormation would create, with functions resolved."""
 
     resources: Mapping[str, dict[str, Any]]
     outputs: Mapping[str, Any]
@@ -46,7 +46,7 @@ def translated() -> dict[str, Any]:
 
 
 def render(given: Mapping[str, str]) -> Rendered:
-    """Raises KeyError for what refers to nothing, ValueError for a value that is not allowed."""
+    """Renders the template. Raises KeyError for a missing reference, ValueError for a bad value."""
     template = translated()
     parameters = {
         name: str(given[name] if name in given else parameter["Default"])
@@ -58,7 +58,7 @@ def render(given: Mapping[str, str]) -> Rendered:
 
 
 def refuse(name: str, parameter: Mapping[str, Any], value: str) -> None:
-    """As CloudFormation does, before it makes anything."""
+    """Raises ValueError for a value that CloudFormation would not allow."""
     allowed = [str(choice) for choice in parameter.get("AllowedValues", [value])]
     number = int(value) if parameter["Type"] == "Number" else 0
     if not (
@@ -70,7 +70,7 @@ def refuse(name: str, parameter: Mapping[str, Any], value: str) -> None:
 
 
 class _Renderer:
-    """Conditions, references and functions of a translated template, for the ones it uses."""
+    """Resolves the conditions, references and functions that the translated template uses."""
 
     def __init__(self, template: Mapping[str, Any], parameters: Mapping[str, str]) -> None:
         self._template = template
@@ -157,5 +157,5 @@ class _Renderer:
 
 
 def _is_function_call(value: Mapping[str, Any]) -> bool:
-    """Whether CloudFormation would put a function's result in the place of a mapping."""
+    """Whether CloudFormation would replace a mapping with a function's result."""
     return len(value) == 1 and all(key == "Ref" or key.startswith("Fn::") for key in value)

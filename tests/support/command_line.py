@@ -1,4 +1,4 @@
-"""A local system that the tests of the command line start as a user does, and type at."""
+"""A local system for the tests of the command line, started as a user would."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
 _SETTINGS = {"COLUMNS": "80", "AWS_EC2_METADATA_DISABLED": "true"}
 PLAIN = {**os.environ, **_SETTINGS}
 PACE_S = 0.2
-"""How long a job of a local system stays NEW, where a test does not say otherwise."""
+"""How long a job of a local system stays NEW, unless a test changes it."""
 
 
 def typed(
     command: Sequence[str], folder: Path, *, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """A command that is typed in a folder, and ends by itself.
+    """Runs a command in a folder, until it ends by itself.
 
-    It runs in this process: to import everything anew takes a process longer than most commands do.
+    It runs in this process: importing everything again takes longer than most commands.
     """
     out, err = io.StringIO(), io.StringIO()
     warnings = logging.StreamHandler(err)
-    warnings.setLevel(logging.WARNING)  # as where nobody has set up logging
+    warnings.setLevel(logging.WARNING)  # the default without a logging configuration
     code = 0
     with (
         chdir(folder),
@@ -64,7 +64,8 @@ class Local:
     """A running `export-jobs local`, and the folder it was started in."""
 
     folder: Path
-    said: dict[str, Any]
+    description: dict[str, Any]
+    """What `--json` prints once everything answers."""
     process: subprocess.Popen[str]
 
     def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -78,23 +79,23 @@ class Local:
     def client(self, service: Any) -> Any:
         return boto3.client(
             service,
-            endpoint_url=self.said["awsEndpointUrl"],
-            region_name=self.said["region"],
+            endpoint_url=self.description["awsEndpointUrl"],
+            region_name=self.description["region"],
             aws_access_key_id="local",
             aws_secret_access_key="local",
         )
 
     def control(self, path: str) -> str:
-        root = self.said["apiUrl"].removesuffix("/data/core/ups")
+        root = self.description["apiUrl"].removesuffix("/data/core/ups")
         return f"{root}/_control/{path}"
 
     def send(self, body: str) -> None:
-        url = self.said["outputs"]["RequestQueueUrl"]
+        url = self.description["outputs"]["RequestQueueUrl"]
         self.client("sqs").send_message(QueueUrl=url, MessageBody=body)
 
     @contextmanager
     def at_pace(self, seconds: float) -> Iterator[None]:
-        """How long a job stays NEW, for as long as the `with` block lasts."""
+        """Sets how long a job stays NEW, while the `with` block runs."""
         self._set_pace(seconds)
         try:
             yield
@@ -102,8 +103,8 @@ class Local:
             self._set_pace(PACE_S)
 
     def _set_pace(self, seconds: float) -> None:
-        said = requests.post(self.control("settings"), json={"paceS": seconds}, timeout=10)
-        said.raise_for_status()
+        answer = requests.post(self.control("settings"), json={"paceS": seconds}, timeout=10)
+        answer.raise_for_status()
 
     def dead(self, key: str) -> dict[str, Any] | None:
         found = self.json("dlq", "list")
@@ -112,7 +113,7 @@ class Local:
 
 @contextmanager
 def running_local(folder: Path, *command: str) -> Iterator[Local]:
-    """The whole system, as a user starts it in a terminal of its own."""
+    """The whole system, as a user starts it in another terminal."""
     command = command or ("local", "--pace", str(PACE_S), "--sweep-every", "1", "--data", "data")
     with subprocess.Popen(
         [EXPORT_JOBS, *command, "--json"],
@@ -138,7 +139,7 @@ def until(condition: Callable[[], Any], *, seconds: float = 60) -> Any:
         if found:
             return found
         time.sleep(0.2)
-    pytest.fail("it did not come about in time")
+    pytest.fail("the condition did not become true in time")
 
 
 def envelope(key: str, **job: Any) -> str:

@@ -229,15 +229,15 @@ class Creator:
         return [ticket.request_key for ticket in in_line(self.fakes.open[sandbox])]
 
     def ends(self) -> list[tuple[str, str]]:
-        """Key and outcome of each request that has ended, as the bus was told."""
+        """Key and outcome of each request that has ended, as published on the bus."""
         return [
             (event.detail["requestKey"], event.detail["outcome"])
-            for event in self.fakes.told["bus"]
+            for event in self.fakes.published["bus"]
             if event.type.startswith("Export Request")
         ]
 
     def last(self) -> dict[str, Any]:
-        return dict(self.fakes.told["bus"][-1].detail)
+        return dict(self.fakes.published["bus"][-1].detail)
 
     @property
     def jobs(self) -> list[str]:

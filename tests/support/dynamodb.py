@@ -1,4 +1,4 @@
-"""The tables in a DynamoDB under watch: calls that are counted, that fail, whose answers get lost."""
+"""The tables, with clients that record calls, fail them or lose their answers."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Failure = Callable[[str], Exception]
 
 @dataclass(frozen=True)
 class Store:
-    """The two tables, as the template describes them, and nothing else of the stack."""
+    """The two tables, as in the template, without the rest of the stack."""
 
     client: Any
     jobs_table: str
     requests_table: str
 
     def adapter(self, client: Any = None) -> DynamoDbStore:
-        """The adapter, with another client if need be."""
+        """The adapter, if needed with another client."""
         return DynamoDbStore(
             cast("Any", client or self.client),
             jobs_table=self.jobs_table,
@@ -56,7 +56,7 @@ class Store:
 
 @contextmanager
 def created(client: Any) -> Iterator[Store]:
-    """Tables of their own, empty."""
+    """Creates new, empty tables; deletes them at the end."""
     prefix = uuid.uuid4().hex[:8]
     resources = read_template(TEMPLATE)["Resources"]
     for name in ("JobsTable", "RequestsTable"):
@@ -71,16 +71,16 @@ def created(client: Any) -> Iterator[Store]:
 
 
 class Spy:
-    """A client that keeps what it was asked, and fails the next calls where that is planned."""
+    """A client that records its calls, and fails the next ones as planned."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.answers: list[Any] = []
         self.failures: list[Failure | None] = []
-        """Of the calls to come; None, and none left, is a call that goes through."""
+        """For the next calls, in order; with None, or none left, a call succeeds."""
         self.changed: Callable[[str, Any], Any] = lambda _, answer: answer
-        """What becomes of an answer on its way."""
+        """Changes an answer before it is returned."""
 
     @property
     def names(self) -> list[str]:
@@ -114,21 +114,21 @@ def refusal(code: str, status: int = 400, **more: Any) -> Failure:
 
 
 def cancelled(*codes: str) -> Failure:
-    """A transaction that was cancelled, with the reason for each of its actions."""
+    """A cancelled transaction, with the reason for each of its actions."""
     reasons = [{"Code": code} for code in codes]
     return refusal("TransactionCanceledException", CancellationReasons=reasons)
 
 
 class LostAnswers:
-    """Makes a boto3 client lose the first answers of an operation, though the calls had their effect.
+    """Makes a boto3 client lose the first answers of an operation, after the calls' effect.
 
-    botocore then tries again by itself. (Works on sockets, as it does: only the status is changed.)
+    botocore then retries. (The call is really sent; only the status of the answer is changed.)
     """
 
     def __init__(self, client: Any, operation: str, times: int = 1) -> None:
         self._left = times
         self.bodies: list[Mapping[str, Any]] = []
-        """What was sent, repetitions included."""
+        """What was sent, including repetitions."""
         client.meta.events.register(f"before-send.dynamodb.{operation}", self._send)
 
     def _send(self, request: Any, **_: Any) -> Any:

@@ -127,7 +127,7 @@ class FakeStore:
     ) -> frozenset[int]:
         change = gate or GateChange()
         if change.version is None and any(s.slot and s.slot.change == "note" for s in steps):
-            raise ValueError("attempts are noted by a version of the gate")
+            raise ValueError("noting attempts requires a version of the gate")
         if change == GateChange() and all(step == Step() for step in steps):
             return frozenset(range(len(steps)))
         before = dict(self._fakes.open[sandbox]) if self._fakes.turns.chance else {}

@@ -148,7 +148,7 @@ class Fakes:
     """The sandboxes that the stack item names."""
     recorded: dict[str, dict[int, str | None]] = field(default_factory=lambda: defaultdict(dict))
     """Of each job, the statuses of the events that were ever in its outbox, by sequence number."""
-    told: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
+    published: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
     """What arrived at each sink."""
     queue: list[tuple[int, Message]] = field(default_factory=list)
     """The messages of the request queue, each with the time from which it can be received."""
@@ -377,7 +377,7 @@ class FakePublisher:
 
         def effect() -> set[str]:
             taken = batch[1::2] if in_part else batch
-            self._fakes.told[sink] += taken
+            self._fakes.published[sink] += taken
             return {event.id for event in taken}
 
         return self._fakes.call(name, effect, lambda _: _NotPublished())
@@ -441,10 +441,10 @@ def _without_optional(body: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def told_by_job(events: Sequence[Event]) -> Mapping[str, list[Event]]:
+def published_by_job(events: Sequence[Event]) -> Mapping[str, list[Event]]:
     """The events that a sink received of each job, in the order of their first arrival."""
     by_job: dict[str, dict[str, Event]] = defaultdict(dict)
     for event in events:
         if event.detail.get("sequence"):
             by_job[event.detail["jobId"]].setdefault(event.id, event)
-    return {job: list(said.values()) for job, said in by_job.items()}
+    return {job: list(first.values()) for job, first in by_job.items()}

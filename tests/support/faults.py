@@ -1,4 +1,4 @@
-"""Faults at any outbound call: counted, and injected before the call's effect, after it, or instead of it."""
+"""Counts outbound calls, and injects faults before, after or instead of their effect."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ KINDS: tuple[Kind, ...] = (
     "fails in part",
 )
 MAY_REPEAT: frozenset[Kind] = frozenset({"dies before", "dies after", "times out after"})
-"""Only where nobody can know whether a publish arrived may an event be said again."""
+"""Only if a publish may or may not have arrived, an event may be published again."""
 
 LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
 """Whether the tests may take long."""
 
 KINDS_IN_MEMORY = tuple(k for k in KINDS if LONG or k not in {"dies before", "times out before"})
-"""Those that differ in memory. Dying before a call is dying after the one before it, and a call that times out
-before its effect looks like one that is answered with a 5xx."""
+"""Those that differ in memory. Dying before a call equals dying after the previous one, and a
+timeout before the effect equals a 5xx answer."""
 
 BATCHES = {"put_events": "Entries", "publish_batch": "PublishBatchRequestEntries"}
 _HTTP_FAULTS: dict[Kind, dict[str, Any]] = {
@@ -53,10 +53,10 @@ _HTTP_FAULTS: dict[Kind, dict[str, Any]] = {
 
 
 def is_a_case_of_its_own(kind: Kind, call: str, number: int) -> bool:
-    """Whether a fault at a call differs, for those who call, from every other kind of fault.
+    """Whether a fault at a call differs, for the caller, from every other kind of fault.
 
-    Dying before a call is dying after the one before it. And to a caller of AWS a call without an
-    effect is the same whatever the error says; what HTTP does is told apart by the client.
+    Dying before a call equals dying after the previous one. And a caller of AWS treats all errors
+    of a call without an effect alike; the HTTP client distinguishes them.
     """
     if kind == "dies before":
         return number == 0
@@ -66,7 +66,7 @@ def is_a_case_of_its_own(kind: Kind, call: str, number: int) -> bool:
 
 
 def ends_of_each(calls: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The first and the last call of each operation; in memory, the histories strike every call."""
+    """The first and the last call of each operation; the histories test every call, in memory."""
     by_operation: dict[str, list[int]] = defaultdict(list)
     for number, call in calls:
         by_operation[call].append(number)
@@ -78,7 +78,7 @@ def ends_of_each(calls: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
 
 
 class ProcessDied(BaseException):
-    """The process is gone: nothing in it may catch this and go on."""
+    """The process has died: nothing in it may catch this and continue."""
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Injector:
 
 
 class FaultyClient:
-    """A boto3 client whose calls pass the injector."""
+    """A boto3 client whose calls pass through the injector."""
 
     def __init__(self, client: Any, injector: Injector) -> None:
         self._client = client
@@ -122,7 +122,7 @@ class FaultyClient:
 
 
 class FaultyTransport(Transport):
-    """The client's transport; what goes wrong on the way, the service itself does over its socket."""
+    """The client's transport; the service itself causes network faults on its socket."""
 
     def __init__(self, service: SegmentationService, injector: Injector, **options: Any) -> None:
         super().__init__(**options)
@@ -150,7 +150,7 @@ def _call_name(service: SegmentationService, method: str, url: str) -> Any:
 
 
 def _fail_before(operation: str, kind: Kind | None) -> None:
-    """Raises the error of a call that fails before it takes effect, if that is its kind of fault."""
+    """Raises the error of a fault that strikes before a call's effect, if it is one."""
     match kind:
         case "dies before":
             raise ProcessDied
@@ -163,7 +163,7 @@ def _fail_before(operation: str, kind: Kind | None) -> None:
 
 
 def _fail_after(kind: Kind | None) -> None:
-    """Raises the error of a call that fails after it took effect, if that is its kind of fault."""
+    """Raises the error of a fault that strikes after a call's effect, if it is one."""
     match kind:
         case "dies after":
             raise ProcessDied
@@ -182,7 +182,7 @@ def _refusal(code: str, status: int, operation: str) -> ClientError:
 
 
 def _in_part(do: Callable[..., Any], operation: str, request: Mapping[str, Any]) -> Any:
-    """Every second entry arrives, the others are refused; the first always is."""
+    """Sends every second entry and refuses the others, among them always the first."""
     name = BATCHES[operation]
     entries = request[name]
     kept = entries[1::2]

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def seed(name: str) -> Any:
-    """An example of the seed, as it stands (less its trailing commas)."""
+    """An example of the seed, without its trailing commas."""
     return json.loads((ROOT / "tests" / "data" / "seed" / f"{name}.json").read_text())
 
 

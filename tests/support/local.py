@@ -1,4 +1,4 @@
-"""A local Segmentation service and local AWS, wired to the parts under test as the functions wire them."""
+"""Wires the parts under test to a local Segmentation service and AWS, as the functions do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def client_of(
     transport: Transport | None = None,
     **credential: str,
 ) -> SegmentationClient:
-    """A client with the service's own credential, or with what is said instead."""
+    """A client with the service's own credential, or with other values instead."""
     values = {
         "client_id": service.client_id,
         "client_secret": service.client_secret,
@@ -52,7 +52,7 @@ def client_of(
 
 @dataclass
 class Clock:
-    """Epoch milliseconds that move only when told: the machine's, plus what was added."""
+    """Epoch milliseconds that move only on demand: the machine's, plus what was added."""
 
     ahead_ms: int = 0
 
@@ -65,7 +65,7 @@ class Clock:
 
 @dataclass
 class Bench:
-    """The parts of both functions over real sockets, with a clock of their own."""
+    """The parts of both functions over real sockets, with a separate clock."""
 
     service: SegmentationService
     aws: MotoServer
@@ -76,7 +76,7 @@ class Bench:
     injector: Injector | None = None
 
     def empty_tables(self) -> None:
-        """Moto copies a table for each transaction: runs that share a stack would get slower and slower."""
+        """Empties the tables: moto copies them in transactions, so later runs would be slower."""
         dynamodb = self.clients["dynamodb"]
         for name in ("JobsTableName", "RequestsTableName"):
             table = self.stack.outputs[name]

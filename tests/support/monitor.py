@@ -61,11 +61,11 @@ class Monitor:
         self.sweep(sandbox)
         return dict(self.fakes.calls)
 
-    def said(self, sink: str = "bus") -> list[tuple[str, str]]:
-        """What a sink has received since the last time: job and status."""
-        events, self.fakes.told[sink] = self.fakes.told[sink], []
+    def published(self, sink: str = "bus") -> list[tuple[str, str]]:
+        """Job and status of each event that a sink has received since the last call."""
+        events, self.fakes.published[sink] = self.fakes.published[sink], []
         return [(event.detail["jobId"], event.detail["status"]) for event in events]
 
     def events(self, sink: str = "bus") -> list[Event]:
-        events, self.fakes.told[sink] = self.fakes.told[sink], []
+        events, self.fakes.published[sink] = self.fakes.published[sink], []
         return events

@@ -1,4 +1,4 @@
-"""What a sweep makes of one job that it is shown."""
+"""How a sweep records one job."""
 
 from __future__ import annotations
 

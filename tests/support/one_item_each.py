@@ -1,7 +1,7 @@
-"""One record of each kind, as the items in `tests/data/items/` keep it.
+"""One record of each kind, equal to the items in `tests/data/items/`.
 
-Neither is ever edited: what was once written must be read for ever. A field that a record gets later
-has its default here, and so no attribute there; items that have it go into a file of their own.
+Neither is ever edited: what was once written must stay readable. A field that a record gets later
+has its default here, and so no attribute there; items that have it go into another file.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def items_written() -> dict[str, Any]:
 
 
 def _gate_written() -> dict[str, Any]:
-    """As three transactions leave it: what they write is put together here."""
+    """The gate after several transactions, assembled from what they write."""
     change = GateChange(version=0, hold=GATE.hold, echoes=GATE.echoes)
     noting = {0: Step(slot=Slot("note", ATTEMPT))}
     noted = GatePart.of("prod", noting, change).write("jobs", known=None)
@@ -181,7 +181,7 @@ def _gate_written() -> dict[str, Any]:
 
 
 def as_json(item: Any) -> Any:
-    """Bytes as DynamoDB's JSON has them."""
+    """Encodes bytes as in DynamoDB's JSON."""
     if isinstance(item, bytes):
         return base64.b64encode(item).decode()
     if isinstance(item, Mapping):
@@ -190,7 +190,7 @@ def as_json(item: Any) -> Any:
 
 
 def from_json(item: Any) -> Any:
-    """The other way round, for whole attributes."""
+    """The reverse, for whole attributes."""
     return {
         name: {"B": base64.b64decode(value["B"])} if "B" in value else value
         for name, value in item.items()

@@ -27,7 +27,7 @@ def ended(number: int, dataset: str = DATASET, sandbox: str = "prod", **fields: 
 
 
 def one_of_each() -> dict[str, Event]:
-    """Events by a name that says what they are."""
+    """Events, by a name that describes them."""
     running = Job.model_validate({"id": 20, "status": "PROCESSING", "creationTime": 1})
     record = JobRecord("prod", "20", 1, status="PROCESSING", sequence=1, org_id=ORG)
     gone = replace(record, status=VANISHED, final=True, sequence=2)
@@ -50,6 +50,6 @@ def one_of_each() -> dict[str, Event]:
 
 
 def request(outcome: str) -> RequestRecord:
-    """The record of a request that has ended so."""
+    """The record of a request that has ended with this outcome."""
     status = "CREATED" if outcome == "CREATED" else "REJECTED"
     return RequestRecord("k", status, "prod", message_id="m", org_id=ORG, outcome=outcome)

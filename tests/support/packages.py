@@ -31,7 +31,7 @@ RUNTIME_S_OWN = [
     "snapshot_restore_py.py",
     "urllib3",
 ]
-"""What Lambda's Python runtime brings, and the runtime interface client needs."""
+"""What Lambda's Python runtime provides, and what the runtime interface client needs."""
 START_TIMEOUT_S = 30.0
 INVOKE_TIMEOUT_S = 120.0
 
@@ -59,13 +59,13 @@ def sam_build(folder: Path, **variables: str) -> Path:
 
 
 def host_platform() -> dict[str, str]:
-    """The variables that make a build for this machine's Python."""
+    """The variables of a build for this machine's Python."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {"PLATFORM": f"manylinux2014_{platform.machine()}", "PYTHON_VERSION": version}
 
 
 def runtime_folder(folder: Path) -> Path:
-    """A directory with just what Lambda's runtime brings, taken from this virtual environment."""
+    """Links only what Lambda's runtime provides, from this virtual environment, into a folder."""
     site = next(Path(path) for path in sys.path if path.endswith("site-packages"))
     for name in RUNTIME_S_OWN:
         (folder / name).symlink_to(site / name)
@@ -86,8 +86,8 @@ def emulated(
 ) -> Iterator[Emulation]:
     """Runs a built function under AWS's runtime client and emulator.
 
-    Its Python sees the function's artefact, the layer and what the runtime brings: nothing of this
-    virtual environment (`-S`), so that what was not packed is not found.
+    Its Python sees the function's artefact, the layer and what the runtime provides, but not this
+    virtual environment (`-S`), so that a missing package is not found.
     """
     emulator = _emulator()
     port, api_port = _free_port(), _free_port()

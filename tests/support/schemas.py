@@ -1,4 +1,4 @@
-"""Whether an event or a request is as its published schema says."""
+"""Validates events and requests against their published schemas."""
 
 from __future__ import annotations
 

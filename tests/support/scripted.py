@@ -1,4 +1,4 @@
-"""A server on a socket that answers with whatever bytes a test says, and counts what it was asked."""
+"""A socket server that answers with the bytes that a test gives it, and records the calls."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def token_answer(token: Any = "planted.token") -> bytes:
 
 
 class ScriptedServer:
-    """Answers token calls by itself and every other call with the next reply, the last for ever."""
+    """Answers token calls itself, and other calls with the next reply; repeats the last reply."""
 
     def __init__(self, *replies: Reply) -> None:
         self._replies = list(replies)
         self.requests: list[tuple[str, str, bytes]] = []
-        """Method, path, and head with body, of every call that asked for no token."""
+        """Method, path, and head with body, of every call except token calls."""
         self.token_calls: list[dict[str, str]] = []
-        """The form of every call that asked for a token."""
+        """The form of every token call."""
         self.ims: Callable[[dict[str, str]], bytes] = lambda _: token_answer()
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))

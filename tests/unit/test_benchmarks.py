@@ -135,10 +135,10 @@ class TestLine:
         assert len(served.created) > len(served.burst)
         assert (served.unserved, served.overtaken) == ([], [])
 
-    def test_tells_who_went_unserved_and_who_was_overtaken(self) -> None:
-        """One of the burst without a job is unserved; who came last of all may still be waiting."""
+    def test_reports_unserved_and_overtaken_requests(self) -> None:
+        """A request of the burst without a job is unserved; the last one to arrive may still wait."""
         served = Served(
-            came={"a": 0, "b": 1, "c": 2, "d": 100_000, "e": 200_000},
+            arrived={"a": 0, "b": 1, "c": 2, "d": 100_000, "e": 200_000},
             created={"a": 300_000, "c": 150_000, "d": 250_000},
             burst=frozenset({"a", "b", "c"}),
         )
@@ -230,7 +230,7 @@ class TestCommand:
             page = put_into(page, part, "new")
         assert page.count("\nnew\n") == 1 + len(command.PARTS)
 
-    def test_says_which_parts_there_are(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_lists_the_parts(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A misspelt part measures nothing, and the message names those that exist."""
         with pytest.raises(SystemExit) as ended:
             command.main(["cost", "wram"])

@@ -98,8 +98,8 @@ def wait_with(gate: Gate, open_jobs: int) -> Wait | None:
 def test_what_a_request_in_line_waits_for() -> None:
     """Room; a service that fails, until its hold is over, and then for a probe; else for its turn."""
     assert wait_with(Gate("prod"), 1) == Wait("TURN")
-    assert wait_with(Gate("prod"), 2) == Wait("ROOM")
-    assert wait_with(Gate("prod", slots={"b": attempt("b")}), 1) == Wait("ROOM")
+    assert wait_with(Gate("prod"), 2) == Wait("CAPACITY")
+    assert wait_with(Gate("prod", slots={"b": attempt("b")}), 1) == Wait("CAPACITY")
     until = NOW + 60_000
     assert wait_with(Gate("prod", hold=Hold(until, 60_000)), 2) == Wait("HOLD", until=until)
     assert wait_with(Gate("prod", hold=Hold(NOW - 1, 60_000)), 0) == Wait("PROBE")
@@ -121,12 +121,12 @@ def test_what_others_wait_for() -> None:
     assert line.wait_of(RequestRecord("d", "CREATED", "prod")) is None
 
 
-def test_each_wait_is_said_in_words() -> None:
-    """With the numbers and times that tell whether to do something about it."""
+def test_each_wait_is_described_in_words() -> None:
+    """With the numbers and times that show whether to act."""
     line = line_of(SandboxRecord(Gate("prod"), open_jobs=jobs(1)))
     said = {
         Wait("TURN"): "the creator's next run",
-        Wait("ROOM"): "1 of 2 exports are open",
+        Wait("CAPACITY"): "1 of 2 exports are open",
         Wait(
             "HOLD", until=NOW
         ): "failed or throttled: the line is held until 2026-01-31 02:00:00 UTC",

@@ -142,8 +142,8 @@ def test_the_sandbox_is_shown_where_there_are_several(
     ("status", "has"),
     [("PROCESSING", True), ("SUCCEEDED", True), ("FAILED", False), ("CANCELLED", False)],
 )
-def test_data_are_said_to_be_where_there_are_any(status: str, *, has: bool) -> None:
-    """Of a job that has ended without success nothing was kept."""
+def test_data_are_shown_only_if_the_job_has_any(status: str, *, has: bool) -> None:
+    """A job that ended without success has none."""
     found = where_data_is(known(status=status), SystemHere())  # type: ignore[arg-type]
     assert bool(found) is has
 

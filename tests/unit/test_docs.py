@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import cfnlint
 import pytest
 import typer
 from export_jobs_cli.main import app
@@ -101,6 +103,38 @@ def test_every_alarm_has_its_line() -> None:
             name = str(properties["AlarmName"]).split("}-")[1].rstrip("'}")
             assert f"| `{name}` |" in page
             assert len(properties["AlarmDescription"]) > 80
+
+
+def regions_without(resource_type: str) -> set[str]:
+    """By the resource types of each region that cfn-lint knows; `sam` is no region."""
+    schemas = Path(cfnlint.__file__).parent / "data" / "schemas" / "providers"
+    return {
+        path.stem
+        for path in schemas.glob("*.json")
+        if resource_type not in json.loads(path.read_text())
+    } - {"sam"}
+
+
+def test_the_page_on_deployment_names_the_regions_that_lack_something() -> None:
+    """Every resource type of the template exists everywhere, but for what the page says."""
+    page = (
+        (ROOT / "docs" / "deploy.md").read_text().partition("## Regions")[2].partition("\n## ")[0]
+    )
+    without_schemas, without_chat = page.split("\n- ")[1:]
+    restricted = {}
+    for resource in read_template(TEMPLATE)["Resources"].values():
+        if not resource["Type"].startswith("AWS::Serverless::"):
+            restricted[resource["Type"]] = regions_without(resource["Type"])
+    chat = restricted.pop("AWS::Chatbot::SlackChannelConfiguration")
+    assert all(region.startswith(("cn-", "us-gov-")) for region in chat)
+    assert "China and GovCloud" in without_chat
+    lacking = set().union(*restricted.values())
+    assert set(re.findall(r"`([a-z]+-[a-z]+-\d)`", without_schemas)) == lacking
+    assert {name for name, regions in restricted.items() if regions} == {
+        "AWS::EventSchemas::Discoverer",
+        "AWS::EventSchemas::Registry",
+        "AWS::EventSchemas::Schema",
+    }
 
 
 def test_every_make_target_in_the_docs_exists() -> None:

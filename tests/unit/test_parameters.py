@@ -65,7 +65,7 @@ def test_every_parameter_refuses_what_it_cannot_be(name: str) -> None:
 )
 def test_a_value_out_of_bounds_is_refused(name: str, value: str, allowed: str) -> None:
     """Below, above, no number as CloudFormation reads one, or only beginning with what is allowed."""
-    assert allowed in refused(name, value).partition("it has to be")[2]
+    assert allowed in refused(name, value).partition("it must be")[2]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_value_at_the_bounds_is_allowed(name: str, value: str) -> None:
 def test_a_misspelt_name_leads_to_the_nearest(name: str, meant: str) -> None:
     """And to all that there are."""
     said = refused(name, "any")
-    assert f"there is no parameter {name!r}" in said
+    assert f"the template has no parameter {name!r}" in said
     assert f"did you mean {meant}?" in said
     for known in DECLARED:
         assert known in said

@@ -121,18 +121,18 @@ def test_a_sweep_with_any_number_of_ends_is_measured_whole(
         ({"unreadable": 3}, {"UnreadableJobs": 3}),
     ],
 )
-def test_a_sweep_tells_how_its_sandbox_stands(
+def test_a_sweep_reports_the_state_of_its_sandbox(
     capsys: pytest.CaptureFixture[str], fields: dict[str, Any], told: dict[str, float]
 ) -> None:
-    """Each time, by sandbox, also that nothing waits; what should never be, only when it is."""
+    """Every time and by sandbox, even zeros; what should never happen, only when it does."""
     report_sweep(SweepReport("prod", **fields))
     (line,) = emitted(capsys)
     assert metrics_in(line) == {**QUIET, **told}
     assert dimensions_of(line) == {"sandbox", "service"}
 
 
-def test_a_sweep_s_line_says_what_it_did(logged: list[Any]) -> None:
-    """As an error where there was trouble; the first problems are enough."""
+def test_a_sweep_s_line_shows_its_results(logged: list[Any]) -> None:
+    """As an error if there were problems, of which it has only the first."""
     report_sweep(SweepReport("prod", waiting=3, duplicates=1, changes=2))
     problems = [f"problem {number}" for number in range(30)]
     report_sweep(SweepReport("prod", problems=problems))
@@ -167,18 +167,18 @@ def test_a_sweep_s_line_says_what_it_did(logged: list[Any]) -> None:
         (RunReport(duplicates=1), {"DuplicateJobs": 1}),
     ],
 )
-def test_a_run_tells_what_came_of_requests(
+def test_a_run_reports_the_outcomes_of_requests(
     capsys: pytest.CaptureFixture[str], report: RunReport, told: dict[str, float]
 ) -> None:
-    """Of all sandboxes together; each time, also that none failed."""
+    """For all sandboxes together and every time, even if none failed."""
     report_run(report)
     (line,) = emitted(capsys)
     assert metrics_in(line) == {**IDLE, **told}
     assert dimensions_of(line) == {"service"}
 
 
-def test_a_run_s_line_says_what_became_of_each_message(logged: list[Any]) -> None:
-    """One by one and in all; as an error where there was trouble."""
+def test_a_run_s_line_shows_the_result_of_each_message(logged: list[Any]) -> None:
+    """One by one and in total; as an error if there were problems."""
     handled: Any = {"a": "RECORDED", "b": "RECORDED", "c": "WAKE_UP"}
     report_run(RunReport(handled=handled, ends=Counter({"CREATED": 2})))
     problems = [f"problem {number}" for number in range(30)]

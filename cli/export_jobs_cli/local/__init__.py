@@ -1,1 +1,1 @@
-"""Commands that run the system on this machine: they need the extra dependencies of `.[local]`."""
+"""Commands that run the system on this machine, and need the dependencies of `.[local]`."""

@@ -13,11 +13,11 @@ from export_jobs_cli.output import console, print_json
 
 
 def make(root: Path, *, profiles: int, seed: int, force: bool, as_json: bool) -> None:
-    """Makes `root/data`. Raises UserError if there are data already, unless told to replace them."""
+    """Creates `root/data`. Raises UserError if it already contains data, unless `force` is set."""
     folder = root / "data"
     try:
         with Progress(console=console(stderr=True), disable=as_json, transient=True) as progress:
-            bar = progress.add_task("making data", total=len(STEPS))
+            bar = progress.add_task("generating data", total=len(STEPS))
             generate(
                 folder,
                 profiles=profiles,
@@ -26,23 +26,23 @@ def make(root: Path, *, profiles: int, seed: int, force: bool, as_json: bool) ->
                 done=lambda _: progress.advance(bar),
             )
     except FileExistsError:
-        raise UserError(f"there are data in {folder} already; replace them with --force") from None
+        raise UserError(f"{folder} already contains data; replace it with --force") from None
     except OSError as error:
-        raise UserError(f"{folder} can't be written: {error.strerror}") from None
+        raise UserError(f"can't write to {folder}: {error.strerror}") from None
     except duckdb.Error as error:
-        raise UserError(f"{folder} can't be written: {str(error).partition(chr(10))[0]}") from None
-    said = {
+        raise UserError(f"can't write to {folder}: {str(error).partition(chr(10))[0]}") from None
+    generated = {
         "directory": str(folder.resolve()),
         "profiles": profiles,
         "events": profiles * EVENTS_PER_PROFILE,
         "seed": seed,
     }
     if as_json:
-        print_json(said)
+        print_json(generated)
     else:
         console().print(
-            f"{profiles:,} profiles with {said['events']:,} events are in {folder}\n"
-            f"use them with: export-jobs local --data {root}",
+            f"{profiles:,} profiles with {generated['events']:,} events are in {folder}\n"
+            f"use it with: export-jobs local --data {root}",
             markup=False,
             soft_wrap=True,
         )

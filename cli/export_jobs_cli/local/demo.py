@@ -1,4 +1,4 @@
-"""`demo`, as it is seen: what is sent, the jobs as they change, the events as they arrive, the end."""
+"""`demo`: prints the requests sent, the events as they arrive, and the reconciliation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run(*, requests: Path | None, data: Path | None, live: bool) -> DemoResult:
         raise UserError(str(error)) from None
     except NotTheDemos as error:
         raise UserError(
-            f"{error}, which the demo would remove; give it a --data of its own"
+            f"{error}, which the demo would remove; choose another directory with --data"
         ) from None
     try:
         return _run(wanted, directory, live=live)
@@ -60,18 +60,18 @@ def _run(wanted: Sequence[DemoRequest], directory: Path, *, live: bool) -> DemoR
         data_dir=directory,
         pace_s=1.0,
         run_s=3.0,
-        # Else a job whose answer is lost could be told from others only by content, minutes later.
+        # Otherwise a job whose answer is lost is found only by content, minutes later.
         echo_request_id=True,
         engine=lambda place: DemoEngine(place, wanted),
     )
     config = SystemConfig(logs=directory / "logs", service=service, sweep_every_s=SWEEP_EVERY_S)
     if view:
-        view.say("starting the Segmentation service, AWS and the stack of template.yaml")
+        view.show("starting the Segmentation service, AWS and the stack of template.yaml")
     with LocalSystem(config) as system:
         if view:
-            view.say(f"up; sending {len(wanted)} requests through SQS")
+            view.show(f"started; sending {len(wanted)} requests through SQS")
         system.subscribers.follow(view.arrived if view else lambda _: None)
-        demo = Demo(system, wanted, said=view.sent if view else lambda _: None)
+        demo = Demo(system, wanted, on_sent=view.sent if view else lambda _: None)
         reconciliation = demo.run()
     return DemoResult(reconciliation, directory, time.monotonic() - began)
 
@@ -93,7 +93,7 @@ def as_json(result: DemoResult) -> dict[str, Any]:
 
 
 def show(result: DemoResult) -> None:
-    """The reconciliation, in 80 columns."""
+    """Prints the reconciliation in 80 columns."""
     console = output.console()
     found = result.reconciliation
     table = output.table(
@@ -111,13 +111,13 @@ def show(result: DemoResult) -> None:
         ],
         right=("profiles",),
         shrinking=("request",),
-        title="What came of each request",
+        title="Result of each request",
     )
     console.print()
     output.print_table(console, table)
     console.print()
-    told = ", ".join(f"{count} on the {sink}" for sink, count in sorted(found.delivered.items()))
-    console.print(f"{found.jobs} jobs at the service; events delivered: {told}")
+    counts = ", ".join(f"{count} on the {sink}" for sink, count in sorted(found.delivered.items()))
+    console.print(f"{found.jobs} jobs at the service; events delivered: {counts}")
     for name, lines in (
         ("lost", found.lost),
         ("duplicates", found.duplicates),
@@ -134,13 +134,13 @@ def show(result: DemoResult) -> None:
 
 
 class _LiveView:
-    """Prints a line for whatever happens, with the seconds since the start."""
+    """Prints each step and event on a line, with the seconds since the start."""
 
     def __init__(self, began: float) -> None:
         self._console = output.console()
         self._began = began
 
-    def say(self, text: str) -> None:
+    def show(self, text: str) -> None:
         self._print(text)
 
     def sent(self, name: str) -> None:

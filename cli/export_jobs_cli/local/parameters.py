@@ -1,4 +1,4 @@
-"""`local --parameter`: the stack's parameters as typed, and the credential for a service of the user's own."""
+"""Reads `local --parameter`, and the credential for the user's own service."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from export_jobs_local.project import TEMPLATE
 from export_jobs_cli.errors import UserError
 
 ADDRESSES = ("ApiBaseUrl", "ImsTokenUrl")
-"""Of the Segmentation service and its IMS: who gives them has a service of their own."""
+"""The addresses of the user's own Segmentation service and its IMS."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """The parameters to deploy with, and the secret's text if they name a service of the user's own."""
+    """The stack's parameters, and the secret's text if they name the user's own service."""
 
     parameters: Mapping[str, str]
     credential: str | None = field(default=None, repr=False)
 
 
 def read(typed: Sequence[str], credential: Path | None) -> Given:
-    """Raises UserError for whatever the template would refuse, and for half of a service of one's own."""
+    """Reads both options. Raises UserError for parameters that the template does not allow.
+
+    Also raises it unless both addresses and the credential are given, or none of them.
+    """
     parameters = _split(typed)
     try:
         check(read_template(TEMPLATE), parameters)
@@ -36,30 +39,30 @@ def read(typed: Sequence[str], credential: Path | None) -> Given:
     if len(addresses) == 1:
         (missing,) = set(ADDRESSES) - set(addresses)
         raise UserError(
-            f"parameter {addresses[0]} needs {missing} too: "
-            "both are of a service of yours, or of the local one"
+            f"parameter {addresses[0]} also needs {missing}: "
+            "give both for your own service, or neither"
         )
     if addresses and credential is None:
         raise UserError(
-            "a service of yours (ApiBaseUrl, ImsTokenUrl) needs --credential FILE: "
-            "a JSON object of clientId, clientSecret, orgId and scopes"
+            "your own service (ApiBaseUrl, ImsTokenUrl) needs --credential FILE: "
+            "a JSON object with clientId, clientSecret, orgId and scopes"
         )
     if credential is None:
         return Given(parameters)
     if not addresses:
         raise UserError(
-            "--credential is for a service of yours, by --parameter ApiBaseUrl=… and "
-            "ImsTokenUrl=…; the local service has its own"
+            "--credential is for your own service: also give --parameter ApiBaseUrl=… and "
+            "--parameter ImsTokenUrl=…"
         )
     return Given(parameters, _secret(credential))
 
 
 def refuse_options_of_the_local_service(options: Sequence[str]) -> None:
-    """Raises UserError if there are any: no local service is started that could follow them."""
+    """Raises UserError if there are any: no local service is started that could use them."""
     if options:
         raise UserError(
-            f"{', '.join(options)}: an option of the local Segmentation service, which is not started "
-            "with ApiBaseUrl and ImsTokenUrl; leave it out"
+            f"leave out {', '.join(options)}: with ApiBaseUrl and ImsTokenUrl, no local service is "
+            "started"
         )
 
 
@@ -68,7 +71,7 @@ def _split(typed: Sequence[str]) -> dict[str, str]:
     for text in typed:
         name, equals, value = text.partition("=")
         if not equals:
-            raise UserError(f"--parameter {text!r} has to be NAME=VALUE")
+            raise UserError(f"--parameter {text!r} must be NAME=VALUE")
         if name in parameters:
             raise UserError(f"parameter {name} is given twice")
         parameters[name] = value
@@ -76,7 +79,7 @@ def _split(typed: Sequence[str]) -> dict[str, str]:
 
 
 def _secret(path: Path) -> str:
-    """The file's text, once it is known to be a credential. What is said of it names no value."""
+    """The text of a valid credential file. Error messages contain none of its values."""
     try:
         text = path.read_text(encoding="utf-8")
         Credentials.from_secret(text)
@@ -86,7 +89,7 @@ def _secret(path: Path) -> str:
         raise UserError(f"the credential {path} can't be read: it is not UTF-8") from None
     except SecretUnreadable as error:
         raise UserError(
-            f"{path} holds no credential: {error}; it has to be a JSON object of clientId, "
+            f"{path} is not a credential: {error}; it must be a JSON object with clientId, "
             "clientSecret, orgId and scopes"
         ) from None
     return text

@@ -1,7 +1,7 @@
-"""What `sam local invoke` needs to run the functions, in Docker, against the local system.
+"""Writes the files with which `sam local invoke` runs the functions against the local system.
 
-SAM passes on only variables that the template declares, and AWS's endpoint is not one that a
-deployed function has. So a copy of the template that declares it is written beside the template.
+SAM passes only variables that the template declares, and a deployed function has none for AWS's
+endpoint. So a copy of the template that declares it is written next to the template.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ SAM_VARIABLES = ROOT / "events" / "env.json"
 ENDPOINT = "AWS_ENDPOINT_URL"
 _GLOBAL_VARIABLES = re.compile(r"(Globals:\n.*?\n      Variables:\n)", re.DOTALL)
 _SHARES_THE_NETWORK = sys.platform == "linux"
-"""Whether a container can be given this machine's own network: not with Docker Desktop."""
+"""Whether containers can use this machine's network, which Docker Desktop does not allow."""
 
 
 def write_sam_files(system: LocalSystem) -> str:
-    """Writes template and variables. Returns how to use them, for a person."""
+    """Writes the template and the variables. Returns instructions for the user."""
     SAM_TEMPLATE.write_text(declaring_the_endpoint(TEMPLATE.read_text()))
     SAM_VARIABLES.write_text(json.dumps(variables(system), indent=2) + "\n")
     network = " --docker-network host" if _SHARES_THE_NETWORK else ""
@@ -39,12 +39,12 @@ def declaring_the_endpoint(template: str) -> str:
     """The template with one more variable for each function."""
     declared, count = _GLOBAL_VARIABLES.subn(rf'\1        {ENDPOINT}: ""\n', template, count=1)
     if not count:
-        raise ValueError("the template has no global variables any more")
+        raise ValueError("the template has no global variables")
     return declared
 
 
 def variables(system: LocalSystem) -> dict[str, dict[str, str]]:
-    """Each function's variables on the local stack, by its logical id, as `--env-vars` wants them."""
+    """Each function's variables, by its logical id, in the format of `--env-vars`."""
     return {
         logical_id: {
             name: _reachable(value)
@@ -62,5 +62,5 @@ def _environments(system: LocalSystem) -> Mapping[str, Mapping[str, str]]:
 
 
 def _reachable(value: str) -> str:
-    """An address on this machine as a container reaches it."""
+    """An address on this machine, as a container can reach it."""
     return value if _SHARES_THE_NETWORK else value.replace("127.0.0.1", "host.docker.internal")

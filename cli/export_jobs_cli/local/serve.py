@@ -1,4 +1,4 @@
-"""`api` and `local`: run until told to stop, and say how to join in."""
+"""`api` and `local`: run until stopped, and print how to connect."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from export_jobs_cli.signals import stopped_by_signals, wait_for
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the service runs its jobs; `seed` is that of the chance of faults."""
+    """How the service runs its jobs; `seed` is the random seed of planned faults."""
 
     memory_mb: int
     max_running: int
@@ -49,7 +49,7 @@ def api(*, port: int, data: Path | None, tuning: Tuning, as_json: bool) -> None:
         _port_errors(port),
         SegmentationService(_service(port, data, tuning)) as service,
     ):
-        _announce(describe_service(service), _how_to_call(service), as_json=as_json)
+        _print_description(describe_service(service), _how_to_call(service), as_json=as_json)
         wait_for(stopped)
 
 
@@ -85,12 +85,12 @@ def local(
                 system.subscribers.follow()
                 description = {
                     **system.description(),
-                    # Where the local service keeps its exports; another keeps its own elsewhere.
+                    # Where the local service keeps its exports; the user's own keeps none here.
                     "dataDirectory": str(directory.resolve()) if system.has_local_service else None,
                 }
-                how_to_join = _how_to_join(system) + (write_sam_files(system) if sam else "")
+                how_to_connect = _how_to_connect(system) + (write_sam_files(system) if sam else "")
                 with described(description):
-                    _announce(description, how_to_join, as_json=as_json)
+                    _print_description(description, how_to_connect, as_json=as_json)
                     wait_for(stopped)
         except (ScheduleUnplayable, StackFailed) as error:
             raise UserError(str(error)) from None
@@ -118,12 +118,12 @@ def _data_errors(data: Path | None) -> Iterator[None]:
     except DataBroken as error:
         raise UserError(str(error)) from None
     except sqlite3.Error as error:
-        raise UserError(f"the jobs kept in {data} can't be used: {error}") from None
+        raise UserError(f"can't use the jobs in {data}: {error}") from None
 
 
 @contextmanager
 def _port_errors(*ports: int) -> Iterator[None]:
-    """Names the ports asked for: the error of a port that can't be had does not say which."""
+    """Adds the requested ports to errors, which do not name the port."""
     try:
         yield
     except OSError as error:
@@ -131,12 +131,12 @@ def _port_errors(*ports: int) -> Iterator[None]:
         if not asked or error.errno not in {errno.EADDRINUSE, errno.EACCES}:
             raise
         raise UserError(
-            f"port {asked} can't be had ({error.strerror}); try another, or 0 for any free one"
+            f"can't use port {asked} ({error.strerror}); try another, or 0 for any free port"
         ) from None
 
 
-def _announce(description: Mapping[str, Any], text: str, *, as_json: bool) -> None:
-    """One JSON object on one line for a program, or a text to read; everything answers by now."""
+def _print_description(description: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Prints one line of JSON, or a text for people, once everything answers."""
     if as_json:
         typer.echo(json.dumps(description))
     else:
@@ -149,7 +149,7 @@ The Segmentation service is up. Ctrl-C stops it.
 
   API        {service.api_url}/export/jobs
   OpenAPI    {service.root_url}/openapi.json
-  control    {service.root_url}/_control/journal   (the truth), /_control/faults
+  control    {service.root_url}/_control/journal   (what really happened), /_control/faults
 
 Get a token and list the jobs:
 
@@ -161,7 +161,7 @@ Get a token and list the jobs:
     -H 'x-sandbox-name: {service.sandboxes[0]}'"""
 
 
-def _how_to_join(system: LocalSystem) -> str:
+def _how_to_connect(system: LocalSystem) -> str:
     exports = "\n".join(
         f"  export {name}={shlex.quote(value)}"
         for name, value in system.aws.environment.items()
@@ -172,7 +172,7 @@ def _how_to_join(system: LocalSystem) -> str:
         f"  {name:<{width}}  {value}" for name, value in system.stack.outputs.items()
     )
     service = system.description()
-    control = service["controlUrl"] or "none: the service is one of yours"
+    control = service["controlUrl"] or "none: the service is your own"
     return f"""\
 The whole system is up. Ctrl-C stops it.
 
@@ -186,7 +186,7 @@ The stack's outputs:
 
 {outputs}
 
-To join in with aws or boto3:
+To connect with aws or boto3:
 
 {exports}
 

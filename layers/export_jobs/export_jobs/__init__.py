@@ -1,1 +1,1 @@
-"""What the monitor and the creator share: contract, client, store, announcements and the core."""
+"""The code of the monitor and the creator: contract, model, events, rules and adapters."""

@@ -1,4 +1,4 @@
-"""Metrics of sweeps, requests and API calls, in CloudWatch's embedded metric format, and log lines."""
+"""Log lines of sweeps and requests, and metrics in CloudWatch's embedded metric format."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 logger = Logger(child=True)
 
 MAX_VALUES = 90
-"""Of one metric in a line. With the hundredth, Powertools would write the line itself."""
+"""Values of one metric in a line. At the hundredth, Powertools would write the line itself."""
 MAX_PROBLEMS = 20
-"""In one log line. CloudWatch cuts lines of more than 256 KB."""
+"""Problems in one log line. CloudWatch truncates lines of more than 256 KB."""
 MINUTE_MS = 60_000
 
 METRIC_OF_JOBS: Mapping[JobOutcome, str] = {
@@ -37,7 +37,7 @@ METRIC_OF_JOBS: Mapping[JobOutcome, str] = {
     "CANCELLED": "JobsCancelled",
     "VANISHED": "JobsVanished",
 }
-"""The metric that counts jobs that ended so. A job in progress has not ended."""
+"""The metric that counts the jobs with each outcome. A job in progress has not ended."""
 METRIC_OF_REQUESTS: Mapping[RequestOutcome, str] = {
     "CREATED": "RequestsCreated",
     "CANCELLING": "RequestsCancelling",
@@ -52,17 +52,17 @@ METRIC_OF_REQUESTS: Mapping[RequestOutcome, str] = {
     "OUTCOME_UNKNOWN": "RequestsOutcomeUnknown",
     "UNEXPECTED": "RequestsUnexpected",
 }
-"""The metric that counts requests that ended so."""
+"""The metric that counts the requests with each outcome."""
 METRIC_OF_MESSAGES: Mapping[Handled, str] = {
     "RECORDED": "RequestsRecorded",
     "DUPLICATE": "RequestsDuplicate",
     "FAILED": "RequestsFailed",
 }
-"""The metric that counts messages that were handled so. Rejected and cancelled ones count as requests."""
+"""The metric that counts the messages with each result; the other results count as requests."""
 
 
 def report_sweep(report: SweepReport) -> None:
-    """One sweep's metrics and its log line."""
+    """Writes the metrics and the log line of one sweep."""
     metrics = EphemeralMetrics()
     metrics.add_dimension("sandbox", report.sandbox)
     good = not report.problems
@@ -86,7 +86,7 @@ def report_sweep(report: SweepReport) -> None:
     for start in range(0, len(ended), MAX_VALUES):
         _emit(_of_ended(report.sandbox, ended[start : start + MAX_VALUES]))
     (logger.info if good else logger.error)(
-        "swept" if good else "sweep in trouble",
+        "swept" if good else "sweep failed",
         sandbox=report.sandbox,
         pages=report.pages,
         lookups=report.lookups,
@@ -101,7 +101,7 @@ def report_sweep(report: SweepReport) -> None:
 
 
 def report_run(report: RunReport) -> None:
-    """The metrics of a run of the creator and its log line; they are of no one sandbox."""
+    """Writes the metrics and the log line of a creator's run, which have no sandbox."""
     handled = Counter(report.handled.values())
     metrics = EphemeralMetrics()
     for how, name in METRIC_OF_MESSAGES.items():
@@ -113,7 +113,7 @@ def report_run(report: RunReport) -> None:
     _emit(metrics)
     good = not report.problems
     (logger.info if good else logger.error)(
-        "processed" if good else "processing in trouble",
+        "processed" if good else "processing failed",
         messages=report.handled,
         handled=handled,
         ends=report.ends,
@@ -136,9 +136,9 @@ def _of_ended(sandbox: str, details: Sequence[Mapping[str, Any]]) -> EphemeralMe
 
 
 class MeasuredTransport(Transport):
-    """A transport that reports each call: `ApiLatency` in ms, retries included, and `ApiErrors`.
+    """A transport that reports each call: `ApiLatency` in ms, including retries, and `ApiErrors`.
 
-    An error is a call without an answer, or with one of 400 and more; a 404 is an answer like any.
+    An error is a call without a response, or with a status of 400 or more, except 404.
     """
 
     def send(self, method: str, url: str, **options: Any) -> Answer:
@@ -157,5 +157,5 @@ class MeasuredTransport(Transport):
 
 
 def _emit(metrics: EphemeralMetrics) -> None:
-    """In one write: `print` makes two, and CloudWatch can't read a line that another thread broke."""
+    """Writes once: `print` writes twice, so that another thread could split the line."""
     sys.stdout.write(json.dumps(metrics.serialize_metric_set(), separators=(",", ":")) + "\n")

@@ -1,4 +1,4 @@
-"""From settings to working parts. Clients are made when they are first needed: imports are paid by users."""
+"""Makes the parts from the settings. Clients are made on first use, because imports take time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SECRET_MAX_AGE_S = 60
 AFTER_A_CALL_S = 12.0
-"""What is left of a run after the longest call to the service: to note what came of it."""
+"""The time that the longest call to the service must leave to record its result."""
 
 
 @cache
@@ -38,13 +38,13 @@ def _config() -> Any:
         read_timeout=5,
         retries={"mode": "standard", "total_max_attempts": 3},
         max_pool_connections=16,
-        # It is as much work as all else that a transaction takes; mypy checks what we pass.
+        # Validation takes as long as the rest of a transaction; mypy checks the parameters.
         parameter_validation=False,
     )
 
 
 def _client(service: Any) -> Any:
-    import boto3  # noqa: PLC0415  the costliest import of all
+    import boto3  # noqa: PLC0415  the slowest import of all
 
     return boto3.client(service, config=_config())
 

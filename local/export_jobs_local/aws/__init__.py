@@ -1,1 +1,1 @@
-"""AWS on one laptop: moto's services, the stack of `template.yaml`, and what invokes its functions."""
+"""AWS on one laptop: moto's services, the stack of `template.yaml`, and its triggers."""

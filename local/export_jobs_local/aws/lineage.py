@@ -1,8 +1,8 @@
-"""How often each function was invoked in one chain of invocations: `Lineage` in X-Ray's trace header.
+"""Counts each function's invocations in a chain of them: `Lineage` in X-Ray's trace header.
 
-Lambda counts there whether tracing is on or not, and stops a chain that comes back to the same
-function too often: https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html. What it
-writes today is shorter and not documented; here it is the form that is, with a count for each function:
+Lambda counts whether or not tracing is on, and stops a chain that invokes the same function too
+often: https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html. Its current format is
+shorter and undocumented; this is the documented one, with a count for each function:
 https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
 """
 
@@ -15,26 +15,26 @@ from dataclasses import dataclass, field
 from typing import Self
 
 MAX_INVOCATIONS = 16
-"""So often a chain may invoke a function. AWS says "approximately"."""
+"""How often a chain may invoke a function ("approximately", in AWS's documentation)."""
 _COUNT = re.compile(r"([0-9a-f]{8}):(\d{1,5})")
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """The invocations of each function so far, by its mark; none where a chain begins."""
+    """The invocations of each function so far, by the hash of its ARN; none in a new chain."""
 
     invocations: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, header: str | None) -> Self:
-        """That of a trace header; what can't be read in it counts nothing, as where there is none."""
+        """Reads a trace header; one that is missing or unreadable counts nothing."""
         fields = dict(part.strip().partition("=")[::2] for part in (header or "").split(";"))
         counts = map(_COUNT.fullmatch, fields.get("Lineage", "").split("|"))
         return cls({found[1]: int(found[2]) + 1 for found in counts if found})
 
     @classmethod
     def highest(cls, lineages: Iterable[Lineage]) -> Self:
-        """What an invocation with the messages of several chains goes on with: the most of each."""
+        """The lineage of an invocation with messages of several chains: the highest counts."""
         most: dict[str, int] = {}
         for lineage in lineages:
             for mark, times in lineage.invocations.items():

@@ -1,4 +1,4 @@
-"""What CloudFormation checks of a stack's parameters before it begins; moto does not.
+"""Checks a stack's parameters as CloudFormation does first, and moto does not.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class ParameterRefused(Exception):
-    """A parameter that there is not, or a value that it can't have; the text says what is allowed."""
+    """An unknown parameter, or a value that is not allowed; the text states what is allowed."""
 
 
 def check(template: Mapping[str, Any], given: Mapping[str, str]) -> None:
@@ -24,22 +24,22 @@ def check(template: Mapping[str, Any], given: Mapping[str, str]) -> None:
         parameter = declared[name]
         if not _allows(parameter, value):
             raise ParameterRefused(
-                f"parameter {name} can't be {value!r}; it has to be {_allowed(parameter)}"
+                f"parameter {name} can't be {value!r}; it must be {_allowed(parameter)}"
             )
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> str:
     by_lower_case = {other.lower(): other for other in known}
     nearest = get_close_matches(name.lower(), by_lower_case, n=1)
-    meant = f"; did you mean {by_lower_case[nearest[0]]}? There" if nearest else "; there"
-    return f"there is no parameter {name!r} in the template{meant} are {', '.join(known)}"
+    meant = f"; did you mean {by_lower_case[nearest[0]]}? Its" if nearest else "; its"
+    return f"the template has no parameter {name!r}{meant} parameters are {', '.join(known)}"
 
 
 def _allows(parameter: Mapping[str, Any], value: str) -> bool:
     if "AllowedValues" in parameter:
         return value in map(str, parameter["AllowedValues"])
     if parameter["Type"] == "Number":
-        # ASCII digits only, as everywhere in a template: Python's own would take others, and "nan".
+        # ASCII digits only, as everywhere in a template: `float` accepts others, and "nan".
         if not re.fullmatch(r"-?\d+(\.\d+)?", value, re.ASCII):
             return False
         lowest, highest = parameter.get("MinValue"), parameter.get("MaxValue")

@@ -1,6 +1,6 @@
-"""What moto works out anew in every call, worked out once: a query or an event takes half the time then.
+"""Caches what moto computes again in every call: this halves the time of a query or an event.
 
-Each of these replaces a function of moto's, for all of the process, by one that answers the same.
+Each of these replaces a function of moto, in the whole process, with an equivalent one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 _TABLES: ContextVar[dict[int, Any] | None] = ContextVar("tables as they were", default=None)
-"""Those that the transaction of this thread has copied."""
+"""The tables that this thread's transaction has copied."""
 
 
 @functools.cache
@@ -25,7 +25,7 @@ def make_quicker() -> None:
 
 
 def _keep_service_names() -> None:
-    """Which service a call is for is looked up in a directory, and by a hundred patterns."""
+    """Caches the service of a call: its lookup takes a directory and a hundred patterns."""
     from moto.moto_server.werkzeug_app import (  # noqa: PLC0415  with the server's own imports
         DomainDispatcherApplication,
     )
@@ -35,18 +35,18 @@ def _keep_service_names() -> None:
 
 
 def _keep_parsed_paths() -> None:
-    """EventBridge reads eight fields of each event by a path, and makes a parser for each."""
+    """Caches parsed paths: EventBridge makes a parser for each of eight fields per event."""
     from jsonpath_ng import ext  # noqa: PLC0415  with the server's own imports
 
     ext.parse = functools.cache(ext.parse)  # type: ignore[attr-defined]
 
 
 def _pass_attribute_values() -> None:
-    """DynamoDB looks in each value for each type that it might have, by several names.
+    """Passes DynamoDB's values on, instead of looking in each for every possible type.
 
-    It has them at hand as they are sent, but for what is binary.
+    Moto has them in the format in which they are sent, except binary ones.
     """
-    from moto.core.serialize import BaseJSONSerializer  # noqa: PLC0415  with the server's own imports
+    from moto.core.serialize import BaseJSONSerializer  # noqa: PLC0415  with the server's imports
 
     serialize = BaseJSONSerializer._serialize_type_structure  # noqa: SLF001
 
@@ -71,7 +71,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _copy_tables_once() -> None:
-    """A transaction copies the table for each of its actions, though nothing has changed in between."""
+    """Copies a table once per transaction, not once per action: it does not change in between."""
     from moto.dynamodb import models  # noqa: PLC0415  with the server's own imports
     from moto.dynamodb.models.table import Table  # noqa: PLC0415
 

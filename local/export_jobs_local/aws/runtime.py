@@ -1,6 +1,6 @@
-"""Lambda on one laptop: functions run as processes of their own, under AWS's runtime interface client.
+"""Lambda on one laptop: runs functions in processes, under AWS's runtime interface client.
 
-Each execution environment is one process and one Runtime API, which hands it invocations:
+Each execution environment is one process and one Runtime API, which passes it invocations:
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
@@ -32,7 +32,7 @@ _GRACE_S = 3.0
 
 @dataclass(frozen=True)
 class Invocation:
-    """What came of an invocation: `answer` if it ended well, else `error` with type and message."""
+    """The result of an invocation: `answer`, or `error` with type and message."""
 
     answer: Any = None
     error: Mapping[str, Any] | None = None
@@ -58,9 +58,9 @@ class ExecutionEnvironment:
         environment: Mapping[str, str],
         log: Path,
     ) -> None:
-        """`environment` is what Lambda's own machine adds: credentials, region, endpoint.
+        """`environment` is what Lambda adds: credentials, region, endpoint.
 
-        With the address of an X-Ray daemon in it, every run is traced; else none is.
+        If it has the address of an X-Ray daemon, every run is traced; otherwise none is.
         """
         self._function = function
         self._traced = XRAY_DAEMON in environment
@@ -74,7 +74,7 @@ class ExecutionEnvironment:
                 cwd=function.folder,
                 env=self._environment(layers, environment),
                 stdin=subprocess.DEVNULL,
-                process_group=0,  # Ctrl-C is for the one who stops them in order
+                process_group=0,  # Ctrl-C is for the parent, which stops them in order
                 stdout=sink,
                 stderr=sink,
             )
@@ -84,7 +84,7 @@ class ExecutionEnvironment:
         return self._process.poll() is None
 
     def invoke(self, payload: Any, lineage: Lineage) -> Invocation:
-        """Runs to the end, or to the function's time limit; then the process is killed, as Lambda does."""
+        """Runs until the function ends; on a timeout the process is killed, as on Lambda."""
         done: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
         limit_s = self._function.timeout_s
         deadline = time.time() + limit_s
@@ -124,7 +124,7 @@ class ExecutionEnvironment:
     def _environment(
         self, layers: Sequence[Path], environment: Mapping[str, str]
     ) -> dict[str, str]:
-        """The template's variables and Lambda's own, and nothing of this machine's but the PATH."""
+        """The template's variables and Lambda's own; of this machine's, only the PATH."""
         name = self._function.name
         return {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -139,7 +139,7 @@ class ExecutionEnvironment:
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": "local",
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            **({} if self._traced else {"AWS_SAM_LOCAL": "true"}),  # which turns the tracer off
+            **({} if self._traced else {"AWS_SAM_LOCAL": "true"}),  # turns the tracer off
             "LAMBDA_TASK_ROOT": str(self._function.folder),
             "_HANDLER": self._function.handler,
             "PYTHONPATH": os.pathsep.join(str(layer) for layer in layers),
@@ -148,7 +148,7 @@ class ExecutionEnvironment:
 
 
 class _RuntimeApi(ThreadingHTTPServer):
-    """One environment's Runtime API: hands out its invocations in turn, and takes their outcomes."""
+    """One environment's Runtime API: passes on invocations in turn, and receives the results."""
 
     daemon_threads = True
 
@@ -164,7 +164,7 @@ class _RuntimeApi(ThreadingHTTPServer):
         self._inbox.put(pending)
 
     def end(self) -> None:
-        """Tells whoever asks for the next invocation that there are no more."""
+        """Ends the wait for the next invocation: there are no more."""
         self._inbox.put(None)
 
     def next(self) -> _Pending | None:
@@ -173,13 +173,13 @@ class _RuntimeApi(ThreadingHTTPServer):
         return self._current
 
     def finish(self, invocation: Invocation) -> None:
-        """Reports what came of the current invocation."""
+        """Reports the result of the current invocation."""
         if self._current:
             self._current.done.put(invocation)
             self._current = None
 
     def headers_of(self, pending: _Pending) -> dict[str, str]:
-        """What the runtime is told of an invocation, besides its payload."""
+        """The headers of an invocation for the runtime."""
         return {
             "Lambda-Runtime-Aws-Request-Id": pending.id,
             "Lambda-Runtime-Deadline-Ms": str(pending.deadline_ms),
@@ -189,17 +189,17 @@ class _RuntimeApi(ThreadingHTTPServer):
         }
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing: a process that ended leaves a broken connection behind."""
+        """Logs nothing: a process that ends leaves a broken connection."""
 
     def _trace_id(self, lineage: Lineage) -> str:
-        """Each invocation is a trace of its own, as Lambda's of a queue are; the lineage goes on."""
+        """A new trace for each invocation, as on Lambda for a queue; the lineage continues."""
         root = f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
         parent, sampled = secrets.token_hex(8), int(self._traced)
         return f"Root={root};Parent={parent};Sampled={sampled};Lineage={lineage}"
 
 
 class _RuntimeApiHandler(BaseHTTPRequestHandler):
-    """The Runtime API's calls: for the next invocation, and with a result or an error."""
+    """The Runtime API's calls: the next invocation, a result, an error."""
 
     protocol_version = "HTTP/1.1"
     server: _RuntimeApi
@@ -213,13 +213,13 @@ class _RuntimeApiHandler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        said = json.loads(body or b"null")
+        report = json.loads(body or b"null")
         if self.path == f"{_API}/init/error":
-            self.server.init_error = said
+            self.server.init_error = report
         elif self.path.endswith("/error"):
-            self.server.finish(Invocation(error=said))
+            self.server.finish(Invocation(error=report))
         else:
-            self.server.finish(Invocation(answer=said))
+            self.server.finish(Invocation(answer=report))
         self._answer(202, {}, b"{}")
 
     def _answer(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
@@ -232,7 +232,7 @@ class _RuntimeApiHandler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
-        """Says nothing."""
+        """Logs nothing."""
 
 
 class FunctionPool:
@@ -256,7 +256,7 @@ class FunctionPool:
         self._closed = False
 
     def invoke(self, payload: Any, lineage: Lineage | None = None) -> Invocation:
-        """`lineage`: of the chain that this invocation belongs to; without one, it begins a chain."""
+        """`lineage` is that of the invocation's chain; without one, it starts a chain."""
         environment = self._take()
         if environment is None:
             return Invocation(error=_error("Local.Stopped", "the local system is stopping"))

@@ -26,9 +26,9 @@ _KEY = "local"
 
 
 class MotoServer:
-    """The services, for as long as the `with` block lasts; they start empty.
+    """The services, while the `with` block runs; they start empty.
 
-    Moto keeps its state in the process, so one process holds one of these at a time.
+    Moto keeps its state in the process, so a process can have only one of these at a time.
     """
 
     def __init__(self, *, port: int = 0) -> None:
@@ -65,7 +65,7 @@ class MotoServer:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes boto3, the AWS CLI and everything built on them talk to this server."""
+        """Variables with which boto3, the AWS CLI and tools built on them call this server."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_REGION": REGION,
@@ -75,7 +75,7 @@ class MotoServer:
         }
 
     def client(self, service: Any) -> Any:
-        """A boto3 client of this server, whatever the machine's own AWS settings are."""
+        """A boto3 client of this server, independent of the machine's AWS settings."""
         return boto3.client(
             service,
             endpoint_url=self.url,
@@ -86,12 +86,12 @@ class MotoServer:
                 retries={"mode": "standard"},
                 connect_timeout=5,
                 read_timeout=30,
-                proxies={},  # a proxy of the environment does not lead to this machine
+                proxies={},  # a proxy of the environment can't reach this machine
             ),
         )
 
     def stop_own_pollers(self) -> None:
-        """Keeps moto from polling queues for functions itself: it would run them in Docker."""
+        """Stops moto from polling queues itself: it would run the functions in Docker."""
         from moto.sqs.models import sqs_backends  # noqa: PLC0415  with the server's own imports
 
         for account in sqs_backends.values():
@@ -101,24 +101,24 @@ class MotoServer:
 
     def _reset(self) -> None:
         with requests.Session() as session:
-            session.trust_env = False  # the same: no proxy
+            session.trust_env = False  # no proxy here, either
             session.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
 
 
 class _Silent(WSGIRequestHandler):
-    """HTTP/1.1, and no line a request on standard error."""
+    """HTTP/1.1, without a log line per request."""
 
     protocol_version = "HTTP/1.1"
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Says nothing: what a program wants to know, its client tells it."""
+        """Logs nothing."""
 
 
 class _OneAtATime:
-    """Lets DynamoDB's calls in one after the other.
+    """Runs DynamoDB's calls one after the other.
 
-    Moto checks a condition and then writes, without a lock between the two. DynamoDB's promise that
-    a conditional write is atomic, which all we do rests on, would not hold.
+    Moto checks a condition and then writes, without a lock. Conditional writes would not be atomic,
+    as they are in DynamoDB, and everything here depends on that.
     """
 
     def __init__(self, app: WSGIApplication) -> None:
@@ -126,7 +126,7 @@ class _OneAtATime:
         self._lock = threading.Lock()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        # The body is read first: a client that sends slowly must not hold up the others.
+        # Reads the body first: a client that sends slowly must not delay the others.
         length = int(environ.get("CONTENT_LENGTH") or 0)
         environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))
         if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB"):
@@ -136,16 +136,16 @@ class _OneAtATime:
 
 
 _TRACE_HEADER: ContextVar[str | None] = ContextVar("trace header", default=None)
-"""That of the call which this thread is answering, if its service passes it on."""
+"""The header of the call that this thread is answering, if its service passes it on."""
 _SERVICE = re.compile(r"/([a-z0-9-]+)/aws4_request")
 _PASSING_ON = {"sqs", "sns"}
-"""The services here through which Lambda follows a chain of invocations (S3's notifications are not played):
+"""The services here through which Lambda follows a chain (S3's notifications are not emulated):
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html
 """
 
 
 class _Tracing:
-    """Keeps X-Ray's trace header of a call for the messages that are sent by it, as SQS does.
+    """Adds the X-Ray trace header of a call to the messages that it sends, as SQS does.
 
     https://docs.aws.amazon.com/xray/latest/devguide/xray-services-sqs.html
     """
@@ -158,7 +158,7 @@ class _Tracing:
         header = environ.get("HTTP_X_AMZN_TRACE_ID")
         if header is None or signed_for is None or signed_for[1] not in _PASSING_ON:
             return self._app(environ, start_response)
-        kept = _TRACE_HEADER.set(unquote(header))  # botocore quotes what is rare in a header
+        kept = _TRACE_HEADER.set(unquote(header))  # botocore quotes special characters
         try:
             return self._app(environ, start_response)
         finally:
@@ -167,10 +167,10 @@ class _Tracing:
 
 @functools.cache
 def _keep_trace_headers() -> None:
-    """Gives moto's `send_message`, which every way to a queue ends in, the call's trace header.
+    """Passes the call's trace header to moto's `send_message`, which every sender ends up in.
 
-    Once and for all of the process: without a header it does what it did before. A sender's own
-    AWSTraceHeader goes before the call's, except in a batch: moto does not read it there.
+    Patches the whole process, once; without a header nothing changes. A sender's own AWSTraceHeader
+    overrides the call's, except in a batch: moto does not read it there.
     """
     from moto.sqs.models import SQSBackend  # noqa: PLC0415  with the server's own imports
 

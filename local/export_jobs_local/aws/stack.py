@@ -1,4 +1,4 @@
-"""The stack of `template.yaml`, created in moto, and what it says about its functions."""
+"""Creates the stack of `template.yaml` in moto, and describes its functions."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _BUCKET = "export-jobs-code"
 
 
 class StackFailed(Exception):
-    """The stack could not be created; the text says what CloudFormation said."""
+    """The stack could not be created; the text has CloudFormation's reason."""
 
 
 @dataclass(frozen=True)
 class DeployedFunction:
-    """A function as Lambda knows it. `folder` holds its code, `timeout_s` its longest run.
+    """A function as deployed. `folder` has its code; `timeout_s` limits its runs.
 
-    `allows_loops`: whether Lambda invokes it however often a chain of invocations comes back to it.
+    `allows_loops`: whether Lambda lets one chain of invocations invoke it without limit.
     """
 
     name: str
@@ -79,7 +79,7 @@ class LocalStack:
         }
         cloudformation = self._aws.client("cloudformation")
         with warnings.catch_warnings():
-            # Moto passes over what it can't do (an EventInvokeConfig), with a warning on each.
+            # Moto skips what it does not support (EventInvokeConfig), with a warning for each.
             warnings.simplefilter("ignore")
             logging.getLogger("moto").setLevel(logging.ERROR)
             try:
@@ -103,7 +103,7 @@ class LocalStack:
         }
 
     def delete(self) -> None:
-        """Removes the stack with all it holds."""
+        """Deletes the stack with its resources."""
         self._aws.client("cloudformation").delete_stack(StackName=self.name)
 
     def functions(self) -> list[DeployedFunction]:
@@ -173,9 +173,9 @@ class LocalStack:
 def _recursive_loops(
     template: Mapping[str, Any], parameters: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Each function by its logical id, with its `RecursiveLoop`, which moto does not keep.
+    """Each function's logical id and `RecursiveLoop`, which moto does not keep.
 
-    Raises StackFailed where that is neither a value nor a parameter's.
+    Raises StackFailed if that is neither a valid value nor a parameter with one.
     """
     for name, resource in template["Resources"].items():
         if resource["Type"] != "AWS::Lambda::Function":
@@ -185,7 +185,7 @@ def _recursive_loops(
             default = template.get("Parameters", {}).get(value["Ref"], {}).get("Default")
             value = parameters.get(value["Ref"], default)
         if value not in {"Allow", "Terminate"}:
-            raise StackFailed(f"RecursiveLoop of {name} has to be Allow or Terminate, not {value}")
+            raise StackFailed(f"RecursiveLoop of {name} must be Allow or Terminate, not {value}")
         yield name, value
 
 

@@ -1,4 +1,4 @@
-"""Subscribers of both sinks: what anybody would have received who listened to the bus and the topic."""
+"""Subscribes to the bus and the topic, and records what they deliver."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DRAIN_EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class Delivery:
-    """An event that arrived. `at` is the subscriber's clock, in seconds since the epoch."""
+    """An event that has arrived. `at` is the time of arrival, in seconds since the epoch."""
 
     sink: Literal["bus", "topic"]
     type: str
@@ -35,7 +35,7 @@ class Delivery:
 
 
 class Subscribers:
-    """One queue a sink; what arrives is kept in the order of its arrival, for each sink."""
+    """Has one queue per sink; keeps deliveries in the order of arrival for each sink."""
 
     def __init__(
         self,
@@ -70,13 +70,13 @@ class Subscribers:
         with self._lock:
             return list(self._deliveries)
 
-    def follow(self, told: Callable[[Delivery], None] = lambda _: None) -> None:
-        """Drains the queues in a thread of its own, until `stop`; `told` of every delivery."""
+    def follow(self, on_delivery: Callable[[Delivery], None] = lambda _: None) -> None:
+        """Drains the queues in a thread until `stop`; calls `on_delivery` for every delivery."""
 
         def loop() -> None:
             while not self._stopping.wait(_DRAIN_EVERY_S):
                 for delivery in self.drain():
-                    told(delivery)
+                    on_delivery(delivery)
 
         self._thread = threading.Thread(target=loop, name="subscribers", daemon=True)
         self._thread.start()
@@ -87,7 +87,7 @@ class Subscribers:
             self._thread.join(timeout=5)
 
     def drain(self) -> list[Delivery]:
-        """Takes in what has arrived since the last time."""
+        """Receives what has arrived since the last call."""
         new = [self._from_bus(body) for body in self._received(self._bus_queue)]
         new += [self._from_topic(body) for body in self._received(self._topic_queue)]
         with self._lock:

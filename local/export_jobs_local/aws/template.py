@@ -1,4 +1,4 @@
-"""`template.yaml` as CloudFormation, by SAM's own translator."""
+"""Translates `template.yaml` to CloudFormation, with SAM's own translator."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion"
 
 
 def read_template(path: Path) -> dict[str, Any]:
-    """The template as it stands, with CloudFormation's short forms (`!Ref`) spelt out."""
+    """The template, with CloudFormation's short forms (`!Ref`) expanded."""
     template: dict[str, Any] = yaml_parse(path.read_text())
     return template
 
 
 def code_folders(template: Mapping[str, Any]) -> dict[str, str]:
-    """For each function and layer by its logical id, the folder that holds its code."""
+    """The code folder of each function and layer, by its logical id."""
     return {
         name: resource["Properties"][_CODE[resource["Type"]]]
         for name, resource in template["Resources"].items()

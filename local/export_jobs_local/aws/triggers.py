@@ -1,4 +1,4 @@
-"""What invokes the functions: EventBridge's schedule and Lambda's poller of SQS, played from the stack."""
+"""Invokes the stack's functions as EventBridge's schedule and Lambda's SQS poller do."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ logger = logging.getLogger(__name__)
 
 POLL_EVERY_S = 0.2
 MAX_POLLERS = 2
-"""As many as a laptop's two cores make use of."""
+"""Enough for a laptop's two cores."""
 _UNITS_S = {"minute": 60, "hour": 3_600, "day": 86_400}
 
 
 class ScheduleUnplayable(Exception):
-    """A schedule that can't be played here; the text says what to do."""
+    """A schedule that can't run here; the text states what to do."""
 
 
 def period_s(expression: str) -> float:
@@ -38,13 +38,13 @@ def period_s(expression: str) -> float:
     found = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression)
     if not found:
         raise ScheduleUnplayable(
-            f"the schedule {expression} can't be played locally: say how often with --sweep-every"
+            f"the schedule {expression} can't run locally: set the interval with --sweep-every"
         )
     return float(found[1]) * _UNITS_S[found[2]]
 
 
 class _Trigger(ABC):
-    """A loop in threads of its own, until stopped."""
+    """A loop in its own threads, until stopped."""
 
     def __init__(self, name: str, threads: int = 1) -> None:
         self._stopping = threading.Event()
@@ -67,21 +67,21 @@ class _Trigger(ABC):
 
     @abstractmethod
     def _loop(self) -> None:
-        """Goes on until `_stopping` is set."""
+        """Runs until `_stopping` is set."""
 
     def _invoke(
         self, pool: FunctionPool, payload: Any, lineage: Lineage | None = None
     ) -> Invocation:
-        """Says what failed, unless the function is being stopped: then it fails by that."""
+        """Invokes a function; logs a failure, except during a stop, which causes failures."""
         invocation = pool.invoke(payload, lineage)
         if invocation.error and not self._stopping.is_set():
-            said = f"{invocation.error.get('errorType')}: {invocation.error.get('errorMessage')}"
-            logger.warning("%s failed: %s (log: %s)", pool.function.folder.name, said, pool.log)
+            reason = f"{invocation.error.get('errorType')}: {invocation.error.get('errorMessage')}"
+            logger.warning("%s failed: %s (log: %s)", pool.function.folder.name, reason, pool.log)
         return invocation
 
 
 class ScheduleTrigger(_Trigger):
-    """Invokes a function every so often, one run after the other."""
+    """Invokes a function at an interval, one run after the other."""
 
     def __init__(
         self, schedule: DeployedSchedule, pool: FunctionPool, *, every_s: float | None = None
@@ -98,11 +98,11 @@ class ScheduleTrigger(_Trigger):
 
 
 class QueueTrigger(_Trigger):
-    """Receives messages, invokes the function with them, and deletes those it has dealt with.
+    """Receives messages, invokes the function with them, and deletes those it has processed.
 
-    The others show up again after the queue's visibility time-out; the queue's own redrive policy
-    takes them out in the end. So it does with messages that are dropped: those with which a chain of
-    invocations would come to the function too often, where it does not allow that.
+    The others become visible again after the queue's visibility timeout, until its redrive policy
+    removes them. So do dropped messages: those with which a chain would invoke the function too
+    often, unless it allows loops.
     """
 
     def __init__(self, trigger: DeployedQueueTrigger, pool: FunctionPool, sqs: SQSClient) -> None:
@@ -113,7 +113,7 @@ class QueueTrigger(_Trigger):
         name = trigger.queue_arn.rsplit(":", 1)[-1]
         self._queue_url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
         self._dropped: set[str] = set()
-        """Ids of messages; each comes back until its receive count runs out, and is told of once."""
+        """Ids of dropped messages: they are received again and again, but logged once."""
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
@@ -137,7 +137,7 @@ class QueueTrigger(_Trigger):
         return answer.get("Messages", [])
 
     def _hand_over(self, received: Sequence[Mapping[str, Any]]) -> None:
-        """One message in a loop holds up no other: the function is invoked with the rest."""
+        """Invokes the function, without messages in a loop, so that they delay no others."""
         messages = [message for message in received if not self._drops(message)]
         if not messages:
             return
@@ -166,7 +166,7 @@ class QueueTrigger(_Trigger):
             self._dropped.add(message_id)
             logger.warning(
                 "%s is not invoked with message %s: its chain has invoked it %d times, and Lambda "
-                "stops such a loop; the message stays in the queue until its receive count runs out",
+                "stops such loops; the message stays in the queue until its receive count runs out",
                 function.folder.name,
                 message_id,
                 times,
@@ -179,7 +179,7 @@ def _lineage(message: Mapping[str, Any]) -> Lineage:
 
 
 def scheduled_event(rule_arn: str) -> dict[str, Any]:
-    """What EventBridge sends a scheduled function."""
+    """The event that EventBridge sends to a scheduled function."""
     return {
         "version": "0",
         "id": str(uuid.uuid4()),
@@ -194,7 +194,7 @@ def scheduled_event(rule_arn: str) -> dict[str, Any]:
 
 
 def sqs_record(message: Mapping[str, Any], queue_arn: str) -> dict[str, Any]:
-    """A received message in the form in which Lambda hands it to a function."""
+    """A received message in the format in which Lambda passes it to a function."""
     attributes = {
         name: {
             "stringValue": value.get("StringValue"),

@@ -1,1 +1,1 @@
-"""The demo: the main job end to end, reconciled at its end against the service's own truth."""
+"""The demo: runs everything end to end, and reconciles it with the service's journal."""

@@ -1,4 +1,4 @@
-"""Where the demo runs: it begins anew each time, and removes nobody's work but its own."""
+"""The demo's directory: each run starts afresh, and removes only what a demo created."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _FOLDERS = ("exports", "logs", "spill")
 
 
 class NotTheDemos(Exception):
-    """There are jobs, exports or logs that no demo made; the text names them."""
+    """The directory has jobs, exports or logs that no demo created; the text names them."""
 
 
 def begin_anew(directory: Path) -> None:
-    """Removes jobs, exports and logs of the last demo, and keeps the data they were exported from.
+    """Removes jobs, exports and logs of the last demo, but keeps the profile data.
 
-    Raises NotTheDemos, with nothing removed, where they may be anybody's; OSError where the
-    directory can't be used.
+    Raises NotTheDemos, and removes nothing, if they may not be a demo's; OSError if the directory
+    can't be used.
     """
     directory.mkdir(parents=True, exist_ok=True)
     mark = directory / _MARK
@@ -27,7 +27,7 @@ def begin_anew(directory: Path) -> None:
         *directory.glob("jobs.sqlite3*"),
     ]
     if left and not mark.exists() and directory.resolve() != DEFAULT.resolve():
-        raise NotTheDemos(f"{directory} holds {', '.join(path.name for path in left)}")
+        raise NotTheDemos(f"{directory} contains {', '.join(path.name for path in left)}")
     mark.write_text("The next demo in this directory removes its exports, logs and jobs.\n")
     for path in left:
         if path.is_dir() and not path.is_symlink():
@@ -37,5 +37,5 @@ def begin_anew(directory: Path) -> None:
 
 
 def keep(directory: Path) -> None:
-    """From now on, what is in the directory is no longer the demo's alone."""
+    """Marks the directory's contents as no longer only the demo's."""
     (directory / _MARK).unlink(missing_ok=True)

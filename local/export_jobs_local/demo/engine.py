@@ -1,4 +1,4 @@
-"""The demo's engine: a job that is to be cancelled runs until it is, however slow the machine."""
+"""The demo's engine: keeps a job that is to be cancelled running until it is cancelled."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from export_jobs_local.exporting.engine import DuckDbEngine
 from export_jobs_local.segmentation.engine import ExportResult, PlannedBatch
 
 MOST_S = 30.0
-"""A job that nobody cancels goes on after this time."""
+"""A job that is not cancelled continues after this time."""
 
 
 class DemoEngine(DuckDbEngine):
-    """Exports what is asked for; the jobs of requests that a cancel request names wait for that first."""
+    """Exports what is requested; jobs that a cancel request names first wait to be cancelled."""
 
     def __init__(self, directory: Path, requests: Sequence[DemoRequest]) -> None:
         super().__init__(directory)

@@ -1,4 +1,4 @@
-"""Reconciliation: what subscribers were told, against what really happened at the service."""
+"""Reconciliation: compares what subscribers received with what really happened at the service."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from export_jobs_local.segmentation.store import JournalEntry, StoredJob
 
 REQUEST_ENDS = frozenset({EventType.REQUEST_ACCEPTED, EventType.REQUEST_REJECTED})
 GONE = "DELETED"
-"""The journal's last word on a job that was removed."""
+"""The journal's last status of a job that was removed."""
 
 
 @dataclass
 class RequestEnd:
-    """How one request ended, and what became of its job."""
+    """How one request and its job ended."""
 
     name: str
     key: str
@@ -44,7 +44,7 @@ class RequestEnd:
 
 @dataclass
 class Reconciliation:
-    """Empty lists mean that all is well. Each entry is a sentence about one event or job."""
+    """Empty lists mean success. Each entry is a sentence about one event or job."""
 
     requests: list[RequestEnd] = field(default_factory=list)
     jobs: int = 0
@@ -62,19 +62,19 @@ class Reconciliation:
 def reconcile_events(
     journal: Iterable[JournalEntry], deliveries: Sequence[Delivery], result: Reconciliation
 ) -> None:
-    """Every job's end reached both sinks once, and what was said is true, in order, without gaps."""
+    """Checks that each job's end reached both sinks once, and all events are true and in order."""
     happened: dict[str, list[str]] = defaultdict(list)
     for entry in journal:
         happened[str(entry.job)].append(entry.status)
     result.jobs = len(happened)
     result.delivered = dict(Counter(delivery.sink for delivery in deliveries))
     _check_repeats(deliveries, result)
-    told = {sink: _state_changes(deliveries, sink) for sink in ("bus", "topic")}
+    received = {sink: _state_changes(deliveries, sink) for sink in ("bus", "topic")}
     for job_id, statuses in happened.items():
-        for sink, by_job in told.items():
+        for sink, by_job in received.items():
             _check_statuses(sink, job_id, by_job.get(job_id, []), statuses, result)
-        _check_sequence(job_id, told["bus"].get(job_id, []), result)
-    for job_id in (told["bus"].keys() | told["topic"].keys()) - happened.keys():
+        _check_sequence(job_id, received["bus"].get(job_id, []), result)
+    for job_id in (received["bus"].keys() | received["topic"].keys()) - happened.keys():
         result.unexplained.append(f"events of job {job_id}, which the service never had")
 
 
@@ -85,7 +85,7 @@ def reconcile_requests(
     dead_letter_queue: Mapping[str, str],
     result: Reconciliation,
 ) -> None:
-    """Every request ended once, as it should; each accepted one with one job that is what it asked for.
+    """Checks that each request ended once, as expected, and accepted ones with the right job.
 
     `sent` maps request keys to what was sent, `dead_letter_queue` request keys to reasons.
     """
@@ -104,17 +104,18 @@ def reconcile_requests(
         _check_job(row, request, by_id.get(str(row.job_id)), result)
         if not row.as_expected:
             result.unexplained.append(
-                f"request {request.name}: expected {request.expected}, got {row.end} {row.job_status}"
+                f"request {request.name}: expected {request.expected}, "
+                f"got {row.end} {row.job_status}"
             )
     for key in ends.keys() - sent.keys():
-        result.unexplained.append(f"the end of request {key}, which nobody sent")
+        result.unexplained.append(f"the end of request {key}, which was never sent")
     _check_owners(by_id, result)
 
 
 def reconcile_what_is_left(
     queued: int, sandboxes: Iterable[SandboxRecord], result: Reconciliation
 ) -> None:
-    """Nothing is in the queue, and nothing waits, is being created or is undelivered in a sandbox."""
+    """Checks that the queue is empty, and nothing waits, is being created or is undelivered."""
     if queued:
         result.left.append(f"messages in the queue: {queued}")
     for known in sandboxes:
@@ -131,16 +132,16 @@ def reconcile_what_is_left(
 
 
 def _state_changes(deliveries: Iterable[Delivery], sink: str) -> dict[str, list[Delivery]]:
-    """What a sink was told of jobs, by job id."""
-    told: dict[str, list[Delivery]] = defaultdict(list)
+    """The state changes of jobs that a sink received, by job id."""
+    received: dict[str, list[Delivery]] = defaultdict(list)
     for delivery in deliveries:
         if delivery.type == EventType.JOB_STATE_CHANGE and delivery.sink == sink:
-            told[delivery.detail["jobId"]].append(delivery)
-    return told
+            received[delivery.detail["jobId"]].append(delivery)
+    return received
 
 
 def _check_repeats(deliveries: Iterable[Delivery], result: Reconciliation) -> None:
-    """No event reached a sink twice."""
+    """Checks that no event reached a sink twice."""
     for (name, event_id), times in Counter((d.sink, d.event_id) for d in deliveries).items():
         if times > 1:
             result.duplicates.append(f"event {event_id} reached the {name} {times} times")
@@ -149,30 +150,31 @@ def _check_repeats(deliveries: Iterable[Delivery], result: Reconciliation) -> No
 def _check_statuses(
     sink: str,
     job_id: str,
-    told: Iterable[Delivery],
+    received: Iterable[Delivery],
     happened: Sequence[str],
     result: Reconciliation,
 ) -> None:
-    """A sink was told of a job's end, and only of statuses that it really had, in their order."""
-    said = [str(delivery.detail["status"]) for delivery in _once(told)]
+    """Checks that a sink received a job's end, and only statuses that it had, in order."""
+    statuses = [str(delivery.detail["status"]) for delivery in _once(received)]
     last = VANISHED if happened[-1] == GONE else happened[-1]
-    if last in FINAL_STATUSES | {VANISHED} and last not in said:
-        result.lost.append(f"job {job_id}: the {sink} was never told of {last}")
-    if not _in_order(said, happened):
+    if last in FINAL_STATUSES | {VANISHED} and last not in statuses:
+        result.lost.append(f"job {job_id}: the {sink} never received {last}")
+    if not _in_order(statuses, happened):
         result.unexplained.append(
-            f"job {job_id}: the {sink} was told {' '.join(said)}, but it went {' '.join(happened)}"
+            f"job {job_id}: the {sink} received {' '.join(statuses)}, "
+            f"but the job went through {' '.join(happened)}"
         )
 
 
-def _check_sequence(job_id: str, told: Iterable[Delivery], result: Reconciliation) -> None:
-    """The events of a job on the bus are numbered from 1, without gaps."""
-    numbers = [delivery.detail["sequence"] for delivery in _once(told)]
+def _check_sequence(job_id: str, received: Iterable[Delivery], result: Reconciliation) -> None:
+    """Checks that the events of a job on the bus are numbered from 1, without gaps."""
+    numbers = [delivery.detail["sequence"] for delivery in _once(received)]
     if numbers != list(range(1, len(numbers) + 1)):
-        result.lost.append(f"job {job_id}: the bus has events {numbers}")
+        result.lost.append(f"job {job_id}: the bus received the events {numbers}")
 
 
 def _ends(deliveries: Iterable[Delivery]) -> dict[str, list[Delivery]]:
-    """The ends of requests that the bus was told of, by request key."""
+    """The ends of requests that the bus received, by request key."""
     ends: dict[str, list[Delivery]] = defaultdict(list)
     for delivery in deliveries:
         if delivery.type in REQUEST_ENDS and delivery.sink == "bus":
@@ -183,19 +185,19 @@ def _ends(deliveries: Iterable[Delivery]) -> dict[str, list[Delivery]]:
 def _only_end(
     request: DemoRequest, ends: Iterable[Delivery], result: Reconciliation
 ) -> Delivery | None:
-    """A request's one end. If none or several were published, notes that and returns None."""
-    said = _once(ends)
-    if len(said) == 1:
-        return said[0]
-    told = "no end was" if not said else f"{len(said)} ends were"
-    result.lost.append(f"request {request.name}: {told} published")
+    """A request's only end. If none or several were published, reports it and returns None."""
+    published = _once(ends)
+    if len(published) == 1:
+        return published[0]
+    number = "no end was" if not published else f"{len(published)} ends were"
+    result.lost.append(f"request {request.name}: {number} published")
     return None
 
 
 def _check_job(
     row: RequestEnd, request: DemoRequest, job: StoredJob | None, result: Reconciliation
 ) -> None:
-    """A job that was created exists and is what was asked for; what became of it goes into `row`."""
+    """Checks that a created job exists and is the one requested; adds its result to `row`."""
     if job is None:
         if row.end == "CREATED":
             result.unexplained.append(f"request {request.name}: there is no job {row.job_id}")
@@ -203,11 +205,11 @@ def _check_job(
     row.job_status = job.status
     row.profiles = job.body["metrics"].get("totalExportedProfileCounter")
     if row.end == "CREATED" and job.request != request.job:
-        result.unexplained.append(f"request {request.name}: job {job.id} is another's")
+        result.unexplained.append(f"request {request.name}: job {job.id} has other contents")
 
 
 def _check_owners(job_ids: Iterable[str], result: Reconciliation) -> None:
-    """Every job belongs to exactly one request."""
+    """Checks that every job belongs to exactly one request."""
     created = Counter(row.job_id for row in result.requests if row.end == "CREATED")
     for job_id in job_ids:
         if created[job_id] != 1:
@@ -215,11 +217,11 @@ def _check_owners(job_ids: Iterable[str], result: Reconciliation) -> None:
 
 
 def _once(deliveries: Iterable[Delivery]) -> list[Delivery]:
-    """Without repeats of the same event."""
+    """The deliveries without repeats of the same event."""
     return list({delivery.event_id: delivery for delivery in deliveries}.values())
 
 
-def _in_order(said: Sequence[str], happened: Sequence[str]) -> bool:
-    """Whether what was said is a part of what happened, in that order."""
+def _in_order(statuses: Sequence[str], happened: Sequence[str]) -> bool:
+    """Whether the statuses are a part of what happened, in the same order."""
     rest = iter([VANISHED if status == GONE else status for status in happened])
-    return all(status in rest for status in said)
+    return all(status in rest for status in statuses)

@@ -1,9 +1,8 @@
-"""The demo's requests: files whose names say how they are sent and what is expected of them.
+"""The demo's requests: their file names determine how they are sent and what is expected.
 
-`NAME.json` is sent as it is. `NAME.twice.json` is delivered twice. Of `NAME.lost-answer.json` the
-answer to the create call is lost on the way. `NAME.cancel.json` is sent once the job it names runs.
-A name that begins with `invalid-` must be rejected, one that begins with `fails-` ends in a job
-that fails.
+`NAME.json` is sent as it is. `NAME.twice.json` is delivered twice. For `NAME.lost-answer.json`, the
+answer to the create call is lost. `NAME.cancel.json` is sent once the job that it names is running.
+A request whose name begins with `invalid-` must be rejected; with `fails-`, its job must fail.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ Expected = Literal["SUCCEEDED", "FAILED", "CANCELLED", "REJECTED", "CANCELS"]
 
 
 class RequestsUnusable(Exception):
-    """There is no request to send, or one that can't be; the text names the file and why."""
+    """No request to send, or one that can't be sent; the text has the file and the reason."""
 
 
 @dataclass(frozen=True)
 class DemoRequest:
-    """One file. `job` is the POST body it holds, if it can be read as one."""
+    """One file. `job` is its POST body, if it can be read."""
 
     name: str
     body: str
     sending: Sending
     expected: Expected
     key: str | None
-    """The request key the message carries; without one, its message id will be the key."""
+    """The message's request key; without one, its message id will be the key."""
     cancels: str | None
     job: Any
 
@@ -60,7 +59,7 @@ def _read(path: Path) -> DemoRequest:
     name, _, manner = path.stem.partition(".")
     if manner not in _SENDINGS:
         raise RequestsUnusable(
-            f"{path}: {manner!r} is no way to send a request; there are NAME.json, "
+            f"{path}: unknown suffix {manner!r}; name the file NAME.json, "
             + ", ".join(f"NAME.{known}.json" for known in _SENDINGS if known)
         )
     try:
@@ -68,12 +67,12 @@ def _read(path: Path) -> DemoRequest:
     except (OSError, UnicodeDecodeError) as error:
         raise RequestsUnusable(f"{path} can't be read: {error}") from None
     if not 0 < len(body.encode()) <= MAX_MESSAGE_BYTES:
-        raise RequestsUnusable(f"{path} is empty, or longer than the 256 KB of a message")
+        raise RequestsUnusable(f"{path} is empty, or larger than 256 KB, the limit of a message")
     message = _object_in(body)
     key, cancels = message.get("requestKey"), message.get("cancelRequestKey")
     sending = _SENDINGS[manner]
     if sending == "cancel" and not isinstance(cancels, str):
-        raise RequestsUnusable(f"{path} names no job to wait for: it needs a cancelRequestKey")
+        raise RequestsUnusable(f"{path} needs a cancelRequestKey, to name the request to cancel")
     expected: Expected = "SUCCEEDED"
     if name.startswith("invalid-"):
         expected = "REJECTED"
@@ -93,7 +92,7 @@ def _read(path: Path) -> DemoRequest:
 
 
 def _object_in(body: str) -> dict[str, Any]:
-    """The JSON object that a body holds; what holds none is sent all the same, to be rejected."""
+    """The JSON object in a body; a body without one is sent nevertheless, to be rejected."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Running the demo: send the requests, follow what happens until all is quiet, reconcile."""
+"""Runs the demo: sends the requests, waits until everything has ended, and reconciles."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from export_jobs_local.system import LocalSystem
 STEP_S = 0.2
 FAULT_LIMIT_S = 15.0
 QUIET_SWEEPS = 2
-"""So many sweeps after the last event, nothing more may come."""
+"""The number of sweeps after the last event that must publish nothing."""
 
 
 class Demo:
-    """One run against a local system that is up. `said` is told of every message sent."""
+    """One run against a running local system. Calls `on_sent` with the name of each request."""
 
     def __init__(
         self,
@@ -37,12 +37,12 @@ class Demo:
         requests: Sequence[DemoRequest],
         *,
         limit_s: float = 45.0,
-        said: Callable[[str], None] = lambda _: None,
+        on_sent: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._system = system
         self._requests = requests
         self._deadline = time.monotonic() + limit_s
-        self._said = said
+        self._on_sent = on_sent
         self._sent: dict[str, DemoRequest] = {}
 
     def run(self) -> Reconciliation:
@@ -58,7 +58,7 @@ class Demo:
             if self._wait_until(lambda key=request.cancels: self._runs(key)):  # type: ignore[misc]
                 self._send(request)
         self._wait_until(self._all_has_ended)
-        self._let_it_go_quiet()
+        self._wait_for_quiet()
         return self._reconcile()
 
     def _of(self, sending: str) -> list[DemoRequest]:
@@ -67,7 +67,7 @@ class Demo:
     def _send(self, request: DemoRequest) -> None:
         message_id = self._system.send_request(request.body)
         self._sent[request.key or message_id] = request
-        self._said(request.name)
+        self._on_sent(request.name)
 
     def _lose_the_answer_to(self, request: DemoRequest) -> None:
         control = self._system.service.control
@@ -110,7 +110,7 @@ class Demo:
             for job in self._jobs()
         )
 
-    def _let_it_go_quiet(self) -> None:
+    def _wait_for_quiet(self) -> None:
         every_s = self._system.config.sweep_every_s or 1.0
         threading.Event().wait(QUIET_SWEEPS * every_s)
 
@@ -126,7 +126,7 @@ class Demo:
         reconcile_what_is_left(self._queued(), self._sandboxes(), result)
         for request in self._requests:
             if request not in self._sent.values():
-                result.lost.append(f"request {request.name} was never sent: no time, or no job")
+                result.lost.append(f"request {request.name} was not sent: no time, or no job")
         return result
 
     def _queued(self) -> int:
@@ -147,7 +147,7 @@ class Demo:
         return [store.load(sandbox) for sandbox in self._system.service.sandboxes]
 
     def _dead_letter_queue(self) -> Mapping[str, str]:
-        """Request keys and reasons of what is in the dead-letter queue; it stays there."""
+        """The request keys and reasons of the dead letters, which stay in their queue."""
         sqs = self._system.aws.client("sqs")
         url = self._system.stack.outputs["DeadLetterQueueUrl"]
         found: dict[str, str] = {}

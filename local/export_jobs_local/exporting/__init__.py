@@ -1,1 +1,1 @@
-"""Real exports: profiles read, merged, filtered and written as Parquet by DuckDB (docs/local-data.md)."""
+"""Real exports: DuckDB reads, merges, filters and writes profiles (docs/local-data.md)."""

@@ -1,4 +1,4 @@
-"""The data directory: where its files are, and what its catalogue says of segments and datasets."""
+"""The data directory: its files, and its catalogue of segments, merge policies and datasets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SAFE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
 def names_a_folder(name: str) -> bool:
-    """Whether a name can stand in a path without leading anywhere else."""
+    """Whether a name is safe as a part of a path."""
     return re.fullmatch(_SAFE_NAME, name) is not None
 
 
 class DataBroken(Exception):
-    """The data directory can't be read; the text says which file and why."""
+    """The data directory can't be read; the text has the file and the reason."""
 
 
 class _Entry(BaseModel):
@@ -40,18 +40,18 @@ class SegmentDefinition(_Entry):
 
 
 class MergePolicy(_Entry):
-    """`dataset_order` names source datasets, the one that wins first; for `dataSetPrecedence`."""
+    """`dataset_order`, for `dataSetPrecedence`, names source datasets; earlier ones win."""
 
     id: str
     version: int = 1
     type: Literal["timestampOrdered", "dataSetPrecedence"]
-    # The rank in it and a time in microseconds are one number of 63 bits where profiles are merged.
+    # A merge packs the rank in it and a time in microseconds into one number of 63 bits.
     dataset_order: Annotated[list[str], Field(max_length=2_000)] = []
     default: bool = False
 
 
 class Dataset(_Entry):
-    """A dataset that exports may go to. Its id names a folder."""
+    """A dataset for exports. Its id is also the name of a folder."""
 
     id: Annotated[str, Field(pattern=f"^{_SAFE_NAME}$")]
     name: str = ""
@@ -60,7 +60,7 @@ class Dataset(_Entry):
 
 @dataclass(frozen=True)
 class Catalog:
-    """What `segments.json`, `merge-policies.json` and `datasets.json` say."""
+    """The contents of `segments.json`, `merge-policies.json` and `datasets.json`."""
 
     segments: list[SegmentDefinition]
     merge_policies: list[MergePolicy]
@@ -71,13 +71,13 @@ class Catalog:
         return next((p for p in self.merge_policies if p.default), self.merge_policies[0])
 
     def policy(self, policy_id: str, version: int | None = None) -> MergePolicy | None:
-        """The one with this id and version; without a version, the latest."""
+        """The policy with this id and version; without a version, the latest."""
         found = (p for p in self.merge_policies if p.id == policy_id)
         wanted = [p for p in found if version in {None, p.version}]
         return max(wanted, key=lambda p: p.version, default=None)
 
     def definitions(self, segment_id: str, namespace: str | None) -> list[SegmentDefinition]:
-        """Those of a segment; without a namespace, of any."""
+        """A segment's definitions; without a namespace, those of any namespace."""
         return [
             segment
             for segment in self.segments
@@ -87,7 +87,7 @@ class Catalog:
 
 @dataclass(frozen=True)
 class DataDirectory:
-    """Plain Parquet and JSON, as `docs/local-data.md` describes them."""
+    """Plain Parquet and JSON, as described in `docs/local-data.md`."""
 
     root: Path
 
@@ -106,7 +106,7 @@ class DataDirectory:
         """Raises DataBroken."""
         policies = self._read("merge-policies.json", MergePolicy)
         if not policies:
-            raise DataBroken(f"{self.root / 'merge-policies.json'} names no merge policy")
+            raise DataBroken(f"{self.root / 'merge-policies.json'} has no merge policy")
         return Catalog(
             segments=self._read("segments.json", SegmentDefinition),
             merge_policies=policies,

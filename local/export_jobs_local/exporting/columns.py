@@ -1,4 +1,4 @@
-"""Nested columns: finding what a field path names, and building it again in SQL."""
+"""Nested columns: finds what a field path names, and builds it again in SQL."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Self
 
 Path = tuple[str, ...]
 IDENTITIES = "identities"
-"""The identities of `identityMap` as a list of `{namespace, id}`: the service's own name for them."""
+"""The service's name for the identities of `identityMap` as a list of `{namespace, id}`."""
 IDENTITY_FIELDS = ("namespace", "id")
 
 
 class UnknownField(ValueError):
-    """A field path that the data does not have; the text names the nearest that it has."""
+    """A field path that is not in the data; the text has the nearest one that is."""
 
 
 def quoted(name: str) -> str:
@@ -28,7 +28,7 @@ def dotted(path: Path) -> str:
 
 @dataclass
 class Tree:
-    """Columns by name; a column that is a struct is a tree itself, any other a leaf (None)."""
+    """Columns by name; a struct is itself a tree, any other column is a leaf (None)."""
 
     children: dict[str, Tree | None] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ class Tree:
                 yield from child.leaves((*above, name))
 
     def part(self, paths: Sequence[str]) -> Tree:
-        """The tree with just what the paths name, in the tree's own order. Raises UnknownField."""
+        """The tree with only what the paths name, in the tree's order. Raises UnknownField."""
         wanted: set[Path] = set()
         for path in paths:
             # A column may have a dot in its name: `a.b` names it, and the `b` of a struct `a`.
@@ -81,7 +81,7 @@ class Tree:
             if child is None:
                 if path in wanted:
                     kept[name] = None
-            elif (part := child._kept(wanted, path)).children:  # noqa: SLF001  its own kind
+            elif (part := child._kept(wanted, path)).children:  # noqa: SLF001  the same class
                 kept[name] = part
         return Tree(kept)
 

@@ -1,4 +1,4 @@
-"""The engine: runs a plan in DuckDB, within bounds of memory, and publishes whole batches only."""
+"""The engine: runs a plan in DuckDB with limited memory, and publishes only complete batches."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WRITE_FAILED = "0090000009"
 OUT_OF_SPACE = "0090000028"
 EVENTS_PER_MB = 1_500
 PROFILES_PER_MB = 2_000
-"""What is worked on at once: the aggregates that hold values and lists can't be spilled to disk."""
+"""Limits the size of a part, as aggregates of values and lists can't spill to disk."""
 MAX_PARTS = 4_096
 _INTERRUPT_EVERY_S = 0.05
 
@@ -71,9 +71,9 @@ class DuckDbEngine:
         settings: EngineSettings | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`directory` holds `data/` (made now if missing) and will hold `exports/`.
+        """`directory` has `data/` (generated if missing), and gets `exports/`.
 
-        Raises DataBroken if there are files in `data/` that are no data, or none can be made.
+        Raises DataBroken if `data/` has files but no datasets.json, or can't be generated.
         """
         self._data = DataDirectory(directory / "data")
         self.exports = directory / "exports"
@@ -84,14 +84,14 @@ class DuckDbEngine:
             try:
                 generate(self._data.root, profiles=DEFAULT_PROFILES, seed=0)
             except FileExistsError:
-                raise DataBroken(f"{self._data.root} holds files, but no datasets.json") from None
+                raise DataBroken(f"{self._data.root} has files, but no datasets.json") from None
             except (duckdb.Error, OSError) as error:
-                raise DataBroken(f"{self._data.root} can't be made: {error}") from None
+                raise DataBroken(f"{self._data.root} can't be generated: {error}") from None
 
     def resolve(self, request: CreateExportJob) -> Resolved:
         try:
             return resolve(request, self._data.catalog())
-        except DataBroken:  # the job will say so, and fail
+        except DataBroken:  # the job reports it, and fails
             listed = (request.filter.segments if request.filter else None) or []
             return Resolved(shown_policy(request), [None] * len(listed))
 
@@ -101,7 +101,7 @@ class DuckDbEngine:
         batches: Sequence[PlannedBatch],
         cancelled: threading.Event,
     ) -> ExportResult:
-        """Raises ExportFailed or ExportCancelled; then nothing of the export is left."""
+        """Exports. Raises ExportFailed or ExportCancelled; then nothing of the export remains."""
         began = self._clock()
         self.discard(request, batches)
         with self._connection(batches[0], cancelled) as connection, self._failures(cancelled):
@@ -121,16 +121,16 @@ class DuckDbEngine:
         return ExportResult(sum(r.profiles_exported for r in results), dict(namespaces))
 
     def discard(self, request: CreateExportJob, batches: Sequence[PlannedBatch]) -> None:
-        """Removes what there is of the batches, also what a run that was killed has left of them."""
+        """Removes what exists of the batches, also after a run that was killed."""
         dataset_id = request.destination.dataset_id
-        if names_a_folder(dataset_id):  # else nothing was ever written
+        if names_a_folder(dataset_id):  # otherwise nothing was written
             for batch in batches:
                 shutil.rmtree(self._aside(dataset_id, batch.batch_id), ignore_errors=True)
                 shutil.rmtree(self.exports / dataset_id / batch.batch_id, ignore_errors=True)
         shutil.rmtree(self._spill / batches[0].batch_id, ignore_errors=True)
 
     def _open(self, connection: duckdb.DuckDBPyConnection) -> tuple[Tree, Tree]:
-        """Makes the data visible as views; returns the columns of a profile and of an event."""
+        """Creates views of the data; returns the columns of a profile and of an event."""
         trees = {}
         for folder in PARQUET_FOLDERS:
             files = self._data.files(folder)
@@ -148,12 +148,12 @@ class DuckDbEngine:
         cancelled: threading.Event,
         now: datetime,
     ) -> list[ExportResult]:
-        """Writes all batches aside. What several of them have in common is found out once."""
-        everybody, counting = queries.everybody(plan), queries.COUNT_NAMESPACES
+        """Writes all batches to partial folders; computes what they share only once."""
+        candidates, counting = queries.candidates(plan), queries.COUNT_NAMESPACES
         if len(plan.batches) > 1:
-            _make(connection, "everybody", everybody)
+            _make(connection, "candidates", candidates)
             _make(connection, "identified", queries.Query(queries.IDENTIFIED))
-            everybody, counting = queries.Query(queries.EVERYBODY), queries.COUNT_IDENTIFIED
+            candidates, counting = queries.Query(queries.CANDIDATES), queries.COUNT_IDENTIFIED
         events = _number(connection, "SELECT count(*) FROM events") if plan.events else 0
         evaluated: dict[tuple[str, int], str] = {}
         results = []
@@ -164,7 +164,7 @@ class DuckDbEngine:
                 evaluated[policy] = f"evaluated_{len(evaluated)}"
                 self._merge(connection, batch.policy, profile, evaluated[policy])
             table = evaluated.get(policy, "")
-            selection = queries.selection(plan, batch, everybody, evaluated=table, now=now)
+            selection = queries.selection(plan, batch, candidates, evaluated=table, now=now)
             try:
                 _make(connection, "selected", selection)
             except duckdb.Error as error:
@@ -179,7 +179,7 @@ class DuckDbEngine:
     def _merge(
         self, connection: duckdb.DuckDBPyConnection, policy: MergePolicy, profile: Tree, table: str
     ) -> None:
-        """Makes a table of all profiles, merged, for predicates to be evaluated over."""
+        """Creates a table of all profiles, merged, for the evaluation of predicates."""
 
         def write(number: int, part: int, parts: int) -> None:
             merged = queries.profiles(policy, profile, part=part, parts=parts)
@@ -193,7 +193,7 @@ class DuckDbEngine:
     def _write_batch(
         self, connection: duckdb.DuckDBPyConnection, plan: ExportPlan, batch: BatchPlan, events: int
     ) -> int:
-        """Returns how many profiles it has."""
+        """Writes a batch; returns its number of profiles."""
         folder = self._aside(plan.dataset_id, batch.batch_id)
         folder.mkdir(parents=True)
 
@@ -215,8 +215,8 @@ class DuckDbEngine:
     ) -> None:
         """Divides profiles, by their hash, into parts that each fit into memory.
 
-        `write` gets the number of those written so far, and which part it is to write, of how many.
-        Where one did not fit, it and those after it are divided by four: what is written stays.
+        `write` gets the number of parts written so far, the part to write, and the number of parts.
+        If one does not fit, it and those after it are divided by four; written parts stay.
         """
         memory_mb = self._settings.memory_mb
         wanted = max(profiles // PROFILES_PER_MB, events // EVENTS_PER_MB) // memory_mb
@@ -229,7 +229,7 @@ class DuckDbEngine:
             except duckdb.OutOfMemoryException:
                 if parts >= MAX_PARTS:
                     raise
-                # Of hashes that leave `part` over `parts`, a quarter leaves each of these over 4 `parts`.
+                # A hash that is `part` modulo `parts` is one of these modulo 4 `parts`.
                 to_write = [part + parts * quarter for part in to_write for quarter in range(4)]
                 parts *= 4
             else:
@@ -244,7 +244,7 @@ class DuckDbEngine:
         result: ExportResult,
         began: datetime,
     ) -> None:
-        """Makes a written batch visible, all of it at once."""
+        """Makes a written batch visible, atomically."""
         aside = self._aside(plan.dataset_id, batch.batch_id)
         manifest = {
             "batchId": batch.batch_id,
@@ -268,9 +268,9 @@ class DuckDbEngine:
     def _connection(
         self, batch: PlannedBatch, cancelled: threading.Event
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A database of its own for one job, whose queries stop when the job is cancelled.
+        """A separate database for one job, whose queries stop when the job is cancelled.
 
-        It spills to a folder of its own, named for the job's first batch.
+        It spills to a separate folder, named after the job's first batch.
         """
         spill = self._spill / batch.batch_id
         self._spill.mkdir(parents=True, exist_ok=True)
@@ -302,7 +302,7 @@ class DuckDbEngine:
 
     @contextmanager
     def _failures(self, cancelled: threading.Event) -> Iterator[None]:
-        """Every failure becomes an error of the job that says what it is about."""
+        """Turns every failure into an error of the job that states its cause."""
         try:
             yield
         except duckdb.InterruptException:
@@ -350,7 +350,7 @@ def _line(error: Exception) -> str:
 
 
 def _engine_error(error: duckdb.Error | OSError) -> EngineError:
-    """Our own SQL is the same for every job, so what DuckDB can't do it can't do with these data."""
+    """The error of the job; our SQL is always the same, so other errors are due to the data."""
     text = _line(error)
     no_space = isinstance(error, OSError) and error.errno == errno.ENOSPC
     if no_space or "No space left" in text or "Disk quota" in text:

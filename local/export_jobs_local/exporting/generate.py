@@ -1,4 +1,4 @@
-"""Made-up profile data, the same for the same seed: made by DuckDB itself, so a million takes seconds."""
+"""Generates profile data, the same for the same seed. DuckDB makes a million in seconds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _SEGMENTS = [
     },
 ]
 
-# Chance, the same for the same seed: `draw(i, 'what')` is a number from 0 to 2^64 - 1.
+# Random, but the same for the same seed: `draw(i, 'what')` is a number from 0 to 2^64 - 1.
 _MACROS = """
 CREATE MACRO draw(i, what) AS hash(i, what, getvariable('seed'));
 CREATE MACRO chance(i, what, percent) AS draw(i, what) % 100 < percent;
@@ -144,14 +144,14 @@ def generate(
     replace: bool = False,
     done: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Makes a data directory anew, complete or not at all; `done` is told of each of STEPS.
+    """Generates a data directory, complete or not at all; calls `done` with each of STEPS.
 
-    About one profile in twenty has events and no fragment. Raises FileExistsError if there is
-    something at `directory` already; with `replace`, that is removed once the new data are whole.
-    Raises duckdb.Error or OSError if they can't be written.
+    About one profile in twenty has events and no fragment. Raises FileExistsError if `directory` is
+    not empty; with `replace`, that is removed once the new data is complete. Raises duckdb.Error or
+    OSError if the data can't be written.
     """
     if not replace and directory.exists() and any(directory.iterdir()):
-        raise FileExistsError(f"there is data in {directory} already")
+        raise FileExistsError(f"{directory} already contains data")
     aside = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     counts = {

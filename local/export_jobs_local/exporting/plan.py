@@ -1,4 +1,4 @@
-"""From a request to what the engine has to do, or to everything that is wrong with it."""
+"""Turns a request into a plan for the engine, or into errors for everything wrong with it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EVENTS = "events"
 
 @dataclass(frozen=True)
 class AskedSegment:
-    """A segment to export: its members in these statuses. `namespace` None stands for any."""
+    """A segment to export: its members in these statuses. A `namespace` of None means any."""
 
     id: str
     namespace: str | None
@@ -48,7 +48,7 @@ class AskedSegment:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """One batch; without segments, it exports everybody."""
+    """One batch; without segments, it exports all profiles."""
 
     batch_id: str
     segments: tuple[AskedSegment, ...]
@@ -64,7 +64,7 @@ class EventPlan:
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """`attributes` are what is exported of the merged profile; `identities` are fields of that list."""
+    """`attributes` are exported from merged profiles, `identities` from their identity lists."""
 
     dataset_id: str
     batches: tuple[BatchPlan, ...]
@@ -86,9 +86,9 @@ def plan_export(
     profile: Tree,
     event: Tree,
 ) -> ExportPlan:
-    """Raises ExportFailed with every problem found.
+    """Plans an export. Raises ExportFailed with every problem found.
 
-    `profile` holds the columns of a merged profile, `event` those of an event.
+    `profile` has the columns of a merged profile, `event` those of an event.
     """
     problems: list[EngineError] = []
     _check_destination(request, catalog, problems)
@@ -124,7 +124,7 @@ def plan_export(
 
 
 def resolve(request: CreateExportJob, catalog: Catalog) -> Resolved:
-    """What the plan will be where the request leaves it open; of several segments, the first rules."""
+    """What the plan uses where the request leaves it open; the first segment decides."""
     listed = _listed(request)
     definitions = [catalog.definitions(s.segment_id, _namespace(s)) for s in listed]
     policy = _chosen_policy(request, definitions[0] if definitions else [], catalog)
@@ -138,7 +138,7 @@ def resolve(request: CreateExportJob, catalog: Catalog) -> Resolved:
 
 
 def shown_policy(request: CreateExportJob) -> dict[str, Any]:
-    """The merge policy as it was asked for: of a job that is going to fail, there is no other."""
+    """The merge policy as requested: a job that is going to fail has no other."""
     asked: dict[str, Any] = request.to_wire().get("mergePolicy", {"id": ""})
     return asked
 
@@ -148,7 +148,7 @@ def _listed(request: CreateExportJob) -> Sequence[Segment]:
 
 
 def _namespace(segment: Segment) -> str | None:
-    """The one asked for; None stands for any."""
+    """The namespace requested; None means any."""
     return segment.segment_ns if "segment_ns" in segment.model_fields_set else None
 
 
@@ -183,7 +183,7 @@ def _asked_segments(
                     UNKNOWN_SEGMENT, f"Segment {segment.segment_id!r} does not exist{place}"
                 )
             )
-        # A member that has been one for longer ("existing") is in the segment just the same.
+        # Members that qualified earlier ("existing") are in the segment, too.
         statuses = {"realized" if s == "existing" else s for s in segment.status}
         asked.append(
             AskedSegment(segment.segment_id, namespace, tuple(sorted(statuses)), tuple(definitions))
@@ -215,7 +215,7 @@ def _policy(
 def _chosen_policy(
     request: CreateExportJob, definitions: Sequence[SegmentDefinition], catalog: Catalog
 ) -> MergePolicy | None:
-    """The policy asked for, else the segment's, else the default; None if there is no such."""
+    """The policy requested, else the segment's, else the default; None if it does not exist."""
     if wanted := request.merge_policy:
         return catalog.policy(
             wanted.id, wanted.version if "version" in wanted.model_fields_set else None
@@ -230,15 +230,15 @@ def _check_names(
     events: EventPlan | None,
     problems: list[EngineError],
 ) -> None:
-    """DuckDB does not tell the case of names apart, so neither may these."""
+    """Checks that names are unique; DuckDB ignores their case."""
     taken = {name.lower(): name for name in attributes.children}
     for added, what in (
         (EVENTS if events else "", "the list of events"),
         (IDENTITIES if identities else "", "the list of identities"),
     ):
         if added in taken:
-            text = f"the profile has an attribute {taken[added]!r} where {what} is to go: name the fields you want"
-            problems.append(EngineError(NAME_TAKEN, f"fields: {text}"))
+            text = f"the profile's attribute {taken[added]!r} has the name of {what}"
+            problems.append(EngineError(NAME_TAKEN, f"fields: {text}; name the fields to export"))
 
 
 def _attributes(

@@ -1,6 +1,6 @@
-"""The SQL of an export. Values go in as parameters, names as quoted identifiers; no text of a request does.
+"""The SQL of an export: values are parameters, names are quoted identifiers.
 
-Predicates of segments are SQL by definition; they come from the data directory, never from a request.
+No text of a request becomes SQL. Segment predicates do, but come from the data directory.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from export_jobs_local.exporting.plan import EVENTS, BatchPlan, EventPlan, Expor
 
 IDENTITY_MAP: Path = ("identityMap",)
 _ORDER: tuple[Path, ...] = (("timestamp",), ("eventId",))
-"""What a profile's events are ordered by."""
+"""The order of a profile's events."""
 
 
 @dataclass
 class Query:
-    """SQL with its positional parameters, put together from pieces in their order."""
+    """SQL with its positional parameters, in their order."""
 
     sql: str
     parameters: list[Any] = field(default_factory=list)
 
 
-def everybody(plan: ExportPlan) -> Query:
-    """Whom the job may export, before segments: `profileId`, once each."""
+def candidates(plan: ExportPlan) -> Query:
+    """The profiles that the job may export, before segments: each `profileId` once."""
     sql = "SELECT profileId, max(ingestedAt) AS updatedAt FROM fragments GROUP BY profileId"
     if plan.empty_profiles:
         sql += (
@@ -40,18 +40,18 @@ def everybody(plan: ExportPlan) -> Query:
     return Query(f"SELECT profileId FROM ({sql}) WHERE updatedAt > ?", [plan.updated_after])
 
 
-EVERYBODY = "SELECT profileId FROM everybody"
-"""The same from a table, for when several batches choose from it."""
+CANDIDATES = "SELECT profileId FROM candidates"
+"""The same from a table, for several batches."""
 
 
 def selection(
-    plan: ExportPlan, batch: BatchPlan, everybody: Query, *, evaluated: str, now: datetime
+    plan: ExportPlan, batch: BatchPlan, candidates: Query, *, evaluated: str, now: datetime
 ) -> Query:
-    """Whom a batch exports. `evaluated` is the table of profiles that predicates are for."""
+    """The profiles of a batch. `evaluated` is the table on which predicates are evaluated."""
     if not batch.segments:
-        return everybody
+        return candidates
     members = _evaluated_members(batch, evaluated, now) if plan.evaluate else _known(batch)
-    parameters = [*everybody.parameters, *members.parameters]
+    parameters = [*candidates.parameters, *members.parameters]
     where = ["true"]
     for condition, value in (
         ("since >= ?", plan.qualified_from),
@@ -61,14 +61,14 @@ def selection(
             where.append(condition)
             parameters.append(value)
     return Query(
-        f"SELECT profileId FROM ({everybody.sql}) SEMI JOIN"
+        f"SELECT profileId FROM ({candidates.sql}) SEMI JOIN"
         f" (SELECT profileId FROM ({members.sql}) WHERE {' AND '.join(where)}) USING (profileId)",
         parameters,
     )
 
 
 def rows(plan: ExportPlan, batch: BatchPlan, *, part: int, parts: int) -> Query:
-    """What is exported of the selected profiles whose hash falls into this part."""
+    """The rows to export for the selected profiles whose hash falls into this part."""
     attributes = plan.attributes.without(["profileId"])
     leaves = list(attributes.leaves())
     if plan.identities and IDENTITY_MAP not in leaves:
@@ -86,13 +86,13 @@ def rows(plan: ExportPlan, batch: BatchPlan, *, part: int, parts: int) -> Query:
         if plan.empty_profiles:
             joins += " LEFT JOIN merged USING (profileId)"
         else:
-            exported = "merged"  # whoever was picked has a fragment: no join is needed
+            exported = "merged"  # every picked profile has a fragment: no join is needed
     if plan.events:
-        told = _told(plan.events)
-        parameters += told.parameters
-        ctes.append(f"told AS ({told.sql})")
-        joins += " LEFT JOIN told USING (profileId)"
-        columns[EVENTS] = f"coalesce(told.{EVENTS}, [])"
+        lists = _event_lists(plan.events)
+        parameters += lists.parameters
+        ctes.append(f"event_lists AS ({lists.sql})")
+        joins += " LEFT JOIN event_lists USING (profileId)"
+        columns[EVENTS] = f"coalesce(event_lists.{EVENTS}, [])"
     if plan.identities:
         columns[IDENTITIES] = _identities(plan.identities, _flat_names(leaves)[IDENTITY_MAP])
     if "profileId" in plan.attributes.children:
@@ -105,7 +105,7 @@ def rows(plan: ExportPlan, batch: BatchPlan, *, part: int, parts: int) -> Query:
 
 
 def profiles(policy: MergePolicy, profile: Tree, *, part: int, parts: int) -> Query:
-    """Merged profiles with all their attributes, for predicates to be evaluated over."""
+    """Merged profiles with all their attributes, for the evaluation of predicates."""
     attributes = profile.without(["profileId"])
     leaves = list(attributes.leaves())
     merged = _merged(policy, leaves, "fragments AS one WHERE hash(one.profileId) % ? = ?")
@@ -123,8 +123,8 @@ def _namespaces_of(profiles: str) -> str:
     )
 
 
-IDENTIFIED = f"SELECT DISTINCT * FROM ({_namespaces_of('everybody')})"
-"""The namespaces that each profile has identities in."""
+IDENTIFIED = f"SELECT DISTINCT * FROM ({_namespaces_of('candidates')})"
+"""The namespaces in which each profile has identities."""
 COUNT_IDENTIFIED = """
     SELECT namespace, count(*) FROM identified SEMI JOIN selected USING (profileId)
     GROUP BY namespace ORDER BY namespace
@@ -133,19 +133,19 @@ COUNT_NAMESPACES = f"""
     SELECT namespace, count(DISTINCT profileId) FROM ({_namespaces_of("selected")})
     GROUP BY namespace ORDER BY namespace
 """
-"""Profiles by namespace: from the table, or for the one batch there is."""
+"""Profiles by namespace: from the table, or for a single batch."""
 
 
 def _flat_names(leaves: Sequence[Path]) -> dict[Path, str]:
-    """Names of our own, since those of the data may collide once they are not nested."""
+    """Generated names, as the data's own may collide once they are not nested."""
     return {leaf: quoted(f"f{position}") for position, leaf in enumerate(leaves)}
 
 
 def _merged(policy: MergePolicy, leaves: Sequence[Path], source: str) -> Query:
-    """One row a profile. Each attribute is that of the fragment that wins among those that have it.
+    """One row per profile: each attribute is that of the winning fragment among those that have it.
 
-    Identities are not a choice but a union: a profile has all that its fragments have. In `source`,
-    a fragment is called `one`.
+    Identities are a union: a profile has all that its fragments have. In `source`, a fragment is
+    called `one`.
     """
     read, won, shown = ["one.profileId"], ["profileId"], ["profileId"]
     for leaf, name in _flat_names(leaves).items():
@@ -156,7 +156,7 @@ def _merged(policy: MergePolicy, leaves: Sequence[Path], source: str) -> Query:
             )
             shown.append(f"{_UNITED_IDENTITIES} AS {name}")
         else:
-            won.append(f"arg_max({name}, precedence) AS {name}")  # it passes over NULLs
+            won.append(f"arg_max({name}, precedence) AS {name}")  # it ignores NULLs
             shown.append(name)
     # The rank of the dataset, then the time in microseconds, in one number: fast to compare.
     precedence = "epoch_us(one.ingestedAt)"
@@ -199,12 +199,12 @@ def _identities(fields: tuple[str, ...], identity_map: str) -> str:
     )
 
 
-def _told(events: EventPlan) -> Query:
+def _event_lists(events: EventPlan) -> Query:
     """The events of each profile, as a list in the order in which they happened.
 
-    The lists are made of flat structs, which is several times as fast as of nested ones; each is
-    given its shape when it is whole. The events of a profile are brought together first: lists that
-    grow one after the other take a quarter less time than lists that grow all at once.
+    The lists are made of flat structs, which is several times as fast as nested ones, and are
+    nested at the end. Events are first sorted by profile: lists that grow one after the other take
+    a quarter less time than lists that grow at the same time.
     """
     leaves = [leaf for leaf in events.fields.leaves() if leaf not in _ORDER]
     names = _flat_names([*_ORDER, *leaves])
@@ -232,7 +232,7 @@ def _told(events: EventPlan) -> Query:
 
 
 def _known(batch: BatchPlan) -> Query:
-    """Who is, by the memberships, in any of the segments in a status asked for."""
+    """The profiles with a membership in any of the segments, in a status requested."""
     asked = [
         (segment.id, segment.namespace, status)
         for segment in batch.segments
@@ -249,10 +249,10 @@ def _known(batch: BatchPlan) -> Query:
 
 
 def _evaluated_members(batch: BatchPlan, evaluated: str, now: datetime) -> Query:
-    """Who is in any of the segments as they are now: who satisfies the predicate, and who no longer.
+    """Profiles in any of the segments now: those that satisfy the predicate, or no longer do.
 
-    All predicates are evaluated in one pass. A membership that was known keeps its time; one that
-    has just begun or ended has the present. Definitions are known by their position, `d`.
+    All predicates are evaluated in one pass. A known membership keeps its time; one that has just
+    begun or ended has the present time. Definitions are identified by their position, `d`.
     """
     definitions = list(
         dict.fromkeys(
@@ -275,7 +275,7 @@ def _evaluated_members(batch: BatchPlan, evaluated: str, now: datetime) -> Query
             SELECT unnest(?::VARCHAR[]) AS ns, unnest(?::VARCHAR[]) AS id, unnest(?::INT[]) AS d
         ), asked AS (
             SELECT unnest(?::INT[]) AS d, unnest(?::VARCHAR[]) AS status
-        ), truth AS MATERIALIZED (
+        ), satisfied AS MATERIALIZED (
             SELECT profileId, unnest(list_filter([{holds}], lambda d: d IS NOT NULL)) AS d
             FROM {evaluated}
         ), known AS MATERIALIZED (
@@ -284,11 +284,12 @@ def _evaluated_members(batch: BatchPlan, evaluated: str, now: datetime) -> Query
         ), members AS (
             SELECT profileId, d, 'realized' AS status, CASE
                 WHEN known.status = 'realized' THEN known.lastQualificationTime ELSE ? END AS since
-            FROM truth LEFT JOIN known USING (profileId, d)
+            FROM satisfied LEFT JOIN known USING (profileId, d)
             UNION ALL
             SELECT profileId, d, 'exited', CASE
                 WHEN known.status = 'exited' THEN known.lastQualificationTime ELSE ? END
-            FROM known SEMI JOIN {evaluated} USING (profileId) ANTI JOIN truth USING (profileId, d)
+            FROM known SEMI JOIN {evaluated} USING (profileId)
+            ANTI JOIN satisfied USING (profileId, d)
         )
         SELECT profileId, since FROM members SEMI JOIN asked USING (d, status)
     """
@@ -309,5 +310,5 @@ def _evaluated_members(batch: BatchPlan, evaluated: str, now: datetime) -> Query
 
 
 def predicate_alone(predicate: str, evaluated: str) -> str:
-    """For telling which of many predicates is the one that can't be evaluated."""
+    """Evaluates one predicate, to find out which of several can't be evaluated."""
     return f"SELECT count(*) FROM {evaluated} WHERE ({predicate})"

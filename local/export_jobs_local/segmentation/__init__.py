@@ -1,4 +1,4 @@
-"""A local Segmentation service: the whole `/export/jobs` endpoint, as real as a laptop can make it."""
+"""A local Segmentation service: the whole `/export/jobs` endpoint, with real exports."""
 
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService

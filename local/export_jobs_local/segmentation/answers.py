@@ -1,4 +1,4 @@
-"""The answers that are not jobs, and how all of them are described in the OpenAPI document."""
+"""Answers other than jobs, and the descriptions of all answers for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from fastapi.responses import JSONResponse
 
 
 class JsonAnswer(JSONResponse):
-    """In ASCII: what a caller sent and is shown again may be a string that UTF-8 can't hold."""
+    """JSON in ASCII: a string that a caller sent may be impossible to encode in UTF-8."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 class GatewayError(Exception):
-    """An error answer: the gateway's own form, or the service's `BadRequestError` and the like."""
+    """An error answer, in the gateway's format or the service's (`BadRequestError` etc.)."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         self.status = status
@@ -26,7 +26,7 @@ class GatewayError(Exception):
 
 
 def bad_request(detail: str) -> GatewayError:
-    """400 as the service behind the gateway gives it."""
+    """A 400 in the format of the service behind the gateway."""
     return _service_error(400, "BadRequestError", detail)
 
 
@@ -38,9 +38,9 @@ def no_such_call(status: int, method: str, path: str) -> GatewayError:
     """A path or method that the service does not have, or a body that it can't read."""
     match status:
         case 404:
-            return _service_error(404, "NotFoundError", f"There is nothing at {path}")
+            return _service_error(404, "NotFoundError", f"There is no resource {path}")
         case 405:
-            return _service_error(405, "MethodNotAllowedError", f"{method} is not for {path}")
+            return _service_error(405, "MethodNotAllowedError", f"{path} does not allow {method}")
         case _:
             return _service_error(status, "BadRequestError", "The request can't be read")
 
@@ -135,13 +135,13 @@ _PAGE = _object(
 
 Described = dict[int | str, dict[str, Any]]
 
-CONTROL: Described = {400: _answer("can't be read, or no such sandbox", _SERVICE_ERROR)}
+CONTROL: Described = {400: _answer("unreadable, or no such sandbox", _SERVICE_ERROR)}
 SCRIPTED_JOB: Described = {200: _answer("the job", {"type": "object"})}
 NO_SUCH_JOB: Described = {404: _answer("no such job", _SERVICE_ERROR)}
 
 GATEWAY: Described = {
     400: _answer("malformed", {"anyOf": [_GATEWAY_ERROR, _SERVICE_ERROR]}),
-    401: _answer("the token is bad or has expired", _GATEWAY_ERROR),
+    401: _answer("the token is invalid or has expired", _GATEWAY_ERROR),
     403: _answer("no token, or the key or the organisation is wrong", _GATEWAY_ERROR),
 }
 PAGE: Described = {200: _answer("a page of jobs", _PAGE)}
@@ -160,7 +160,7 @@ CANCELLED: Described = {
 
 
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """A schema without references: OpenAPI keeps its definitions elsewhere than JSON Schema does."""
+    """A schema without references, as OpenAPI and JSON Schema keep definitions differently."""
     if isinstance(schema, list):
         return [_inlined(part, definitions) for part in schema]
     if not isinstance(schema, dict):

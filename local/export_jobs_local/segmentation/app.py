@@ -1,4 +1,4 @@
-"""The HTTP face: IMS's token call and the four calls of `/export/jobs`, as `docs/contract.md` has them."""
+"""The HTTP API: IMS's token call and the four calls of `/export/jobs`, as in docs/contract.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CURSOR = re.compile(r"([0-9]{1,15})_([0-9]{1,15})")
 
 
 class Caller:
-    """Who calls, after the gateway's checks: the organisation and the sandbox."""
+    """The caller's organisation and sandbox, after the gateway's checks."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ def list_jobs(
         most = state.config.max_limit
     after = _cursor(offset)
     if status is not None and status not in _STATUSES:
-        raise bad_request(f"status {status!r} is none of {', '.join(sorted(_STATUSES))}")
+        raise bad_request(f"status {status!r} is not one of {', '.join(sorted(_STATUSES))}")
     now = state.config.clock()
     jobs = state.store.page(
         org=caller.org,
@@ -116,7 +116,7 @@ def list_jobs(
 @router.post("/export/jobs", responses=answers.CREATED, openapi_extra=answers.CREATE_BODY)
 @router.post("/export/jobs/", include_in_schema=False)
 async def create_job(request: Request, caller: Known, state: State) -> JsonAnswer:
-    """Creates a job; answers with it as it is then, NEW."""
+    """Creates a job; returns it with the status NEW."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise bad_request("A valid content-type must be specified")
@@ -197,7 +197,7 @@ def create_app(state: ServiceState) -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     def page() -> HTMLResponse:
-        """The OpenAPI document to read and to try, without anything from the internet."""
+        """A page to read and try the OpenAPI document, without internet access."""
         return HTMLResponse(_PAGE.read_text())
 
     @app.exception_handler(GatewayError)
@@ -211,7 +211,7 @@ def create_app(state: ServiceState) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JsonAnswer:
-        """Without what was sent: it may be what no JSON can hold."""
+        """Leaves out the input: it may be impossible to encode as JSON."""
         found = [{part: one[part] for part in ("type", "loc", "msg")} for one in error.errors()]
         return JsonAnswer({"detail": found}, status_code=422)
 
@@ -238,11 +238,11 @@ def _cursor(text: str | None) -> tuple[int, int] | None:
         return None
     found = _CURSOR.fullmatch(text)
     if not found:
-        raise bad_request("offset must be a cursor {creationTime}_{id}, as link.next gives it")
+        raise bad_request("offset must be a cursor {creationTime}_{id}, as in link.next")
     return int(found[1]), int(found[2])
 
 
 def _next_link(last: StoredJob, limit: int | None, status: str | None) -> str:
-    """As the service writes it: relative to the API, with a slash before the question mark."""
+    """The link as the service writes it: relative to the API, with a slash before the `?`."""
     filtered = f"&status={status}" if status else ""
     return f"/export/jobs/?limit={limit}&offset={last.created}_{last.id}{filtered}"

@@ -1,4 +1,4 @@
-"""The service's clock, unless a test gives it another."""
+"""The service's clock, unless a test replaces it."""
 
 from __future__ import annotations
 

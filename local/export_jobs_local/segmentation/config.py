@@ -1,4 +1,4 @@
-"""How a local Segmentation service is set up."""
+"""The configuration of a local Segmentation service."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ IMS_PATH = "/ims/token/v3"
 
 @dataclass(frozen=True)
 class ServiceConfig:
-    """`data_dir`: where jobs (and tokens' key) are kept; a temporary directory if None.
+    """`data_dir`: where jobs and the key of tokens are kept; None means a temporary directory.
 
-    `pace_s`: how long a job stays NEW, `run_s`: how long PROCESSING before it begins to export; `manual`: jobs
-    move only when told through the control.
-    `max_running` jobs run at once, the others wait in NEW.
+    `pace_s`: how long a job stays NEW; `run_s`: how long PROCESSING, before it exports. `manual`:
+    only the control changes the status of jobs. `max_running` jobs run at once; others stay NEW.
     """
 
     data_dir: Path | None = None

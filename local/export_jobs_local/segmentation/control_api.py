@@ -1,6 +1,6 @@
-"""The control over HTTP, under `/_control/`: the truth, scripted jobs, settings and faults.
+"""The control over HTTP, under `/_control/`: the journal, scripted jobs, settings and faults.
 
-Never under the API's own path, and without a token: the server listens on 127.0.0.1 only.
+It is not under the API's path, and needs no token: the server listens on 127.0.0.1 only.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ router = APIRouter(prefix="/_control", tags=["control"], responses=answers.CONTR
 JobId = Annotated[int, Path(ge=1, le=MAX_JOB_ID)]
 Millis = Annotated[int, Field(ge=0, lt=10**15, description="epoch milliseconds")]
 _NOT_FIELDS = frozenset({"id", "job_id", "jobId", "sandbox"})
-"""What a job is known by, which is not for a script to say."""
+"""What identifies a job, which a script can't set."""
 
 
 class JobFields(BaseModel):
-    """Fields of a job, by the names that the service shows them under; any but these, too.
+    """Fields of a job, by the service's names for them; others are allowed, too.
 
-    `id` is the service's to give, and the sandbox is a parameter of the call.
+    The service assigns `id`, and the sandbox is a parameter of the call.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, extra="allow", strict=True)
@@ -48,15 +48,15 @@ class JobFields(BaseModel):
             json.dumps(given, allow_nan=False, ensure_ascii=False).encode()
         except RecursionError:
             raise ValueError("is nested too deeply") from None
-        return given  # the ValueErrors of what JSON or UTF-8 can't hold say so themselves
+        return given  # JSON and UTF-8 raise clear ValueErrors themselves
 
     def given(self) -> dict[str, Any]:
-        """Those that were given, and no others."""
+        """Only the fields that were given."""
         return self.model_dump(by_alias=True, exclude_unset=True)
 
 
 class Switches(BaseModel):
-    """Settings that can be changed while the service runs; those left out stay as they are."""
+    """Settings that can be changed while the service runs; those left out stay the same."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
@@ -68,9 +68,9 @@ class Switches(BaseModel):
         Field(ge=0, le=86_400, description="seconds that jobs stay NEW, and then PROCESSING"),
     ] = None
     seed: Annotated[
-        int | None, Field(ge=0, lt=2**63, description="begins the chance of faults anew")
+        int | None, Field(ge=0, lt=2**63, description="restarts the random sequence of faults")
     ] = None
-    expire_tokens: Annotated[bool, Field(description="makes every token so far a bad one")] = False
+    expire_tokens: Annotated[bool, Field(description="invalidates every token so far")] = False
 
 
 def _state(request: Request) -> ServiceState:
@@ -94,7 +94,7 @@ def journal(request: Request, sandbox: str | None = None) -> list[dict[str, Any]
 
 @router.get("/calls")
 def calls(request: Request) -> dict[str, Any]:
-    """The calls the API received since they were last forgotten: counted, the last one by one."""
+    """The API calls since they were last forgotten: their counts, and the latest ones."""
     counts, last = _state(request).calls()
     return {"counts": counts, "calls": [asdict(call) for call in last]}
 
@@ -106,7 +106,7 @@ def forget_calls(request: Request) -> None:
 
 @router.post("/jobs", responses=answers.SCRIPTED_JOB, response_class=JsonAnswer)
 def create_job(request: Request, fields: JobFields, sandbox: str = "prod") -> JsonAnswer:
-    """A job made by somebody else, with the fields given and sensible ones for the rest."""
+    """Creates a job as another client would, with the given fields and defaults for the rest."""
     state = _state(request)
     _check_sandbox(state, sandbox)
     return JsonAnswer(Control(state).add_job(sandbox, fields.given()).body)
@@ -118,7 +118,7 @@ def create_job(request: Request, fields: JobFields, sandbox: str = "prod") -> Js
     response_class=JsonAnswer,
 )
 def change_job(request: Request, job_id: JobId, fields: JobFields) -> JsonAnswer:
-    """Changes fields of a job, e.g. its `status`; one that is ended so does not go on."""
+    """Changes fields of a job, e.g. its `status`; a job that this ends stops running."""
     job = Control(_state(request)).change_job(job_id, **fields.given())
     if job is None:
         raise not_found(str(job_id))
@@ -129,14 +129,14 @@ def change_job(request: Request, job_id: JobId, fields: JobFields) -> JsonAnswer
     "/jobs/{job_id}", status_code=204, response_class=Response, responses=answers.NO_SUCH_JOB
 )
 def delete_job(request: Request, job_id: JobId) -> None:
-    """Removes a job behind everybody's back."""
+    """Deletes a job without a call of the API."""
     if not Control(_state(request)).delete_job(job_id):
         raise not_found(str(job_id))
 
 
 @router.post("/faults", status_code=201)
 def plan_fault(request: Request, fault: Fault) -> Fault:
-    """Plans a fault; several are drawn in the order they were planned."""
+    """Plans a fault; faults are tried in the order in which they were planned."""
     _state(request).faults.plan(fault)
     _state(request).refuse_if_due()
     return fault

@@ -1,4 +1,4 @@
-"""An engine for when there is no data: it counts what the request implies."""
+"""An engine that needs no data: it computes counters from the request."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ DEFAULT_MERGE_POLICY = {"id": "timestampOrdered-none-mp", "version": 1}
 class CountingEngine:
     """Ends at once and reads no data.
 
-    Its counters are made up, the same for the same request; a job fails if and only if its dataset
-    is not among `datasets` (None: any will do). Real exports are the DuckDB engine's.
+    Its counters are invented, but the same for the same request. A job fails only if its dataset is
+    not among `datasets` (None: any dataset). Real exports are made by the DuckDB engine.
     """
 
     def __init__(self, *, datasets: frozenset[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What runs a job behind the local service's API: the protocol between the service and its engines."""
+"""The protocol between the local service and the engines that run its jobs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from export_jobs.contract import CreateExportJob
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """A batch that the service has promised in its answer to the create call.
+    """A batch that the answer to the create call has named.
 
-    `segment_id` is set when the job exports one batch a segment, and None when it exports all in one.
+    `segment_id` is set if the job exports one batch per segment, and None if it exports one batch.
     """
 
     batch_id: str
@@ -26,8 +26,8 @@ class PlannedBatch:
 class Resolved:
     """What an export uses where its request leaves it open, as the job shows it.
 
-    `merge_policy` has `id` and, where known, `version`. `namespaces` has one entry a segment asked
-    for, in their order: None where the request names none and the data don't tell which it is.
+    `merge_policy` has `id` and, if known, `version`. `namespaces` has one entry per segment
+    requested, in their order: None if neither the request nor the data determine it.
     """
 
     merge_policy: Mapping[str, Any]
@@ -36,7 +36,7 @@ class Resolved:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What a finished export wrote: profiles over all batches, and their identities by namespace."""
+    """What an export wrote: profiles over all batches, and their identities by namespace."""
 
     profiles_exported: int
     profiles_by_namespace: dict[str, int] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class EngineError:
 
 
 class ExportFailed(Exception):
-    """The export can't be done, or broke on the way; nothing of it is left. The job ends FAILED."""
+    """The export is impossible, or has failed; nothing of it remains. The job ends FAILED."""
 
     def __init__(self, errors: Sequence[EngineError]) -> None:
         self.errors = tuple(errors)
@@ -60,12 +60,12 @@ class ExportFailed(Exception):
 
 
 class ExportCancelled(Exception):
-    """The export saw `cancelled` set, stopped, and removed what it wrote. The job ends CANCELLED."""
+    """`cancelled` was set; the export stopped, and removed its output. The job ends CANCELLED."""
 
 
 class ExportEngine(Protocol):
     def resolve(self, request: CreateExportJob) -> Resolved:
-        """What `run` will use. Raises nothing: what is unknown is shown as it was asked for."""
+        """What `run` will use. Raises nothing: unknown values are shown as requested."""
 
     def run(
         self,
@@ -73,10 +73,10 @@ class ExportEngine(Protocol):
         batches: Sequence[PlannedBatch],
         cancelled: threading.Event,
     ) -> ExportResult:
-        """Exports, blocking until done. Raises ExportFailed or ExportCancelled, nothing else wanted.
+        """Exports, blocking until done. Should raise only ExportFailed or ExportCancelled.
 
-        What an earlier run of the same batches left, which was killed, does not stand in the way.
+        Leftovers of an earlier run of the same batches, which was killed, must cause no error.
         """
 
     def discard(self, request: CreateExportJob, batches: Sequence[PlannedBatch]) -> None:
-        """Removes what `run` wrote, now or before it was killed: the job is not to succeed."""
+        """Removes what `run` wrote, also before it was killed: the job must not succeed."""

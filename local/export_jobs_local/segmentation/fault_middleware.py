@@ -23,7 +23,7 @@ _NOT_JSON = b"<html><body>Service temporarily confused</body></html>"
 
 
 def protocol_remembering(transports: Transports) -> type[H11Protocol]:
-    """Uvicorn's protocol, which also remembers each client's connection, so that it can be reset."""
+    """Uvicorn's protocol, which also keeps each client's connection, so that it can be reset."""
 
     class RememberingProtocol(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -40,7 +40,7 @@ def protocol_remembering(transports: Transports) -> type[H11Protocol]:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the application answered: the message that starts the response, and the whole body."""
+    """The application's answer: the message that starts the response, and the whole body."""
 
     start: Message
     body: bytes
@@ -112,7 +112,7 @@ class FaultMiddleware:
     async def _send_with(
         self, fault: Fault, call: Call, answer: _Answer, scope: Scope, send: Send
     ) -> None:
-        """Sends an answer, altered, cut short or slowed down if its fault says so."""
+        """Sends an answer, altered, truncated or slowed down by its fault."""
         match fault.kind:
             case "truncated":
                 await self._send_truncated(answer, scope, send)
@@ -137,7 +137,7 @@ class FaultMiddleware:
     def _reset(self, scope: Scope) -> int:
         """Resets the connection, so that the client sees an error instead of an orderly close.
 
-        Returns 0, which is what is logged of a call without an answer.
+        Returns 0, which is logged for a call without an answer.
         """
         transport = self._transports.get(tuple(scope["client"]))
         if transport is not None:
@@ -148,12 +148,12 @@ class FaultMiddleware:
         return 0
 
     def _show_job_late(self, fault: Fault, scope: Scope) -> None:
-        """Tells the application to leave the job that this call creates out of listings for a while."""
+        """Makes listings leave out the job that this call creates, for a while."""
         later = self._state.config.clock() + int(fault.seconds * 1000)
         scope["export_jobs.visible_after"] = later
 
     def _delete_job(self, fault: Fault) -> None:
-        """Deletes the job that the fault names; else the newest of the first sandbox that has any."""
+        """Deletes the job that the fault names, or the newest of the first sandbox with jobs."""
         store, config = self._state.store, self._state.config
         if fault.job_id is not None:
             self._state.lifecycle.remove(fault.job_id)
@@ -167,7 +167,7 @@ class FaultMiddleware:
                 return
 
     def _listing_with(self, fault: Fault, body: bytes) -> bytes:
-        """A listing's page with one record repeated, left out, or as it was before its last change."""
+        """A page with one record repeated, left out, or as it was before its last change."""
         page = json.loads(body)
         records: list[dict[str, Any]] = page["records"]
         chosen = [r for r in records if fault.job_id in {None, r["id"]}][:1]
@@ -183,7 +183,7 @@ class FaultMiddleware:
 
 
 def _call_of(scope: Scope) -> Call | None:
-    """Which of the API's calls a request is; None if it is another."""
+    """The kind of API call that a request is; None for any other request."""
     path, method = scope["path"].rstrip("/"), scope["method"]
     if path == IMS_PATH and method == "POST":
         return "token"
@@ -211,7 +211,7 @@ async def _pass_on(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> 
 
 
 async def _captured(app: ASGIApp, scope: Scope, receive: Receive) -> _Answer:
-    """What the application answers, none of which is sent yet."""
+    """The application's answer, of which nothing has been sent."""
     start: Message = {}
     body = bytearray()
 
@@ -231,7 +231,7 @@ async def _send_whole(send: Send, answer: _Answer) -> None:
 
 
 async def _send_slowly(send: Send, answer: _Answer, seconds: float) -> None:
-    """Sends the body byte by byte, over so many seconds."""
+    """Sends the body byte by byte, over this number of seconds."""
     await send(answer.start)
     pause = seconds / max(1, len(answer.body))
     for byte in answer.body:
@@ -254,7 +254,7 @@ async def _send_http_error(fault: Fault, send: Send) -> int:
 
 
 async def _wait_or_gone(seconds: float, receive: Receive) -> None:
-    """Waits for so many seconds, or until the client closes the connection."""
+    """Waits for this number of seconds, or until the client closes the connection."""
 
     async def gone() -> None:
         while (await receive())["type"] != "http.disconnect":

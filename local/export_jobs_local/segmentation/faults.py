@@ -1,4 +1,4 @@
-"""Faults on demand: what the service does wrong, to which call, how often, for tests and the curious."""
+"""Planned faults: which calls fail, how and how often, for tests and experiments."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ FaultKind = Literal[
 
 
 MAX_JOB_ID = 10**15 - 1
-"""What the API itself takes for a job's id; SQLite's integers end later."""
+"""The highest job id that the API accepts; SQLite's integers go further."""
 
 
 class Fault(BaseModel):
     """One planned fault.
 
-    It strikes the calls named by `call` from the `after`-th matching one on, `times` times (0: for
-    ever), each with `probability`. `reset_after`, `timeout_after`, `truncated` and `not_json` let
-    the call take effect; `reset_before`, `timeout_before` and `http` keep it from that.
+    It strikes calls of the kind `call` after `after` matching ones, `times` times (0: for ever),
+    each with `probability`. `reset_after`, `timeout_after`, `truncated` and `not_json` let the call
+    take effect; `reset_before`, `timeout_before` and `http` prevent it.
 
-    `refuse` is unlike the others, since a connection that is refused has no call yet: once `after`
-    matching calls have come in, which are answered, nothing listens on the port for `seconds`.
+    `refuse` differs from the others, as a refused connection has no call yet: once `after` matching
+    calls have arrived (they are answered), nothing listens on the port for `seconds`.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
@@ -61,26 +61,26 @@ class Fault(BaseModel):
     ] = None
     seconds: Annotated[
         float,
-        Field(ge=0, le=3600, description="how long a refusal, time-out, drip or lateness lasts"),
+        Field(ge=0, le=3600, description="how long a refusal, timeout, drip or delay lasts"),
     ] = 30.0
     job_id: Annotated[
         int | None,
         Field(
             ge=1,
             le=MAX_JOB_ID,
-            description="for the faults about one job; else the newest is taken",
+            description="for faults about one job; by default the newest",
         ),
     ] = None
 
     @model_validator(mode="after")
     def _refuses_once(self) -> Self:
         if self.kind == "refuse" and (self.times != 1 or self.probability != 1):
-            raise ValueError("refuse strikes once and surely: leave out times and probability")
+            raise ValueError("refuse always strikes, once: leave out times and probability")
         return self
 
 
 class FaultPlan:
-    """The planned faults, drawn in order with a seeded chance. Thread-safe."""
+    """The planned faults, tried in order, with seeded random numbers. Thread-safe."""
 
     def __init__(self, seed: int = 0) -> None:
         self._lock = threading.Lock()
@@ -89,7 +89,7 @@ class FaultPlan:
         self._faults: list[Fault] = []
 
     def seed(self, seed: int) -> None:
-        """Begins chance anew."""
+        """Restarts the random sequence."""
         with self._lock:
             self._chance.seed(seed)
 
@@ -106,7 +106,7 @@ class FaultPlan:
             return [fault.model_copy() for fault in self._faults]
 
     def strike(self, call: Call) -> Fault | None:
-        """The fault that this call meets, if any; it is used up by one."""
+        """The fault that strikes this call, if any; counts it as used once."""
         with self._lock:
             for fault in self._faults:
                 if fault.call != call:
@@ -126,7 +126,7 @@ class FaultPlan:
         return None
 
     def due_refusal(self) -> Fault | None:
-        """The refusal that the next matching call is to meet, if any; it is used up by this."""
+        """The refusal that is due at the next matching call, if any; removes it."""
         with self._lock:
             for fault in self._faults:
                 if fault.kind == "refuse" and fault.after == 0:

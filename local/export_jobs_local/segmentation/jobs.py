@@ -1,4 +1,4 @@
-"""The lifecycle of the service's jobs: created, run by an engine, cancelled, as clients see them."""
+"""The lifecycle of the service's jobs, as clients see them: created, run, cancelled."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from export_jobs_local.segmentation.store import JobStore, StoredJob
 
 @dataclass(frozen=True)
 class _Run:
-    """One job's turn at the engine, waiting for it or taking it."""
+    """One job's run in the engine, queued or running."""
 
     cancelled: threading.Event
     future: Future[None]
 
 
 class JobLifecycle:
-    """Creates jobs and moves them on: NEW, PROCESSING, SUCCEEDED or FAILED; CANCELLING, CANCELLED.
+    """Creates jobs and runs them: NEW, PROCESSING, SUCCEEDED or FAILED; CANCELLING, CANCELLED.
 
-    With `manual` nothing moves by itself; scripts move jobs through the control. A job that has
-    ended, by whomever, stays as it is.
+    With `manual`, only the control changes the status of jobs. A job that has ended keeps its
+    status.
     """
 
     def __init__(
@@ -62,19 +62,19 @@ class JobLifecycle:
         self._pool = ThreadPoolExecutor(max_workers=max_running, thread_name_prefix="export")
 
     def resume(self) -> None:
-        """Takes up, from their beginning, the jobs that an earlier run of the service left open."""
+        """Restarts the jobs that an earlier run of the service left open."""
         if self._manual:
             return
         for job in self._store.unfinished():
             if not job.request:
-                continue  # made through the control: there is nothing to run
+                continue  # created through the control: there is nothing to run
             if job.status == "CANCELLING":
                 self._end_cancelled(job, None)
             else:
                 self._submit(job)
 
     def stop(self) -> None:
-        """Stops the running exports; their jobs stay open and are taken up at the next start."""
+        """Stops the running exports; their jobs stay open, and restart at the next start."""
         self._stopping.set()
         with self._lock:
             for run in self._runs.values():
@@ -122,9 +122,9 @@ class JobLifecycle:
         return job
 
     def cancel(self, job: StoredJob) -> bool:
-        """Marks a job for cancelling; one that still waits for its turn is cancelled at once.
+        """Marks a job for cancelling; one that is still queued is cancelled at once.
 
-        False if it has ended already.
+        Returns False if it has already ended.
         """
         with self._lock:
             current = self._store.get(job.id)
@@ -137,7 +137,7 @@ class JobLifecycle:
         return True
 
     def script(self, number: int, changes: Mapping[str, Any]) -> StoredJob | None:
-        """Changes a job from outside. One that is ended so, or is to be cancelled, runs no longer."""
+        """Changes a job for the control; stops it if it has ended or is to be cancelled."""
         with self._lock:
             changed = self._store.change(number, {"updateTime": self._clock(), **changes})
             if changed and changed.status in FINAL_STATUSES | {"CANCELLING"}:
@@ -145,24 +145,24 @@ class JobLifecycle:
             return changed
 
     def remove(self, number: int) -> bool:
-        """Removes a job; its run is stopped, and what it has written goes with it."""
+        """Removes a job; stops its run, which removes what it has written."""
         with self._lock:
             self._stop_run(number)
             return self._store.remove(number, at=self._clock())
 
     def _creation_time(self) -> int:
-        """The clock's, but never the same twice: clients page by it."""
+        """The clock's time, but never the same twice, as clients page by it."""
         with self._lock:
             self._last_creation = max(self._clock(), self._last_creation + 1)
             return self._last_creation
 
     def _submit(self, job: StoredJob) -> None:
-        with self._lock:  # the run's own end waits for this
+        with self._lock:  # the end of the run waits for this
             cancelled = threading.Event()
             self._runs[job.id] = _Run(cancelled, self._pool.submit(self._run, job, cancelled))
 
     def _stop_run(self, number: int) -> bool:
-        """Tells a job's run to stop. True if it had not begun, and now never will."""
+        """Stops a job's run. Returns True if it had not begun, and now never will."""
         run = self._runs.get(number)
         if run is None:
             return False
@@ -197,7 +197,7 @@ class JobLifecycle:
             self._end(job, started, {"status": "FAILED", "errors": _errors(failure.errors)})
         except Exception as error:  # noqa: BLE001  a broken engine fails the job, not the service
             trace = traceback.format_exc(limit=-5)
-            broken = EngineError("0090000009", f"The export broke: {error}", trace)
+            broken = EngineError("0090000009", f"The export failed: {error}", trace)
             self._end(job, started, {"status": "FAILED", "errors": _errors([broken])})
         else:
             counters = {
@@ -208,7 +208,7 @@ class JobLifecycle:
                 self._end_cancelled(job, started)
 
     def _begin(self, job: StoredJob) -> int:
-        """Moves a job to PROCESSING; returns when. Raises ExportCancelled if it is not to run."""
+        """Sets a job to PROCESSING; returns the time. Raises ExportCancelled if it must not run."""
         with self._lock:
             current = self._store.get(job.id)
             if current is None or current.status in FINAL_STATUSES | {"CANCELLING"}:
@@ -224,7 +224,7 @@ class JobLifecycle:
         return started
 
     def _end_cancelled(self, job: StoredJob, started: int | None) -> None:
-        """Ends a job CANCELLED, with nothing left of what it, or a run before a crash, has written."""
+        """Ends a job CANCELLED; removes what it, or a run before a crash, has written."""
         self._engine.discard(parse_create_request(job.request), _planned(job))
         self._end(job, started, {"status": "CANCELLED"})
 
@@ -235,9 +235,9 @@ class JobLifecycle:
         changes: Mapping[str, Any],
         counters: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Ends a job unless it has ended already or is gone; one marked for cancelling only so.
+        """Ends a job unless it has ended or is gone; one marked for cancelling ends CANCELLED.
 
-        False if it did not end as it was to.
+        Returns False if it did not end as intended.
         """
         with self._lock:
             current = self._store.get(job.id)
@@ -281,10 +281,10 @@ def _destination(request: CreateExportJob, resolved: Resolved) -> dict[str, Any]
 
 
 def _filter(request: CreateExportJob, resolved: Resolved) -> dict[str, Any]:
-    """The filter as asked, with the defaults of its segments spelt out as the service does.
+    """The filter as requested, with the defaults of its segments filled in, as the service does.
 
-    Where no namespace was asked for, `ups` is shown, but not of a segment that is in another: then
-    none is, so that a client which compares the job with its request finds what it asked for.
+    Without a requested namespace, `ups` is shown, unless the segment is in another one: then none
+    is shown, so that a client that compares the job with its request finds no difference.
     """
     if request.filter is None:
         return {}

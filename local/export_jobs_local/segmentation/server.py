@@ -25,11 +25,11 @@ from export_jobs_local.segmentation.state import Control, ServiceState
 
 START_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 75
-"""How long a connection that nobody uses stays open, as with common gateways."""
+"""How long, in seconds, an idle connection stays open, as with common gateways."""
 
 
 class SegmentationService:
-    """The service in a thread of its own, for as long as the `with` block lasts."""
+    """Runs the service in a thread while the `with` block runs."""
 
     def __init__(self, config: ServiceConfig | None = None) -> None:
         self.config = config or ServiceConfig()
@@ -116,9 +116,9 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def refuse(self, seconds: float) -> None:
-        """Nothing listens on the port for so long, from when this returns.
+        """Stops listening on the port for this time; it has stopped when this returns.
 
-        What is being answered is answered to its end. A refusal that is on goes on as it was begun.
+        Calls in progress are answered. A refusal in progress continues unchanged.
         """
         if threading.get_ident() == self._thread_id:
             self._stop_listening(seconds)
@@ -138,7 +138,7 @@ class _Server(uvicorn.Server):
         (listening,) = self.servers
         port = listening.sockets[0].getsockname()[1]
         listening.close()
-        # Bound but not listening, a socket refuses connections and keeps the port ours.
+        # A bound socket that does not listen refuses connections, and reserves the port.
         held = _bound(port)
         for connection in list(self.server_state.connections):
             connection.shutdown()
@@ -153,14 +153,14 @@ class _Server(uvicorn.Server):
         self.servers = [await self._loop.create_server(self._protocol, sock=held)]
 
     def _protocol(self) -> asyncio.Protocol:
-        """As uvicorn makes one for each connection."""
+        """Makes a protocol for a connection, as uvicorn does."""
         return self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
 
 
 def _bound(port: int) -> socket.socket:
-    # With the protocol named, asyncio switches Nagle's algorithm off; else each answer takes 40 ms.
+    # Without the protocol, asyncio leaves Nagle's algorithm on, and each answer takes 40 ms.
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

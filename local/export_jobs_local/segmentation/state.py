@@ -1,4 +1,4 @@
-"""The parts of one running service, and the control over them that tests and the curious have."""
+"""The parts of one running service, and their control for tests and experiments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_LOGGED_PATH = 200
 
 @dataclass(frozen=True)
 class LoggedCall:
-    """One call the service received, and what it answered (0: nothing, by a fault)."""
+    """One call that the service received, and its answer's status (0: none, due to a fault)."""
 
     call: Call
     path: str
@@ -53,7 +53,7 @@ class ServiceState:
         self._calls: deque[LoggedCall] = deque(maxlen=MAX_LOGGED_CALLS)
         self._counts: Counter[str] = Counter()
         self.refuse: Callable[[float], None] = _no_port_to_close
-        """Closes the port for so many seconds; set by whoever has the port."""
+        """Closes the port for a number of seconds; set by the server."""
 
     def refuse_if_due(self) -> None:
         """Closes the port if the next call is to be refused."""
@@ -61,7 +61,7 @@ class ServiceState:
             self.refuse(fault.seconds)
 
     def count(self, call: Call) -> None:
-        """Before it is answered, so that whoever has the answer finds it counted."""
+        """Counts a call before it is answered, so that its caller finds it counted."""
         with self._lock:
             self._counts[call] += 1
 
@@ -70,7 +70,7 @@ class ServiceState:
             self._calls.append(LoggedCall(call, path[:_MAX_LOGGED_PATH], status))
 
     def calls(self) -> tuple[Counter[str], list[LoggedCall]]:
-        """How many of each kind, and the last `MAX_LOGGED_CALLS` one by one."""
+        """The number of calls of each kind, and the last `MAX_LOGGED_CALLS` calls."""
         with self._lock:
             return self._counts.copy(), list(self._calls)
 
@@ -85,17 +85,17 @@ class ServiceState:
 
 
 def _no_port_to_close(_seconds: float) -> None:
-    raise RuntimeError("the service is not being served: there is no port to close")
+    raise RuntimeError("the service has no server, and so no port to close")
 
 
 class Control:
-    """What the control API offers, for callers in the same process."""
+    """The control, for callers in the same process."""
 
     def __init__(self, state: ServiceState) -> None:
         self._state = state
 
     def journal(self, sandbox: str | None = None) -> list[JournalEntry]:
-        """Every status that every job ever had, in order: the service's own truth."""
+        """Every status that every job ever had, in order: what really happened."""
         return self._state.store.journal(sandbox=sandbox)
 
     def jobs(self, sandbox: str) -> list[StoredJob]:
@@ -118,7 +118,7 @@ class Control:
         visible_after: int = 0,
         **fields: Any,
     ) -> StoredJob:
-        """A job made by somebody else: with any field as the caller wants it."""
+        """Creates a job as another client would, with any fields."""
         given: dict[str, Any] = {"status": status}
         if created is not None:
             given["creationTime"] = created
@@ -131,7 +131,7 @@ class Control:
         job_id: int | None = None,
         visible_after: int = 0,
     ) -> StoredJob:
-        """The same, with all fields by the names that the service shows them under."""
+        """The same, with all fields by the service's names for them."""
         at = fields.get("creationTime", self._state.config.clock())
         body = {
             "jobType": "BATCH",
@@ -175,7 +175,7 @@ class Control:
         return self.change_job(job_id, status=status, **fields)
 
     def delete_job(self, job_id: int) -> bool:
-        """Removes a job behind everybody's back."""
+        """Deletes a job without a call of the API."""
         return self._state.lifecycle.remove(job_id)
 
     def add_history(

@@ -65,7 +65,7 @@ class JournalEntry:
 
 
 class JobStore:
-    """All jobs of all organisations and sandboxes. Thread-safe; survives restarts in `directory`."""
+    """All jobs of all organisations and sandboxes, kept in `directory`. Thread-safe."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ class JobStore:
             connection.execute("UPDATE jobs SET body = ? WHERE id = ?", (json.dumps(shown), number))
             self._note(connection, number, org, sandbox, body)
         job = self.get(number)
-        assert job is not None  # noqa: S101  it was added a moment ago
+        assert job is not None  # noqa: S101  it has just been added
         return job
 
     def change(self, number: int, changes: Mapping[str, Any]) -> StoredJob | None:
@@ -174,7 +174,7 @@ class JobStore:
         status: str | None,
         now: int,
     ) -> list[StoredJob]:
-        """Jobs newest first, from the one after the cursor `after` (creation time, id) on."""
+        """Jobs, newest first, after the cursor `after` (creation time, id)."""
         where = ["org = ?", "sandbox = ?"]
         values: list[Any] = [org, sandbox]
         if status is not None:

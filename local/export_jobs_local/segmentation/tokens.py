@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class TokenIssuer:
-    """Issues tokens shaped like Adobe's (three dotted parts) and tells good ones from bad."""
+    """Issues tokens in the format of Adobe's (three dotted parts), and checks them."""
 
     def __init__(self, directory: Path, *, lifetime_s: int) -> None:
         self.lifetime_s = lifetime_s
@@ -34,7 +34,7 @@ class TokenIssuer:
         return f"{signed}.{self._signature(signed)}"
 
     def is_good(self, token: str) -> bool:
-        """Issued here, not expired, not revoked."""
+        """Whether a token was issued here, and has neither expired nor been revoked."""
         signed, _, signature = token.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._signature(signed).encode()):
             return False
@@ -44,7 +44,7 @@ class TokenIssuer:
         )
 
     def revoke_all(self) -> None:
-        """Makes every token issued so far a bad one, as their expiry would."""
+        """Invalidates every token issued so far, as their expiry would."""
         self._revoked_before = time.time()
 
     def _signature(self, signed: str) -> str:

@@ -1,6 +1,6 @@
-"""Put on a function's PYTHONPATH: writes each AWS call it makes to the file named by CALLS_FILE.
+"""On a function's PYTHONPATH, it writes each AWS call to the file named by CALLS_FILE.
 
-Its clock runs ahead by the milliseconds that the file named by AHEAD_FILE says, if there is one.
+It sets the clock ahead by the milliseconds in the file named by AHEAD_FILE, if that exists.
 """
 
 from __future__ import annotations
@@ -35,4 +35,4 @@ def _ahead_ns() -> int:
 
 
 botocore.client.BaseClient._make_api_call = _recorded
-time.time_ns = _ahead_ns  # what the functions' parts take the time from (`wiring.now_ms`)
+time.time_ns = _ahead_ns  # the source of `export_jobs.aws.clock.now_ms`

@@ -89,10 +89,10 @@ LASTING: dict[str, Failure] = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("failure", PASSING)
-def test_trouble_that_passes_is_not_a_refusal(
+def test_a_passing_failure_is_not_a_refusal(
     adapter: DynamoDbStore, spy: Spy, call: str, failure: str
 ) -> None:
-    """Throttling, a fault of DynamoDB's, no way there: the next run finds out."""
+    """After throttling, a failure of DynamoDB or a lost connection, the next run tries again."""
     spy.failures = [PASSING[failure]]
     with pytest.raises(StoreUnavailable) as raised:
         CALLS[call](adapter)
@@ -102,10 +102,10 @@ def test_trouble_that_passes_is_not_a_refusal(
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("failure", LASTING)
-def test_what_will_not_pass_is_said_so(
+def test_a_lasting_failure_is_a_refusal(
     adapter: DynamoDbStore, spy: Spy, call: str, failure: str
 ) -> None:
-    """A permission, a table, an invalid item: trying again at once is of no use."""
+    """After a missing permission or table, or an invalid item, an immediate retry is useless."""
     spy.failures = [LASTING[failure]]
     with pytest.raises(StoreRefused) as raised:
         CALLS[call](adapter)

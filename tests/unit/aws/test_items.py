@@ -14,17 +14,24 @@ from export_jobs.aws.dynamodb.gate import GatePart, gate_of
 from export_jobs.aws.dynamodb.index import Found
 from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.aws.dynamodb.writes import Write, size_of
+from export_jobs.events.build import MAX_DETAIL_BYTES
+from export_jobs.events.outbox import KEPT, MAX_HISTORY
 from export_jobs.model.matching import hashes_of_request
 from export_jobs.model.records import (
     Attempt,
+    Event,
     Gate,
     JobRecord,
     OutboxItem,
+    PublishedEvent,
     RequestRecord,
     SandboxState,
+    Sink,
     Ticket,
+    Undelivered,
 )
 from export_jobs.model.steps import MAX_EXPIRED, MAX_STEPS, GateChange, Slot, SlotChange, Step
+from export_jobs.monitor.decide import MAX_UNDELIVERED
 from support.one_item_each import FROZEN, RECORDS, STATE, as_json, from_json, items_written
 
 FROZEN_ITEMS: dict[str, Any] = {}
@@ -44,6 +51,7 @@ READERS: dict[str, Any] = {
 WRITER = Writer(jobs_table="jobs", requests_table="requests", retention_days=90)
 KEY = "k" * 128
 SANDBOX = "s" * 40
+BOTH: frozenset[Sink] = frozenset({"bus", "topic"})
 LATE = 1_987_654_321_987
 """A time with as many digits that count as any."""
 
@@ -195,6 +203,25 @@ def test_a_gate_with_every_slot_taken_fits_an_item() -> None:
     size = size_of(write.written)
     assert size <= 200 * 600
     assert 2 * size < 400_000
+
+
+def test_the_largest_job_fits_an_item() -> None:
+    """With a full outbox, the event of its request, a full history and the detail of its end."""
+    largest = Undelivered(Event("t" * 40, {"eventId": "x" * (MAX_DETAIL_BYTES - 20)}), BOTH)
+    accepted = Undelivered(Event("t" * 40, {"eventId": "e", "reason": "ä" * 4_000}), BOTH)
+    short = dict.fromkeys(KEPT, "x" * 64) | {"requestKey": KEY, "reason": None}
+    record = JobRecord(
+        SANDBOX,
+        "j" * 256,
+        LATE,
+        status="s" * 64,
+        request_key=KEY,
+        correlation_id="ä" * 256,
+        outbox=(accepted, *[largest] * MAX_UNDELIVERED),
+        history=(PublishedEvent("t" * 40, short),) * MAX_HISTORY,
+        end_detail=largest.event.detail,
+    )
+    assert size_of(WRITER.job(record).written) < 409_600
 
 
 @pytest.mark.parametrize("version", [None, 7])

@@ -163,10 +163,10 @@ def test_what_was_read_is_read_the_same_again() -> None:
         ([], None, None),
     ],
 )
-def test_a_page_says_how_far_back_it_reaches(
+def test_a_page_shows_how_far_back_it_reaches(
     times: list[int | None], cursor: str | None, oldest: int | None
 ) -> None:
-    """By its last record, or by the cursor after it; never farther than anything on it shows."""
+    """By its last record or by its cursor, and never farther than its records show."""
     records = [
         Job.model_validate({"id": number, "status": "NEW", "creationTime": time})
         for number, time in enumerate(times)

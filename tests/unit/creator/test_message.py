@@ -43,8 +43,8 @@ def message(body: Any, **attributes: str) -> Message:
     return Message("message-id", text(body), 0, attributes=attributes)
 
 
-def test_an_envelope_says_it_all() -> None:
-    """Key, sandbox, correlation id, expiry in milliseconds, and the body as it was."""
+def test_an_envelope_is_read_completely() -> None:
+    """Key, sandbox, correlation id, expiry in milliseconds, and the unchanged body."""
     body = {
         "requestKey": "nightly",
         "sandboxName": "dev",
@@ -105,8 +105,8 @@ def test_a_cancel_request_names_a_job_or_a_request(
         ("é" * (MAX_BODY_BYTES // 2 + 1), "(body)", "the limit is 258,048 (252 KB)"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_field(body: Any, field: str, said: str) -> None:
-    """What, where, and what to do."""
+def test_a_problem_is_reported_with_its_field(body: Any, field: str, said: str) -> None:
+    """What is wrong, where, and what to do."""
     with pytest.raises(RequestInvalid) as caught:
         read(body)
     (problem,) = [p for p in caught.value.problems if p.field == field]
@@ -177,10 +177,10 @@ def test_a_hash_of_another_rule_is_no_contradiction(known: str | None) -> None:
         ([], None, None),
     ],
 )
-def test_an_unreadable_message_still_tells_whose_it_is(
+def test_an_unreadable_message_still_shows_its_request(
     body: Any, key: str | None, correlation_id: str | None
 ) -> None:
-    """As far as what it says can be passed on."""
+    """Its key and correlation id, if they are valid."""
     hints = hints_in(text(body))
     assert (hints.request_key, hints.correlation_id) == (key, correlation_id)
 
@@ -206,8 +206,8 @@ def test_a_rejected_message_has_a_record_of_its_own() -> None:
         ('{"wakeUp": "' + "p" * 1_000 + '"}', None),
     ],
 )
-def test_a_wake_up_says_nothing_else(body: str, sandbox: str | None) -> None:
-    """Whatever says more is read as a request."""
+def test_a_wake_up_has_no_other_field(body: str, sandbox: str | None) -> None:
+    """A message with more fields is read as a request."""
     assert woken_sandbox(message(body)) == sandbox
 
 

@@ -102,7 +102,9 @@ def test_a_lost_answer_makes_no_second_job(creator: Creator, echoes: bool, strik
     creator.until_ended()
     assert creator.ends() == [("key", "CREATED")]
     assert len(creator.jobs) == 2
-    (told,) = [e.detail for e in creator.fakes.told["bus"] if e.type == "Export Request Accepted"]
+    (told,) = [
+        e.detail for e in creator.fakes.published["bus"] if e.type == "Export Request Accepted"
+    ]
     if strike != "answers 5xx":
         assert told["linkedBy"] == ("requestId" if echoes else "content")
     named = creator.fakes.jobs["prod"][told["jobId"]]
@@ -158,11 +160,13 @@ def test_content_is_not_believed_while_a_run_may_hold_the_answer(creator: Creato
     creator.api = lambda: Slow(creator.fakes)
     creator.send(**asking(filter={"segments": [{"segmentId": "x"}]}))
     creator.work()
-    (end,) = [e.detail for e in creator.fakes.told["bus"] if e.type == "Export Request Accepted"]
+    (end,) = [
+        e.detail for e in creator.fakes.published["bus"] if e.type == "Export Request Accepted"
+    ]
     assert (end["jobId"], end["linkedBy"]) == (creator.jobs[1], "answer")
     creator.until_ended()
     creator.minutes(2)
-    named = {e.detail["jobId"]: e.detail["requestKey"] for e in creator.fakes.told["bus"]}
+    named = {e.detail["jobId"]: e.detail["requestKey"] for e in creator.fakes.published["bus"]}
     assert named == {creator.jobs[0]: None, creator.jobs[1]: "key"}
 
 
@@ -180,7 +184,7 @@ def test_an_export_that_somebody_else_made_just_before_is_not_taken_for_ours(
     ours = next(job for job in creator.jobs if job != theirs)
     ends = [
         e.detail["jobId"]
-        for e in creator.fakes.told["bus"]
+        for e in creator.fakes.published["bus"]
         if "outcome" in e.detail and e.type == "Export Request Accepted"
     ]
     assert ends == [ours]
@@ -203,7 +207,9 @@ def test_equal_requests_at_the_same_moment_get_a_job_each(echoes: bool) -> None:
         creator.fakes.plan([("create", "times out after")])
         creator.until_ended()
         assert sorted(creator.ends()) == [("a", "CREATED"), ("b", "CREATED")]
-        jobs = {e.detail["jobId"] for e in creator.fakes.told["bus"] if "requestKey" in e.detail}
+        jobs = {
+            e.detail["jobId"] for e in creator.fakes.published["bus"] if "requestKey" in e.detail
+        }
         assert jobs == set(creator.jobs)
         assert len(jobs) == 2
 
@@ -263,7 +269,9 @@ def test_a_job_that_shows_after_another_was_made_is_a_duplicate(creator: Creator
     hidden.visible_at = 0
     report = creator.sweep()
     assert report.duplicates == 1
-    (told,) = [e.detail for e in creator.fakes.told["bus"] if e.detail["jobId"] == creator.jobs[0]]
+    (told,) = [
+        e.detail for e in creator.fakes.published["bus"] if e.detail["jobId"] == creator.jobs[0]
+    ]
     assert (told["duplicateOfRequest"], told["requestKey"]) == ("key", None)
     assert creator.sweep().duplicates == 0
 
@@ -299,7 +307,7 @@ def test_an_attempt_is_not_given_up_while_a_job_may_be_its_own(
     creator.work()
     minutes = 4 if answer == "not found yet" else 20
     creator.minutes(minutes)
-    assert [e for e in creator.fakes.told["bus"] if e.detail.get("sequence")] == []
+    assert [e for e in creator.fakes.published["bus"] if e.detail.get("sequence")] == []
     assert creator.record().status == "CREATING"
     Meagre.broken = False
     creator.until_ended()
@@ -363,7 +371,7 @@ def test_a_job_whose_creation_answer_has_no_time_is_linked_to_its_one_record(
     creator.minutes(2)
     statuses = [
         (event.detail["sequence"], event.detail["status"], event.detail["requestKey"])
-        for event in creator.fakes.told["bus"]
+        for event in creator.fakes.published["bus"]
         if event.detail.get("sequence")
     ]
     assert statuses == [(1, "NEW", "key"), (2, "SUCCEEDED", "key")]
@@ -380,7 +388,7 @@ def test_every_event_of_the_job_names_its_request_in_order(creator: Creator) -> 
     creator.finish()
     creator.until_ended()
     creator.minutes(2)
-    told = [e.detail for e in creator.fakes.told["bus"]]
+    told = [e.detail for e in creator.fakes.published["bus"]]
     assert [detail.get("status") for detail in told] == [None, "NEW", "SUCCEEDED"]
     assert {detail["requestKey"] for detail in told} == {"key"}
     assert {detail["correlationId"] for detail in told} == {"campaign"}
@@ -395,7 +403,7 @@ def test_a_changed_body_under_a_used_key_is_rejected(creator: Creator) -> None:
     creator.send(correlationId="second", job=changed)
     creator.work()
     assert creator.ends() == [("key", "CREATED"), ("key", "KEY_REUSED")]
-    assert "was used before for another request" in creator.last()["reason"]
+    assert "was already used for another request" in creator.last()["reason"]
     assert creator.last()["correlationId"] == "second"
     assert len(creator.fakes.dead_letter_queue) == 1
 
@@ -883,8 +891,8 @@ def test_a_flag_that_comes_while_the_call_is_open_is_acted_on(creator: Creator) 
 
 
 @pytest.mark.parametrize("by", ["jobId", "cancelRequestKey"])
-def test_cancel_after_the_end_says_so(creator: Creator, by: str) -> None:
-    """That is no error."""
+def test_cancel_after_the_end_is_accepted_as_already_final(creator: Creator, by: str) -> None:
+    """It is not an error."""
     creator.send(**CREATE)
     creator.work()
     (job,) = creator.jobs
@@ -900,7 +908,7 @@ def test_cancel_of_an_unknown_job_is_rejected(creator: Creator) -> None:
     creator.send("stop", action="cancel", jobId="404")
     creator.work()
     assert creator.ends() == [("stop", "NOT_FOUND")]
-    assert "knows no job '404'" in creator.fakes.dead_letter_queue[0].reason
+    assert "the service has no job '404'" in creator.fakes.dead_letter_queue[0].reason
 
 
 def test_cancel_of_an_unknown_request_is_rejected_after_a_while(creator: Creator) -> None:
@@ -960,8 +968,8 @@ def test_a_bad_request_is_rejected_at_once_naming_every_wrong_field(
     assert len(creator.fakes.dead_letter_queue) == 1
 
 
-def test_an_organisation_that_was_not_known_at_intake_is_told_at_the_end(creator: Creator) -> None:
-    """The secret could not be read for a while: the request's own event names the organisation all the same."""
+def test_an_organisation_unknown_at_intake_is_in_the_final_event(creator: Creator) -> None:
+    """The secret could not be read for a while; the request's final event still names the organisation."""
 
     class Locked(FakeApi):
         def org_id(self) -> str:
@@ -1165,7 +1173,7 @@ def test_a_redriven_request_is_tried_again(creator: Creator) -> None:
     creator.enqueue(copy)
     creator.work()
     assert creator.ends() == [("key", "REFUSED"), ("key", "REFUSED"), ("key", "CREATED")]
-    assert len({event.id for event in creator.fakes.told["bus"]}) == 3
+    assert len({event.id for event in creator.fakes.published["bus"]}) == 3
     assert len(creator.jobs) == 1
 
 
@@ -1221,7 +1229,7 @@ def test_text_that_can_t_be_passed_on_is_rejected_like_any_other(
     """Half a surrogate pair can't be encoded, and SNS and SQS refuse control characters."""
     creator.enqueue(creator.raw(body))
     creator.work()
-    for event in creator.fakes.told["topic"]:
+    for event in creator.fakes.published["topic"]:
         json.dumps(event.detail, ensure_ascii=False).encode()
     (letter,) = creator.fakes.dead_letter_queue
     assert letter.request_key.isprintable()

@@ -110,8 +110,8 @@ ends = st.tuples(
 )
 
 
-def told_apart_by(end: tuple[str, RequestRecord]) -> object:
-    """What tells an end from any other: its request, the message, and how often it was sent again."""
+def distinguished_by(end: tuple[str, RequestRecord]) -> object:
+    """What distinguishes an end from others: request, message, and how often it was sent again."""
     stack_id, record = end
     return (
         stack_id,
@@ -196,7 +196,7 @@ def test_each_part_of_an_event_s_origin_is_part_of_its_id() -> None:
     assert len(set().union(*ids)) == 7
 
 
-@given(st.lists(ends, min_size=2, max_size=2, unique_by=told_apart_by))
+@given(st.lists(ends, min_size=2, max_size=2, unique_by=distinguished_by))
 def test_two_ends_of_requests_never_share_an_id(ends: list[tuple[str, RequestRecord]]) -> None:
     """Not with one key in two stacks, in one stack after it was forgotten, or sent again."""
     assert len({request_event(*end).id for end in ends}) == 2
@@ -241,10 +241,10 @@ def test_each_way_to_send_a_key_again_makes_an_event_of_its_own() -> None:
         ({"status": "CANCELLED"}, "CANCELLED"),
     ],
 )
-def test_the_outcome_tells_silent_failures_from_success(
+def test_the_outcome_distinguishes_silent_failures_from_success(
     fields: dict[str, Any], outcome: str
 ) -> None:
-    """For rules to match."""
+    """So that rules can match it."""
     assert outcome_of(Job.model_validate({"id": 1, **fields})) == outcome
 
 

@@ -159,33 +159,31 @@ def every_kind() -> Iterator[tuple[str, Event]]:
         ),
     )
     yield "cancelling", accepted("CANCELLING", job_id="4711")
-    already = "the job has ended already: SUCCEEDED"
+    already = "the job has already ended: SUCCEEDED"
     yield "already-final", accepted("ALREADY_FINAL", job_id="4711", reason=already)
     yield "invalid", invalid()
-    reused = "request key 'nightly-newsletter' was used before for another request"
+    reused = "request key 'nightly-newsletter' was already used for another request"
     yield "key-reused", rejected("KEY_REUSED", reused)
-    yield "refused", rejected("REFUSED", "the service refuses this (HTTP 400: no)")
+    yield "refused", rejected("REFUSED", "the service refuses the request (HTTP 400: no)")
     yield (
         "expired",
-        rejected(
-            "EXPIRED", "it had not been carried out by its expiresAt, 2026-01-31T00:00:00.000Z"
-        ),
+        rejected("EXPIRED", "it was not carried out by its expiresAt, 2026-01-31T00:00:00.000Z"),
     )
     yield "not-found", rejected("NOT_FOUND", "no request 'x' has arrived")
     yield "cancelled-before", rejected("CANCELLED", CANCELLED_BEFORE)
-    watched = "sandbox 'prod' is no longer among those that the stack watches"
+    watched = "the stack no longer watches sandbox 'prod'"
     yield "not-watched", rejected("NOT_WATCHED", watched)
-    unknown = "no answer to its create call came"
+    unknown = "its create call got no response"
     yield "outcome-unknown", rejected("OUTCOME_UNKNOWN", unknown)
-    failed = "it failed 5 times, at last with KeyError; the creator's log says more"
+    failed = "it failed 5 times, the last time with KeyError; see the creator's log"
     yield "unexpected", rejected("UNEXPECTED", failed)
 
 
 KINDS = dict(every_kind())
 
 
-def test_an_error_without_a_code_is_told_without_one() -> None:
-    """The service may write an error as a bare text."""
+def test_an_error_without_a_code_appears_without_one() -> None:
+    """The service may show an error as plain text."""
     text = email(of_job(status="SUCCEEDED", errors=["Job aborted."]), stack="export-jobs")
     assert "Job aborted.\n" in text
     assert "None" not in text
@@ -232,6 +230,6 @@ def test_a_subject_is_short_and_plain(name: str) -> None:
         (72 * 3_600_000, "72 h 0 min"),
     ],
 )
-def test_durations_are_said_as_people_say_them(milliseconds: int | None, said: str) -> None:
-    """No milliseconds, no decimals."""
+def test_durations_are_written_as_people_write_them(milliseconds: int | None, said: str) -> None:
+    """Without milliseconds or decimals."""
     assert span(milliseconds) == said

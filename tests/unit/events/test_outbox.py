@@ -130,8 +130,8 @@ def test_a_job_s_next_event_waits_until_the_one_before_has_arrived() -> None:
     assert [told.id for told in result.events] == ["b1", "b2"]
 
 
-def test_a_sink_is_told_of_nothing_that_is_not_for_it() -> None:
-    """Or that it has heard already; without anything for it there is no call."""
+def test_a_sink_gets_only_the_events_it_still_lacks() -> None:
+    """Neither those for other sinks nor those it has; with none left, it is not called."""
     sinks = Sinks()
     published([job("a", frozenset({"topic"}), BOTH), job("b", frozenset({"topic"}))], sinks)
     assert sinks.of("bus") == [["a2"]]

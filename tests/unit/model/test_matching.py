@@ -168,7 +168,7 @@ def matched(
     return match(wanted, candidates, echoes=echoes, now=now)
 
 
-def told(matches: Matches) -> dict[str, str]:
+def found_jobs(matches: Matches) -> dict[str, str]:
     """The id of the job of each request."""
     return {found.attempt.request_key: found.job.id for found in matches.found}
 
@@ -365,7 +365,9 @@ def test_an_id_of_ours_is_another_s_wherever_it_shows(echoes: bool | None) -> No
     """One of the service's own says nothing, as long as it is not known to give ours back."""
     other = candidate(requestId=f"{REQUEST_ID_PREFIX}another")
     assert matched(other, echoes=echoes) == Matches()
-    assert told(matched(candidate(requestId="the service's own"), echoes=echoes)) == {"key": "1"}
+    assert found_jobs(matched(candidate(requestId="the service's own"), echoes=echoes)) == {
+        "key": "1"
+    }
 
 
 # -- by content ----------------------------------------------------------------------------------
@@ -398,7 +400,7 @@ def test_a_field_that_was_not_asked_for_is_a_contradiction_where_it_is_shown() -
     """Left out, it means its default; only the merge policy is the service's to choose."""
     more = {**BODY, "fields": "one"}
     assert matched(candidate(more)) == Matches()
-    assert told(matched(candidate(mergePolicy={"id": "any", "version": 7}))) == {"key": "1"}
+    assert found_jobs(matched(candidate(mergePolicy={"id": "any", "version": 7}))) == {"key": "1"}
 
 
 NO_DATASET = shown(without(BODY, "destination.datasetId"))
@@ -425,7 +427,7 @@ def test_a_request_for_everybody_is_one_of_a_job_without_segments() -> None:
     everybody = attempt(without(BODY, "filter"))
     listed = Candidate(NO_SEGMENTS, AT)
     assert matched(listed, attempts=[everybody]).to_look_up == {"1"}
-    assert told(matched(replace(listed, whole=True), attempts=[everybody])) == {"key": "1"}
+    assert found_jobs(matched(replace(listed, whole=True), attempts=[everybody])) == {"key": "1"}
 
 
 def test_content_is_not_believed_while_a_run_may_hold_the_answer() -> None:
@@ -433,7 +435,7 @@ def test_content_is_not_believed_while_a_run_may_hold_the_answer() -> None:
     early = matched(candidate(), now=LATER - 1)
     assert (early.found, early.undecided, early.to_look_up) == ([], {"1"}, set())
     assert early.open == {attempt().request_id}
-    assert told(matched(candidate(), now=LATER)) == {"key": "1"}
+    assert found_jobs(matched(candidate(), now=LATER)) == {"key": "1"}
 
 
 @pytest.mark.parametrize(
@@ -455,7 +457,7 @@ def test_only_jobs_of_the_attempt_s_time_count(at: int, ours: bool) -> None:
 def test_a_job_without_a_time_has_that_of_its_neighbour() -> None:
     """Where it stands in the listing says when it was created."""
     timeless = shown(BODY, creationTime=None)
-    assert told(matched(Candidate(timeless, AT))) == {"key": "1"}
+    assert found_jobs(matched(Candidate(timeless, AT))) == {"key": "1"}
     assert matched(Candidate(timeless, AT - CLOCKS_MS - 1)) == Matches()
 
 
@@ -483,9 +485,9 @@ def test_a_job_that_was_surely_made_since_is_likelier_than_one_that_may_have_bee
     perhaps = Candidate(shown(BODY, 2, creationTime=None), AT - 30_000, AT + 5_000)
     since = candidate(number=3, at=AT + 1_000)
     for jobs in itertools.permutations([before, perhaps, since]):
-        assert told(matched(*jobs)) == {"key": "3"}
+        assert found_jobs(matched(*jobs)) == {"key": "3"}
     for jobs in itertools.permutations([before, perhaps]):
-        assert told(matched(*jobs)) == {"key": "2"}
+        assert found_jobs(matched(*jobs)) == {"key": "2"}
 
 
 def test_of_several_jobs_the_earliest_created_since_is_ours() -> None:
@@ -494,10 +496,10 @@ def test_of_several_jobs_the_earliest_created_since_is_ours() -> None:
         candidate(number=n, at=AT + second * 1_000) for n, second in enumerate((-60, 1, 2), 1)
     )
     for jobs in itertools.permutations([before, since, later]):
-        assert told(matched(*jobs)) == {"key": "2"}
+        assert found_jobs(matched(*jobs)) == {"key": "2"}
     earlier = candidate(number=4, at=AT - 90_000)
     for jobs in itertools.permutations([before, earlier]):
-        assert told(matched(*jobs)) == {"key": "4"}
+        assert found_jobs(matched(*jobs)) == {"key": "4"}
 
 
 @given(
@@ -524,7 +526,7 @@ def test_equal_attempts_never_share_a_job(noted: list[int], created: list[int]) 
                 for a in attempts
                 if a.noted_at - CLOCKS_MS <= job.created_at <= a.noted_at + (LATEST - AT)
             }
-            assert makers <= told(matches).keys()
+            assert makers <= found_jobs(matches).keys()
 
 
 @given(st.integers(1, 4), st.integers(0, 5))
@@ -533,7 +535,7 @@ def test_equal_attempts_of_a_moment_get_as_many_jobs_as_there_are(asked: int, ma
     attempts = [attempt(key=f"k{n}", at=AT + n) for n in range(asked)]
     jobs = [candidate(number=n, at=AT + 100 + n) for n in range(made)]
     matches = matched(*reversed(jobs), attempts=reversed(attempts), now=LATER + asked)
-    assert told(matches) == {f"k{n}": str(n) for n in range(min(asked, made))}
+    assert found_jobs(matches) == {f"k{n}": str(n) for n in range(min(asked, made))}
 
 
 def test_a_job_that_a_young_attempt_may_have_made_is_left_to_it() -> None:
@@ -543,7 +545,7 @@ def test_a_job_that_a_young_attempt_may_have_made_is_left_to_it() -> None:
     matches = matched(job, attempts=[old, young], now=LATER)
     assert (matches.found, matches.undecided) == ([], {"1"})
     assert matches.open == {old.request_id, young.request_id}
-    assert told(matched(job, attempts=[old, young], now=LATER + 60_000)) == {"old": "1"}
+    assert found_jobs(matched(job, attempts=[old, young], now=LATER + 60_000)) == {"old": "1"}
 
 
 def test_what_an_attempt_has_in_hand_is_left_while_it_waits_for_another() -> None:
@@ -559,7 +561,7 @@ def test_an_older_attempt_takes_what_no_young_one_can_have_made() -> None:
     old, young = attempt(key="old"), attempt(key="young", at=AT + 150_000)
     first, second = candidate(number=1, at=AT + 1), candidate(number=2, at=AT + 151_000)
     matches = matched(first, second, attempts=[old, young], now=LATER)
-    assert (told(matches), matches.undecided) == ({"old": "1"}, {"2"})
+    assert (found_jobs(matches), matches.undecided) == ({"old": "1"}, {"2"})
 
 
 @pytest.mark.parametrize("now", [AT, LATER])
@@ -568,4 +570,4 @@ def test_an_attempt_of_another_rule_can_t_be_matched_by_content(now: int) -> Non
     foreign = replace(attempt(), rule=RULE + 1)
     assert matched(candidate(), attempts=[foreign], now=now) == Matches()
     echoed = candidate(requestId=foreign.request_id)
-    assert told(matched(echoed, attempts=[foreign], now=now)) == {"key": "1"}
+    assert found_jobs(matched(echoed, attempts=[foreign], now=now)) == {"key": "1"}

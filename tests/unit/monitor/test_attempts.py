@@ -96,11 +96,11 @@ def swept_at(creator: Creator, time: int) -> SweepReport:
     return creator.sweep()
 
 
-def told(creator: Creator) -> list[tuple[str, str, str | None]]:
+def published(creator: Creator) -> list[tuple[str, str, str | None]]:
     """Of each event of a job on the bus: the job, its status, and its request."""
     return [
         (event.detail["jobId"], event.detail["status"], event.detail["requestKey"])
-        for event in creator.fakes.told["bus"]
+        for event in creator.fakes.published["bus"]
         if "status" in event.detail
     ]
 
@@ -118,8 +118,8 @@ def state(creator: Creator) -> SandboxState:
 # -- while it is too early to tell ---------------------------------------------------------------
 
 
-def test_a_job_that_may_be_ours_is_left_until_it_can_be_told(creator: Creator) -> None:
-    """Neither recorded nor told of, and looking on costs no more than any quiet sweep."""
+def test_a_job_that_may_be_ours_is_left_until_it_can_be_decided(creator: Creator) -> None:
+    """It is neither recorded nor published, and each sweep costs no more than a quiet one."""
     attempt = lose(creator, made=True)
     (job,) = creator.jobs
     for _ in range(3):
@@ -127,10 +127,10 @@ def test_a_job_that_may_be_ours_is_left_until_it_can_be_told(creator: Creator) -
         creator.fakes.calls = Counter()
         assert creator.sweep().problems == []
         assert dict(creator.fakes.calls) == {"list": 1, "query": 1}
-        assert (recorded(creator), told(creator)) == (set(), [])
+        assert (recorded(creator), published(creator)) == (set(), [])
     swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
     assert creator.ends() == [("key", "CREATED")]
-    assert told(creator) == [(job, "NEW", "key")]
+    assert published(creator) == [(job, "NEW", "key")]
 
 
 def test_the_watermark_does_not_pass_what_is_left(creator: Creator) -> None:
@@ -143,13 +143,13 @@ def test_the_watermark_does_not_pass_what_is_left(creator: Creator) -> None:
         creator.fakes.now += MINUTE_MS
         newer = stranger(creator, status="FAILED")
         creator.sweep()
-        assert (newer, "FAILED", None) in told(creator)
+        assert (newer, "FAILED", None) in published(creator)
         assert state(creator).watermark < created
     swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
-    assert (ours, "SUCCEEDED", "key") in told(creator)
+    assert (ours, "SUCCEEDED", "key") in published(creator)
     assert creator.sweep().changes == 0
     assert state(creator).watermark > created
-    assert len(told(creator)) == 4
+    assert len(published(creator)) == 4
 
 
 @pytest.mark.parametrize("ends", [True, False])
@@ -167,7 +167,7 @@ def test_what_was_left_is_a_stranger_s_once_the_attempt_is_settled_otherwise(
     swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
     creator.sweep()
     status = "SUCCEEDED" if ends else "NEW"
-    assert sorted(told(creator)) == [(ours, "NEW", "key"), (theirs, status, None)]
+    assert sorted(published(creator)) == [(ours, "NEW", "key"), (theirs, status, None)]
 
 
 def test_an_equal_job_is_a_stranger_s_when_the_attempt_made_none(creator: Creator) -> None:
@@ -176,7 +176,7 @@ def test_an_equal_job_is_a_stranger_s_when_the_attempt_made_none(creator: Creato
     creator.fakes.now += 3 * MINUTE_MS
     attempt = lose(creator, made=False)
     creator.sweep()
-    assert told(creator) == [(theirs, "SUCCEEDED", None)]
+    assert published(creator) == [(theirs, "SUCCEEDED", None)]
     swept_at(creator, gives_up_from(attempt))
     swept_at(creator, creator.fakes.now + LISTINGS_APART_MS)
     assert creator.waiting() == ["key"]
@@ -199,7 +199,7 @@ def test_a_table_out_of_reach_while_settling_makes_no_stranger(
     assert recorded(creator) == {other}
     assert creator.sweep().problems == []
     assert creator.ends() == [("key", "CREATED")]
-    assert told(creator)[-1] == (ours, "NEW", "key")
+    assert published(creator)[-1] == (ours, "NEW", "key")
 
 
 def test_a_link_whose_answer_was_lost_is_no_second_one(creator: Creator) -> None:
@@ -210,7 +210,7 @@ def test_a_link_whose_answer_was_lost_is_no_second_one(creator: Creator) -> None
     assert creator.sweep().problems
     assert creator.sweep().problems == []
     assert creator.ends() == [("key", "CREATED")]
-    assert [event.detail.get("status") for event in creator.fakes.told["bus"]] == [None, "NEW"]
+    assert [event.detail.get("status") for event in creator.fakes.published["bus"]] == [None, "NEW"]
 
 
 def test_an_older_equal_attempt_does_not_take_a_job_whose_answer_is_on_its_way() -> None:
@@ -233,7 +233,7 @@ def test_an_older_equal_attempt_does_not_take_a_job_whose_answer_is_on_its_way()
     creator.until_ended()
     creator.sweep()
     assert sorted(creator.ends()) == [("old", "CREATED"), ("young", "CREATED")]
-    assert {request: job for job, _, request in told(creator)} == {
+    assert {request: job for job, _, request in published(creator)} == {
         "young": creator.jobs[0],
         "old": creator.jobs[1],
     }
@@ -277,7 +277,7 @@ def test_jobs_without_a_creation_time_hide_no_job_of_ours(
         creator.work()
         creator.fakes.now += MINUTE_MS
     assert creator.ends() == [("key", "CREATED")]
-    assert sorted(told(creator)) == sorted(
+    assert sorted(published(creator)) == sorted(
         [*((job, "NEW", None) for job in others), *((job, "NEW", "key") for job in ours)]
     )
     assert len(creator.jobs) == history + 3
@@ -297,8 +297,8 @@ def test_a_final_job_without_a_creation_time_that_may_be_ours_is_not_lost(
         creator.sweep()
     swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
     creator.sweep()
-    assert (ours, "FAILED", "key") in told(creator)
-    assert len(told(creator)) == len(set(told(creator))) == 4
+    assert (ours, "FAILED", "key") in published(creator)
+    assert len(published(creator)) == len(set(published(creator))) == 4
 
 
 def test_jobs_that_were_recorded_are_not_recorded_again_because_one_is_left(
@@ -325,7 +325,7 @@ def test_a_job_of_which_the_listing_shows_too_little_is_looked_up(creator: Creat
     swept_at(creator, attempt.noted_at + HOLDS_ANSWER_MS)
     assert creator.fakes.calls["get"] == 1
     assert creator.ends() == [("key", "CREATED")]
-    assert told(creator)[-1][2] == "key"
+    assert published(creator)[-1][2] == "key"
 
 
 @pytest.mark.parametrize("error", [RetryLater("503"), NotFound("1")])
@@ -373,7 +373,7 @@ def test_jobs_that_can_t_be_looked_up_leave_time_for_what_was_seen(creator: Crea
     sweeper = creator.sweeper()
     sweeper._time_left_s = lambda: left["s"]
     assert sweeper.sweep("prod").problems
-    assert (failed, "FAILED", None) in told(creator)
+    assert (failed, "FAILED", None) in published(creator)
 
 
 # -- giving up -----------------------------------------------------------------------------------
@@ -408,10 +408,10 @@ def test_an_attempt_is_given_up_after_two_listings_and_its_request_waits_again(
 
 
 @pytest.mark.parametrize("quirk", ["an unreadable record", "a page that can't be listed"])
-def test_a_listing_with_a_gap_tells_nothing_of_what_it_may_have_left_out(
+def test_a_listing_with_a_gap_proves_nothing_about_what_it_may_have_left_out(
     quirk: str,
 ) -> None:
-    """The attempt waits for listings that would show its job, and is given up by those."""
+    """The attempt is given up only after listings that would have shown its job."""
     creator = Creator(page_size=5)
     creator.sweep()
     attempt = lose(creator, made=False)
@@ -478,7 +478,7 @@ def test_an_attempt_of_another_rule_is_left_alone(creator: Creator, made: bool) 
     assert not given_up_after(creator, attempt, minutes=10)
     assert creator.gate().slots == {"key": foreign}
     if made:  # it is a job like any: nobody can tell whose
-        assert told(creator) == [(creator.jobs[0], "NEW", None)]
+        assert published(creator) == [(creator.jobs[0], "NEW", None)]
     swept_at(creator, attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS)
     assert creator.ends() == [("key", "OUTCOME_UNKNOWN")]
 
@@ -491,7 +491,7 @@ def test_an_attempt_of_another_rule_is_still_known_by_its_request_id(creator: Cr
     FakeStore(creator.fakes)._store("prod", ("gate", "prod"), foreign)
     creator.sweep()
     assert creator.ends() == [("key", "CREATED")]
-    assert told(creator) == [(creator.jobs[0], "NEW", "key")]
+    assert published(creator) == [(creator.jobs[0], "NEW", "key")]
 
 
 def test_an_attempt_that_was_cancelled_meanwhile_is_not_sent_again(creator: Creator) -> None:
@@ -534,7 +534,7 @@ def test_a_late_job_is_the_request_s_as_long_as_that_waits(creator: Creator, ech
     show(creator, job)
     report = creator.sweep()
     assert creator.ends() == [("key", "CREATED")]
-    assert told(creator) == [(job, "NEW", "key")]
+    assert published(creator) == [(job, "NEW", "key")]
     assert (creator.waiting(), report.duplicates, creator.gate().former) == ([], 0, {})
     creator.minutes(3)
     assert creator.jobs == [job]
@@ -549,19 +549,19 @@ def test_a_late_job_of_a_request_that_has_another_is_a_duplicate(
     job = lose_and_give_up(creator)
     creator.minutes(2)
     (_, second) = creator.jobs
-    assert told(creator) == [(second, "NEW", "key")]
+    assert published(creator) == [(second, "NEW", "key")]
     show(creator, job)
     assert [creator.sweep().duplicates for _ in range(2)] == [1, 0]
-    (late,) = [e.detail for e in creator.fakes.told["bus"] if e.detail["jobId"] == job]
+    (late,) = [e.detail for e in creator.fakes.published["bus"] if e.detail["jobId"] == job]
     assert (late["requestKey"], late["duplicateOfRequest"]) == (None, "key")
     assert creator.record().job_id == second
     assert creator.ends() == [("key", "CREATED")]
 
 
-def test_a_late_job_of_a_request_whose_outcome_was_unknown_is_told_as_its(
+def test_a_late_job_of_a_request_whose_outcome_was_unknown_names_the_request(
     creator: Creator,
 ) -> None:
-    """It is no duplicate: the request has no other job, and never will."""
+    """It is not a duplicate, because the request has no other job and never gets one."""
     lose(creator, made=True)
     (job,) = creator.jobs
     hide(creator, job)
@@ -571,7 +571,7 @@ def test_a_late_job_of_a_request_whose_outcome_was_unknown_is_told_as_its(
     alter(creator)
     show(creator, job)
     assert creator.sweep().duplicates == 0
-    assert told(creator) == [(job, "NEW", "key")]
+    assert published(creator) == [(job, "NEW", "key")]
     assert creator.ends() == [("key", "OUTCOME_UNKNOWN")]
 
 
@@ -609,7 +609,7 @@ def test_a_late_job_that_shows_too_little_is_left_until_it_can_be_looked_up(
     assert recorded(creator) == set()
     alter(creator, page=of_each(without_segments))
     creator.sweep()
-    assert told(creator) == [(job, "NEW", "key")]
+    assert published(creator) == [(job, "NEW", "key")]
 
 
 # -- what a listing shows ------------------------------------------------------------------------

@@ -35,9 +35,9 @@ def deployed(creator: Creator, *sandboxes: str) -> FormerSandboxes:
     return FormerSandboxes(FakeStore(creator.fakes), sandboxes)
 
 
-def told(creator: Creator) -> list[tuple[str, str]]:
-    """What the bus has been told of jobs since the last time."""
-    events, creator.fakes.told["bus"] = creator.fakes.told["bus"], []
+def published(creator: Creator) -> list[tuple[str, str]]:
+    """Job and status of each event on the bus since the last call."""
+    events, creator.fakes.published["bus"] = creator.fakes.published["bus"], []
     return [(event.detail["jobId"], event.detail["status"]) for event in events]
 
 
@@ -78,7 +78,7 @@ def test_one_with_an_open_job_is_not_released_while_it_can_t_be_listed(creator: 
     creator.fakes.move("dev", job, "SUCCEEDED")
     for _ in range(2):
         former.look_after(creator.sweeper())
-    assert told(creator)[-1] == (job, "SUCCEEDED")
+    assert published(creator)[-1] == (job, "SUCCEEDED")
     assert creator.fakes.watched == {"prod"}
 
 
@@ -115,13 +115,13 @@ def test_added_again_it_is_as_new_however_soon(creator: Creator, *, unfinished: 
         creator.fakes.move("dev", number, "SUCCEEDED")
     new = creator.fakes.create("dev").body["id"]
     former.look_after(creator.sweeper())
-    told(creator)
+    published(creator)
 
     deployed(creator, "prod", "dev").look_after(creator.sweeper())
     creator.sweep("dev")
     creator.fakes.move("dev", lasting, "FAILED") if unfinished else None
     creator.sweep("dev")
-    assert told(creator) == [(new, "NEW"), *([(lasting, "FAILED")] if unfinished else [])]
+    assert published(creator) == [(new, "NEW"), *([(lasting, "FAILED")] if unfinished else [])]
     assert creator.fakes.watched == {"prod", "dev"}
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import random
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from export_jobs.aws.dynamodb.items import Writer
+from export_jobs.aws.dynamodb.writes import size_of
 from export_jobs.contract import JobPage
 from export_jobs.contract.errors import RetryLater
 from export_jobs.events import build
 from export_jobs.events.build import MAX_DETAIL_BYTES
+from export_jobs.events.outbox import MAX_HISTORY
 from export_jobs.events.policy import EventPolicy
 from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.records import Event, EventType, JobRecord
@@ -37,6 +40,8 @@ BIG: dict[str, Any] = {
     "errors": [{"code": "E", "msg": "誤" * 10**6, "callStack": "x" * 10**6} for _ in range(40)],
 }
 
+WRITER = Writer(jobs_table="jobs", requests_table="requests", retention_days=90)
+
 
 @pytest.fixture
 def fakes() -> Fakes:
@@ -44,7 +49,7 @@ def fakes() -> Fakes:
 
 
 class LongHistory(FakeApi):
-    """A service with any number of ended jobs, one a minute, made when looked at; then the world's."""
+    """A service with any number of ended jobs, one a minute, made when listed, besides those of the fakes."""
 
     def __init__(self, fakes: Fakes, length: int) -> None:
         super().__init__(fakes)
@@ -134,10 +139,10 @@ def test_an_old_open_job_is_looked_up_where_paging_would_cost_more(fakes: Fakes)
     monitor.sweep()
     fakes.now += 30 * MINUTE_MS
     assert monitor.cost() == {"list": 1, "query": 1, "get": 1}
-    monitor.said()
+    monitor.published()
     fakes.move("prod", old, "FAILED")
     monitor.sweep()
-    assert monitor.said() == [(old, "FAILED")]
+    assert monitor.published() == [(old, "FAILED")]
 
 
 def test_many_old_open_jobs_are_paged_to_where_that_is_cheaper(fakes: Fakes) -> None:
@@ -151,11 +156,11 @@ def test_many_old_open_jobs_are_paged_to_where_that_is_cheaper(fakes: Fakes) -> 
     monitor.sweep()
     fakes.now += 60 * MINUTE_MS
     assert monitor.cost() == {"list": 2, "query": 1}
-    monitor.said()
+    monitor.published()
     for job in old:
         fakes.move("prod", job, "CANCELLED")
     monitor.sweep()
-    assert sorted(monitor.said()) == sorted((job, "CANCELLED") for job in old)
+    assert sorted(monitor.published()) == sorted((job, "CANCELLED") for job in old)
 
 
 # -- first sweep ---------------------------------------------------------------------------------
@@ -167,11 +172,11 @@ def test_installing_it_floods_nobody(fakes: Fakes) -> None:
     running = fakes.create("prod", status="PROCESSING").body["id"]
     monitor = Monitor(fakes)
     monitor.sweep()
-    assert monitor.said() == [(running, "PROCESSING")]
+    assert monitor.published() == [(running, "PROCESSING")]
     fakes.move("prod", ended, "FAILED")
     fakes.move("prod", running, "SUCCEEDED")
     monitor.sweep()
-    assert sorted(monitor.said()) == sorted([(ended, "FAILED"), (running, "SUCCEEDED")])
+    assert sorted(monitor.published()) == sorted([(ended, "FAILED"), (running, "SUCCEEDED")])
 
 
 def test_a_sandbox_added_later_floods_nobody_either(fakes: Fakes) -> None:
@@ -179,35 +184,35 @@ def test_a_sandbox_added_later_floods_nobody_either(fakes: Fakes) -> None:
     monitor = Monitor(fakes)
     fakes.create("prod")
     monitor.sweep("prod")
-    monitor.said()
+    monitor.published()
     for _ in range(30):
         fakes.create("later", status="FAILED")
     monitor.sweep("later")
-    assert monitor.said() == []
+    assert monitor.published() == []
     job = fakes.create("later", status="FAILED").body["id"]
     monitor.sweep("later")
-    assert monitor.said() == [(job, "FAILED")]
+    assert monitor.published() == [(job, "FAILED")]
 
 
 # -- the life of a job ---------------------------------------------------------------------------
 
 
-def test_a_delay_is_said_once_and_then_every_repeat_window(fakes: Fakes) -> None:
-    """Past its limit, and again each window, until the job ends."""
+def test_a_delay_is_published_once_and_then_every_repeat_window(fakes: Fakes) -> None:
+    """When the job is past its limit, and again every window until it ends."""
     limits = DelayPolicy(limit_ms=150 * MINUTE_MS, repeat_ms=60 * MINUTE_MS)
     monitor = Monitor(fakes, MonitorPolicy(delays=limits))
     job = fakes.create("prod", status="PROCESSING").body["id"]
     monitor.sweep()
     monitor.events()
-    said_at = []
+    published_at = []
     for minute in range(5, 400, 5):
         fakes.now += 5 * MINUTE_MS
         monitor.sweep()
         for event in monitor.events():
             assert event.type == EventType.JOB_DELAYED
             assert event.detail["delayLimitMs"] == 150 * MINUTE_MS
-            said_at.append(minute)
-    assert said_at == [150, 210, 270, 330, 390]
+            published_at.append(minute)
+    assert published_at == [150, 210, 270, 330, 390]
     fakes.move("prod", job, "SUCCEEDED")
     monitor.sweep()
     assert [event.type for event in monitor.events()] == [EventType.JOB_STATE_CHANGE]
@@ -234,11 +239,11 @@ def test_an_open_job_that_is_gone_twice_has_vanished(fakes: Fakes) -> None:
     monitor, job = open_for_ten_minutes(fakes)
     fakes.delete("prod", job)
     monitor.sweep()
-    assert monitor.said() == []
+    assert monitor.published() == []
     fakes.now += MINUTE_MS
     monitor.sweep()
-    assert monitor.said("bus") == [(job, "VANISHED")]
-    assert monitor.said("topic") == [(job, "VANISHED")]
+    assert monitor.published("bus") == [(job, "VANISHED")]
+    assert monitor.published("topic") == [(job, "VANISHED")]
     monitor.sweep()
     assert monitor.cost() == {"list": 1, "query": 1}
 
@@ -248,7 +253,7 @@ def open_for_ten_minutes(fakes: Fakes) -> tuple[Monitor, str]:
     monitor = Monitor(fakes)
     job = fakes.create("prod", status="PROCESSING").body["id"]
     monitor.sweep()
-    monitor.said()
+    monitor.published()
     fakes.now += 10 * MINUTE_MS
     return monitor, job
 
@@ -263,7 +268,7 @@ def test_a_job_that_was_gone_once_has_not_vanished(fakes: Fakes) -> None:
     del fakes.jobs["prod"][job]
     fakes.now += MINUTE_MS
     monitor.sweep()
-    assert monitor.said() == []
+    assert monitor.published() == []
 
 
 def test_overlapping_sweeps_that_meet_one_404_have_missed_a_job_once(fakes: Fakes) -> None:
@@ -272,11 +277,11 @@ def test_overlapping_sweeps_that_meet_one_404_have_missed_a_job_once(fakes: Fake
     kept = fakes.jobs["prod"].pop(job)
     second = Monitor(fakes)
     fakes.turns.run(random.Random(1), [first.sweep, second.sweep])
-    assert first.said() == []
+    assert first.published() == []
     fakes.jobs["prod"][job] = kept
     fakes.now += MINUTE_MS
     first.sweep()
-    assert first.said() == []
+    assert first.published() == []
 
 
 def test_a_job_is_given_time_to_be_found_by_its_id(fakes: Fakes) -> None:
@@ -284,7 +289,7 @@ def test_a_job_is_given_time_to_be_found_by_its_id(fakes: Fakes) -> None:
     monitor = Monitor(fakes)
     job = fakes.create("prod").body["id"]
     monitor.sweep()
-    monitor.said()
+    monitor.published()
     kept = fakes.jobs["prod"].pop(job)
     for _ in range(3):
         fakes.now += MINUTE_MS
@@ -292,11 +297,11 @@ def test_a_job_is_given_time_to_be_found_by_its_id(fakes: Fakes) -> None:
     fakes.jobs["prod"][job] = kept
     fakes.move("prod", job, "SUCCEEDED")
     monitor.sweep()
-    assert monitor.said() == [(job, "SUCCEEDED")]
+    assert monitor.published() == [(job, "SUCCEEDED")]
 
 
-def test_a_job_that_is_back_after_it_vanished_is_announced(fakes: Fakes) -> None:
-    """Also where the service gives no time of its last change to compare by."""
+def test_a_job_that_is_back_after_it_vanished_is_published(fakes: Fakes) -> None:
+    """Also if the service shows no time of its last change to compare."""
     monitor, job = open_for_ten_minutes(fakes)
     kept = fakes.jobs["prod"].pop(job)
     for _ in range(2):
@@ -305,11 +310,11 @@ def test_a_job_that_is_back_after_it_vanished_is_announced(fakes: Fakes) -> None
     kept.body = {**kept.body, "status": "SUCCEEDED", "updateTime": None}
     fakes.jobs["prod"][job] = kept
     monitor.sweep()
-    assert monitor.said() == [(job, "VANISHED"), (job, "SUCCEEDED")]
+    assert monitor.published() == [(job, "VANISHED"), (job, "SUCCEEDED")]
 
 
-def test_a_final_job_that_changes_again_is_announced_again(fakes: Fakes) -> None:
-    """Reopened: with the next sequence number, and again when it ends again."""
+def test_a_final_job_that_changes_again_is_published_again(fakes: Fakes) -> None:
+    """When it is reopened, with the next sequence number, and when it ends again."""
     monitor = Monitor(fakes)
     job = fakes.create("prod").body["id"]
     monitor.sweep()
@@ -327,7 +332,7 @@ def test_a_final_job_that_changes_again_is_announced_again(fakes: Fakes) -> None
 
 
 @pytest.mark.parametrize("quirk", ["lags", "misses", "repeats"])
-def test_a_listing_that_lies_says_nothing_false(fakes: Fakes, quirk: str) -> None:
+def test_a_wrong_listing_publishes_nothing_false(fakes: Fakes, quirk: str) -> None:
     """A listing that lags, misses or repeats a job causes neither an event nor a loss."""
     monitor = Monitor(fakes)
     jobs = [fakes.create("prod").body["id"] for _ in range(3)]
@@ -335,17 +340,17 @@ def test_a_listing_that_lies_says_nothing_false(fakes: Fakes, quirk: str) -> Non
     for job in jobs:
         fakes.move("prod", job, "PROCESSING")
     monitor.sweep()
-    monitor.said()
+    monitor.published()
     fakes.quirks = {quirk}
     for _ in range(3):
         monitor.sweep()
-    assert monitor.said() == []
+    assert monitor.published() == []
     for job in jobs:
         fakes.move("prod", job, "SUCCEEDED")
     monitor.sweep()
     fakes.quirks = set()
     monitor.sweep()
-    assert sorted(monitor.said()) == sorted((job, "SUCCEEDED") for job in jobs)
+    assert sorted(monitor.published()) == sorted((job, "SUCCEEDED") for job in jobs)
 
 
 def test_a_listing_that_misses_a_job_after_a_long_gap_loses_nothing(fakes: Fakes) -> None:
@@ -362,11 +367,11 @@ def test_a_listing_that_misses_a_job_after_a_long_gap_loses_nothing(fakes: Fakes
     monitor.sweep()
     fakes.move("prod", missed, "FAILED")
     monitor.sweep()
-    said = [status for job, status in monitor.said() if job == missed]
-    assert said == ["NEW", "FAILED"]
+    statuses = [status for job, status in monitor.published() if job == missed]
+    assert statuses == ["NEW", "FAILED"]
 
 
-def test_a_final_job_without_a_creation_time_is_announced_once(fakes: Fakes) -> None:
+def test_a_final_job_without_a_creation_time_is_published_once(fakes: Fakes) -> None:
     """Any field but id and status may be missing."""
 
     class Timeless(LongHistory):
@@ -386,7 +391,7 @@ def test_a_final_job_without_a_creation_time_is_announced_once(fakes: Fakes) -> 
     for _ in range(3):
         fakes.now += MINUTE_MS
         monitor.sweep()
-    assert monitor.said() == [(job, "FAILED")]
+    assert monitor.published() == [(job, "FAILED")]
 
 
 def test_a_job_that_appears_late_is_not_missed(fakes: Fakes) -> None:
@@ -396,10 +401,10 @@ def test_a_job_that_appears_late_is_not_missed(fakes: Fakes) -> None:
     late = fakes.create("prod", status="FAILED", late_ms=10 * MINUTE_MS).body["id"]
     early = fakes.create("prod", status="FAILED").body["id"]
     monitor.sweep()
-    assert monitor.said() == [(early, "FAILED")]
+    assert monitor.published() == [(early, "FAILED")]
     fakes.now += 10 * MINUTE_MS
     monitor.sweep()
-    assert monitor.said() == [(late, "FAILED")]
+    assert monitor.published() == [(late, "FAILED")]
 
 
 @pytest.mark.parametrize(
@@ -432,15 +437,21 @@ def test_a_silent_failure_has_an_outcome_of_its_own(
 
 
 def test_an_item_stays_below_its_limit_while_a_sink_is_down(fakes: Fakes) -> None:
-    """Of a big job that goes to and fro, as many events wait as fit; the last is told in the end."""
+    """Of a big job that ended and was reopened, as many events wait as fit; the last is published too."""
     monitor = Monitor(fakes, replace(NO_DELAYS, events=EventPolicy(topic_events="all")))
     monitor.sweep()
     job = fakes.create("prod", **BIG).body["id"]
+    for number in range(MAX_HISTORY):
+        fakes.move("prod", job, ("FAILED", "QUEUED")[number % 2])
+        monitor.sweep()
+        fakes.now += MINUTE_MS
     for number in range(14):
         fakes.plan([("publish to topic", "is throttled")])
         monitor.sweeper.sweep("prod")
         (record,) = (item for key, item in fakes.items.items() if key[0] == "job")
-        assert size_of(record) < 390_000  # DynamoDB takes 400 KB, names of attributes included
+        assert len(record.history) == MAX_HISTORY
+        assert record.end_detail
+        assert size_of(WRITER.job(record).written) < 400_000  # DynamoDB takes 409,600 bytes
         fakes.now += MINUTE_MS
         fakes.move("prod", job, ("PROCESSING", "QUEUED")[number % 2])
     fakes.move("prod", job, "FAILED")
@@ -448,18 +459,9 @@ def test_an_item_stays_below_its_limit_while_a_sink_is_down(fakes: Fakes) -> Non
     for _ in range(3):
         monitor.sweep()
         fakes.now += 7 * MINUTE_MS
-    assert monitor.said("topic")[-1] == (job, "FAILED")
-    sequences = [event.detail["sequence"] for event in fakes.told["bus"]]
+    assert monitor.published("topic")[-1] == (job, "FAILED")
+    sequences = [event.detail["sequence"] for event in fakes.published["bus"]]
     assert sequences == list(range(1, len(sequences) + 1))
-
-
-def size_of(record: JobRecord) -> int:
-    """Bytes of all that has to be stored of a job."""
-    stored = {
-        **{field.name: getattr(record, field.name) for field in fields(record) if field.compare},
-        "outbox": [[vars(e.event), sorted(e.sinks)] for e in record.outbox],
-    }
-    return len(json.dumps(stored, ensure_ascii=False).encode())
 
 
 def test_big_jobs_fit_and_what_was_cut_is_marked(fakes: Fakes) -> None:
@@ -510,14 +512,14 @@ def test_thousands_of_changes_are_worked_off_over_several_runs(fakes: Fakes) -> 
         left["calls"] = 80
         report = monitor.sweeper.sweep("prod")
         assert report.unfinished or report.changes
-        said += monitor.said()
+        said += monitor.published()
         fakes.now += MINUTE_MS
         assert runs < 20
     assert said == [(job, "FAILED") for job in jobs]
     assert runs > 1
     assert monitor.sweeper.sweep("prod").changes == 0
     left["calls"] = 0
-    assert monitor.said() == []
+    assert monitor.published() == []
 
 
 def test_an_event_is_built_once(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -535,19 +537,19 @@ def test_an_event_is_built_once(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(build, "state_change", counted)
     monitor.sweep()
     assert built == jobs
-    assert len(monitor.said()) == 1_000
+    assert len(monitor.published()) == 1_000
 
 
-def test_a_sweep_that_can_t_list_says_so_and_publishes_what_is_left(fakes: Fakes) -> None:
-    """It fails, after it has published what an earlier one left in the outbox."""
+def test_a_sweep_that_can_t_list_reports_it_and_publishes_what_is_left(fakes: Fakes) -> None:
+    """It fails, after publishing what an earlier sweep left in the outbox."""
     monitor = Monitor(fakes)
     job = fakes.create("prod").body["id"]
     monitor.sweep()
-    monitor.said()
+    monitor.published()
     fakes.move("prod", job, "FAILED")
     fakes.strikes = {fakes.numbered + 4: "is throttled", fakes.numbered + 5: "is throttled"}
     monitor.sweeper.sweep("prod")
-    assert (monitor.said("bus"), monitor.said("topic")) == ([], [])
+    assert (monitor.published("bus"), monitor.published("topic")) == ([], [])
     fakes.strikes = {}
     for minutes in (0, 7, 14):
         fakes.strikes = {fakes.numbered: "answers 5xx"}
@@ -555,8 +557,8 @@ def test_a_sweep_that_can_t_list_says_so_and_publishes_what_is_left(fakes: Fakes
         assert [p for p in report.problems if "can't list" in p]
         assert report.failing_ms // MINUTE_MS == minutes
         fakes.now += 7 * MINUTE_MS
-    assert monitor.said("bus") == [(job, "FAILED")]
-    assert monitor.said("topic") == [(job, "FAILED")]
+    assert monitor.published("bus") == [(job, "FAILED")]
+    assert monitor.published("topic") == [(job, "FAILED")]
     assert monitor.sweep().failing_ms == 0
     assert monitor.cost() == {"list": 1, "query": 1}
 
@@ -579,7 +581,7 @@ def test_no_event_is_made_while_the_organisation_is_not_known(fakes: Fakes) -> N
     api.readable = False
     report = monitor.sweeper.sweep("prod")
     assert report.problems == ["can't list jobs: can't read the secret"]
-    assert monitor.said() == []
+    assert monitor.published() == []
     api.readable = True
     monitor.sweep()
     (event,) = monitor.events()
@@ -596,7 +598,7 @@ def test_a_table_out_of_reach_fails_the_sweep(fakes: Fakes) -> None:
     report = monitor.sweeper.sweep("prod")
     assert len(report.problems) == 1
     assert report.failing_ms >= 20 * MINUTE_MS
-    assert monitor.said() == []
+    assert monitor.published() == []
 
     new = Monitor(fakes)
     ages = []
@@ -633,15 +635,15 @@ def test_a_listing_that_can_only_be_read_in_part_fails_a_sweep_too(fakes: Fakes)
     assert Monitor(fakes, api=api).sweep().failing_ms == 0
 
 
-def test_without_a_past_to_compare_with_events_are_announced_all_the_same(fakes: Fakes) -> None:
-    """What is usual for a dataset is a kindness; a throttled read of it delays nothing."""
+def test_without_a_baseline_events_are_still_published(fakes: Fakes) -> None:
+    """If the read of a dataset's baseline is throttled, nothing is delayed."""
     monitor = Monitor(fakes)
     monitor.sweep()
     job = fakes.create("prod", status="FAILED").body["id"]
     fakes.strikes = {fakes.numbered + 2: "is throttled"}
     assert monitor.sweep().changes == 1
     assert fakes.struck == [("query", "is throttled")]
-    assert monitor.said() == [(job, "FAILED")]
+    assert monitor.published() == [(job, "FAILED")]
 
 
 def test_looking_leaves_time_for_what_was_seen(fakes: Fakes) -> None:
@@ -663,11 +665,11 @@ def test_looking_leaves_time_for_what_was_seen(fakes: Fakes) -> None:
     for _ in range(2):
         left["s"] = 1e9
         monitor.sweeper.sweep("prod")
-    monitor.said()
+    monitor.published()
     job = fakes.create("prod", status="FAILED").body["id"]
     left["s"] = 300.0
     assert monitor.sweeper.sweep("prod").problems
-    assert monitor.said() == [(job, "FAILED")]
+    assert monitor.published() == [(job, "FAILED")]
 
 
 def test_a_first_sweep_without_end_starts_with_what_it_has_seen(fakes: Fakes) -> None:
@@ -682,12 +684,12 @@ def test_a_first_sweep_without_end_starts_with_what_it_has_seen(fakes: Fakes) ->
     monitor = Monitor(fakes, api=Slow(fakes, 100_000), time_left_s=lambda: left["s"])
     running = fakes.create("prod").body["id"]
     monitor.sweep()
-    assert monitor.said() == [(running, "NEW")]
+    assert monitor.published() == [(running, "NEW")]
     left["s"] = 300.0
     ended = fakes.create("prod", status="FAILED").body["id"]
     fakes.now += MINUTE_MS
     monitor.sweep()
-    assert monitor.said() == [(ended, "FAILED")]
+    assert monitor.published() == [(ended, "FAILED")]
 
 
 def test_a_first_sweep_that_dies_halfway_leaves_the_rest_silent(fakes: Fakes) -> None:
@@ -706,4 +708,4 @@ def test_a_first_sweep_that_dies_halfway_leaves_the_rest_silent(fakes: Fakes) ->
     monitor = Monitor(fakes)
     monitor.sweep()
     monitor.sweep()
-    assert monitor.said() == []
+    assert monitor.published() == []

@@ -42,8 +42,8 @@ def test_nobody_is_woken_while_nobody_waits(creator: Creator) -> None:
     assert woken(creator) == []
 
 
-def test_one_message_wakes_the_creator_when_there_is_room(creator: Creator) -> None:
-    """As soon as a sweep has seen the job end, once each sweep until somebody has come."""
+def test_one_message_wakes_the_creator_when_there_is_capacity(creator: Creator) -> None:
+    """As soon as a sweep has seen the job end, and once per sweep until the creator has run."""
     job = with_one_waiting(creator)
     creator.send("second", **asking(fields="f"))
     creator.work()
@@ -95,8 +95,8 @@ def test_a_cancel_that_is_due_wakes_whatever_the_cap(creator: Creator) -> None:
     assert woken(creator) == ["prod"]
 
 
-def test_a_job_that_was_just_linked_and_has_ended_makes_room_at_once(creator: Creator) -> None:
-    """Its slot would count for two minutes, for queries that may miss the job."""
+def test_a_job_that_was_just_linked_and_has_ended_frees_capacity_at_once(creator: Creator) -> None:
+    """Otherwise its slot would count for two minutes, because a query may miss the job."""
     creator.send("first", **asking(fields="first"))
     creator.send("second", **asking(fields="second"))
     creator.work()

@@ -19,8 +19,8 @@ def fakes() -> Fakes:
     return Fakes()
 
 
-def test_one_sandbox_s_trouble_delays_no_other(fakes: Fakes) -> None:
-    """Sandboxes are swept at once, each on its own; every trouble is reported in the end."""
+def test_one_sandbox_s_failure_delays_no_other(fakes: Fakes) -> None:
+    """Sandboxes are swept concurrently and independently; every problem is reported at the end."""
 
     class Troubled(FakeApi):
         def list_jobs(self, sandbox: str, **options: Any) -> Any:
@@ -40,14 +40,14 @@ def test_one_sandbox_s_trouble_delays_no_other(fakes: Fakes) -> None:
         sleep=lambda _: None,
         reported=lambda _: None,
     )
-    assert monitor.said() == [(job, "NEW")]
+    assert monitor.published() == [(job, "NEW")]
     assert len(problems) == 2
     assert problems[0].startswith("down: can't list jobs")
     assert problems[1].startswith("broken: unexpected ZeroDivisionError")
 
 
-def test_how_long_a_sandbox_fails_is_told_whatever_it_fails_by(fakes: Fakes) -> None:
-    """By what nobody foresaw, too, and in a process that has never seen it succeed."""
+def test_how_long_a_sandbox_fails_is_reported_whatever_the_cause(fakes: Fakes) -> None:
+    """Also after an unexpected error, and in a process that has never seen the sandbox succeed."""
 
     class Broken(FakeApi):
         def list_jobs(self, *_: Any, **__: Any) -> Any:
@@ -104,7 +104,7 @@ def test_faster_than_the_clock_while_jobs_are_open(fakes: Fakes) -> None:
 
     run()
     assert sweeps == [0, 10, 20, 30]  # at 30 s the end is seen: nothing is open any more
-    assert monitor.said() == [(job, "NEW"), (job, "SUCCEEDED")]
+    assert monitor.published() == [(job, "NEW"), (job, "SUCCEEDED")]
     sweeps.clear()
     time.now_s = 100
     run()

@@ -1,1 +1,1 @@
-"""The adapters of AWS. They know no rule."""
+"""The adapters for AWS. They contain no rules."""

@@ -1,4 +1,4 @@
-"""The time, and how much of it is left to the current invocation."""
+"""The time, and how much of it the current invocation has left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class InvocationContext(Protocol):
 
 
 class TimeLeft:
-    """Seconds until Lambda ends the invocation; the parts are made once, the invocations change."""
+    """Seconds until Lambda ends the invocation. Made once, and set at the start of each one."""
 
     def __init__(self) -> None:
         self._ends_at = math.inf

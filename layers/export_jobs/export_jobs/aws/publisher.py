@@ -1,7 +1,7 @@
 """Publishes events to the two sinks: EventBridge for machines, SNS for people.
 
-Both take ten events a call and may take some and refuse others. What counts as delivered is what
-the service confirmed; everything else is published again later, under the same `eventId`.
+Both take ten events per call, and may accept some and refuse others. An event is delivered once the
+service has confirmed it; every other event is published again later, with the same `eventId`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 MAX_ENTRIES = 10
 MAX_CALL_BYTES = 240_000
-"""Both services take 256 KB a call, names and attributes included."""
+"""Both services take 256 KB per call, including names and attributes."""
 
 
 class AwsEventPublisher:
-    """Publishes to the bus and the topic. The clients are made when the first event needs them."""
+    """Publishes to the bus and the topic. The clients are created when an event needs them."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class AwsEventPublisher:
         topic_arn: str,
         stack_name: str | None = None,
     ) -> None:
-        """`stack_name` is for the commands that messages to people suggest."""
+        """`stack_name` goes into the commands that messages for people suggest."""
         self._events = events
         self._sns = sns
         self._bus_name = bus_name
@@ -46,7 +46,7 @@ class AwsEventPublisher:
         self._stack_name = stack_name
 
     def publish(self, events: Sequence[Event], sink: Sink) -> frozenset[str]:
-        """The ids of the events that surely arrived; the others may be published again."""
+        """Returns the ids of the events that surely arrived; the others may be published again."""
         send = self._to_bus if sink == "bus" else self._to_topic
         arrived: set[str] = set()
         for batch in _batches(events, _bus_entry if sink == "bus" else self._topic_entry):
@@ -58,7 +58,7 @@ class AwsEventPublisher:
 
     def _to_bus(self, batch: list[tuple[Event, dict[str, Any]]]) -> set[str]:
         entries = [{**entry, "EventBusName": self._bus_name} for _, entry in batch]
-        answer = self._events().put_events(Entries=entries)  # type: ignore[arg-type]  # built by hand
+        answer = self._events().put_events(Entries=entries)  # type: ignore[arg-type]  # plain dicts
         arrived = set()
         for (event, _), result in zip(batch, answer["Entries"], strict=True):
             if result.get("ErrorCode"):
@@ -71,14 +71,14 @@ class AwsEventPublisher:
         entries = [{**entry, "Id": str(position)} for position, (_, entry) in enumerate(batch)]
         answer = self._sns().publish_batch(
             TopicArn=self._topic_arn,
-            PublishBatchRequestEntries=entries,  # type: ignore[arg-type]  # built by hand
+            PublishBatchRequestEntries=entries,  # type: ignore[arg-type]  # plain dicts
         )
         for refused in answer.get("Failed", []):
             logger.warning("the topic refused an event: %s", refused)
         return {batch[int(done["Id"])][0].id for done in answer.get("Successful", [])}
 
     def _topic_entry(self, event: Event) -> dict[str, Any]:
-        """JSON for machines, a text for e-mail; HTTPS is Amazon Q's, which shows it in chat channels."""
+        """JSON for machines, text for e-mail, and a chat message for HTTPS, which Amazon Q uses."""
         from export_jobs.events import messages  # noqa: PLC0415  only for the topic
 
         detail = event.detail
@@ -119,7 +119,7 @@ def _bus_entry(event: Event) -> dict[str, Any]:
 def _batches(
     events: Sequence[Event], entry_of: Callable[[Event], dict[str, Any]]
 ) -> Iterator[list[tuple[Event, dict[str, Any]]]]:
-    """The entries in batches that one call takes, by number and by size."""
+    """The entries in batches that each fit one call, by number and by size."""
     batch: list[tuple[Event, dict[str, Any]]] = []
     size = 0
     for event in events:

@@ -1,4 +1,4 @@
-"""What the template tells a function through its environment, as one typed model checked at start."""
+"""The settings that a function gets from the template in its environment, checked at its start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from export_jobs.model.capacity import DelayPolicy
 
 
 class SettingsInvalid(Exception):
-    """The environment lacks a variable or has an unusable one; names each, and no value."""
+    """The environment lacks a variable or has an invalid one. Names each, but no value."""
 
 
 def _names(value: Any) -> Any:
@@ -37,12 +37,12 @@ def _encrypted_or_local(value: str) -> str:
         return value
     if url.scheme == "http" and url.hostname in _THIS_MACHINE:
         return value
-    raise ValueError("must be an https:// address; http:// is for this machine only")
+    raise ValueError("must be an https:// address; http:// is allowed for this machine only")
 
 
 _MINUTE_MS = 60_000
 _THIS_MACHINE = {"127.0.0.1", "localhost", "host.docker.internal"}
-"""The last is what a container of `sam local` calls the machine it runs on."""
+"""The last is the name of the host machine in a container of `sam local`."""
 ServiceUrl = Annotated[str, AfterValidator(_encrypted_or_local)]
 QueueUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
 Required = Annotated[str, Field(min_length=1)]
@@ -51,7 +51,7 @@ Minutes = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
-    """Settings both functions share. Field names are the environment's, in lower case."""
+    """The settings of both functions. Field names are the environment's, in lower case."""
 
     model_config = ConfigDict(
         alias_generator=str.upper, frozen=True, extra="ignore", hide_input_in_errors=True
@@ -78,7 +78,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Raises SettingsInvalid with every variable that is missing or unusable."""
+        """Raises SettingsInvalid with every variable that is missing or invalid."""
         try:
             return cls.model_validate(dict(environment))
         except ValidationError as error:
@@ -104,7 +104,7 @@ class Settings(BaseModel):
 
 
 class MonitorSettings(Settings):
-    """`poll_seconds`: 0 sweeps once an invocation; N sweeps every N seconds while jobs are open."""
+    """`poll_seconds`: 0 sweeps once per invocation, N every N seconds while jobs are open."""
 
     poll_seconds: Annotated[int, Field(ge=0, le=60)] = 0
     delay_repeat_minutes: Minutes = 60
@@ -116,7 +116,7 @@ class MonitorSettings(Settings):
 
 
 class CreatorSettings(Settings):
-    """The creator needs nothing but what both share."""
+    """The creator has no settings of its own."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The request queue and the dead-letter queue, as they are written to."""
+"""Sends messages to the request queue and the dead-letter queue."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from export_jobs.contract.text import printable
+from export_jobs.events.outbox import MAX_REASON
 from export_jobs.model.ports import QueueUnavailable
 from export_jobs.model.wake_up import wake_up_body
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-MAX_REASON = 1_000
 MAX_MESSAGE_BYTES = 262_144
-"""Of a message in the dead-letter queue (`MaximumMessageSize`), attributes included."""
+"""The largest message in the dead-letter queue (`MaximumMessageSize`), including attributes."""
 ATTRIBUTES_BYTES = 4_096
-"""At most of what a dead letter's attributes take."""
+"""The most that the attributes of a dead letter take."""
 
 
 class SqsDeadLetterQueue:
-    """Where rejected messages go, with the reason, and with the id of the event that tells it."""
+    """The queue for rejected messages, with the reason and the id of the rejection's event."""
 
     def __init__(self, client: Callable[[], SQSClient], *, url: str) -> None:
-        """The client is made when the first message is sent."""
+        """The client is created when the first message is sent."""
         self._client = client
         self._url = url
 
     def send(
         self, body: str, *, request_key: str, record_key: str, reason: str, event_id: str
     ) -> None:
-        """A body that is too large for the queue is cut, and the reason says so. Raises QueueUnavailable."""
+        """Truncates a too large body, and notes that in the reason. Raises QueueUnavailable."""
         encoded = body.encode("utf-8", "replace")
         if len(encoded) > MAX_MESSAGE_BYTES - ATTRIBUTES_BYTES:
             body = encoded[: MAX_MESSAGE_BYTES - ATTRIBUTES_BYTES].decode("utf-8", "ignore")
-            reason = f"{reason[: MAX_REASON - 50]} (its body is cut here)"
+            reason = f"{reason[: MAX_REASON - 50]} (the body is truncated here)"
         attributes = {
             "requestKey": request_key,
             "reason": printable(reason[:MAX_REASON]),
@@ -48,10 +48,10 @@ class SqsDeadLetterQueue:
 
 
 class SqsRequestQueue:
-    """Where the monitor wakes the creator."""
+    """The queue through which the monitor wakes the creator."""
 
     def __init__(self, client: Callable[[], SQSClient], *, url: str) -> None:
-        """The client is made when the first message is sent."""
+        """The client is created when the first message is sent."""
         self._client = client
         self._url = url
 

@@ -113,8 +113,8 @@ class _Connection(HTTPConnection):
     def endheaders(self, *args: Any, **options: Any) -> None:
         """Completes the head of a request, which was only buffered until now, and sends it."""
         call = _SENDING.get()
-        now = time.time()  # a monotonic clock may stand still while Lambda is frozen
-        if self.sock is not None and now - self._used_at > call.max_idle_s:
+        at_s = time.time()  # a monotonic clock may stand still while Lambda is frozen
+        if self.sock is not None and at_s - self._used_at > call.max_idle_s:
             self.sock.close()
             self.sock = None
         if self.sock is None:
@@ -122,7 +122,7 @@ class _Connection(HTTPConnection):
         if not call.may_send():
             raise Withheld
         call.begun = True
-        self._used_at = now
+        self._used_at = at_s
         super().endheaders(*args, **options)
 
 

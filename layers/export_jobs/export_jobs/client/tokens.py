@@ -12,7 +12,7 @@ from export_jobs.client.transport import Transport
 from export_jobs.contract.errors import BadCredentials, NotUnderstood, RetryLater
 
 MARGIN_S = 300.0
-"""How long before it expires a token is replaced (IMS issues it for 24 hours)."""
+"""How long before its expiry a token is replaced (IMS issues it for 24 hours)."""
 REMEMBERED = 16
 """How many of the last tokens are kept, to be removed from texts that quote them."""
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -44,9 +44,9 @@ class ImsTokens:
             token, due = self._kept.get(credentials, ("", 0.0))
             if not token or self._clock() >= due:
                 token, lifetime_s = self._fetch(credentials)
-                now = self._clock()
-                due = now + max(lifetime_s - MARGIN_S, lifetime_s / 2)
-                others = {key: kept for key, kept in self._kept.items() if kept[1] > now}
+                at_s = self._clock()
+                due = at_s + max(lifetime_s - MARGIN_S, lifetime_s / 2)
+                others = {key: kept for key, kept in self._kept.items() if kept[1] > at_s}
                 self._kept = {**others, credentials: (token, due)}
                 self._given = (*self._given, token)[-REMEMBERED:]
             return token

@@ -23,7 +23,7 @@ class RetryLater(SegmentationError):
 
 
 class NotSent(RetryLater):
-    """Not sent, by our own decision: no time was left. It shows no problem of the service."""
+    """Not sent, by our own decision: no time was left. It indicates no problem of the service."""
 
 
 class OutcomeUnknown(SegmentationError):

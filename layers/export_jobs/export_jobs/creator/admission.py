@@ -1,7 +1,8 @@
-"""Admission: who waits gets a job, in order of arrival, as many as the cap lets in.
+"""Admission: creates jobs for waiting requests, in order of arrival, as many as the cap allows.
 
-Noted in one transaction that passes the sandbox's gate; created, several at once; concluded in one
-transaction; published in one call. A create call whose outcome is not known is left to the sweep.
+The attempts are noted in one transaction that passes the sandbox's gate; then the jobs are created,
+several at once; the results are recorded in one transaction, and published in one call. A create
+call with an unknown outcome is left to the sweep.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ logger = logging.getLogger(__name__)
 
 COMMIT_TRIES = 4
 MAX_BODIES_BYTES = 3_000_000
-"""Of the requests in one transaction. An update does not carry a body, but DynamoDB's limit of 4 MB a
-transaction may count the whole items."""
+"""The bodies of the requests in one transaction. An update does not contain them, but DynamoDB's
+limit of 4 MB per transaction may count whole items."""
 WORKERS = 10
 
 
 @dataclass(frozen=True)
 class _Member:
-    """A request that is being admitted; its record is as the note of its attempt has left it."""
+    """A request that is being admitted, with its record after its attempt was noted."""
 
     record: RequestRecord
     ticket: Ticket
@@ -62,7 +63,7 @@ class _Member:
 
 @dataclass(frozen=True)
 class _Noted:
-    """What is written of a request that is chosen; without a member, it ends here."""
+    """What is written of a chosen request; without a member, the request ends."""
 
     step: Step
     member: _Member | None = None
@@ -70,7 +71,7 @@ class _Noted:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What came of a create call: a job, or why there is none, or why nobody can tell."""
+    """The result of a create call: a job, or an error, which may leave the outcome unknown."""
 
     member: _Member
     job: Job | None = None
@@ -81,13 +82,13 @@ class _Answer:
         return not isinstance(self.error, OutcomeUnknown)
 
     @property
-    def holds_the_line(self) -> bool:
+    def holds_admission(self) -> bool:
         return self.error is not None and not isinstance(self.error, Refused | NotSent)
 
 
 @dataclass
 class Admitted:
-    """What came of a round of admission: what to publish, and whether another may bring more."""
+    """The result of a round of admission: what to publish, and whether another may admit more."""
 
     jobs: list[JobRecord]
     items: list[OutboxItem]
@@ -128,19 +129,19 @@ class Admission:
         fresh: Mapping[str, RequestRecord],
         report: RunReport,
     ) -> Admitted:
-        """Admits as many of `tickets` as may be. `fresh`: records that this run has just written.
+        """Admits as many of `tickets` as possible. `fresh`: records that this run has just written.
 
-        The gate was read before the jobs. Raises GateMoved if another run was faster.
+        The gate must be read before the jobs. Raises GateMoved if another run was faster.
         """
         admitted = Admitted([], [], [])
         now = self._clock()
         open_now = open_exports(open_jobs, gate, delays=self._policy.delays, now=now)
-        room = admissible(gate, open_now=open_now, max_open=self._policy.max_open, now=now)
-        chosen = [ticket for ticket in tickets if ticket.turn <= now][: min(room, MAX_STEPS)]
+        capacity = admissible(gate, open_now=open_now, max_open=self._policy.max_open, now=now)
+        chosen = [ticket for ticket in tickets if ticket.turn <= now][: min(capacity, MAX_STEPS)]
         if not chosen:
             return admitted
         try:
-            self._api.prepare()  # a token that takes long must not age an attempt
+            self._api.prepare()  # a slow token must not use up an attempt's time
         except SegmentationError as error:
             if not isinstance(error, NotSent):
                 self._hold(gate, error)
@@ -150,10 +151,10 @@ class Admission:
         answers = self._create(members)
         self._conclude(gate, answers, admitted, report)
         taken = sum(1 for answer in answers if answer.job)
-        may_go_on = not any(answer.holds_the_line for answer in answers) and (
-            gate.hold.length_ms > 0 or taken < room
+        may_continue = not any(answer.holds_admission for answer in answers) and (
+            gate.hold.length_ms > 0 or taken < capacity
         )
-        admitted.again = (admitted.again or len(tickets) > len(chosen)) and may_go_on
+        admitted.again = (admitted.again or len(tickets) > len(chosen)) and may_continue
         return admitted
 
     # -- noting ------------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ class Admission:
         admitted: Admitted,
         report: RunReport,
     ) -> list[_Member]:
-        """Notes an attempt for each, and ends those whose time is up, all in one transaction."""
+        """Notes an attempt for each, and ends those past their deadline, all in one transaction."""
         missing = [t.request_key for t in chosen if t.request_key not in fresh]
         records = {**fresh, **(self._store.requests(missing) if missing else {})}
         org_id = self._org_id()
@@ -200,7 +201,7 @@ class Admission:
             attempt = self._attempt(record, now)
         except (ValueError, TypeError, KeyError) as error:
             logger.exception("request %s can't be admitted", record.request_key)
-            reason = f"its body can't be read any more: {type(error).__name__}"
+            reason = f"its stored body can't be read: {type(error).__name__}"
             ended = endings.rejected(
                 record, "UNEXPECTED", reason, policy=self._policy.events, now=now
             )
@@ -216,7 +217,7 @@ class Admission:
         return _Noted(step, _Member(as_written(creating), ticket, attempt))
 
     def _org_id(self) -> str | None:
-        """For a request that was recorded while the credential could not be read."""
+        """The organisation, for a request recorded while the credential could not be read."""
         try:
             return self._api.org_id()
         except SegmentationError:
@@ -233,7 +234,7 @@ class Admission:
         )
 
     def _passing(self, gate: Gate, now: int) -> GateChange:
-        """Passes the gate as it was read, and takes out what no longer matters there."""
+        """Requires the gate as it was read, and removes what has expired in it."""
         return GateChange(
             version=gate.version,
             expired_slots=tuple(
@@ -261,7 +262,7 @@ class Admission:
     # -- creating ----------------------------------------------------------------------------------
 
     def _create(self, members: Sequence[_Member]) -> Sequence[_Answer]:
-        """Sends the create calls, several at once. After one that fails, no more are sent."""
+        """Sends the create calls, several at once; stops after a failure that holds admission."""
         stopped = threading.Event()
 
         def create(member: _Member) -> _Answer:
@@ -280,7 +281,7 @@ class Admission:
                 )
             except SegmentationError as error:
                 answer = _Answer(member, error=error)
-                if answer.holds_the_line:
+                if answer.holds_admission:
                     stopped.set()
                 return answer
             return _Answer(member, job=job)
@@ -296,7 +297,7 @@ class Admission:
         admitted: Admitted,
         report: RunReport,
     ) -> None:
-        """Writes down what the answers say, all at once; then, one by one, where somebody was faster."""
+        """Records the results, all at once; then, one by one, those whose request has changed."""
         settled = [answer for answer in answers if answer.is_settled]
         change = self._change(gate, answers)
         if not settled and change is None:
@@ -310,11 +311,11 @@ class Admission:
             if position in written:
                 self._note_written(steps[position], admitted, report)
             else:
-                self._conclude_outrun(answer, admitted, report)
+                self._conclude_changed(answer, admitted, report)
 
     def _change(self, gate: Gate, answers: Sequence[_Answer]) -> GateChange | None:
-        """What the answers mean for the line: failures hold it, and a created job lifts the hold."""
-        failures = [answer.error for answer in answers if answer.error and answer.holds_the_line]
+        """The change of the gate: failures hold admission, and a created job lifts the hold."""
+        failures = [answer.error for answer in answers if answer.error and answer.holds_admission]
         created = [answer for answer in answers if answer.job]
         hold: Hold | None = None
         if failures:
@@ -338,7 +339,7 @@ class Admission:
         return GateChange(hold=hold, echoes=echoes)
 
     def _hold(self, gate: Gate, error: SegmentationError) -> None:
-        logger.warning("the line of %s is held: %s", gate.sandbox, error)
+        logger.warning("admission in %s is held: %s", gate.sandbox, error)
         hold = held_on(
             gate.hold,
             retry_after_s=error.retry_after_s,
@@ -350,7 +351,7 @@ class Admission:
     def _step(
         self, answer: _Answer, record: RequestRecord, existing: JobRecord | None = None
     ) -> Step:
-        """What an answer makes of its request, whose record is CREATING by this attempt, or waits again."""
+        """The step for a result; its request is CREATING by this attempt, or waits again."""
         now = self._clock()
         attempt = answer.member.attempt
         in_slot = record.status == "CREATING" and record.request_id == attempt.request_id
@@ -377,11 +378,11 @@ class Admission:
         waits = replace(record, status="WAITING", request_id=None, touched_at=now)
         ticket = answer.member.ticket
         if isinstance(answer.error, Forbidden):
-            ticket = replace(ticket, turn=now)  # perhaps it alone is: others must not wait for it
+            ticket = replace(ticket, turn=now)  # perhaps only this one is: it goes to the end
         return Step(requests=(waits,), add_tickets=(ticket,), slot=drop)
 
-    def _conclude_outrun(self, answer: _Answer, admitted: Admitted, report: RunReport) -> None:
-        """Somebody changed the request meanwhile: a cancel flagged it, or the sweep settled its attempt."""
+    def _conclude_changed(self, answer: _Answer, admitted: Admitted, report: RunReport) -> None:
+        """For a request that has changed: a cancel flagged it, or the sweep settled its attempt."""
         key, sandbox = answer.member.record.request_key, answer.member.record.sandbox
         for _ in range(COMMIT_TRIES):
             record = self._store.requests([key]).get(key)
@@ -395,10 +396,10 @@ class Admission:
                 self._note_written(step, admitted, report)
                 report.duplicates += sum(job.duplicate_of is not None for job in step.jobs)
                 return
-        report.problems.append(f"request {key} changes faster than its answer can be written")
+        report.problems.append(f"request {key} changes faster than its result can be recorded")
 
     def _step_of_late_failure(self, answer: _Answer, record: RequestRecord | None) -> Step | None:
-        """The request is to wait again or to end, unless its attempt is settled."""
+        """The request waits again or ends, unless its attempt is settled."""
         if record is None or record.has_ended:
             return None
         ours = record.request_id == answer.member.attempt.request_id
@@ -407,14 +408,14 @@ class Admission:
     def _step_of_late_job(
         self, answer: _Answer, job: Job, record: RequestRecord | None
     ) -> Step | None:
-        """The job is to be linked, or is a duplicate; None where others have seen to it."""
+        """Links the job, or records it as a duplicate; None if another run has done so."""
         member = answer.member
         if record and record.job_id == job.id:
-            return None  # the sweep has found it by itself
+            return None  # the sweep has found it
         existing = self._store.job(member.record.sandbox, job.id, job.creation_time or 0)
         if existing and existing.request_key not in {None, member.record.request_key}:
-            logger.error("job %s is that of request %s", job.id, existing.request_key)
-            return None  # an answer with another's job: the sweep settles the attempt
+            logger.error("job %s belongs to request %s", job.id, existing.request_key)
+            return None  # the response has another request's job: the sweep settles the attempt
         if record and not record.has_ended:
             return self._step(answer, record, existing)
         if existing and (existing.request_key or existing.duplicate_of):
@@ -428,7 +429,7 @@ class Admission:
         record: RequestRecord | None,
         existing: JobRecord | None,
     ) -> Step:
-        """An answer that comes when its request has ended otherwise, perhaps with another job."""
+        """The step for a job whose request has already ended, perhaps with another job."""
         late = endings.found_late(
             job,
             member.record.sandbox,
@@ -438,7 +439,7 @@ class Admission:
             now=self._clock(),
         )
         if late.duplicate_of:
-            logger.error("job %s is a second one of request %s", job.id, late.duplicate_of)
+            logger.error("job %s is a second job of request %s", job.id, late.duplicate_of)
         if existing:
             late = replace(
                 existing,
@@ -451,7 +452,7 @@ class Admission:
     def _commit(
         self, sandbox: str, steps: Sequence[Step], change: GateChange | None
     ) -> frozenset[int]:
-        """Commits what must not get lost: what an answer said is worth more than one try."""
+        """Commits results, which must not get lost, with several tries."""
         for number in range(COMMIT_TRIES - 1):
             try:
                 return self._store.commit(sandbox, steps, change)

@@ -1,7 +1,7 @@
-"""Cancelling: by a job's id, or by the key of the request that created it, or will.
+"""Cancelling: by a job's id, or by the key of the request that created or will create the job.
 
-Cancel requests stand outside line and cap. One that can't be carried out yet keeps its ticket and is
-looked at again a little later.
+Cancel requests come first, and the cap does not apply to them. One that can't be carried out yet
+keeps its ticket and is tried again a little later.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ TRIES = 4
 
 @dataclass(frozen=True)
 class _Later:
-    """It can't be carried out yet."""
+    """The cancel request can't be carried out yet."""
 
     wait_ms: int = CANCEL_AGAIN_MS
     also: tuple[RequestRecord, ...] = ()
-    """A record to write meanwhile: a flag, or a tombstone."""
+    """A record to write meanwhile: a flag or a tombstone."""
 
 
 class Canceller:
@@ -62,16 +62,15 @@ class Canceller:
         key = ticket.request_key
         for _ in range(TRIES):
             record = self._store.requests([key]).get(key)
-            if (
-                record is None or record.status != "WAITING"
-            ):  # a query may show a ticket that is gone
+            if record is None or record.status != "WAITING":
+                # A query may show a ticket that is gone.
                 self._store.commit(ticket.sandbox, [Step(drop_tickets=(ticket,))])
                 return []
             step = self._step(record, ticket)
             if self._store.commit(ticket.sandbox, [step]):
                 report.note_ends(step.requests)
                 return [as_written(item) for item in step.outbox]
-        return []  # another run is at it
+        return []  # another run handles it
 
     def _step(self, record: RequestRecord, ticket: Ticket) -> Step:
         now = self._clock()
@@ -95,7 +94,7 @@ class Canceller:
         self, record: RequestRecord, ticket: Ticket, key: str
     ) -> endings.Ended | _Later | Step:
         if key == record.request_key:
-            return self._rejected(record, "NOT_FOUND", "it asks for its own end")
+            return self._rejected(record, "NOT_FOUND", "it would cancel itself")
         target = self._store.requests([key]).get(key)
         if target is None:
             return _Later(also=(self._tombstone(record, key),))
@@ -118,7 +117,7 @@ class Canceller:
                 return self._accepted(record, "ALREADY_FINAL", reason, sandbox=target.sandbox)
 
     def _tombstone(self, record: RequestRecord, key: str) -> RequestRecord:
-        """What stands for a request that has not arrived, and is to be cancelled when it does."""
+        """Stands for a request that has not arrived, and is to be cancelled when it does."""
         return RequestRecord(
             key,
             "CANCEL_WANTED",
@@ -128,18 +127,18 @@ class Canceller:
         )
 
     def _wait_for(self, record: RequestRecord, tombstone: RequestRecord) -> endings.Ended | _Later:
-        """The request has not arrived: it may do so for as long as the tombstone is valid."""
+        """For a request that has not arrived; it may do so as long as the tombstone is valid."""
         now = self._clock()
         if decide.is_valid_tombstone(tombstone, now):
             return _Later()
-        if tombstone.cancelled_by != record.request_key:  # left by an earlier one
+        if tombstone.cancelled_by != record.request_key:  # left by an earlier cancel request
             ours = replace(tombstone, cancelled_by=record.request_key, touched_at=now)
             return _Later(also=(ours,))
         reason = f"no request {tombstone.request_key!r} has arrived"
         return self._rejected(record, "NOT_FOUND", reason)
 
     def _cancel_waiting(self, record: RequestRecord, ticket: Ticket, target: RequestRecord) -> Step:
-        """Both end in one step, which takes the other's place in line."""
+        """Both requests end in one step, which drops both tickets."""
         cancelled = endings.cancelled(target, policy=self._policy.events, now=self._clock())
         done = self._accepted(record, "CANCELLED", endings.CANCELLED_BEFORE, sandbox=target.sandbox)
         return Step(
@@ -152,26 +151,26 @@ class Canceller:
         self, record: RequestRecord, sandbox: str, job_id: str
     ) -> endings.Ended | _Later:
         try:
-            return self._asked_to_cancel(record, sandbox, job_id)
+            return self._try_to_cancel(record, sandbox, job_id)
         except NotFound:
-            reason = f"the service knows no job {job_id!r} in sandbox {sandbox!r}"
+            reason = f"the service has no job {job_id!r} in sandbox {sandbox!r}"
             return self._rejected(record, "NOT_FOUND", reason, sandbox=sandbox)
         except SegmentationError as error:
             logger.warning("cancel request %s waits: %s", record.request_key, error)
             asked_ms = int((error.retry_after_s or 0) * 1000)
             return _Later(wait_ms=max(CANCEL_AGAIN_MS, asked_ms))
 
-    def _asked_to_cancel(self, record: RequestRecord, sandbox: str, job_id: str) -> endings.Ended:
+    def _try_to_cancel(self, record: RequestRecord, sandbox: str, job_id: str) -> endings.Ended:
         refused: Refused | None = None
         job = self._api.get_job(sandbox, job_id)
         if not job.is_final and job.status != "CANCELLING":
             try:
                 self._api.cancel_job(sandbox, job_id)
-            except Refused as error:  # it may have ended, or been marked, since we looked
+            except Refused as error:  # the job may have ended or been marked meanwhile
                 refused = error
                 job = self._api.get_job(sandbox, job_id)
         if job.is_final:
-            reason = f"the job has ended already: {job.status}"
+            reason = f"the job has already ended: {job.status}"
             return self._accepted(record, "ALREADY_FINAL", reason, job_id=job_id, sandbox=sandbox)
         if refused and job.status != "CANCELLING":
             return self._rejected(record, "REFUSED", str(refused), job_id=job_id, sandbox=sandbox)

@@ -1,4 +1,4 @@
-"""What becomes of a request: functions of (record, request, now), without any I/O."""
+"""Decides what to do with a request: functions of (record, request, now), without any I/O."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_REJECTIONS_KEPT = 20
 
 @dataclass(frozen=True)
 class Reject:
-    """A message that becomes no request, and why."""
+    """A message that does not become a request, and the reason."""
 
     outcome: RejectedOutcome
     reason: str
@@ -28,7 +28,7 @@ class Reject:
 def waiting(
     message: Message, request: Request, key: str, *, org_id: str | None, now: int
 ) -> RequestRecord:
-    """The record of a request that has just come. It is in line by when SQS got its message."""
+    """The record of a new request. Its queue position depends on when SQS received its message."""
     return RequestRecord(
         key,
         "WAITING",
@@ -57,9 +57,9 @@ def arrive(
     policy: EventPolicy,
     now: int,
 ) -> Step | Reject | None:
-    """What to write for a message whose key had a record; None if it is the same request again.
+    """The step for a message whose key had a record; None if it is the same request again.
 
-    `canceller`: the record of the cancel request that the key's record names.
+    `canceller` is the record of the cancel request that the key's record names.
     """
     new = waiting(message, request, key, org_id=org_id, now=now)
     if record is None:
@@ -75,10 +75,10 @@ def arrive(
         return Step(requests=(again,), add_tickets=(endings.ticket_of(again),))
     letter = message.letter
     if letter and letter.event_id in record.rejections:
-        return None  # a second copy of the dead letter that it was sent again from
+        return None  # another copy of the dead letter that was redriven
     if request.is_that_of(record):
         return None
-    return Reject("KEY_REUSED", f"request key {key!r} was used before for another request")
+    return Reject("KEY_REUSED", f"request key {key!r} was already used for another request")
 
 
 def is_valid_tombstone(record: RequestRecord, now: int) -> bool:
@@ -94,7 +94,7 @@ def _over_tombstone(
     policy: EventPolicy,
     now: int,
 ) -> Step:
-    """A request that was cancelled before it came ends at once, and so does what cancelled it."""
+    """Ends a request that was cancelled before it arrived, and the cancel request with it."""
     new = replace(new, version=tombstone.version)
     if not is_valid_tombstone(tombstone, now):
         return Step(requests=(new,), add_tickets=(endings.ticket_of(new),))
@@ -119,7 +119,7 @@ def _over_tombstone(
 
 
 def _comes_back(record: RequestRecord, message: Message) -> bool:
-    """Whether a rejected request was sent again from its own dead letter."""
+    """Whether a rejected request was redriven from its own dead letter."""
     letter = message.letter
     return (
         record.status == "REJECTED"

@@ -1,8 +1,8 @@
-"""Intake: from messages on the queue to requests in the table.
+"""Intake: turns messages on the queue into requests in the table.
 
-A message is done once its request is recorded, together with its ticket; from then on the queue has no
-part in it. A duplicate finds the record. What can't be read becomes a rejection, and is done once its
-dead letter is sent.
+A message is done once its request is recorded, together with its ticket; from then on, the queue is
+not involved. A duplicate finds the record. A message that can't be parsed becomes a rejection, and
+is done once its dead letter is sent.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from export_jobs.model.steps import Step
 logger = logging.getLogger(__name__)
 
 RECEIVES_BEFORE_UNEXPECTED = 5
-"""A message that fails for a reason of its own is rejected when it is received so often."""
+"""A message that fails for a reason of its own is rejected at this receive count."""
 ROUNDS = 4
 
 
 @dataclass
 class Taken:
-    """What came of the messages: what to admit now, and what to publish."""
+    """The result of the intake: what to admit now, and what to publish."""
 
     waiting: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """The keys of requests to admit, by sandbox."""
     woken: set[str] = field(default_factory=set)
-    """Sandboxes in which whoever waits is to be admitted."""
+    """Sandboxes whose waiting requests are to be admitted."""
     fresh: dict[str, RequestRecord] = field(default_factory=dict)
     """Records as this run has written them, by key."""
     items: list[OutboxItem] = field(default_factory=list)
     """Events that are ours to publish."""
     sent_letters: list[RequestRecord] = field(default_factory=list)
-    """Rejections whose dead letters have been sent, for their records to say so."""
+    """Rejections whose dead letters have been sent, which their records must show."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _Arrival:
 
 
 class Intake:
-    """Takes batches of messages."""
+    """Takes in batches of messages."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Intake:
         clock: Callable[[], int],
         org_id: Callable[[], str | None],
     ) -> None:
-        """`org_id` gives the organisation of the credential, None while that can't be read."""
+        """`org_id` returns the organisation of the credential, None while that can't be read."""
         self._store = store
         self._dead_letter_queue = dead_letter_queue
         self._policy = policy
@@ -89,7 +89,7 @@ class Intake:
         self._org_id = org_id
 
     def take(self, messages: Sequence[Message], report: RunReport) -> Taken:
-        """Records what can be recorded; `report` says of each message what became of it."""
+        """Records what can be recorded; `report` gets the result of each message."""
         taken = Taken()
         arrivals: list[_Arrival] = []
         for message in messages:
@@ -102,7 +102,7 @@ class Intake:
     def _guarded(
         self, message: Message, taken: Taken, report: RunReport, work: Callable[[], None]
     ) -> None:
-        """A failure costs its own message and no other; one without end is an end."""
+        """A failure affects only its own message, which is rejected if it keeps failing."""
         try:
             work()
         except (StoreUnavailable, QueueUnavailable) as error:
@@ -126,8 +126,8 @@ class Intake:
         if not own_fault or message.receive_count < RECEIVES_BEFORE_UNEXPECTED:
             return
         reason = (
-            f"it failed {message.receive_count} times, at last with {type(error).__name__}; the "
-            "creator's log says more"
+            f"it failed {message.receive_count} times, the last time with {type(error).__name__}; "
+            "see the creator's log"
         )
         try:
             self._reject(message, Reject("UNEXPECTED", reason), taken, report)
@@ -155,13 +155,13 @@ class Intake:
         arrivals.append(_Arrival(message, request, self._key(message, request)))
 
     def _key(self, message: Message, request: Request) -> str:
-        """The request's own key; else that of the message, or of the one it is a dead letter of."""
+        """The request's own key, or that of the request in its dead letter, or the message id."""
         if request.key:
             return request.key
         return self._key_of_letter(message) or message.message_id
 
     def _key_of_letter(self, message: Message) -> str | None:
-        """The key of the request that a dead letter was sent for, if its record says the same."""
+        """The key of the request that a dead letter was sent for, if its record confirms that."""
         letter = message.letter
         if letter is None:
             return None
@@ -172,7 +172,7 @@ class Intake:
     # -- recording ---------------------------------------------------------------------------------
 
     def _record(self, arrivals: Sequence[_Arrival], taken: Taken, report: RunReport) -> None:
-        """New requests in one transaction; then whoever found a record there, by what it says."""
+        """Records new requests in one transaction; then handles those whose key has a record."""
         left = arrivals
         try:
             self._record_new(arrivals, taken, report)
@@ -184,11 +184,11 @@ class Intake:
                 self._failed(arrival.message, error, taken, report, own_fault=False)
             return
         for arrival in left:
-            meet = partial(self._meet, arrival, known.get(arrival.key), taken, report)
-            self._guarded(arrival.message, taken, report, meet)
+            handle = partial(self._handle_known, arrival, known.get(arrival.key), taken, report)
+            self._guarded(arrival.message, taken, report, handle)
 
     def _record_new(self, arrivals: Sequence[_Arrival], taken: Taken, report: RunReport) -> None:
-        """The first message of each key, where the key has no record. Raises StoreUnavailable."""
+        """Records the first message of each key without a record. Raises StoreUnavailable."""
         first: dict[str, _Arrival] = {}
         for arrival in arrivals:
             first.setdefault(arrival.key, arrival)
@@ -203,7 +203,7 @@ class Intake:
     def _put_alone(
         self, arrivals: Sequence[_Arrival], taken: Taken, report: RunReport
     ) -> frozenset[int]:
-        """Each by itself, where the table refuses them together: that is one's fault, not everybody's."""
+        """Records each alone after the table refused them together: one of them is at fault."""
         written = set()
         for position, arrival in enumerate(arrivals):
 
@@ -235,10 +235,10 @@ class Intake:
             taken.waiting[ticket.sandbox].add(ticket.request_key)
         taken.items += [as_written(item) for item in step.outbox]
 
-    def _meet(
+    def _handle_known(
         self, arrival: _Arrival, record: RequestRecord | None, taken: Taken, report: RunReport
     ) -> None:
-        """What a message comes to whose key has a record already."""
+        """Handles a message whose key already had a record."""
         message = arrival.message
         for _ in range(ROUNDS):
             canceller = None

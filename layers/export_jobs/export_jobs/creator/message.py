@@ -1,4 +1,4 @@
-"""What comes from the queue: messages, and the requests and wake-ups that are read from them."""
+"""Messages from the queue, and the requests and wake-ups in them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from export_jobs.model.records import Action, RequestRecord
 MAX_KEY = 128
 MAX_CORRELATION_ID = 256
 MAX_BODY_BYTES = 258_048
-"""252 KB: a request's body is kept in an item of the table, and a dead letter of it has to fit the queue, with
-what the rejection says."""
+"""252 KB: a request's body is kept in an item of the table, and its dead letter must fit the queue,
+together with the reason of the rejection."""
 HASH_RULE = "1"
-"""The version of the rule by which bodies are hashed. Those of another rule can't be compared."""
+"""The version of the rule that hashes bodies. Hashes of different rules can't be compared."""
 _KEY = r"[!-~]{1,128}"
 _RECORD_KEY = r"[!-~]{1,256}"
 _EVENT_ID = r"[0-9a-f-]{36}"
@@ -48,7 +48,7 @@ JobId = Annotated[
     ),
     Field(min_length=1, max_length=256),
 ]
-"""As the service shows ids: a number, or a text."""
+"""An id as the service shows it: a number or a string."""
 _ENVELOPE_MARKS = frozenset({"action", "job", "jobId", "cancelRequestKey", "requestKey"})
 
 
@@ -59,25 +59,27 @@ class Envelope(BaseModel):
 
     action: Action = "create"
     sandbox_name: Annotated[
-        str | None, Field(description="one that the monitor watches; by default the first of them")
+        str | None, Field(description="a watched sandbox; the first of them by default")
     ] = None
     request_key: Annotated[
         Key | None, Field(description="messages with the same key are the same request")
     ] = None
     correlation_id: Annotated[
-        CorrelationId | None, Field(description="comes back in every event of the job")
+        CorrelationId | None, Field(description="part of every event of the request and its job")
     ] = None
     expires_at: Annotated[
-        Rfc3339 | None, Field(description="a request still waiting then is rejected")
+        Rfc3339 | None, Field(description="the request is rejected if it still waits then")
     ] = None
-    job: Annotated[CreateExportJob | None, Field(description="the POST body; to create")] = None
+    job: Annotated[
+        CreateExportJob | None, Field(description="the POST body, for a create request")
+    ] = None
     job_id: JobId | None = None
     cancel_request_key: Annotated[
-        Key | None, Field(description="to cancel what that request created, or will create")
+        Key | None, Field(description="key of the request to cancel, even if it has no job yet")
     ] = None
 
     @model_validator(mode="after")
-    def _says_one_thing(self) -> Envelope:
+    def _is_consistent(self) -> Envelope:
         if self.action == "create":
             if self.job is None:
                 raise ValueError("a create request needs 'job', the body of the POST")
@@ -88,15 +90,15 @@ class Envelope(BaseModel):
         elif self.job is not None:
             raise ValueError("'job' belongs to a create request")
         elif self.cancel_request_key is not None and self.cancel_request_key == self.request_key:
-            raise ValueError("'cancelRequestKey' is the request's own key; name the one to cancel")
+            raise ValueError("'cancelRequestKey' is the request's own key; use that of another one")
         return self
 
 
 @dataclass(frozen=True)
 class Letter:
-    """What a dead letter says of its rejection, in attributes that we put there ourselves.
+    """The attributes of a dead letter, which we set ourselves when its request was rejected.
 
-    It counts only as far as the record under `record_key` says the same.
+    They count only if the record under `record_key` confirms them.
     """
 
     request_key: str
@@ -106,14 +108,14 @@ class Letter:
 
 @dataclass(frozen=True)
 class Message:
-    """A message as the queue delivered it. `sent_at`: when SQS got it, in epoch milliseconds."""
+    """A message as the queue delivered it. `sent_at`: when SQS received it, epoch milliseconds."""
 
     message_id: str
     body: str
     sent_at: int
     receive_count: int = 1
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """Message attributes. Those of a sender mean nothing; see `letter`."""
+    """Message attributes. Those that a sender sets are ignored; see `letter`."""
 
     @property
     def letter(self) -> Letter | None:
@@ -127,7 +129,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Request:
-    """A readable request. `key` is None if it names none; times are epoch milliseconds."""
+    """A valid request. `key` is None if it has none; times are epoch milliseconds."""
 
     key: str | None
     action: Action
@@ -141,7 +143,7 @@ class Request:
     cancel_request_key: str | None = None
 
     def is_that_of(self, record: RequestRecord) -> bool:
-        """Whether the record is of the same request, as far as that can be compared."""
+        """Whether the record belongs to the same request, as far as that can be compared."""
         if self.names_sandbox and self.sandbox != record.sandbox:
             return False
         known = record.body_hash or ""
@@ -149,7 +151,7 @@ class Request:
 
 
 def woken_sandbox(message: Message) -> str | None:
-    """The sandbox that a wake-up is for; None for any other message."""
+    """The sandbox of a wake-up; None for any other message."""
     if len(message.body) > 1_000 or f'"{wake_up.KEY}"' not in message.body:
         return None
     try:
@@ -161,10 +163,10 @@ def woken_sandbox(message: Message) -> str | None:
 
 
 def read_request(body: str, *, sandboxes: Collection[str]) -> Request:
-    """Reads and checks the body of a message. Raises RequestInvalid with every problem found."""
+    """Parses and checks the body of a message. Raises RequestInvalid with every problem found."""
     size = len(body.encode("utf-8", "replace"))
     if size > MAX_BODY_BYTES:
-        problem = f"is of {size:,} bytes; the limit is {MAX_BODY_BYTES:,} (252 KB)"
+        problem = f"has {size:,} bytes; the limit is {MAX_BODY_BYTES:,} (252 KB)"
         raise RequestInvalid([FieldProblem("(body)", problem)])
     envelope = _envelope(body)
     sandbox = envelope.sandbox_name or next(iter(sandboxes))
@@ -188,7 +190,7 @@ def read_request(body: str, *, sandboxes: Collection[str]) -> Request:
 
 
 def named_sandbox(body: str) -> str | None:
-    """The sandbox that a message names, if it can be read and names one."""
+    """The sandbox that a message names, if it can be parsed and names one."""
     try:
         decoded = decode_json(body)
     except (ValueError, RecursionError):
@@ -198,14 +200,14 @@ def named_sandbox(body: str) -> str | None:
 
 
 def job_asked_for(body: str) -> Mapping[str, Any]:
-    """The body of the POST that a create request asks for. It was checked when it was recorded."""
+    """The POST body in a create request, which was checked when it was recorded."""
     decoded = decode_json(body)
     job: Mapping[str, Any] = decoded["job"] if _ENVELOPE_MARKS & decoded.keys() else decoded
     return job
 
 
 def cancel_asked_for(body: str) -> tuple[str | None, str | None]:
-    """The job id, or else the request key, that a cancel request names. It was checked before, too."""
+    """The job id or the request key in a cancel request, which was checked when it was recorded."""
     decoded = decode_json(body)
     job_id, request_key = decoded.get("jobId"), decoded.get("cancelRequestKey")
     return None if job_id is None else str(job_id), request_key
@@ -213,7 +215,7 @@ def cancel_asked_for(body: str) -> tuple[str | None, str | None]:
 
 @dataclass(frozen=True)
 class Hints:
-    """What an unreadable message still tells about itself, so that its rejection finds its sender."""
+    """What can be read of an invalid message, so that its sender can recognise the rejection."""
 
     request_key: str | None
     correlation_id: str | None = None
@@ -224,8 +226,8 @@ def hints_in(body: str) -> Hints:
         decoded = decode_json(body)
     except (ValueError, RecursionError):
         decoded = None
-    said = decoded if isinstance(decoded, dict) else {}
-    key, correlation_id = said.get("requestKey"), said.get("correlationId")
+    found = decoded if isinstance(decoded, dict) else {}
+    key, correlation_id = found.get("requestKey"), found.get("correlationId")
     return Hints(
         key if isinstance(key, str) and re.fullmatch(_KEY, key) else None,
         correlation_id
@@ -237,7 +239,7 @@ def hints_in(body: str) -> Hints:
 
 
 def key_of_rejected(message_id: str, body: str) -> str:
-    """A key for a message that becomes no request: its own, and never one that another could have."""
+    """A key for a message that does not become a request; no other message can have the same."""
     digest = hashlib.sha256(body.encode("utf-8", "replace")).hexdigest()[:16]
     return f"{message_id}!{digest}"
 
@@ -258,7 +260,7 @@ def _envelope(body: str) -> Envelope:
 
 
 def _hash_of(envelope: Envelope) -> str:
-    """The same for messages that ask for the same thing, however they are written."""
+    """Equal for messages that request the same, in any notation."""
     asked = {
         "action": envelope.action,
         "job": envelope.job.canonical() if envelope.job else None,

@@ -1,4 +1,4 @@
-"""How one deployment wants its requests handled, and what came of a run."""
+"""How requests are handled in one deployment, and the report of a run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.records import RequestOutcome, RequestRecord
 
 Handled = Literal["RECORDED", "DUPLICATE", "REJECTED", "CANCELLED", "WAKE_UP", "DROPPED", "FAILED"]
-"""What became of a message. FAILED ones are delivered again."""
+"""The result of handling a message. FAILED ones are delivered again."""
 
 
 @dataclass(frozen=True)
 class CreatorPolicy:
-    """`sandboxes`: those that are watched; requests that name none go to the first.
+    """`sandboxes` are those that are watched; requests that name none go to the first.
 
-    `max_open`: exports that may be open in a sandbox at once.
+    `max_open` is the cap: how many exports may be open in a sandbox at once.
     """
 
     sandboxes: tuple[str, ...]
@@ -30,23 +30,23 @@ class CreatorPolicy:
 
 @dataclass
 class RunReport:
-    """What a run did, for logs and metrics."""
+    """The results of a run, for logs and metrics."""
 
     handled: dict[str, Handled] = field(default_factory=dict)
     """By message id."""
     ends: Counter[RequestOutcome] = field(default_factory=Counter)
     """How many requests ended, by outcome."""
     duplicates: int = 0
-    """Jobs made for a request that has another."""
+    """Jobs created for a request that has another one."""
     problems: list[str] = field(default_factory=list)
 
     def note_ends(self, records: Iterable[RequestRecord]) -> None:
-        """Counts those of the records, as they were written, that have ended."""
+        """Counts the requests that have ended, by their written records."""
         self.ends.update(
             record.outcome for record in records if record.has_ended and record.outcome
         )
 
     @property
     def failed(self) -> list[str]:
-        """The ids of the messages that are to be delivered again."""
+        """The ids of the messages to deliver again."""
         return [message for message, handled in self.handled.items() if handled == "FAILED"]

@@ -1,4 +1,4 @@
-"""The creator's run: take the messages in, carry out what is due, and publish what came of it."""
+"""The creator's run: takes messages in, carries out what is due, and publishes the results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SETTLE_TRIES = 3
 
 
 class RequestProcessor:
-    """Processes batches of messages of the request queue."""
+    """Processes batches of messages from the request queue."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class RequestProcessor:
         workers: int = 10,
         reserve_s: float = 30.0,
     ) -> None:
-        """`clock` gives epoch milliseconds; nothing is begun with less than `reserve_s` to go."""
+        """`clock` returns epoch milliseconds; nothing starts with less than `reserve_s` left."""
         self._api = api
         self._store = store
         self._publisher = publisher
@@ -85,15 +85,15 @@ class RequestProcessor:
         self._canceller = Canceller(api=api, store=store, policy=policy, clock=clock)
 
     def process(self, messages: Sequence[Message]) -> RunReport:
-        """Takes the messages in, and works off what waits, as far as cap and time allow.
+        """Takes the messages in, and processes waiting requests as far as cap and time allow.
 
-        Raises nothing that is foreseen: what went wrong is in the report, and what is recorded is
-        not lost, as the next sweep sees to it.
+        Raises no expected errors: problems are in the report, and no recorded request is lost,
+        because the next sweep handles it.
         """
         report = RunReport()
         taken = self._intake.take(messages, report)
         self._publish([], taken.items, taken.sent_letters, report)
-        # What waits in a sandbox that is watched no longer is the sweep's to end.
+        # The sweep ends the waiting requests of a sandbox that is no longer watched.
         in_line = taken.woken | taken.waiting.keys()
         for sandbox in sorted(in_line & set(self._policy.sandboxes)):
             try:
@@ -104,11 +104,11 @@ class RequestProcessor:
         return report
 
     def _work(self, sandbox: str, taken: Taken, report: RunReport) -> None:
-        """Round after round, until there is no room, nobody waits, or time is up.
+        """Runs rounds until there is no capacity, no request waits, or time is up.
 
-        Or until another run has noted attempts for all that this one is here for.
+        Or until another run has noted attempts for all requests of this one.
         """
-        outrun = 0
+        conflicts = 0
         fresh: Mapping[str, RequestRecord] = taken.fresh
         for _ in range(MAX_ROUNDS):
             if self._out_of_time():
@@ -122,12 +122,12 @@ class RequestProcessor:
                 ours = taken.waiting[sandbox]
                 if sandbox not in taken.woken and ours <= moved.gate.slots.keys():
                     return
-                outrun += 1
+                conflicts += 1
                 took_s = time.monotonic() - began
-                self._sleep(_pause_s(outrun, took_s))
+                self._sleep(_pause_s(conflicts, took_s))
 
     def _round(self, sandbox: str, fresh: Mapping[str, RequestRecord], report: RunReport) -> bool:
-        """Cancels what is to be cancelled, then admits; returns whether another round may bring more."""
+        """Carries out cancel requests, then admits. Returns whether another round may do more."""
         gate = self._store.gate(sandbox)  # before the jobs: see open_exports
         line = self._store.line(sandbox, until=self._clock(), limit=MAX_STEPS + 1)
         cancels = [ticket for ticket in line.tickets if ticket.action == "cancel"]
@@ -135,7 +135,7 @@ class RequestProcessor:
             if self._out_of_time():
                 return False
             self._carry_out(ticket, report)
-        if cancels:  # they may have taken others out of line: who is left comes in the next round
+        if cancels:  # they may have ended other requests: the rest comes in the next round
             return len(line.tickets) > len(cancels) or len(line.tickets) > MAX_STEPS
         try:
             admitted = self._admission.admit(gate, line.tickets, line.open_jobs, fresh, report)
@@ -147,9 +147,9 @@ class RequestProcessor:
         return admitted.again
 
     def _one_by_one(self, line: Line, error: ItemRefused, report: RunReport) -> bool:
-        """The table refuses the item of one of those in line: who that is, is put off, and stops nobody.
+        """Admits requests one by one after the table refused an item; puts off the one at fault.
 
-        Returns whether somebody was put off, so that the others can be admitted.
+        Returns whether one was put off, so that the others can be admitted.
         """
         put_off = False
         for ticket in line.tickets:
@@ -163,7 +163,7 @@ class RequestProcessor:
         return put_off
 
     def _put_off(self, ticket: Ticket, error: Exception, report: RunReport) -> bool:
-        """A request that fails for a reason of its own is looked at again later, if it still waits."""
+        """Puts off a request that fails for a reason of its own, if it still waits."""
         key = ticket.request_key
         logger.error("request %s is put off: %s", key, error)
         report.problems.append(f"request {key} is put off: {error}")
@@ -177,13 +177,13 @@ class RequestProcessor:
         return bool(self._store.commit(ticket.sandbox, [step]))
 
     def _carry_out_flagged(self, key: str, report: RunReport) -> None:
-        """A cancel request that waited for its request to get a job, or to end."""
+        """Carries out a cancel request that waited for another request to get a job or to end."""
         record = self._store.requests([key]).get(key)
         if record and record.status == "WAITING":
             self._carry_out(endings.ticket_of(record), report)
 
     def _carry_out(self, ticket: Ticket, report: RunReport) -> None:
-        """One cancel request. What it fails over costs no other: it is looked at again later."""
+        """Carries out one cancel request, or puts it off, so that its failure affects no other."""
         try:
             items = self._canceller.carry_out(ticket, report)
         except (ItemRefused, ValueError, TypeError, KeyError) as error:
@@ -200,7 +200,7 @@ class RequestProcessor:
         letters: Sequence[RequestRecord],
         report: RunReport,
     ) -> None:
-        """Publishes our own events, once, at once; whatever does not arrive is the next sweep's."""
+        """Publishes our own events once; those that do not arrive are left to the next sweep."""
         if not (jobs or items or letters):
             return
         published = outbox.publish(
@@ -221,7 +221,7 @@ class RequestProcessor:
         self._settle(steps, published.reached, report)
 
     def _settle(self, steps: Sequence[Step], reached: outbox.Reached, report: RunReport) -> None:
-        """Not settled means published again: worth more than one try."""
+        """Settles with several tries, because unsettled events are published again."""
         try:
             for start in range(0, len(steps), MAX_STEPS):
                 some = steps[start : start + MAX_STEPS]
@@ -229,12 +229,12 @@ class RequestProcessor:
                 for position, step in enumerate(some):
                     if position not in written:
                         for job in step.jobs:
-                            self._settle_outrun(job, reached)
+                            self._settle_changed(job, reached)
         except StoreUnavailable as error:
             report.problems.append(f"can't settle what was published: {error}")
 
     def _commit(self, steps: Sequence[Step]) -> frozenset[int]:
-        sandbox = self._policy.sandboxes[0]  # no gate is concerned
+        sandbox = self._policy.sandboxes[0]  # any will do, as no gate is changed
         for _ in range(SETTLE_TRIES - 1):
             try:
                 return self._store.commit(sandbox, steps)
@@ -244,8 +244,8 @@ class RequestProcessor:
                 self._sleep(0.1)
         return self._store.commit(sandbox, steps)
 
-    def _settle_outrun(self, job: JobRecord, reached: outbox.Reached) -> None:
-        """A sweep has changed the job meanwhile: only our own event is taken off."""
+    def _settle_changed(self, job: JobRecord, reached: outbox.Reached) -> None:
+        """For a job that a sweep has changed meanwhile: removes only our own event."""
         for _ in range(SETTLE_TRIES):
             current = self._store.job(job.sandbox, job.job_id, job.creation_time)
             if current is None:
@@ -272,14 +272,14 @@ class RequestProcessor:
         try:
             return self._api.org_id()
         except SegmentationError as error:
-            logger.warning("the organisation is not known: %s", error)
+            logger.warning("the organisation is unknown: %s", error)
             return None
 
 
-def _pause_s(outrun: int, took_s: float) -> float:
-    """After a round that another run outran: runs at once should not meet at the gate again.
+def _pause_s(conflicts: int, took_s: float) -> float:
+    """The pause after a round with a conflict, so that concurrent runs don't collide again.
 
-    Anything up to a bound that doubles each time, from twice as long as the round took.
+    Random, up to a bound that doubles each time, starting at twice the duration of the round.
     """
-    bound_s = max(GATE_PAUSE_S, took_s) * 2**outrun
+    bound_s = max(GATE_PAUSE_S, took_s) * 2**conflicts
     return random.uniform(0, min(bound_s, MAX_GATE_PAUSE_S))  # nosec B311  # noqa: S311  no secret

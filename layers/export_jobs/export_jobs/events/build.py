@@ -36,7 +36,7 @@ MAX_NAMESPACES = 50
 MAX_PROBLEMS = 50
 MAX_TEXT = 1_000
 MAX_DETAIL_BYTES = 40_000
-"""So that ten events in a job's outbox fit its item (400 KB), and ten entries fit one call."""
+"""So that the events in a job's outbox fit its item (400 KB: `decide.MAX_UNDELIVERED`)."""
 
 _T = TypeVar("_T")
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:aep.export-jobs")

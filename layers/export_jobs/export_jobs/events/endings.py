@@ -78,6 +78,7 @@ def created(
     known = existing or JobRecord(record.sandbox, job.id, job.creation_time or 0)
     linked = replace(
         known,
+        dataset_id=known.dataset_id or done.dataset_id,
         request_key=record.request_key,
         correlation_id=record.correlation_id,
         linked_by=linked_by,

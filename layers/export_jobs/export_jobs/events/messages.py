@@ -16,7 +16,7 @@ MAX_CHAT_TEXT = 1_500
 
 
 def subject(event: Event) -> str:
-    """One line: what happened to which export, in which sandbox; ASCII, at most MAX_SUBJECT."""
+    """One line of ASCII, at most MAX_SUBJECT: what happened to which export, in which sandbox."""
     sandbox = event.detail.get("sandboxName")
     line = f"[{sandbox}] {_headline(event)}" if sandbox else _headline(event)
     plain = printable(line).encode("ascii", "replace").decode()

@@ -33,8 +33,6 @@ KEPT = (
     "eventId",
     "detectedAt",
     "sequence",
-    "sandboxName",
-    "jobId",
     "status",
     "previousStatus",
     "final",

@@ -26,7 +26,7 @@ class EventKind:
 
     name: EventType
     model: type[BaseModel]
-    """The model of its `detail`: the source of docs/schemas and of EventBridge's schema registry."""
+    """The model of its `detail`; source of docs/schemas and of EventBridge's schema registry."""
     when: str
     """When it is published, for the docs."""
     documented: str
@@ -124,7 +124,7 @@ _REQUEST_ACCEPTED = EventKind(
 _REQUEST_REJECTED = EventKind(
     EventType.REQUEST_REJECTED,
     RequestEventDetail,
-    when="a request can never be carried out, or was cancelled before it was: why",
+    when="a request can't be carried out, or was cancelled before it was; with the reason",
     documented="A request's events",
     thread=_about_request,
     headline=wording.request_rejected,

@@ -42,7 +42,8 @@ def open_exports(
     created_at = {job.request_key: job.creation_time for job in open_jobs.values()}
     for slot in gate.slots.values():
         if slot.job_id is None:
-            # A query may show its job before the link. An older job of the key has another attempt.
+            # A query may show the job before the link; an older job of the request belongs to
+            # another attempt.
             if created_at.get(slot.request_key, 0) < slot.noted_at - CLOCKS_MS:
                 counted.add(f"attempt {slot.request_id}")
         elif slot.job_id not in open_jobs and now - slot.linked_at < LINKED_SLOT_MS:

@@ -18,7 +18,7 @@ LEASE_MS = max(MONITOR_TIMEOUT_S, CREATOR_TIMEOUT_S) * 1000 + 60_000
 SEND_WITHIN_MS = 30_000
 """A create call is sent within this time after its attempt was noted, or never."""
 CALL_MS = 30_000
-"""The most from sending a create call to the end of its response: `transport.MAX_SENT_S`."""
+"""The longest time from sending a create call to its response's end: `transport.MAX_SENT_S`."""
 SHOWS_MS = 180_000
 """How long a job may take to appear in the listing after its create call was sent."""
 HOLDS_ANSWER_MS = CREATOR_TIMEOUT_S * 1000 + CLOCKS_MS

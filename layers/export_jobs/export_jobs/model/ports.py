@@ -157,7 +157,7 @@ class RecordChanged(Exception):
 
 
 class GateMoved(Exception):
-    """Another run has noted attempts since the gate was read. `gate` is the new one; recount."""
+    """Another run noted attempts after the gate was read: count again. `gate` is the new one."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate

@@ -165,7 +165,7 @@ class AttemptSettler:
     # -- linking -----------------------------------------------------------------------------------
 
     def _link(self, found: Match, known: SandboxRecord, settled: Settled, *, now: int) -> bool:
-        """Links a job to the request of an attempt. Returns False if the job is another request's."""
+        """Links a job to its attempt's request. Returns False if it belongs to another request."""
         attempt = found.attempt
         slot = Slot("link", replace(attempt, job_id=found.job.id, linked_at=now))
         for _ in range(MAX_ROUNDS):

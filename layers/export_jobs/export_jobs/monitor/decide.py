@@ -23,9 +23,9 @@ MISSES_APART_MS = 30_000
 """The same 404 in two overlapping sweeps counts as one miss."""
 YOUNG_MS = 5 * 60_000
 """How long after its creation a job may not be found by its id."""
-MAX_UNDELIVERED = 9
-"""The most events of a job in its outbox. Each has at most 40 KB, and an item holds 400 KB: at this
-limit, the job's next change is recorded after some have been delivered."""
+MAX_UNDELIVERED = 8
+"""The most events of a job in its outbox. Each has at most 40 KB, as has the detail of the job's end, and an
+item holds 400 KB. At this limit, the job's next change is recorded after some have been delivered."""
 MAX_UNDELIVERED_FOR_DELAYS = 6
 """With this many events of a job in its outbox, no delays are added."""
 
@@ -56,7 +56,7 @@ class Case:
 
 @dataclass(frozen=True)
 class StatusChanged:
-    """A job was seen for the first time or with another status. `record` has the event's sequence."""
+    """A job is new, or has another status. `record` has the sequence of the event."""
 
     record: JobRecord
     job: Job

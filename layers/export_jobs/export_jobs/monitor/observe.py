@@ -172,7 +172,7 @@ class Observer:
             return LookUp(job_id, problem=f"can't look up job {job_id}: {error}")
 
     def _list_further(self, sandbox: str, cursor: str, seen: Observation) -> str | None:
-        """Adds the page at `cursor`. Returns the next cursor, None at the end or after a failure."""
+        """Adds the page at `cursor`. Returns the next cursor; None at the end or if it failed."""
         try:
             page = self._api.list_jobs(sandbox, limit=self._page_size, cursor=cursor)
         except SegmentationError as error:

@@ -62,7 +62,7 @@ class Sweeper:
     ) -> None:
         """`clock` returns epoch milliseconds; a sweep stops when less than `reserve_s` is left.
 
-        That is longer than any one call with all its retries.
+        `reserve_s` is longer than any single call with all its retries.
         """
         self._api = api
         self._store = store
@@ -127,7 +127,7 @@ class Sweeper:
     def _sweep(self, sandbox: str, began: int, report: SweepReport, *, watched: bool) -> None:
         half_of_the_time_s = self._time_left_s() / 2
 
-        def out_of_time() -> bool:  # the rest of the time is for what was seen by then
+        def out_of_time() -> bool:  # the remaining time is for what was seen by then
             return self._out_of_time() or self._time_left_s() < half_of_the_time_s
 
         org_id, first_page = self._first_page(sandbox, report)
@@ -177,7 +177,7 @@ class Sweeper:
     def _back_to(self, sweep: SweepInProgress) -> int:
         state = sweep.known.state
         if not sweep.watched:
-            back_to = sweep.began  # new jobs are of no interest
+            back_to = sweep.began  # no new jobs are recorded
         elif sweep.is_first or state is None:
             back_to = sweep.began - self._policy.first_lookback_ms
         else:

@@ -78,7 +78,7 @@ class FormerSandboxes:
         self._finished_since: dict[str, float] = {}
 
     def look_after(self, sweeper: Sweeper) -> None:
-        """Sweeps each once. Problems are only logged, because nobody watches these sandboxes."""
+        """Sweeps each once. Problems are only logged, as nobody depends on these sandboxes."""
         try:
             for sandbox in sorted(self._known()):
                 report = _swept(sweeper, sandbox, watched=False)

@@ -1,4 +1,4 @@
-"""Sends every message that says `back N` back as `back N-1`, and tells its log of every run."""
+"""Sends every message `back N` back as `back N-1`, and logs every run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The two tables on DynamoDB: how records are written as items, and read."""
+"""The two tables on DynamoDB: how records are written and read as items."""

@@ -1,8 +1,8 @@
-"""Calls of DynamoDB: what their failures mean, and which of them are tried again here.
+"""Calls to DynamoDB: what their failures mean, and which of them are retried here.
 
-botocore tries again what is throttled, times out or fails with a 5xx (three calls in all). It does not
-where a write meets another transaction at the same item, though nobody has written then and nothing is
-wrong: that is done here.
+botocore retries calls that are throttled, time out or fail with a 5xx (three calls in all). It does
+not retry a write that conflicts with another transaction on the same item, which is retried here:
+nothing was written, and nothing is wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 CONFLICT_PAUSES_S = (0.02, 0.1, 0.4)
-_PASSING = frozenset(
+_TEMPORARY = frozenset(
     {
         "InternalServerError",
         "ProvisionedThroughputExceeded",
@@ -40,7 +40,7 @@ _PASSING = frozenset(
         "TransactionInProgressException",
     }
 )
-"""Codes of errors, and of reasons for cancelling, that say nothing against what was asked."""
+"""Error codes and cancellation codes of temporary failures."""
 _OF_ITEMS = frozenset(
     {
         "ItemCollectionSizeLimitExceeded",
@@ -49,19 +49,19 @@ _OF_ITEMS = frozenset(
         "ValidationException",
     }
 )
-"""Those that say that an item itself is at fault: too large, or not as an item may be."""
+"""Codes that mean that an item itself is at fault: it is too large or invalid."""
 
 
 class Outrun(Exception):
-    """The item is not of the version that the write replaces. `found` is what it is, if anything."""
+    """The item does not have the version that the write replaces. `found` is the item, if any."""
 
     def __init__(self, found: Item | None) -> None:
         self.found = found
-        super().__init__("somebody else wrote the item")
+        super().__init__("another run has written the item")
 
 
 class Cancelled(Exception):
-    """A transaction was not carried out: for each of its actions the reason, `None` where there is none."""
+    """A transaction was cancelled. `reasons` has one per action, whose code may be `None`."""
 
     def __init__(self, reasons: Sequence[Any]) -> None:
         self.reasons = reasons
@@ -77,24 +77,24 @@ class Cancelled(Exception):
         return [n for n, code in enumerate(self.codes) if code == "ConditionalCheckFailed"]
 
     def found(self, position: int) -> Item | None:
-        """What the item of an action was, where its write asked to be told."""
+        """The item of an action, if its write has `return_old`."""
         item: Item | None = self.reasons[position].get("Item")
         return item
 
 
 @contextmanager
 def meaning(doing: str) -> Iterator[None]:
-    """Raises StoreUnavailable or StoreRefused for every failure of a call; `doing` is what it was for."""
+    """Raises StoreUnavailable or StoreRefused if a call inside fails; `doing` is its purpose."""
     try:
         yield
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-        passing = _code(error) in _PASSING or status >= 500
-        kind = StoreUnavailable if passing else _refusal({_code(error)})
+        temporary = _code(error) in _TEMPORARY or status >= 500
+        kind = StoreUnavailable if temporary else _refusal({_code(error)})
         raise kind(f"can't {doing}: {error}") from error
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
         raise StoreUnavailable(f"can't {doing}: {error}") from error
-    except BotoCoreError as error:  # no credentials, no region, a parameter that is none
+    except BotoCoreError as error:  # no credentials, no region, an invalid parameter
         raise StoreRefused(f"can't {doing}: {error}") from error
 
 
@@ -103,40 +103,40 @@ def write_item(client: DynamoDBClient, write: Write, doing: str) -> None:
     with meaning(doing):
         try:
             if write.is_new:
-                _persisting(lambda: client.put_item(**write.as_put()), _meets_a_transaction)
+                _with_retries(lambda: client.put_item(**write.as_put()), _is_conflict)
             else:
-                _persisting(lambda: client.update_item(**write.as_update()), _meets_a_transaction)
+                _with_retries(lambda: client.update_item(**write.as_update()), _is_conflict)
         except ClientError as error:
             found = _found_instead(error)
-            # botocore tried again, as no answer came; the first call may have had its effect.
+            # botocore has retried a call without a response, which may have had its effect.
             if found and _was_repeated(error) and write.is_in(found):
                 return
             raise Outrun(found) from None
 
 
 def delete(client: DynamoDBClient, write: Write, doing: str) -> None:
-    """Deletes one item, under the conditions of `write`. Raises the same."""
+    """Deletes one item under the conditions of `write`. Raises the same."""
     with meaning(doing):
         try:
-            _persisting(lambda: client.delete_item(**write.as_delete()), _meets_a_transaction)
+            _with_retries(lambda: client.delete_item(**write.as_delete()), _is_conflict)
         except ClientError as error:
             raise Outrun(_found_instead(error)) from None
 
 
 def transact(client: DynamoDBClient, actions: Sequence[Any], doing: str) -> None:
-    """Writes all or nothing. Raises Cancelled if a condition does not hold, else as the others do.
+    """Writes all or nothing. Raises Cancelled if a condition fails, or what the others raise.
 
-    botocore gives every call a `ClientRequestToken`, the same when it tries again: so a call that had
-    its effect, and whose answer was lost, is answered as done. (moto does not know the token.)
+    botocore sends a `ClientRequestToken`, the same one when it retries: so a call that had its
+    effect, but whose response was lost, succeeds in the retry. (moto ignores the token.)
     """
     with meaning(doing):
         try:
-            _persisting(
+            _with_retries(
                 lambda: client.transact_write_items(TransactItems=list(actions)), _only_conflicts
             )
         except ClientError as error:
             cancelled = Cancelled(_reasons(error))
-            refusals = set(cancelled.codes) - _PASSING - {"None", "ConditionalCheckFailed"}
+            refusals = set(cancelled.codes) - _TEMPORARY - {"None", "ConditionalCheckFailed"}
             if refusals:
                 raise _refusal(refusals)(f"can't {doing}: {error}, {cancelled}") from error
             if cancelled.failed:
@@ -147,11 +147,11 @@ def transact(client: DynamoDBClient, actions: Sequence[Any], doing: str) -> None
 
 
 def pause(length_s: float) -> None:
-    """Sleeps for about that long: runs that met each other should not meet again."""
-    time.sleep(length_s * random.uniform(0.5, 1.5))  # nosec B311  # noqa: S311  no secret depends on it
+    """Sleeps for about that long, with jitter, so that runs that collided don't collide again."""
+    time.sleep(length_s * random.uniform(0.5, 1.5))  # nosec B311  # noqa: S311  no secret
 
 
-def _persisting(call: Callable[[], _T], should_try_again: Callable[[ClientError], bool]) -> _T:
+def _with_retries(call: Callable[[], _T], should_try_again: Callable[[ClientError], bool]) -> _T:
     for length_s in CONFLICT_PAUSES_S:
         try:
             return call()
@@ -162,18 +162,18 @@ def _persisting(call: Callable[[], _T], should_try_again: Callable[[ClientError]
     return call()
 
 
-def _meets_a_transaction(error: ClientError) -> bool:
+def _is_conflict(error: ClientError) -> bool:
     return _code(error) == "TransactionConflictException"
 
 
 def _only_conflicts(error: ClientError) -> bool:
-    """Whether nothing but another transaction stood in the way."""
+    """Whether conflicts with other transactions are the only reason."""
     codes = {str(reason.get("Code")) for reason in _reasons(error)}
     return "TransactionConflict" in codes and codes <= {"TransactionConflict", "None"}
 
 
 def _found_instead(error: ClientError) -> Item | None:
-    """The item that failed a condition. Raises any other error again."""
+    """The item that failed a condition. Re-raises any other error."""
     if _code(error) != "ConditionalCheckFailedException":
         raise error
     response: Any = error.response

@@ -1,9 +1,9 @@
-"""The gate of a sandbox as an item: what every admission passes.
+"""The gate of a sandbox, which every admission passes, as an item.
 
-Its slots and its former attempts are maps, which are written by path: so runs that settle different
-attempts at the same time don't undo each other's changes. A transaction can't write an item twice; so
-all changes of the gate that belong to one are one update, under one condition. Where that does not
-hold, what the item was says which of the changes have been outrun.
+Its slots and its former attempts are maps that are written by path, so that runs that settle
+different attempts at the same time don't undo each other's changes. A transaction can't write an
+item twice, so all its changes of the gate are one update, under one condition. If that fails, the
+item shows which of the changes have been superseded by other runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from export_jobs.model.steps import MAX_EXPIRED, GateChange, Slot, Step
 
 
 def gate_of(item: Item | None, sandbox: str) -> Gate:
-    """The gate as it is stored; one that never was is of version 0."""
+    """The gate as stored; one that was never written has version 0."""
     if item is None:
         return Gate(sandbox)
     slots: Mapping[str, Value] = item.get("slots", {}).get("M", {})
@@ -37,7 +37,7 @@ def gate_of(item: Item | None, sandbox: str) -> Gate:
 
 @dataclass(frozen=True)
 class GatePart:
-    """What a transaction changes of a gate: its steps' slots, by their number, and what goes with them."""
+    """The changes of a gate in one transaction: the slots of its steps, by number, and the rest."""
 
     sandbox: str
     slots: Mapping[int, Slot]
@@ -56,10 +56,10 @@ class GatePart:
     def write(self, table: str, *, known: Gate | None) -> Write | None:
         """One update; None if there is nothing to do.
 
-        `known` is the gate as a write before this one found it, if any did.
+        `known` is the gate that an earlier try found, if any.
         """
         change = self.change
-        write = Write(table, gate_key(self.sandbox), tell=True)
+        write = Write(table, gate_key(self.sandbox), return_old=True)
         if change.hold is not None and not (known and known.hold.outlasts(change.hold)):
             _write_hold(write, change.hold)
         if change.echoes is not None:
@@ -67,16 +67,15 @@ class GatePart:
         noted = [slot.attempt for slot in self.slots.values() if slot.change == "note"]
         if noted and change.version is not None:
             write.set(number(change.version + 1), "version")
-        if change.version == 0:  # nobody has ever noted an attempt: there are no maps to write into
+        if change.version == 0:  # no attempt was ever noted, so the maps don't exist yet
             if noted:
                 slots = {attempt.request_key: _slot_value(attempt) for attempt in noted}
                 write.set({"M": slots}, "slots")
                 write.set({"M": {}}, "former")
         else:
             self._write_paths(write, known)
-        if (
-            write.changes or change.version is not None
-        ):  # a mere check would need another permission
+        if write.changes or change.version is not None:
+            # Always an update: a condition check alone would need another permission.
             write.set(text(OPEN_GATE), "openKey")
             write.set(number(FORMAT), "format")
         if change.version is not None:
@@ -84,17 +83,17 @@ class GatePart:
         return write if write.changes else None
 
     def outrun(self, found: Gate) -> frozenset[int]:
-        """The steps that somebody else has outrun, by the gate that was found instead.
+        """The steps that other runs have superseded, by the gate that was found instead.
 
-        Raises GateMoved if it is of another version than the one that admits.
+        Raises GateMoved if that has another version than the one that admits.
         """
         if self.change.version not in {None, found.version}:
             raise GateMoved(found)
         return frozenset(n for n, slot in self.slots.items() if not _holds(slot, found))
 
     def _write_paths(self, write: Write, known: Gate | None) -> None:
-        """Changes within the maps. DynamoDB refuses a path into a map that does not exist."""
-        expired, former = self._taken_out(known)
+        """Changes the maps. DynamoDB refuses a path into a map that does not exist."""
+        expired, former = self._removed(known)
         if self.change.version is None and (self.slots or expired or former):
             write.require(f"attribute_exists({write.path('version')})")
         for slot in self.slots.values():
@@ -107,8 +106,8 @@ class GatePart:
         for request_id in former:
             write.remove("former", request_id)
 
-    def _taken_out(self, known: Gate | None) -> tuple[Collection[str], Collection[str]]:
-        """The slots and the former attempts to take out, but for those that a step writes."""
+    def _removed(self, known: Gate | None) -> tuple[Collection[str], Collection[str]]:
+        """The slots and the former attempts to remove, except those that a step writes."""
         expired = set(self.change.expired_slots[:MAX_EXPIRED])
         expired -= {slot.attempt.request_key for slot in self.slots.values()}
         former = self.forget | set(self.change.expired_former[:MAX_EXPIRED])
@@ -121,7 +120,7 @@ class GatePart:
 
 
 def _write_hold(write: Write, hold: Hold) -> None:
-    """Under the same condition as `Hold.outlasts`."""
+    """Writes the hold under the same condition as `Hold.outlasts`."""
     if not hold.until:
         write.put([("holdUntil", None), ("holdLength", None)])
         return
@@ -140,7 +139,7 @@ def _holds(slot: Slot, gate: Gate) -> bool:
 
 
 def _require_slot(write: Write, slot: Slot) -> None:
-    """The same as `_holds`, as a condition."""
+    """Requires what `_holds` checks."""
     key = slot.attempt.request_key
     job = write.path("slots", key, "jobId")
     if slot.change == "note":
@@ -171,7 +170,7 @@ def _write_slot(write: Write, slot: Slot) -> None:
 
 
 def _slot_value(attempt: Attempt) -> Value:
-    """At most about 600 bytes, its key included: 200 of them, and as many former ones, fit an item."""
+    """At most about 600 bytes with its key: an item holds 200, and as many former attempts."""
     value: dict[str, Any] = {
         "requestId": text(attempt.request_id),
         "notedAt": number(attempt.noted_at),
@@ -187,7 +186,7 @@ def _slot_value(attempt: Attempt) -> Value:
 
 
 def _linked_value(attempt: Attempt) -> Value:
-    """What is still of use of an attempt whose job is known."""
+    """What is still needed of an attempt whose job is known."""
     value: dict[str, Any] = {
         "requestId": text(attempt.request_id),
         "linkedAt": number(attempt.linked_at),

@@ -1,4 +1,4 @@
-"""What the local index `open` holds of a sandbox."""
+"""The contents of the local index `open` for a sandbox."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _warned_of: set[str] = set()
 
 @dataclass
 class Found:
-    """What pages of the index hold, by kind."""
+    """The contents of pages of the index, by kind."""
 
     gate: Gate | None = None
     state: SandboxState | None = None
     jobs: dict[str, JobRecord] = field(default_factory=dict)
     outbox: list[OutboxItem] = field(default_factory=list)
     tickets: dict[str, Ticket] = field(default_factory=dict)
-    """By their requests' keys: one that is moved while its index is read may be met twice."""
+    """By request key: a ticket that is moved while the index is read may appear twice."""
 
     @property
     def in_line(self) -> tuple[Ticket, ...]:
@@ -33,18 +33,18 @@ class Found:
         return tuple(sorted(tickets, key=lambda t: (t.action != "cancel", t.turn, t.request_key)))
 
     def add_page(self, page: Sequence[Item]) -> None:
-        """Takes a page in. What is of no known kind is passed over, with one warning a process."""
+        """Adds a page. Skips items of an unknown kind, with one warning per process."""
         for item in page:
             try:
                 known = self._add(item)
-            except (KeyError, ValueError):  # its key is not as this version writes it
+            except (KeyError, ValueError):  # another version has written its key
                 known = False
             if not known and not _warned_of:
                 _warned_of.add(item["sk"].get("S", ""))
-                logger.warning("an item of an unknown kind is passed over: %s", item["sk"])
+                logger.warning("skipped an item of an unknown kind: %s", item["sk"])
 
     def _add(self, item: Item) -> bool:
-        """Takes an item in; returns whether it is of a kind that is known."""
+        """Adds an item. Returns whether its kind is known."""
         key = item["sk"]["S"]
         if key.startswith(items.TICKET):
             ticket = items.ticket_of(item)

@@ -1,11 +1,11 @@
-"""Records as items of the tables, written and read.
+"""Writes and reads records as items of the tables.
 
-The jobs table has the partition key `sandbox` and the sort key `sk`, which says what kind of item it
-is. The local index `open` has those items that have an `openKey`: all that is unfinished in a sandbox,
-in the order of `openKey`. The requests table has the key `requestKey`.
+The jobs table has the partition key `sandbox` and the sort key `sk`, which starts with the kind of
+the item. The local index `open` has the items with an `openKey`: everything that is unfinished in a
+sandbox, in the order of `openKey`. The requests table has the key `requestKey`.
 
-Reading is lenient: an attribute that is absent has the default of the record's field, one that is not
-known is passed over, and so is an item of an unknown kind.
+Reading is lenient: an absent attribute has the default of the record's field; unknown attributes,
+and items of an unknown kind, are skipped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from export_jobs.model.records import (
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-"""The version of the rules in this package by which items are written; every item has it."""
+"""The version of the format in which this package writes items; every item has it."""
 OPEN_INDEX = "open"
 DAY_MS = 24 * 3_600_000
 
@@ -89,7 +89,7 @@ def request_key(key: str) -> Item:
 
 
 def turn_key(turn: int) -> str:
-    """Sorts as the turns do."""
+    """Sorts like the turns."""
     return f"{turn:014d}"
 
 
@@ -102,7 +102,7 @@ def _key(sandbox: str, sort_key: str) -> Item:
 
 @dataclass(frozen=True)
 class _Attribute:
-    """An attribute and the record's field that it holds; absent where the field has its default."""
+    """An attribute and the record's field that it holds; absent if the field has its default."""
 
     name: str
     field: str
@@ -202,7 +202,7 @@ REQUEST_NAMES = (
     "requestKey",
     *(attribute.name for attribute in _REQUEST_ATTRIBUTES if attribute.name != "body"),
 )
-"""The attributes of a request but for its body."""
+"""The attributes of a request, except its body."""
 
 
 _DEFAULTS: Mapping[type, Mapping[str, Any]] = {
@@ -227,7 +227,7 @@ def _differs(record: JobRecord | OutboxItem | RequestRecord, field: str) -> bool
 
 
 def _read(item: Item, attributes: Iterable[_Attribute], **required: Any) -> dict[str, Any]:
-    """The fields of a record. `required` are the values of fields that the item may lack."""
+    """The fields of a record. `required` has values for fields that the item may lack."""
     for attribute in attributes:
         content = item.get(attribute.name, {}).get(attribute.type)
         if content is None:
@@ -243,7 +243,7 @@ def _read(item: Item, attributes: Iterable[_Attribute], **required: Any) -> dict
 
 
 class Writer:
-    """Makes the writes of records, each of which replaces the version that the record was read with."""
+    """Makes the writes of records; each replaces the version that was read."""
 
     def __init__(self, *, jobs_table: str, requests_table: str, retention_days: int) -> None:
         self.jobs_table = jobs_table
@@ -252,7 +252,7 @@ class Writer:
 
     def job(self, record: JobRecord) -> Write:
         key = job_key(record.sandbox, record.job_id, record.creation_time)
-        write = Write(self.jobs_table, key, is_new=record.version == 0, tell=True)
+        write = Write(self.jobs_table, key, is_new=record.version == 0, return_old=True)
         place = key["sk"]["S"].removeprefix(JOB)
         open_key = text(OPEN_JOBS + place) if record.is_open else None
         self._put(write, record, _JOB_ATTRIBUTES)
@@ -261,14 +261,14 @@ class Writer:
         return write
 
     def outbox_item(self, item: OutboxItem) -> Write:
-        write = Write(self.jobs_table, outbox_key(item), is_new=item.version == 0, tell=True)
+        write = Write(self.jobs_table, outbox_key(item), is_new=item.version == 0, return_old=True)
         self._put(write, item, _OUTBOX_ATTRIBUTES)
         write.set(text(_OPEN_OUTBOX + item.event_id), "openKey")
         return write
 
     def published(self, item: OutboxItem) -> Write:
-        """Of an item that is to be deleted: that it is still of this version."""
-        write = Write(self.jobs_table, outbox_key(item), tell=True)
+        """Deletes an item, if it still has this version."""
+        write = Write(self.jobs_table, outbox_key(item), return_old=True)
         write.require_version(item.version)
         return write
 
@@ -281,7 +281,7 @@ class Writer:
         return write
 
     def ticket(self, ticket: Ticket) -> Write:
-        """At most 250 bytes: the key once, what sorts it once."""
+        """At most 250 bytes: its key and its sort key occur only once."""
         write = Write(self.jobs_table, ticket_key(ticket))
         rank = OPEN_CANCELS if ticket.action == "cancel" else OPEN_CREATES
         sent_at = None if ticket.sent_at == ticket.turn else number(ticket.sent_at)
@@ -297,19 +297,19 @@ class Writer:
         return write
 
     def ticket_dropped(self, ticket: Ticket) -> Write:
-        """Of one that is to be deleted."""
+        """Deletes a ticket."""
         return Write(self.jobs_table, ticket_key(ticket))
 
     def state(self, state: SandboxState) -> Write:
-        """Written unless another sweep has outrun it."""
+        """Writes the state, unless another sweep has written a newer one."""
         write = Write(self.jobs_table, state_key(state.sandbox))
         write.put(_written(state, _STATE_ATTRIBUTES))
         write.set(number(SEEN_RULE), "seenRule")
         write.set(text(_OPEN_STATE), "openKey")
         write.set(number(FORMAT), "format")
         swept_at = write.path("sweptAt")
-        not_outrun = f"{swept_at} <= {write.value(number(state.swept_at))}"
-        write.require(f"attribute_not_exists({swept_at})", not_outrun)
+        not_newer = f"{swept_at} <= {write.value(number(state.swept_at))}"
+        write.require(f"attribute_not_exists({swept_at})", not_newer)
         return write
 
     def _put(
@@ -318,7 +318,7 @@ class Writer:
         record: JobRecord | OutboxItem | RequestRecord,
         attributes: Iterable[_Attribute],
     ) -> None:
-        """Writes what differs from what is stored, or everything where that is not known."""
+        """Writes what differs from the stored record, or everything if that is unknown."""
         changed = [a for a in attributes if a.name != "version" and _differs(record, a.field)]
         write.put(_written(record, changed))
         write.set(number(record.version + 1), "version")
@@ -365,7 +365,7 @@ def ticket_of(item: Item) -> Ticket:
 
 
 def state_of(item: Item) -> SandboxState:
-    """Fingerprints that were made by another rule say nothing here: they are left out."""
+    """Leaves out fingerprints of another rule, which can't be compared."""
     read = _read(item, _STATE_ATTRIBUTES, watermark=0)
     if item.get("seenRule", {}).get("N") != str(SEEN_RULE):
         read["seen"] = frozenset()

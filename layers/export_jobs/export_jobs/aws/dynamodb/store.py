@@ -1,4 +1,4 @@
-"""The two tables on DynamoDB, as `model.ports` asks for them."""
+"""The stores of `model.ports`, in two tables on DynamoDB."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 MAX_KEYS = 100
-"""BatchGetItem takes so many."""
+"""The most keys that BatchGetItem takes."""
 UNPROCESSED_PAUSES_S = (0.05, 0.2, 0.8)
 LINE_OTHERS = 50
-"""Jobs and other items that a sandbox's line is read together with, as a rule."""
+"""Jobs and other items that are usually read together with a sandbox's tickets."""
 RECENT = 50
 
 
 class DynamoDbStore:
     """Reads and writes records with optimistic locking. Thread-safe.
 
-    Any method may raise StoreUnavailable, or StoreRefused. Reads are strongly consistent where nothing
-    else is said.
+    Any method may raise StoreUnavailable or StoreRefused. Reads are strongly consistent unless
+    stated otherwise.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class DynamoDbStore:
         requests_table: str,
         retention_days: int = 90,
     ) -> None:
-        """Items that have ended are kept for `retention_days` from their last change."""
+        """Records that have ended are kept for `retention_days` after their last change."""
         self._client = client
         self._jobs_table = jobs_table
         self._requests_table = requests_table
@@ -72,11 +72,11 @@ class DynamoDbStore:
     # -- sandboxes -------------------------------------------------------------------------------
 
     def load(self, sandbox: str) -> SandboxRecord:
-        """All that is unfinished in a sandbox: one query, which DynamoDB pages by the megabyte."""
+        """Everything unfinished in a sandbox: one query, which DynamoDB pages by the megabyte."""
         found = Found()
         condition = "sandbox = :sandbox"
         values = {":sandbox": text(sandbox)}
-        for page in self._query("read what is open", condition, values):
+        for page in self._query("read the open items", condition, values):
             found.add_page(page["Items"])
         return SandboxRecord(
             gate=found.gate or Gate(sandbox),
@@ -87,7 +87,7 @@ class DynamoDbStore:
         )
 
     def line(self, sandbox: str, *, until: int, limit: int) -> Line:
-        """See `ports.CreatorStore.line`. Tickets stand behind everything else in the index."""
+        """See `ports.CreatorStore.line`. Tickets come after everything else in the index."""
         found = Found()
         condition = "sandbox = :sandbox AND openKey BETWEEN :first AND :last"
         values = {
@@ -96,7 +96,7 @@ class DynamoDbStore:
             ":last": text(items.OPEN_CREATES + items.turn_key(until)),
         }
         due: list[Ticket] = []
-        doing = "read who waits"
+        doing = "read the waiting requests"
         for page in self._query(doing, condition, values, Limit=limit + LINE_OTHERS):
             found.add_page(page["Items"])
             due = [ticket for ticket in found.in_line if ticket.turn <= until]
@@ -141,7 +141,7 @@ class DynamoDbStore:
         return as_written(record)
 
     def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
-        """Of the sandbox's newest jobs those that have ended, newest first; may be a moment old."""
+        """Those of the newest jobs that have ended, newest first; may be slightly stale."""
         with meaning("read the recent jobs"):
             answer = self._client.query(
                 TableName=self._jobs_table,
@@ -153,9 +153,9 @@ class DynamoDbStore:
         return [job for item in answer["Items"] if (job := items.job_of(item)).final]
 
     def jobs(self, sandbox: str, *, named: str | None = None) -> Iterator[JobRecord]:
-        """A sandbox's jobs, newest first, a page whenever one is wanted; may be a moment old.
+        """A sandbox's jobs, newest first, page by page on demand; may be slightly stale.
 
-        `named`: only those with this id. That reads the others too: ids have no index.
+        `named`: only those with this id. That reads the others, too: ids have no index.
         """
         values = {":sandbox": text(sandbox), ":job": text(items.JOB)}
         request: dict[str, Any] = {
@@ -174,7 +174,7 @@ class DynamoDbStore:
                     yield job
 
     def put_outbox(self, item: OutboxItem) -> OutboxItem | None:
-        doing = "write an event that is to be delivered"
+        doing = "write an undelivered event"
         write = self._writer.outbox_item(item)
         try:
             if item.outbox:
@@ -214,9 +214,8 @@ class DynamoDbStore:
     ) -> Iterator[RequestRecord]:
         """Some requests that have one of the statuses, without their bodies, in no order.
 
-        `named`: only those that were rejected as they came, and name this key.
-        A scan: it reads the whole table, a page whenever one is wanted, until `limit` are found. May
-        be a moment old.
+        `named`: only those that were rejected at intake and name this key. A scan: it reads the
+        whole table, page by page on demand, until `limit` are found. May be slightly stale.
         """
         names = {name: f"#{n}" for n, name in enumerate(items.REQUEST_NAMES)}
         values = {f":{n}": text(status) for n, status in enumerate(sorted(statuses))}
@@ -243,7 +242,7 @@ class DynamoDbStore:
     # -- the sandboxes that were ever watched ----------------------------------------------------
 
     def watched(self) -> frozenset[str]:
-        item = self._get(self._jobs_table, items.stack_key(), "the sandboxes that are watched")
+        item = self._get(self._jobs_table, items.stack_key(), "the watched sandboxes")
         return frozenset((item or {}).get("sandboxes", {}).get("SS", ()))
 
     def watch(self, sandboxes: Collection[str]) -> None:
@@ -252,20 +251,20 @@ class DynamoDbStore:
             return
         write = self._stack()
         write.add_to("sandboxes", sandboxes)
-        write_item(self._client, write, "note the sandboxes that are watched")
+        write_item(self._client, write, "record the watched sandboxes")
 
     def forget(self, sandbox: str) -> None:
-        """Forgets how far the sweeps of a sandbox had got."""
+        """Deletes the sweep state of a sandbox."""
         state = Write(self._jobs_table, items.state_key(sandbox))
-        delete(self._client, state, f"forget how far the sweeps of {sandbox} had got")
+        delete(self._client, state, f"delete the sweep state of {sandbox}")
 
     def release(self, sandbox: str) -> None:
-        """Takes out a sandbox that is watched no longer; watched again, it is as new."""
+        """Removes a sandbox that is no longer watched; if it is watched again, it starts as new."""
         write = self._stack()
         write.take_from("sandboxes", [sandbox])
         state = Write(self._jobs_table, items.state_key(sandbox))
         actions = [write.as_action(), state.as_action(deletes=True)]
-        transact(self._client, actions, f"forget sandbox {sandbox}")
+        transact(self._client, actions, f"remove sandbox {sandbox}")
 
     def _stack(self) -> Write:
         write = Write(self._jobs_table, items.stack_key())
@@ -280,7 +279,7 @@ class DynamoDbStore:
         return answer.get("Item")
 
     def _batch(self, keys: Sequence[str]) -> Iterator[Item]:
-        """The items of requests; what DynamoDB leaves out of an answer is asked for again."""
+        """The items of requests; asks again for those that DynamoDB leaves unprocessed."""
         wanted: Any = {
             self._requests_table: {
                 "Keys": [items.request_key(key) for key in keys],
@@ -296,7 +295,7 @@ class DynamoDbStore:
             wanted = answer.get("UnprocessedKeys")
             if not wanted:
                 return
-            if not some:  # a part of an answer is progress; this is none
+            if not some:  # a partial response is progress, an empty one is not
                 length_s = next(pauses, None)
                 if length_s is None:
                     raise StoreUnavailable("can't read requests: DynamoDB leaves them unprocessed")

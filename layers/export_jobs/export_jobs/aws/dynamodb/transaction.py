@@ -1,4 +1,4 @@
-"""Steps written in one transaction: those that were outrun are left out, and the rest is tried again."""
+"""Writes steps in one transaction: leaves out those superseded by other runs, and tries again."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 
 MAX_ACTIONS = 100
 MAX_BYTES = 3_500_000
-"""DynamoDB takes 4 MB a transaction, and does not say how it counts what an update leaves as it is."""
+"""DynamoDB takes 4 MB per transaction; how it counts attributes that stay unchanged is unknown."""
 MAX_ROUNDS = 25
-"""Every round leaves out what was outrun: one for each step, and some for a gate that keeps changing."""
+"""Every round leaves out superseded steps: one for each step, and some for a changing gate."""
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A step and the actions it is made of, which are the same in every try."""
+class _Prepared:
+    """A step and its actions, which are the same in every try."""
 
     step: Step
     actions: tuple[dict[str, Any], ...]
     places: frozenset[tuple[str, ...]]
-    """The items that the actions are about, and the step's slot."""
+    """The items of the actions, and the step's slot."""
     size: int
-    """What the actions bring, in bytes, about."""
+    """The approximate size of what the actions write, in bytes."""
 
 
 @dataclass
 class _Plan:
-    """One try: the actions, and whose they are (the number of a step, None for the gate)."""
+    """One try: the actions, and their owners (the number of a step, None for the gate)."""
 
     gate: GatePart
     actions: list[dict[str, Any]] = field(default_factory=list)
@@ -50,7 +50,7 @@ class _Plan:
         self.owners.append(owner)
 
     def outrun(self, cancelled: Cancelled) -> tuple[set[int], Gate | None]:
-        """The steps that somebody else has outrun, and the gate as it was found, if it had changed."""
+        """The steps that other runs have superseded, and the gate that was found if it changed."""
         owners = {self.owners[position] for position in cancelled.failed}
         outrun = {owner for owner in owners if owner is not None}
         if None not in owners:
@@ -60,7 +60,7 @@ class _Plan:
 
 
 class Commit:
-    """Writes steps, as `model.ports.RequestStore.commit` says."""
+    """Writes steps, as `model.ports.RequestStore.commit` specifies."""
 
     def __init__(self, client: DynamoDBClient, writer: Writer) -> None:
         self._client = client
@@ -71,8 +71,8 @@ class Commit:
     ) -> frozenset[int]:
         change = gate or GateChange()
         if change.version is None and any(s.slot and s.slot.change == "note" for s in steps):
-            raise ValueError("attempts are noted by a version of the gate")
-        numbered = {n: self._asked(step) for n, step in enumerate(steps)}
+            raise ValueError("noting attempts requires a version of the gate")
+        numbered = {n: self._prepared(step) for n, step in enumerate(steps)}
         if change != GateChange() or any(step.slot or step.forget for step in steps):
             return frozenset(self._write(sandbox, numbered, change))
         written: set[int] = set()
@@ -80,7 +80,7 @@ class Commit:
             written |= self._write(sandbox, some, change)
         return frozenset(written)
 
-    def _write(self, sandbox: str, steps: Mapping[int, _Asked], change: GateChange) -> set[int]:
+    def _write(self, sandbox: str, steps: Mapping[int, _Prepared], change: GateChange) -> set[int]:
         left = _without_slots_to_settle(steps) if change.version == 0 else dict(steps)
         known: Gate | None = None
         for _ in range(MAX_ROUNDS):
@@ -92,24 +92,24 @@ class Commit:
             except Cancelled as cancelled:
                 outrun, found = plan.outrun(cancelled)
                 known = found or known
-                left = {number: asked for number, asked in left.items() if number not in outrun}
+                left = {number: one for number, one in left.items() if number not in outrun}
             else:
                 return plan.steps
-        raise StoreUnavailable("can't write steps of requests: they change faster than it goes")
+        raise StoreUnavailable("can't write steps of requests: their records keep changing")
 
     def _plan(
-        self, sandbox: str, steps: Mapping[int, _Asked], change: GateChange, known: Gate | None
+        self, sandbox: str, steps: Mapping[int, _Prepared], change: GateChange, known: Gate | None
     ) -> _Plan:
-        """All steps but those that touch what an earlier one writes."""
+        """All steps, except those that touch what an earlier one writes."""
         touched: set[tuple[str, ...]] = set()
         taken: dict[int, Step] = {}
         actions: list[tuple[int, dict[str, Any]]] = []
-        for number, asked in steps.items():
-            if asked.places & touched:
+        for number, one in steps.items():
+            if one.places & touched:
                 continue
-            touched |= asked.places
-            taken[number] = asked.step
-            actions += [(number, action) for action in asked.actions]
+            touched |= one.places
+            taken[number] = one.step
+            actions += [(number, action) for action in one.actions]
         plan = _Plan(GatePart.of(sandbox, taken, change), steps=set(taken))
         for number, action in actions:
             plan.add(action, number)
@@ -118,8 +118,8 @@ class Commit:
             plan.add(gate.as_action(), None)
         return plan
 
-    def _asked(self, step: Step) -> _Asked:
-        """A ticket that is dropped and added stays, at its new place."""
+    def _prepared(self, step: Step) -> _Prepared:
+        """Makes the actions. A ticket that is both dropped and added stays, in its new position."""
         writes = [
             *map(self._writer.request, step.requests),
             *map(self._writer.job, step.jobs),
@@ -139,7 +139,7 @@ class Commit:
         places = {(write.table, *(part["S"] for part in write.key.values())) for write in both}
         if step.slot:
             places.add(("slot", step.slot.attempt.request_key))
-        return _Asked(
+        return _Prepared(
             step,
             actions=(
                 *(write.as_action() for write in writes),
@@ -149,26 +149,26 @@ class Commit:
             size=sum(size_of(write.written) for write in both),
         )
 
-    def _by_size(self, steps: Mapping[int, _Asked]) -> Iterator[Mapping[int, _Asked]]:
-        """The steps in parts that one transaction takes each, by number and by size."""
-        part: dict[int, _Asked] = {}
+    def _by_size(self, steps: Mapping[int, _Prepared]) -> Iterator[Mapping[int, _Prepared]]:
+        """The steps in parts that each fit one transaction, by number and by size."""
+        part: dict[int, _Prepared] = {}
         actions = size = 0
-        for number, asked in steps.items():
-            too_many = actions + len(asked.actions) > MAX_ACTIONS
-            if part and (too_many or size + asked.size > MAX_BYTES):
+        for number, one in steps.items():
+            too_many = actions + len(one.actions) > MAX_ACTIONS
+            if part and (too_many or size + one.size > MAX_BYTES):
                 yield part
                 part, actions, size = {}, 0, 0
-            part[number] = asked
-            actions += len(asked.actions)
-            size += asked.size
+            part[number] = one
+            actions += len(one.actions)
+            size += one.size
         if part:
             yield part
 
 
-def _without_slots_to_settle(steps: Mapping[int, _Asked]) -> dict[int, _Asked]:
-    """The steps that a gate allows in which no slot was ever taken: there is none to settle."""
+def _without_slots_to_settle(steps: Mapping[int, _Prepared]) -> dict[int, _Prepared]:
+    """The steps that settle no slot, because a gate of version 0 has none."""
     return {
-        number: asked
-        for number, asked in steps.items()
-        if not asked.step.slot or asked.step.slot.change == "note"
+        number: one
+        for number, one in steps.items()
+        if not one.step.slot or one.step.slot.change == "note"
     }

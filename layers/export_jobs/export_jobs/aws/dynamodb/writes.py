@@ -20,18 +20,20 @@ def number(value: int) -> Value:
 
 
 class Write:
-    """A new item, or an update of known attributes, under conditions: what else an item has, stays.
+    """A new item, or an update of known attributes, under conditions; other attributes stay.
 
-    A newer version of this software may have written it. Names and values stand in the expressions
-    as placeholders, so that a name may be any text, DynamoDB's reserved words included.
+    A newer version of this software may have written those. Names and values are placeholders in
+    the expressions, so that a name may be any text, including DynamoDB's reserved words.
     """
 
-    def __init__(self, table: str, key: Item, *, is_new: bool = False, tell: bool = False) -> None:
-        """With `tell`, DynamoDB tells what the item was where a condition does not hold."""
+    def __init__(
+        self, table: str, key: Item, *, is_new: bool = False, return_old: bool = False
+    ) -> None:
+        """With `return_old`, DynamoDB returns the item if a condition fails."""
         self.table = table
         self.key = key
         self.is_new = is_new
-        self._tell = tell
+        self._return_old = return_old
         self._names: dict[str, str] = {}
         self._values: list[Value] = []
         self._clauses: dict[Clause, list[str]] = {}
@@ -41,11 +43,11 @@ class Write:
 
     @property
     def changes(self) -> bool:
-        """Whether it does more than ask for a condition."""
+        """Whether it does more than check conditions."""
         return bool(self._clauses or self._set)
 
     def path(self, *names: str) -> str:
-        """The placeholder of an attribute, or of what lies within it."""
+        """The placeholder of an attribute, or of a path within it."""
         if len(names) == 1:
             return self._placeholder(names[0])
         return ".".join(map(self._placeholder, names))
@@ -67,7 +69,7 @@ class Write:
             self._removed.append(names[0])
 
     def put(self, attributes: Iterable[tuple[str, Value | None]]) -> None:
-        """Sets the attributes that have a value, and removes the others from an item that is not new."""
+        """Sets the attributes that have a value, and removes the others if the item is not new."""
         for name, value in attributes:
             if value is not None:
                 self.set(value, name)
@@ -75,19 +77,19 @@ class Write:
                 self.remove(name)
 
     def add_to(self, name: str, members: Iterable[str]) -> None:
-        """Adds to a set of texts."""
+        """Adds to a set of strings."""
         self._clause("ADD", f"{self.path(name)} {self.value({'SS': sorted(members)})}")
 
     def take_from(self, name: str, members: Iterable[str]) -> None:
-        """Takes out of a set of texts."""
+        """Removes from a set of strings."""
         self._clause("DELETE", f"{self.path(name)} {self.value({'SS': sorted(members)})}")
 
     def require(self, *either: str) -> None:
-        """Adds a condition, made with `path` and `value`; of several, one has to hold."""
+        """Adds a condition, made with `path` and `value`; of several, one must hold."""
         self._conditions.append(either)
 
     def require_version(self, version: int) -> None:
-        """That the item is of this version; 0 is one that was never written."""
+        """Requires that the item has this version; 0 is one that was never written."""
         name = self.path("version")
         if version == 0:
             self.require(f"attribute_not_exists({name})")
@@ -95,22 +97,22 @@ class Write:
             self.require(f"{name} = {self.value(number(version))}")
 
     def is_in(self, item: Item) -> bool:
-        """Whether an item is as this write leaves it, as far as it concerns whole attributes."""
+        """Whether an item is as this write leaves it, as far as whole attributes are concerned."""
         return all(item.get(name) == value for name, value in self._set.items()) and not any(
             name in item for name in self._removed
         )
 
     @property
     def written(self) -> Item:
-        """The whole attributes that it sets: what counts for its size."""
+        """The whole attributes that it sets, which count for its size."""
         return {**self.key, **self._set}
 
     def as_put(self) -> dict[str, Any]:
-        """What PutItem takes, of a new item."""
+        """The arguments of PutItem, for a new item."""
         return {**self._request(), "Item": self.written}
 
     def as_update(self) -> dict[str, Any]:
-        """What UpdateItem takes, of one that is not new."""
+        """The arguments of UpdateItem, for an item that is not new."""
         clauses = (f"{clause} {', '.join(parts)}" for clause, parts in self._clauses.items())
         return {
             **self._request(),
@@ -119,11 +121,11 @@ class Write:
         }
 
     def as_delete(self) -> dict[str, Any]:
-        """What DeleteItem takes."""
+        """The arguments of DeleteItem."""
         return {**self._request(), "Key": dict(self.key)}
 
     def as_action(self, *, deletes: bool = False) -> dict[str, Any]:
-        """What a transaction takes."""
+        """The action in a transaction."""
         if deletes:
             return {"Delete": self.as_delete()}
         return {"Put": self.as_put()} if self.is_new else {"Update": self.as_update()}
@@ -138,7 +140,7 @@ class Write:
         self._clauses.setdefault(clause, []).append(part)
 
     def _condition(self) -> str:
-        """All conditions in one, with no parentheses but those it needs: DynamoDB refuses others."""
+        """All conditions in one, without redundant parentheses, which DynamoDB refuses."""
         alone = len(self._conditions) == 1
         return " AND ".join(
             " OR ".join(either) if alone or len(either) == 1 else f"({' OR '.join(either)})"
@@ -149,7 +151,7 @@ class Write:
         request: dict[str, Any] = {"TableName": self.table}
         if self._conditions:
             request["ConditionExpression"] = self._condition()
-        if self._conditions and self._tell:
+        if self._conditions and self._return_old:
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         if self._names:
             request["ExpressionAttributeNames"] = {
@@ -163,7 +165,7 @@ class Write:
 
 
 def size_of(item: Item) -> int:
-    """The size of an item in bytes, by DynamoDB's rules for item sizes; names count, too."""
+    """The size of an item in bytes, by DynamoDB's rules for item sizes, which count names, too."""
     return sum(len(name.encode()) + _size_of_value(value) for name, value in item.items())
 
 
@@ -174,9 +176,8 @@ def _size_of_value(value: Value) -> int:
             return len(content.encode())
         case "B":
             return len(content)
-        case (
-            "N"
-        ):  # a byte for two digits, leading and trailing zeros left out, one more, and the sign's
+        case "N":
+            # A byte for two digits (without leading and trailing zeros), one more, and the sign's.
             digits: str = content.lstrip("-").strip("0")
             return (len(digits) + 1) // 2 + 1 + int(content.startswith("-"))
         case "SS":
@@ -185,4 +186,4 @@ def _size_of_value(value: Value) -> int:
             return 3 + sum(1 + _size_of_value(element) for element in content)
         case "M":
             return 3 + len(content) + size_of(content)
-    return 1  # a truth value, or null
+    return 1  # a boolean, or null
