@@ -1,0 +1,308 @@
+"""Least privilege for people: the policies of docs/policies grant just what the commands call.
+
+What who deploys may do is looked at in test_deployer_permissions.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import botocore.client
+import pytest
+import typer
+from export_jobs_cli.main import app
+from export_jobs_cli.stack import DeployedSystem
+from export_jobs_local.aws.server import REGION
+from support.broad_run import SECRET_KEY
+from support.cloudformation import ACCOUNT
+from support.command_line import Local, envelope, running_local, until
+from support.iam import (
+    ANY,
+    FOLDER,
+    NO_RESOURCE,
+    Grant,
+    Keys,
+    granted_by,
+    listed,
+    missing_in,
+    needed_for,
+    statements_of,
+    unused_in,
+)
+
+pytestmark = pytest.mark.xdist_group("people")
+
+VIEWING = {
+    *("job list", "job show", "event list", "request list", "request show", "dlq list", "dlq show")
+}
+"""What a viewer may type, without --live; and `request create --dry-run`."""
+PLACEHOLDERS = {"REGION", "ACCOUNT", "STACK"}
+OF_THE_SECRET = {"SECRET_ARN", "SECRET_KEY_ARN"}
+POLICIES = {"viewer": 6_144, "operator": 6_144, "deployer": 10_240}
+"""Each with the most characters that it may have, blanks not counted.
+
+As policies of their own, the first two; the third is for the policies within a role
+(docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html).
+"""
+READING = {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"}
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A command as it was typed, and the AWS calls that it made."""
+
+    words: Sequence[str]
+    calls: Sequence[Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        return " ".join(self.words[:1] if self.words[0] == "doctor" else self.words[:2])
+
+    @property
+    def only_looks(self) -> bool:
+        return "--live" not in self.words and (self.name in VIEWING or "--dry-run" in self.words)
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """A local system that commands are typed at. What is only waited for is not recorded."""
+
+    local: Local
+    typed: list[Typed] = field(default_factory=list)
+
+    def type(self, *words: str, code: int = 0, stdin: str = "") -> None:
+        with _recorded() as calls:
+            done = self.local.run(*words, stdin=stdin)
+        assert done.returncode == code, done.stdout + done.stderr
+        self.typed.append(Typed(words, calls))
+
+
+@contextmanager
+def _recorded() -> Iterator[list[Mapping[str, Any]]]:
+    """Every AWS call that is made in this process."""
+    calls: list[Mapping[str, Any]] = []
+    call = botocore.client.BaseClient._make_api_call
+
+    def recording(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        service = client.meta.service_model.service_name
+        calls.append({"service": service, "operation": operation, "parameters": parameters})
+        return call(client, operation, parameters)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.client.BaseClient, "_make_api_call", recording)
+        yield calls
+
+
+@dataclass(frozen=True)
+class Tour:
+    """What was typed at a stack, and what a reader fills the policies in with for that stack."""
+
+    typed: Sequence[Typed]
+    placeholders: Mapping[str, str]
+
+    def needed(self, *, only_looks: bool = False) -> set[Grant]:
+        """What all commands call for, or those that only look."""
+        keys = Keys(topic="", secret=SECRET_KEY)
+        return {
+            grant
+            for typed in self.typed
+            if typed.only_looks or not only_looks
+            for call in typed.calls
+            for grant in needed_for(call, keys)
+        }
+
+    def granted(self, policy: str) -> set[Grant]:
+        return set(granted_by(statements_of(policy, self.placeholders)))
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
+    """Every command of a stack, typed at a local one."""
+    with running_local(tmp_path_factory.mktemp("people")) as local:
+        terminal = Terminal(local)
+        _request(terminal)
+        _look(terminal)
+        _deal_with_dead_letters(terminal)
+        _cancel(terminal)
+        _follow(terminal)
+        _check(terminal)
+        return Tour(terminal.typed, _placeholders(local))
+
+
+def _placeholders(local: Local) -> dict[str, str]:
+    name = local.description["stackName"]
+    (stack,) = local.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+    given = {one["ParameterKey"]: one["ParameterValue"] for one in stack["Parameters"]}
+    return {
+        "REGION": REGION,
+        "ACCOUNT": ACCOUNT,
+        "STACK": name,
+        "SECRET_ARN": given["AepSecretArn"],
+        "SECRET_KEY_ARN": SECRET_KEY,
+    }
+
+
+def _request(terminal: Terminal) -> None:
+    create = ("request", "create", "-")
+    stack = terminal.local.description["stackName"]
+    terminal.type(*create, "--dry-run", "--stack", stack, stdin=envelope("first"))
+    terminal.type(*create, "--wait", stdin=envelope("first"))
+    terminal.type(*create, "--wait", "--live", stdin=envelope("second"))
+
+
+def _look(terminal: Terminal) -> None:
+    """At what there is; and for a request that nobody knows, which is looked for everywhere."""
+    job = terminal.local.json("request", "show", "first")["jobId"]
+    terminal.type("job", "list")
+    terminal.type("job", "list", "--live", "--request", "first")
+    terminal.type("job", "show", job)
+    terminal.type("job", "show", job, "--live")
+    terminal.type("event", "list", job)
+    terminal.type("request", "list", "--ended")
+    terminal.type("request", "show", "first")
+    terminal.type("request", "show", "none-such", code=2)
+
+
+def _deal_with_dead_letters(terminal: Terminal) -> None:
+    local = terminal.local
+    for key in ("misspelt", "unwanted"):
+        local.send(envelope(key, filtre={}))
+        until(lambda key=key: local.dead(key))
+    terminal.type("dlq", "list")
+    terminal.type("dlq", "show", "misspelt")
+    redrive = ("dlq", "redrive", "misspelt", "--body", "-", "--wait", "--live")
+    terminal.type(*redrive, stdin=envelope("misspelt"))
+    terminal.type("dlq", "delete", "unwanted")
+
+
+def _cancel(terminal: Terminal) -> None:
+    """A job that runs, by its id; and a request whose job has ended."""
+    local = terminal.local
+    with local.at_pace(60):
+        local.send(envelope("long"))
+        show = ("request", "show", "long", "--json")
+        until(lambda: '"CREATED"' in local.run(*show).stdout)
+        job = local.json("request", "show", "long")["jobId"]
+        terminal.type("request", "cancel", "--job", job, "--wait", "--live")
+    terminal.type("request", "cancel", "first", "--wait")
+
+
+def _follow(terminal: Terminal) -> None:
+    """A job that goes on having events for longer than it takes to subscribe to them."""
+    with terminal.local.at_pace(3):
+        terminal.local.send(envelope("followed"))
+        terminal.type("event", "tail", "--limit", "1", "--seconds", "30")
+
+
+def _check(terminal: Terminal) -> None:
+    """As in AWS, where CloudWatch is asked as well. Here it knows of no sweeps, so one check is BAD."""
+    until(lambda: terminal.local.run("doctor").returncode == 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DeployedSystem, "is_on_this_machine", False)
+        terminal.type("doctor", code=1)
+
+
+def test_every_command_of_a_stack_is_typed(tour: Tour) -> None:
+    """A new command is to be added above, and so is `--live` where a command learns it."""
+    known = dict(_commands_of_a_stack())
+    assert {typed.name for typed in tour.typed} == known.keys()
+    live = {typed.name for typed in tour.typed if "--live" in typed.words}
+    assert live == {name for name, options in known.items() if "--live" in options}
+
+
+def _commands_of_a_stack() -> Iterator[tuple[str, set[str]]]:
+    """Those that take `--stack`, with their options."""
+
+    def walk(group: Any, path: str) -> Iterator[tuple[str, set[str]]]:
+        for name, inner in group.commands.items():
+            options = {option for parameter in inner.params for option in parameter.opts}
+            if isinstance(inner, typer.core.TyperGroup):
+                yield from walk(inner, f"{path}{name} ")
+            elif "--stack" in options:
+                yield f"{path}{name}", options
+
+    return walk(typer.main.get_command(app), "")
+
+
+def test_the_viewer_s_policy_alone_is_enough_to_look(tour: Tour) -> None:
+    """Every viewing command works with it, and nothing in it is for anything else."""
+    needed, granted = tour.needed(only_looks=True), tour.granted("viewer")
+    assert missing_in(granted, needed) == set(), "missing in viewer.json"
+    assert unused_in(granted, needed) == set(), "granted by viewer.json, used by no viewing command"
+
+
+def test_the_operator_s_policy_adds_what_is_lacking_for_the_rest(tour: Tour) -> None:
+    """Attached beside the viewer's, it lets every command work, and repeats nothing."""
+    viewer, operator = tour.granted("viewer"), tour.granted("operator")
+    lacking = missing_in(viewer, tour.needed())
+    assert missing_in(operator, lacking) == set(), "missing in operator.json"
+    assert unused_in(operator, lacking) == set(), "granted by operator.json, used by no command"
+
+
+def test_a_viewer_changes_nothing_and_reads_no_secret(tour: Tour) -> None:
+    """No write to a table, no message sent or deleted, no credential and no key."""
+    actions = {action for action, _, _ in tour.granted("viewer")}
+    assert {action for action in actions if action.startswith("dynamodb:")} <= READING
+    assert {action for action in actions if action.startswith("sqs:")} == {
+        "sqs:ChangeMessageVisibility",
+        "sqs:GetQueueAttributes",
+        "sqs:ReceiveMessage",
+    }
+    assert not any(action.startswith(("secretsmanager:", "kms:")) for action in actions)
+
+
+@pytest.mark.parametrize("policy", ["viewer", "operator"])
+def test_a_stack_whose_name_begins_the_same_is_another_one(tour: Tour, policy: str) -> None:
+    """Who may look at `export-jobs` sees nothing of `export-jobs-test`, nor may change anything there."""
+    name = tour.placeholders["STACK"]
+    others = {
+        (action, resource.replace(name, f"{name}-test"), service)
+        for action, resource, service in tour.needed()
+        if name in resource
+    }
+    assert missing_in(tour.granted(policy), others) == others
+
+
+def test_only_live_and_doctor_read_the_adobe_secret(tour: Tour) -> None:
+    """So that an operator's policy without it still serves for everything else."""
+    readers = {
+        typed.name if typed.name == "doctor" else "--live"
+        for typed in tour.typed
+        if any(call["operation"] == "GetSecretValue" for call in typed.calls)
+    }
+    assert readers == {"doctor", "--live"}
+    for typed in tour.typed:
+        if typed.name != "doctor" and "--live" not in typed.words:
+            assert all(call["service"] != "secretsmanager" for call in typed.calls), typed.words
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_statement_says_what_it_is_for_and_spells_it_out(policy: str) -> None:
+    """No action is a pattern, and no action that has resources is granted on all of them."""
+    statements = statements_of(policy, {})
+    names = [statement["Sid"] for statement in statements]
+    assert len(set(names)) == len(names)
+    for statement in statements:
+        assert re.fullmatch(r"([A-Z][a-z]*)+", statement["Sid"])
+        assert statement["Effect"] == "Allow"
+        actions = set(listed(statement["Action"]))
+        assert not any(ANY in action for action in actions)
+        if ANY in listed(statement["Resource"]):
+            assert actions <= NO_RESOURCE
+        else:
+            assert actions.isdisjoint(NO_RESOURCE)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_policy_is_filled_in_by_replacing_its_placeholders(policy: str) -> None:
+    """Those that the docs name and no others; what comes of it is not too long for IAM."""
+    text = (FOLDER / f"{policy}.json").read_text()
+    found = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", text))
+    assert found == PLACEHOLDERS | (OF_THE_SECRET if policy == "operator" else set())
+    for name, value in {"REGION": "ap-southeast-2", "ACCOUNT": ACCOUNT, "STACK": "s" * 20}.items():
+        text = text.replace(name, value)
+    assert len("".join(text.split())) <= POLICIES[policy]

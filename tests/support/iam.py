@@ -1,0 +1,267 @@
+"""What IAM asks for when an AWS call is made, and what a policy grants."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from export_jobs_local.aws.server import REGION
+
+from support.cloudformation import ACCOUNT
+from support.files import ROOT
+
+FOLDER = ROOT / "docs" / "policies"
+ANY = "*"
+Grant = tuple[str, str, str]
+"""An IAM action, the resource it is for, and the service through which it may be used; "" is any way."""
+Parameters = Mapping[str, Any]
+Needed = Iterator[tuple[str, str]]
+
+NO_RESOURCE = frozenset(
+    {
+        *("chatbot:CreateSlackChannelConfiguration", "chatbot:DescribeSlackChannelConfigurations"),
+        *("chatbot:ListTagsForResource", "chatbot:TagResource", "chatbot:UntagResource"),
+        "cloudwatch:GetMetricStatistics",
+        *("events:ListRuleNamesByTarget", "events:ListRules"),
+        "kms:CreateKey",
+        *("lambda:CreateEventSourceMapping", "lambda:ListEventSourceMappings"),
+        *("logs:DescribeIndexPolicies", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies"),
+        "schemas:CreateDiscoverer",
+        *("sns:GetSubscriptionAttributes", "sns:SetSubscriptionAttributes", "sns:Unsubscribe"),
+    }
+)
+"""The actions that the service authorization reference has no resource for."""
+TRANSFORM = f"arn:aws:cloudformation:{REGION}:aws:transform/Serverless-2016-10-31"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys that encrypt the stack's topic and the Adobe secret."""
+
+    topic: str
+    secret: str
+
+
+def needed_for(call: Parameters, keys: Keys) -> Iterator[Grant]:
+    """What IAM asks for when a call is made. Raises LookupError for one that is not known here.
+
+    Sources: the service authorization reference, which names for each action its resources
+    (docs.aws.amazon.com/service-authorization/latest/reference); an encrypted topic or secret needs
+    its key, used by that service.
+    """
+    service, operation = call["service"], call["operation"]
+    if service not in _SERVICES:
+        raise LookupError(f"the tests do not know what {service}:{operation} needs")
+    for action, resource in _SERVICES[service](operation, call["parameters"]):
+        yield action, resource, ""
+        if action == "sns:Publish":
+            yield "kms:GenerateDataKey", keys.topic, via("sns")
+            yield "kms:Decrypt", keys.topic, via("sns")
+        if action == "secretsmanager:GetSecretValue":
+            yield "kms:Decrypt", keys.secret, via("secretsmanager")
+
+
+def via(service: str) -> str:
+    return f"{service}.{REGION}.amazonaws.com"
+
+
+def arn(service: str, resource: str) -> str:
+    return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
+
+
+# -- what a policy grants --------------------------------------------------------------------------
+
+
+def statements_of(policy: str, placeholders: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A policy of docs/policies, filled in as its readers do."""
+    text = (FOLDER / f"{policy}.json").read_text()
+    for name, value in placeholders.items():
+        text = text.replace(name, value)
+    statements: list[dict[str, Any]] = json.loads(text)["Statement"]
+    return statements
+
+
+def granted_by(statements: Iterable[Parameters]) -> Iterator[Grant]:
+    """Each action with each of its resources, which may be patterns."""
+    for statement in statements:
+        for action in listed(statement["Action"]):
+            for resource in listed(statement["Resource"]):
+                yield action, resource, service_of(statement)
+
+
+def service_of(statement: Parameters) -> str:
+    """Any other condition than a service would be one that the tests do not know how to meet."""
+    condition = statement.get("Condition")
+    if condition is None:
+        return ""
+    assert condition.keys() == {"StringEquals"}
+    assert condition["StringEquals"].keys() == {"kms:ViaService"}
+    return str(condition["StringEquals"]["kms:ViaService"])
+
+
+def covers(grant: Grant, needed: Grant) -> bool:
+    """Whether a grant is for what is needed. A pattern's `*` stands for anything, as in IAM."""
+    (action, pattern, service), (needed_action, resource, needed_service) = grant, needed
+    return (action, service) == (needed_action, needed_service) and fnmatchcase(resource, pattern)
+
+
+def missing_in(granted: Iterable[Grant], needed: Iterable[Grant]) -> set[Grant]:
+    """What is needed and not granted."""
+    held = set(granted)
+    return {one for one in needed if not any(covers(grant, one) for grant in held)}
+
+
+def unused_in(granted: Iterable[Grant], needed: Iterable[Grant]) -> set[Grant]:
+    """What is granted and not needed."""
+    asked = set(needed)
+    return {grant for grant in granted if not any(covers(grant, one) for one in asked)}
+
+
+def listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+# -- the calls of each service ---------------------------------------------------------------------
+
+
+def _known(service: str, operation: str, known: Iterable[str]) -> str:
+    """The action of an operation that has its own name, if that is one of those known."""
+    if operation not in known:
+        raise LookupError(f"the tests do not know what {service}:{operation} needs")
+    return f"{service}:{operation}"
+
+
+def _cloudformation(operation: str, parameters: Parameters) -> Needed:
+    """A stack is named by its name or its ARN; a change set of a SAM template needs its transform, too."""
+    known = (
+        *("CreateChangeSet", "DescribeChangeSet", "ExecuteChangeSet", "ListChangeSets"),
+        *("DescribeStacks", "DescribeStackEvents", "GetTemplate", "GetTemplateSummary"),
+        "DeleteStack",
+    )
+    action = _known("cloudformation", operation, known)
+    named = parameters["StackName"]
+    yield action, named if ":" in named else arn("cloudformation", f"stack/{named}/id")
+    if operation == "CreateChangeSet":
+        yield action, TRANSFORM
+
+
+def _cloudwatch(operation: str, parameters: Parameters) -> Needed:
+    yield _known("cloudwatch", operation, ["GetMetricStatistics"]), ANY
+
+
+def _dynamodb(operation: str, parameters: Parameters) -> Needed:
+    """A transaction needs what its parts would need.
+
+    docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
+    """
+    match operation:
+        case "TransactWriteItems":
+            for write in parameters["TransactItems"]:
+                ((kind, body),) = write.items()
+                action = "ConditionCheckItem" if kind == "ConditionCheck" else f"{kind}Item"
+                yield f"dynamodb:{action}", _table(body["TableName"])
+        case "BatchGetItem":
+            for name in parameters["RequestItems"]:
+                yield "dynamodb:BatchGetItem", _table(name)
+        case _:
+            table = _table(parameters["TableName"])
+            index = parameters.get("IndexName")
+            yield f"dynamodb:{operation}", f"{table}/index/{index}" if index else table
+
+
+def _events(operation: str, parameters: Parameters) -> Needed:
+    """Rules of the default bus, and those of others, which have their bus in their ARN."""
+    match operation:
+        case "PutEvents":
+            for entry in parameters["Entries"]:
+                yield "events:PutEvents", arn("events", f"event-bus/{entry['EventBusName']}")
+        case "DescribeEventBus":
+            yield "events:DescribeEventBus", arn("events", f"event-bus/{parameters['Name']}")
+        case "ListRules" | "ListRuleNamesByTarget":
+            yield f"events:{operation}", ANY
+        case _:
+            known = ("DescribeRule", "PutRule", "DeleteRule", "PutTargets", "RemoveTargets")
+            name = parameters.get("Name") or parameters["Rule"]
+            bus = parameters.get("EventBusName")
+            rule = arn("events", f"rule/{bus}/{name}" if bus else f"rule/{name}")
+            yield _known("events", operation, known), rule
+
+
+def _lambda(operation: str, parameters: Parameters) -> Needed:
+    if operation == "ListEventSourceMappings":
+        yield "lambda:ListEventSourceMappings", ANY
+        return
+    action = _known("lambda", operation, ["GetFunctionConfiguration"])
+    yield action, arn("lambda", f"function:{parameters['FunctionName']}")
+
+
+def _s3(operation: str, parameters: Parameters) -> Needed:
+    """docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html."""
+    bucket = f"arn:aws:s3:::{parameters['Bucket']}"
+    match operation:
+        case "ListObjectsV2":
+            yield "s3:ListBucket", bucket
+        case "HeadObject":
+            yield "s3:GetObject", f"{bucket}/{parameters['Key']}"
+        case "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload":
+            yield "s3:PutObject", f"{bucket}/{parameters['Key']}"
+        case _:
+            action = _known("s3", operation, ["PutObject", "DeleteObject"])
+            yield action, f"{bucket}/{parameters['Key']}"
+
+
+def _secretsmanager(operation: str, parameters: Parameters) -> Needed:
+    yield _known("secretsmanager", operation, ["GetSecretValue"]), parameters["SecretId"]
+
+
+def _sns(operation: str, parameters: Parameters) -> Needed:
+    """A batch of messages needs `sns:Publish`."""
+    known = ("Publish", "GetTopicAttributes", "ListSubscriptionsByTopic")
+    name = operation.removesuffix("Batch")
+    yield _known("sns", name, known), parameters["TopicArn"]
+
+
+def _sqs(operation: str, parameters: Parameters) -> Needed:
+    """A batch of messages needs what one of them needs; tags of a new queue need an action of their own."""
+    if operation == "CreateQueue":
+        queue = arn("sqs", parameters["QueueName"])
+        yield "sqs:CreateQueue", queue
+        if parameters.get("tags"):
+            yield "sqs:TagQueue", queue
+        return
+    known = (
+        *("SendMessage", "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility"),
+        *("GetQueueAttributes", "SetQueueAttributes", "DeleteQueue"),
+    )
+    action = _known("sqs", operation.removesuffix("Batch"), known)
+    yield action, arn("sqs", parameters["QueueUrl"].rsplit("/", 1)[-1])
+
+
+def _sts(operation: str, parameters: Parameters) -> Needed:
+    """To ask who one is needs no permission.
+
+    docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+    """
+    _known("sts", operation, ["GetCallerIdentity"])
+    yield from ()
+
+
+def _table(name: str) -> str:
+    return arn("dynamodb", f"table/{name}")
+
+
+_SERVICES: Mapping[str, Callable[[str, Parameters], Needed]] = {
+    "cloudformation": _cloudformation,
+    "cloudwatch": _cloudwatch,
+    "dynamodb": _dynamodb,
+    "events": _events,
+    "lambda": _lambda,
+    "s3": _s3,
+    "secretsmanager": _secretsmanager,
+    "sns": _sns,
+    "sqs": _sqs,
+    "sts": _sts,
+}
