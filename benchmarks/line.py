@@ -138,7 +138,7 @@ class Served:
         }
         longest = max(waited[key] for key in self.burst & self.created.keys())
         return (
-            f"Field case 21, in memory: a burst of {BURST}, at most {CAP} open exports of "
+            f"In memory, a burst of {BURST}, at most {CAP} open exports of "
             f"{EXPORT_MS // MINUTE_MS} minutes each, then further requests at {LOAD:.0%} of "
             f"capacity, {HOURS} hours. Of {len(self.arrived)} requests, {len(self.created)} were "
             f"served; unserved or passed over: {len(self.unserved)}; overtaken by one that arrived "
