@@ -146,8 +146,8 @@ def _request(known: KnownJob) -> str:
 
 
 def _linked(request: RequestRecord) -> str:
-    how = {"answer": "the answer to the create call", "requestId": "our x-request-id"}
-    return f"linked to its request, by {how.get(request.linked_by or '', 'what it exports')}"
+    how = {"answer": "create response", "requestId": "x-request-id"}
+    return f"linked to its request (by {how.get(request.linked_by or '', 'content')})"
 
 
 def _segments(ids: list[str] | None) -> str | None:

@@ -113,7 +113,8 @@ def print_records(
         for *cells, text in rows:
             first, *others = cells
             target.print("  ".join([f"[bold]{first}[/]", *filter(None, others)]), soft_wrap=True)
-            target.print(Padding(text, (0, 0, 0, 2)))
+            if text:
+                target.print(Padding(text, (0, 0, 0, 2)))
 
 
 def moment(epoch_ms: int | None) -> str:
