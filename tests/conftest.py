@@ -1,4 +1,4 @@
-"""Fixtures: local AWS with the stack of the template, once a worker; a service and a bench for each test."""
+"""Fixtures: local AWS and the template's stack per worker, a service and a bench per test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ settings.register_profile(
 settings.register_profile("long", parent=settings.get_profile("default"), max_examples=2_000)
 settings.load_profile("default")
 
-# A shell starts what is to run in the background with Ctrl-C ignored, and so would its children.
+# A shell starts background commands with Ctrl-C ignored, and their children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -57,7 +57,7 @@ def clients(aws: MotoServer) -> dict[str, Any]:
 
 @pytest.fixture
 def stack(aws: MotoServer) -> Iterator[LocalStack]:
-    """A stack of its own for the test: nothing that another test left."""
+    """A separate stack for the test, with nothing left by other tests."""
     stack = LocalStack(aws, f"test-{uuid.uuid4().hex[:8]}")
     stack.deploy(
         TEMPLATE,
@@ -72,7 +72,7 @@ def stack(aws: MotoServer) -> Iterator[LocalStack]:
 
 @pytest.fixture
 def service() -> Iterator[SegmentationService]:
-    """A service whose jobs move only when the test says so."""
+    """A service whose jobs move only when the test moves them."""
     with SegmentationService(ServiceConfig(manual=True)) as service:
         yield service
 

@@ -1,4 +1,4 @@
-"""A caller of the local service that sends whatever the test says, and the client, side by side."""
+"""Callers of the local service: one that sends whatever a test gives it, and the client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BODY = {
 
 @dataclass
 class Caller:
-    """Raw HTTP with the right headers, of which a test may change or leave out any."""
+    """Raw HTTP with the right headers, any of which a test may change or leave out."""
 
     service: SegmentationService
 
@@ -49,7 +49,7 @@ class Caller:
         headers: dict[str, str | None] | None = None,
         **options: Any,
     ) -> requests.Response:
-        """A call of `/export/jobs` + path; a header of None is left out."""
+        """Calls `/export/jobs` + path; a header of None is left out."""
         sent = {k: v for k, v in {**self.headers(), **(headers or {})}.items() if v is not None}
         url = f"{self.service.api_url}/export/jobs{path}"
         return requests.request(method, url, headers=sent, timeout=10, **options)

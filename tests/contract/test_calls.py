@@ -51,7 +51,7 @@ FULL_BODY: dict[str, Any] = {
 
 
 def test_a_token_is_given_as_ims_gives_it(caller: Caller) -> None:
-    """For a day, as a bearer token, to the client's own credentials in a form."""
+    """A bearer token, valid for a day, for the client's credentials sent as a form."""
     answer = caller.token()
     assert answer.status_code == 200
     assert answer.json().keys() == {"access_token", "token_type", "expires_in"}
@@ -68,7 +68,7 @@ def test_a_token_is_given_as_ims_gives_it(caller: Caller) -> None:
     ],
 )
 def test_a_bad_token_request_is_refused(caller: Caller, form: dict[str, str], error: str) -> None:
-    """400, with OAuth's own code."""
+    """400, with the error code of OAuth."""
     answer = caller.token(**form)
     assert (answer.status_code, answer.json()["error"]) == (400, error)
 
@@ -95,7 +95,7 @@ GATEWAY = [
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", ""), ("POST", ""), ("GET", "/1"), ("DELETE", "/1")]
 )
-def test_the_gateway_checks_every_header_of_every_call(  # noqa: PLR0917  one a parameter
+def test_the_gateway_checks_every_header_of_every_call(  # noqa: PLR0917  one per parameter
     caller: Caller,
     headers: dict[str, str | None],
     status: int,
@@ -104,14 +104,14 @@ def test_the_gateway_checks_every_header_of_every_call(  # noqa: PLR0917  one a 
     method: str,
     path: str,
 ) -> None:
-    """With the codes and words that Adobe's gateway has for each."""
+    """Each error has the code and the wording of Adobe's gateway."""
     answer = caller.call(method, path, headers=headers)
     assert answer.status_code == status
     assert answer.json() == {"error_code": code, "message": message}
 
 
 def test_a_missing_or_unknown_sandbox_is_refused(caller: Caller) -> None:
-    """400, saying which there are."""
+    """400; the answer lists the sandboxes that exist."""
     for name in (None, "nowhere"):
         answer = caller.call("GET", "?limit=1", headers={"x-sandbox-name": name})
         assert answer.status_code == 400
@@ -121,7 +121,7 @@ def test_a_missing_or_unknown_sandbox_is_refused(caller: Caller) -> None:
 def test_an_expired_token_is_replaced_once(
     service: SegmentationService, client: SegmentationClient
 ) -> None:
-    """The client asks IMS for another and sends the call again; the caller notices nothing."""
+    """The client gets another from IMS and repeats the call; the caller notices nothing."""
     client.list_jobs("prod", limit=1)
     service.control.expire_tokens()
     service.control.forget_calls()
@@ -132,7 +132,7 @@ def test_an_expired_token_is_replaced_once(
 def test_a_fresh_token_that_is_refused_is_not_tried_for_ever(
     service: SegmentationService, client: SegmentationClient
 ) -> None:
-    """Two calls and no more; then it is the credential's fault."""
+    """After two calls it is reported as a bad credential."""
     service.control.plan_fault("list", "http", status=401, times=0)
     with pytest.raises(BadCredentials, match="fresh token is refused"):
         client.list_jobs("prod", limit=1)
@@ -140,7 +140,7 @@ def test_a_fresh_token_that_is_refused_is_not_tried_for_ever(
 
 
 def test_tokens_expire_by_their_lifetime() -> None:
-    """A service whose tokens live a second refuses them after it."""
+    """A service whose tokens live one second refuses them after that."""
     import time  # noqa: PLC0415
 
     with SegmentationService(ServiceConfig(manual=True, token_lifetime_s=1)) as service:
@@ -152,7 +152,7 @@ def test_tokens_expire_by_their_lifetime() -> None:
 
 
 def test_a_wrong_key_is_forbidden_to_the_client(service: SegmentationService) -> None:
-    """It says what to check."""
+    """The error names what to check."""
     service.control.plan_fault("list", "http", status=403)
     with pytest.raises(Forbidden, match="check API key, organisation, permissions"):
         client_of(service, tries=1).list_jobs("prod", limit=1)
@@ -162,7 +162,7 @@ def test_a_wrong_key_is_forbidden_to_the_client(service: SegmentationService) ->
 
 
 def test_a_job_is_created_as_the_seed_shows_it(caller: Caller) -> None:
-    """The seed's own request gives a job with every field of the seed's own answer, of its type."""
+    """The seed's request yields a job with every field of the seed's answer, of the same type."""
     answer = caller.call("POST", json=seed("create-request"))
     assert answer.status_code == 200
     job = answer.json()
@@ -173,7 +173,7 @@ def test_a_job_is_created_as_the_seed_shows_it(caller: Caller) -> None:
 
 
 def test_every_field_of_the_request_is_taken(caller: Caller, client: SegmentationClient) -> None:
-    """And shown again in the job, raw and through the client."""
+    """Each one appears in the job, raw and through the client."""
     job = caller.call("POST", json=FULL_BODY).json()
     assert job["fields"] == FULL_BODY["fields"]
     assert job["mergePolicy"] == FULL_BODY["mergePolicy"]
@@ -228,7 +228,7 @@ def test_every_field_of_the_request_is_taken(caller: Caller, client: Segmentatio
 def test_a_bad_body_is_refused_with_the_field(
     caller: Caller, change: dict[str, Any], field: str
 ) -> None:
-    """400 at the service, and the same words before anything leaves the client."""
+    """400 from the service, and the same message from the client before it sends anything."""
     body = {**BODY, **change}
     answer = caller.call("POST", json=body)
     assert answer.status_code == 400
@@ -243,7 +243,7 @@ def test_a_bad_body_is_refused_with_the_field(
     [("text/plain", "{}"), ("", "{}"), ("application/x-www-form-urlencoded", "a=b")],
 )
 def test_only_json_is_taken(caller: Caller, content_type: str, data: str) -> None:
-    """The service's own words for any other content type."""
+    """Any other content type gets the service's own error message."""
     answer = caller.call("POST", headers={"Content-Type": content_type}, data=data)
     assert answer.status_code == 400
     assert answer.json()["detail"] == "A valid content-type must be specified"
@@ -263,7 +263,7 @@ def test_what_is_no_json_object_is_refused(caller: Caller, data: Any) -> None:
 def test_the_caller_s_request_id_is_shown_where_that_is_switched_on(
     service: SegmentationService, client: SegmentationClient, *, echoes: bool
 ) -> None:
-    """Adobe does not say whether it does: both are lived with."""
+    """Adobe does not document whether its service shows the id, so both are supported."""
     service.control.echo_request_id(echoes)
     job = client.create_job("prod", BODY, request_id="export-jobs-1", may_send=lambda: True)
     assert (job.request_id == "export-jobs-1") is echoes
@@ -285,7 +285,7 @@ def test_a_create_request_that_the_service_refuses_is_final(
 def test_pages_are_newest_first_and_complete(
     service: SegmentationService, client: SegmentationClient
 ) -> None:
-    """5,000 jobs, some created in the same millisecond: each listed once, in order."""
+    """5,000 jobs, some created in the same millisecond: each is listed once, in order."""
     service.control.add_history(5_000, newest=10**12, spacing_ms=0)
     jobs = [job for page in client.iter_pages("prod", limit=700) for job in page.records]
     assert len({job.id for job in jobs}) == len(jobs) == 5_000
@@ -294,7 +294,7 @@ def test_pages_are_newest_first_and_complete(
 
 
 def test_a_page_looks_as_the_seed_shows_it(caller: Caller) -> None:
-    """Records, page and link, of the seed's own types; the link is relative to the API."""
+    """Records, page and link have the seed's types; the link is relative to the API."""
     for _ in range(3):
         caller.call("POST", json=seed("create-request"))
     page = caller.call("GET", "?limit=2").json()
@@ -314,7 +314,7 @@ def test_a_page_looks_as_the_seed_shows_it(caller: Caller) -> None:
 def test_a_cursor_is_stable_while_new_jobs_arrive(
     service: SegmentationService, client: SegmentationClient
 ) -> None:
-    """Neither twice nor left out, even where the job the cursor names is gone."""
+    """No job is repeated or left out, even if the job that the cursor names is gone."""
     old = [service.control.create_job("prod").id for _ in range(6)]
     first = client.list_jobs("prod", limit=3)
     service.control.create_job("prod")
@@ -367,7 +367,7 @@ def test_the_client_never_asks_for_everything(
     ],
 )
 def test_bad_parameters_are_refused(caller: Caller, query: str) -> None:
-    """400, saying which and why."""
+    """400; the answer names the parameter and the reason."""
     answer = caller.call("GET", f"?{query}")
     assert answer.status_code == 400
     name = query.rsplit("&", maxsplit=1)[-1].split("=", maxsplit=1)[0]
@@ -383,7 +383,7 @@ def test_a_huge_limit_is_bounded(caller: Caller, service: SegmentationService) -
 
 
 def test_a_stale_cursor_goes_on_where_it_was(caller: Caller, service: SegmentationService) -> None:
-    """One of a time long ago brings what is older, or nothing."""
+    """A cursor from long ago returns older jobs, or nothing."""
     service.control.create_job("prod")
     assert caller.call("GET", "?limit=2&offset=1_1").json()["records"] == []
 
@@ -400,7 +400,7 @@ def test_an_unknown_job_is_not_found(caller: Caller, job: str, method: str) -> N
 
 
 def test_not_found_is_an_error_of_its_own(client: SegmentationClient) -> None:
-    """A sweep tells a vanished job by it."""
+    """A sweep recognises a vanished job by it."""
     with pytest.raises(NotFound):
         client.get_job("prod", "404")
     with pytest.raises(NotFound):
@@ -411,7 +411,7 @@ def test_not_found_is_an_error_of_its_own(client: SegmentationClient) -> None:
 
 @pytest.mark.parametrize("answers", [200, 204])
 def test_a_job_is_marked_for_cancelling(answers: int) -> None:
-    """With the seed's body at 200, without any at 204: the client takes both."""
+    """200 with the seed's body, or 204 without one: the client accepts both."""
     config = ServiceConfig(manual=True, delete_answers=answers)
     with SegmentationService(config) as service:
         caller = Caller(service)
@@ -426,7 +426,7 @@ def test_a_job_is_marked_for_cancelling(answers: int) -> None:
 def test_a_job_that_has_ended_can_t_be_cancelled(
     caller: Caller, client: SegmentationClient, service: SegmentationService
 ) -> None:
-    """400, and it stays as it is."""
+    """400, and the job does not change."""
     job = service.control.create_job("prod", status="SUCCEEDED")
     answer = caller.call("DELETE", f"/{job.id}")
     assert answer.status_code == 400
@@ -441,11 +441,11 @@ def test_other_methods_are_not_allowed(caller: Caller) -> None:
     assert caller.call("PATCH", "/1").status_code == 405
 
 
-# -- apart ---------------------------------------------------------------------------------------
+# -- other ---------------------------------------------------------------------------------------
 
 
 def test_sandboxes_are_kept_apart(caller: Caller, client: SegmentationClient) -> None:
-    """A job of one is neither listed nor found nor cancelled from another."""
+    """A job of one sandbox can't be listed, found or cancelled from another."""
     number = caller.call("POST", json=BODY).json()["id"]
     assert client.list_jobs("dev", limit=5).records == ()
     for method in ("GET", "DELETE"):
@@ -455,7 +455,7 @@ def test_sandboxes_are_kept_apart(caller: Caller, client: SegmentationClient) ->
 
 
 def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
-    """Jobs, their statuses so far and the numbers of new ones are kept in the data directory."""
+    """Jobs, their past statuses and the next job number are kept in the data directory."""
     config = ServiceConfig(manual=True, data_dir=tmp_path)
     with SegmentationService(config) as service:
         caller = Caller(service)
@@ -496,7 +496,7 @@ def test_the_page_to_try_calls_needs_no_internet(service: SegmentationService) -
 
 
 def same_shape(shown: Any, real: Any, place: str = "") -> None:
-    """Every field that the seed shows is there, and of its type."""
+    """Asserts that every field of the seed is present and has the seed's type."""
     if isinstance(shown, dict):
         assert isinstance(real, dict), place
         for name, value in shown.items():

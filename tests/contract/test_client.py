@@ -100,7 +100,7 @@ def test_every_form_of_the_next_link_is_read(link: Any, cursor: str | None) -> N
 
 
 def test_a_link_with_the_whole_address_of_the_service_is_read() -> None:
-    """Also when it is absolute, as long as it leads home."""
+    """An absolute link is followed, too, if it points to the service."""
     with ExitStack() as stack:
         server = stack.enter_context(scripted(answer(body=PAGE)))
         link = {"next": f"{server.url}/data/core/ups/export/jobs/?limit=2&offset=15_7"}
@@ -118,7 +118,7 @@ def test_a_link_with_the_whole_address_of_the_service_is_read() -> None:
     ],
 )
 def test_a_link_to_another_host_is_refused(link: str) -> None:
-    """No token leaves for a host that an answer names."""
+    """No token is sent to a host that an answer names."""
     with (
         served(answer(body={**PAGE, "link": {"next": link}})) as (client, _),
         pytest.raises(NotUnderstood, match="another host"),
@@ -127,7 +127,7 @@ def test_a_link_to_another_host_is_refused(link: str) -> None:
 
 
 def test_a_cursor_that_goes_nowhere_ends_in_an_error() -> None:
-    """A next page that is the page itself; pages that go in circles."""
+    """A next link to the page itself; next links that form a circle."""
     with (
         served(answer(body={**PAGE, "link": {"next": "?offset=5_5"}})) as (client, _),
         pytest.raises(NotUnderstood, match="same page again"),
@@ -140,7 +140,7 @@ def test_a_cursor_that_goes_nowhere_ends_in_an_error() -> None:
 
 
 def test_a_record_that_is_no_job_costs_only_itself() -> None:
-    """The page's others are read, and the loss is counted."""
+    """The page's other records are read, and the unreadable one is counted."""
     records = [JOB, {"id": None, "status": "NEW"}, 7, {"id": "x", "status": "FAILED", "new": [1]}]
     with served(answer(body={"records": records})) as (client, _):
         page = client.list_jobs("prod", limit=5)
@@ -149,11 +149,11 @@ def test_a_record_that_is_no_job_costs_only_itself() -> None:
     assert page.records[1].model_extra == {"new": [1]}
 
 
-# -- what leaves ---------------------------------------------------------------------------------
+# -- what is sent --------------------------------------------------------------------------------
 
 
 def test_every_call_carries_its_headers() -> None:
-    """And POST its content type and our request id; nothing of it leaves unchecked."""
+    """A POST also carries its content type and our request id."""
     with served(answer(body=JOB)) as (client, server):
         create(client, request_id="export-jobs-1")
     ((method, path, sent),) = server.requests
@@ -185,7 +185,7 @@ def test_redirects_are_not_followed_with_the_token(status: int) -> None:
 
 
 def test_a_proxy_of_the_environment_gets_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the configured host is spoken to."""
+    """Only the configured host is called."""
     with scripted(answer(body=PAGE)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", "")
@@ -195,7 +195,7 @@ def test_a_proxy_of_the_environment_gets_no_token(monkeypatch: pytest.MonkeyPatc
         assert proxy.requests == []
 
 
-# -- what comes back, and when -------------------------------------------------------------------
+# -- what is received, and when ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ MEANS_NO_JOB = {
 def test_a_create_call_that_was_not_surely_turned_away_may_have_had_its_effect(
     *, readable: bool
 ) -> None:
-    """At every status there is: only a 2xx with a job is one, and only nine others mean that none is."""
+    """For every status: only a 2xx with a job means success, and only nine others mean no job."""
     bodiless = {*range(100, 200), 204, 304}
     with served(b"", tries=3) as (client, server):
         for status in range(101, 1000):
@@ -256,9 +256,9 @@ def test_a_create_call_that_was_not_surely_turned_away_may_have_had_its_effect(
 
 
 def test_what_a_create_call_did_not_find_is_no_job() -> None:
-    """A 404 is told as what it is about: something that the request names, in the service's words."""
-    said = {"title": "NotFoundError", "detail": "Dataset 5b7c does not exist"}
-    with served(answer(404, said)) as (client, _), pytest.raises(Refused) as caught:
+    """A 404 is reported, in the service's words, as a problem with what the request names."""
+    sent_back = {"title": "NotFoundError", "detail": "Dataset 5b7c does not exist"}
+    with served(answer(404, sent_back)) as (client, _), pytest.raises(Refused) as caught:
         create(client)
     assert "was not found" in str(caught.value)
     assert "Dataset 5b7c does not exist" in str(caught.value)
@@ -266,13 +266,13 @@ def test_what_a_create_call_did_not_find_is_no_job() -> None:
 
 
 def test_a_listing_that_is_not_found_is_no_missing_job() -> None:
-    """NotFound is said of a job only: a sweep takes it for a job that vanished."""
+    """NotFound is raised only for a job, because a sweep treats it as a job that vanished."""
     with served(answer(404)) as (client, _), pytest.raises(Refused):
         client.list_jobs("prod", limit=1)
 
 
 def test_the_answer_after_an_interim_one_is_not_read_as_another_call_s() -> None:
-    """A job that comes after "early hints" was created by that call, and is not the next one's."""
+    """A job that follows "early hints" was created by that call, not by the next one."""
 
     def hint_then_job(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
@@ -289,7 +289,7 @@ def test_the_answer_after_an_interim_one_is_not_read_as_another_call_s() -> None
 
 
 def test_a_create_call_that_is_too_late_is_not_sent() -> None:
-    """Nothing leaves, and surely no job was created."""
+    """Nothing is sent, so certainly no job was created."""
     with served(answer(body=JOB)) as (client, server):
         with pytest.raises(RetryLater, match="not sent"):
             create(client, may_send=lambda: False)
@@ -297,7 +297,7 @@ def test_a_create_call_that_is_too_late_is_not_sent() -> None:
 
 
 def test_a_create_call_is_not_sent_again_too_late() -> None:
-    """After a token that was refused it is asked once more, for IMS may have taken its time."""
+    """After a refused token the deadline is checked again, because IMS may have been slow."""
     allowed = iter([True, False])
     with served(answer(401), answer(body=JOB)) as (client, server):
         with pytest.raises(RetryLater, match="not sent"):
@@ -307,7 +307,7 @@ def test_a_create_call_is_not_sent_again_too_late() -> None:
 
 
 class Line:
-    """The line to a host: the first connections fail, and each takes its time."""
+    """Connections to a host: the first ones fail, and all attempts are counted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, failures: int = 0) -> None:
         self.tried = 0
@@ -323,7 +323,7 @@ class Line:
         return self._connect(*args, **options)
 
     def may_send(self, *, until: int) -> Callable[[], bool]:
-        """Allows to send as long as no more than so many connections have been tried."""
+        """Allows sending until more than this many connections have been tried."""
 
         def asked() -> bool:
             self.asked.append(self.tried)
@@ -335,7 +335,7 @@ class Line:
 def test_whether_to_send_is_asked_once_the_connection_stands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Looking up a name and trying addresses may take longer than the time there was."""
+    """Looking up a name and trying addresses may take longer than the time that was left."""
     with served(answer(body=JOB), tokens=OpaqueTokens()) as (client, server):
         line = Line(monkeypatch)
         with pytest.raises(RetryLater, match="not sent"):
@@ -347,7 +347,7 @@ def test_whether_to_send_is_asked_once_the_connection_stands(
 def test_no_job_is_created_over_a_connection_that_was_not_used_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It may be dead unnoticed, and the outcome unknown. Each is looked at by itself; a GET may use any."""
+    """It may be dead, so the outcome would be unknown; each is checked, and a GET may use any."""
     now = 1_000.0
     frozen = SimpleNamespace(time=lambda: now, monotonic=time.monotonic)
     monkeypatch.setattr("export_jobs.client.connections.time", frozen)
@@ -378,7 +378,7 @@ def test_no_job_is_created_over_a_connection_that_was_not_used_for_long(
 def test_whether_to_send_is_asked_for_each_try(
     monkeypatch: pytest.MonkeyPatch, until: int, sent: int
 ) -> None:
-    """A connection that was never made is tried again; what is sent over it is asked about first."""
+    """A failed connection is tried again, and the check comes before anything is sent over it."""
     with served(answer(body=JOB), tokens=OpaqueTokens(), tries=3) as (client, server):
         line = Line(monkeypatch, failures=1)
         with nullcontext() if sent else pytest.raises(RetryLater, match="not sent"):
@@ -387,7 +387,7 @@ def test_whether_to_send_is_asked_for_each_try(
 
 
 def test_without_a_tls_connection_nothing_was_sent() -> None:
-    """A handshake that fails, for whatever reason, leaves no doubt about the job."""
+    """A handshake that fails, for whatever reason, proves that no job was created."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -407,7 +407,7 @@ def test_without_a_tls_connection_nothing_was_sent() -> None:
 
 
 def test_a_request_that_ends_in_the_middle_may_have_had_its_effect() -> None:
-    """Once its first byte has left, a connection that breaks is an unknown outcome."""
+    """Once its first byte has been sent, a broken connection means an unknown outcome."""
 
     def reset(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -419,7 +419,7 @@ def test_a_request_that_ends_in_the_middle_may_have_had_its_effect() -> None:
 
 
 def test_a_body_that_is_no_json_is_refused_before_it_leaves() -> None:
-    """No later try could send it either."""
+    """No later attempt could send it either."""
     with served(answer(body=JOB)) as (client, server):
         for value in (math.nan, object(), {"deep": {1, 2}}):
             with pytest.raises(Refused, match="JSON"):
@@ -442,7 +442,7 @@ def test_a_body_that_is_no_json_is_refused_before_it_leaves() -> None:
     ],
 )
 def test_a_create_call_is_never_repeated_blindly(reply: Reply) -> None:
-    """Its answer lost or unreadable: an error of its own, and the server was called once."""
+    """If its answer is lost or unreadable, the error is distinct and the server is called once."""
     with served(reply, tries=3) as (client, server), pytest.raises(OutcomeUnknown):
         create(client)
     assert len(server.requests) == 1
@@ -450,7 +450,7 @@ def test_a_create_call_is_never_repeated_blindly(reply: Reply) -> None:
 
 @pytest.mark.parametrize("broken", [b"", answer(503), cut(answer(body=PAGE)[:-4]), answer(429)])
 def test_get_is_tried_again(broken: Reply) -> None:
-    """With backoff, up to three times; the answer that comes counts."""
+    """With backoff, up to three times; the answer that arrives is used."""
     with served(broken, broken, answer(body=PAGE), tries=3) as (client, server):
         assert len(client.list_jobs("prod", limit=1).records) == 1
     assert len(server.requests) == 3
@@ -458,7 +458,7 @@ def test_get_is_tried_again(broken: Reply) -> None:
 
 @pytest.mark.parametrize("broken", [b"", answer(503), cut(b"HTTP/1.1 200 OK\r\nCon"), answer(429)])
 def test_delete_is_tried_again(broken: Reply) -> None:
-    """Until an answer comes that says how it went."""
+    """Until an answer shows the outcome."""
     with served(broken, answer(204), tries=3) as (client, server):
         client.cancel_job("prod", "1")
     assert [method for method, _, _ in server.requests] == ["DELETE", "DELETE"]
@@ -487,7 +487,7 @@ def test_delete_takes_success_with_any_body_or_none(reply: Reply) -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 203, 206, 226, 299])
 def test_any_success_that_can_be_read_is_read(status: int) -> None:
-    """A page or a job is what it is, whatever 2xx comes with it."""
+    """A page or a job is read with any 2xx status."""
     with served(answer(status, JOB)) as (client, _):
         assert client.get_job("prod", "1").id == "1"
     with served(answer(status, PAGE)) as (client, _):
@@ -498,7 +498,7 @@ def test_any_success_that_can_be_read_is_read(status: int) -> None:
 
 
 def test_out_of_reach_is_to_be_tried_later() -> None:
-    """Nobody listens: also a create call surely had no effect."""
+    """No server is listening, so a create call certainly had no effect either."""
     with scripted(answer()) as server:
         url = server.url
     for call in (
@@ -528,7 +528,7 @@ def test_out_of_reach_is_to_be_tried_later() -> None:
     ],
 )
 def test_retry_after_is_read_in_both_forms(header: str, seconds: float | None) -> None:
-    """Seconds, or a date, an hour at most, of API and IMS; anything else is as if it were not there."""
+    """Seconds or a date, at most an hour, from the API or IMS; anything else is ignored."""
     waits = {"Retry-After": header}
     with served(answer(429, headers=waits)) as (client, _), pytest.raises(RetryLater) as caught:
         client.list_jobs("prod", limit=1)
@@ -560,7 +560,7 @@ def test_an_unknown_outcome_carries_retry_after(reply: Reply) -> None:
 
 
 def test_a_retry_after_that_is_a_date_is_read_as_seconds_from_now() -> None:
-    """By our clock, and never less than none."""
+    """By our clock, and never below zero."""
     for ahead_s, least, most in ((120, 60, 120), (-120, 0, 0)):
         date = email.utils.formatdate(time.time() + ahead_s, usegmt=True)
         with (
@@ -574,7 +574,7 @@ def test_a_retry_after_that_is_a_date_is_read_as_seconds_from_now() -> None:
 
 
 def test_a_long_retry_after_is_left_to_the_caller() -> None:
-    """A function is not kept running for it: one call, and the time in the error."""
+    """A function does not wait for it: it makes one call, and the error has the time."""
     with (
         served(answer(503, headers={"Retry-After": "600"}), tries=3) as (client, server),
         pytest.raises(RetryLater) as caught,
@@ -593,7 +593,7 @@ def test_a_long_retry_after_is_left_to_the_caller() -> None:
     ],
 )
 def test_no_answer_outlasts_the_time_left(reply: Reply) -> None:
-    """Not one that drips in, headers or body, and not one that never comes."""
+    """Not one whose headers or body arrive slowly, and not one that never arrives."""
     with served(reply, time_left_s=lambda: 2.5) as (client, _):
         began = time.monotonic()
         with pytest.raises(RetryLater):
@@ -602,7 +602,7 @@ def test_no_answer_outlasts_the_time_left(reply: Reply) -> None:
 
 
 def test_without_time_no_call_is_begun() -> None:
-    """Then it is for the next run."""
+    """It is left to the next run."""
     with served(answer(body=PAGE), time_left_s=lambda: 0.5) as (client, server):
         with pytest.raises(RetryLater, match="no time left"):
             client.list_jobs("prod", limit=1)
@@ -611,7 +611,7 @@ def test_without_time_no_call_is_begun() -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_body_over_a_sane_size_is_not_read_to_its_end(*, packed: bool) -> None:
-    """Neither one sent as it is nor one that unpacks to it."""
+    """Whether it is sent at that size or only decompresses to it."""
     body = b" " * (MAX_BODY_BYTES + 1_000_000)
     headers = {"Content-Encoding": "gzip"} if packed else {}
     reply = answer(body=gzip.compress(body) if packed else body, headers=headers)
@@ -623,17 +623,17 @@ def test_a_body_over_a_sane_size_is_not_read_to_its_end(*, packed: bool) -> None
 
 
 def test_a_deeply_nested_body_is_not_understood() -> None:
-    """It ends in a typed error, not in a recursion."""
+    """It causes a typed error, not a RecursionError."""
     body = b"[" * 200_000 + b"]" * 200_000
     with served(answer(body=body)) as (client, _), pytest.raises(NotUnderstood):
         client.list_jobs("prod", limit=1)
 
 
 def test_secrets_in_a_body_are_removed_from_the_error() -> None:
-    """A server that repeats our token, or shows another's, does not bring it into our logs."""
+    """A token that a server repeats, ours or another's, does not reach our logs."""
     other = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlLXBhcnQ"
-    said = {"message": f"bad token planted.token, not Bearer {other}"}
-    with served(answer(400, said)) as (client, _), pytest.raises(Refused) as caught:
+    sent_back = {"message": f"bad token planted.token, not Bearer {other}"}
+    with served(answer(400, sent_back)) as (client, _), pytest.raises(Refused) as caught:
         client.list_jobs("prod", limit=1)
     assert "planted.token" not in str(caught.value)
     assert other not in str(caught.value)
@@ -646,7 +646,7 @@ def test_secrets_in_a_body_are_removed_from_the_error() -> None:
 )
 @pytest.mark.parametrize("status", [200, 400, 409, 429, 503])
 def test_no_error_of_a_create_call_holds_the_token(status: int, quoted: str) -> None:
-    """Whole, cut by us, or cut by the service; whatever the answer means."""
+    """Neither whole nor cut, by us or by the service, whatever the answer means."""
     with (
         served(answer(status, {"message": f"bad {quoted}"})) as (client, _),
         pytest.raises(SegmentationError) as caught,
@@ -657,7 +657,7 @@ def test_no_error_of_a_create_call_holds_the_token(status: int, quoted: str) -> 
 
 @pytest.mark.parametrize("token", ["with\nnewline", "with space", "\x00", "ü", "", None, 7])
 def test_a_token_that_no_header_can_hold_is_not_understood(token: Any) -> None:
-    """It is not sent, and no library's own error quotes it."""
+    """It is not sent, and no error of a library quotes it."""
     with served(answer(body=PAGE)) as (client, server):
         server.ims = lambda _: token_answer(token)
         with pytest.raises(NotUnderstood, match="without a readable token") as caught:
@@ -667,7 +667,7 @@ def test_a_token_that_no_header_can_hold_is_not_understood(token: Any) -> None:
 
 
 class OpaqueTokens(ImsTokens):
-    """Gives tokens that no pattern knows, a new one whenever the last was refused."""
+    """Issues tokens that match no known pattern, and a new one whenever the last was refused."""
 
     def __init__(self) -> None:
         super().__init__(token_url="", transport=Transport())
@@ -680,10 +680,10 @@ class OpaqueTokens(ImsTokens):
 
 @pytest.mark.parametrize("status", [400, 401])
 def test_no_part_of_any_token_is_quoted(status: int) -> None:
-    """However long it is, wherever it stands, and also if it has been replaced since."""
-    said = {"message": "x" * 250 + " opaque1" + "opaque1" * 99 + " opaque2" + "opaque2" * 99}
+    """However long it is, wherever it appears, and even if it has since been replaced."""
+    sent_back = {"message": "x" * 250 + " opaque1" + "opaque1" * 99 + " opaque2" + "opaque2" * 99}
     with (
-        served(answer(status, said), tokens=OpaqueTokens()) as (client, _),
+        served(answer(status, sent_back), tokens=OpaqueTokens()) as (client, _),
         pytest.raises(SegmentationError) as caught,
     ):
         client.list_jobs("prod", limit=1)
@@ -693,7 +693,7 @@ def test_no_part_of_any_token_is_quoted(status: int) -> None:
 
 @pytest.mark.parametrize("sandbox", ["with\nnewline", "ü", "", " prod"])
 def test_what_no_header_can_hold_does_not_leave(sandbox: str) -> None:
-    """A configuration to be mended: no call, and nothing that ends a request for good."""
+    """The configuration has to be corrected: no call is made, and no request ends for good."""
     with served(answer(body=PAGE)) as (client, server):
         with pytest.raises(RetryLater, match="check the configuration"):
             client.list_jobs(sandbox, limit=1)
@@ -706,7 +706,7 @@ def test_what_no_header_can_hold_does_not_leave(sandbox: str) -> None:
 
 
 def token_of(form: Mapping[str, str]) -> bytes:
-    """IMS gives each credential a token of its own."""
+    """The answer of an IMS that issues a separate token for each credential."""
     return token_answer(".".join(form[n] for n in ("client_id", "client_secret", "scope")))
 
 
@@ -717,7 +717,7 @@ def header(sent: bytes, name: str) -> str:
 
 @pytest.mark.parametrize("part", ["client_id", "client_secret", "org_id", "scopes"])
 def test_a_credential_that_replaces_another_gets_a_token_of_its_own(part: str) -> None:
-    """From the next call on: never the token of the one with the key of the other."""
+    """From the next call on, the token of one is never sent with the key of the other."""
     secret = [CREDENTIALS]
     with scripted(answer(body=PAGE)) as server:
         server.ims = token_of
@@ -745,7 +745,7 @@ def test_a_credential_that_replaces_another_gets_a_token_of_its_own(part: str) -
 
 
 def test_token_and_headers_of_a_call_are_of_one_credential() -> None:
-    """Also while the secret is being replaced, and after a token that was refused."""
+    """Also while the secret is being replaced, and after a refused token."""
     secrets = itertools.cycle(
         [Credentials(name, "secret", f"org-of-{name}", "scope") for name in ("old", "new")]
     )
@@ -762,7 +762,7 @@ def test_token_and_headers_of_a_call_are_of_one_credential() -> None:
 
 
 def test_a_client_that_is_prepared_has_its_token() -> None:
-    """So that none has to be fetched between the note of an attempt and its call."""
+    """So that no token has to be fetched between noting an attempt and its call."""
     with served(answer(body=JOB)) as (client, server):
         client.prepare()
         assert (len(server.token_calls), server.requests) == (1, [])
@@ -800,7 +800,7 @@ def test_the_client_knows_its_organisation() -> None:
 @pytest.mark.parametrize("part", ["clientId", "clientSecret", "orgId", "scopes"])
 @pytest.mark.parametrize("odd", ["planted\nsecret", "plänted", "\ud800planted"])
 def test_a_secret_that_can_t_be_sent_is_the_credential_s_fault(part: str, odd: str) -> None:
-    """It names the field and quotes nothing; requests wait until it is mended."""
+    """The error names the field and quotes nothing; requests wait until the secret is corrected."""
     secret = {"clientId": "i", "clientSecret": "s", "orgId": "o", "scopes": "c", part: odd}
     with pytest.raises(BadCredentials, match=f"{part} must be printable ASCII") as caught:
         Credentials.from_secret(json.dumps(secret))
@@ -808,7 +808,7 @@ def test_a_secret_that_can_t_be_sent_is_the_credential_s_fault(part: str, odd: s
 
 
 def test_help_on_the_models_teaches_the_api() -> None:
-    """Every field of the request says what it means, where its name does not."""
+    """Every field of the request has a description, unless its name is clear."""
     assert CreateExportJob.__doc__
     described = json.dumps(CreateExportJob.model_json_schema(by_alias=True))
     for word in ("realized", "RFC 3339", "merge policy", "batch"):

@@ -1,4 +1,4 @@
-"""The control: what it is told it keeps or refuses, and never breaks on."""
+"""The control keeps or refuses whatever it is sent, and never breaks."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_fields_that_can_t_be_are_refused(
 
 
 def test_any_other_field_is_kept_as_it_is(caller: Caller) -> None:
-    """Also what no job of Adobe's has; it is shown again by the API, and after a change."""
+    """Even one that no job of Adobe's has; the API shows it, also after a change."""
     given: dict[str, Any] = {
         "status": "PAUSED",
         "creationTime": 1_000,
@@ -81,7 +81,7 @@ def test_any_other_field_is_kept_as_it_is(caller: Caller) -> None:
 
 @pytest.mark.parametrize("depth", [200, 900, 990, 5_000, 200_000])
 def test_no_depth_breaks_it(caller: Caller, depth: int) -> None:
-    """Kept or refused; and listings go on."""
+    """The value is kept or refused, and listings still work."""
     nested = f'{{"x": {"[" * depth}{"]" * depth}}}'
     answer = control(
         caller, "POST", "/jobs", data=nested, headers={"Content-Type": "application/json"}
@@ -106,7 +106,7 @@ def test_a_missing_job_is_not_found(caller: Caller, method: str) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/jobs"), ("GET", "/journal")])
 def test_an_unknown_sandbox_is_refused(caller: Caller, method: str, path: str) -> None:
-    """400, saying which there are."""
+    """400; the answer lists the sandboxes that exist."""
     answer = control(caller, method, f"{path}?sandbox=nowhere", json={})
     assert answer.status_code == 400
     assert "prod, dev" in answer.json()["detail"]
@@ -122,14 +122,14 @@ def test_settings_that_can_t_be_are_refused(caller: Caller, settings: dict[str, 
 
 
 def test_a_setting_that_is_no_number_is_refused(caller: Caller) -> None:
-    """NaN, which JSON does not have but Python reads."""
+    """NaN, which is not valid JSON but which Python reads."""
     headers = {"Content-Type": "application/json"}
     answer = control(caller, "POST", "/settings", data='{"paceS": NaN}', headers=headers)
     assert answer.status_code == 422
 
 
 def test_the_pace_is_for_both_waits() -> None:
-    """Jobs made after it was set go on at once."""
+    """A job created after the pace is set to zero ends at once."""
     with SegmentationService(ServiceConfig(pace_s=60, run_s=60)) as service:
         caller = Caller(service)
         assert control(caller, "POST", "/settings", json={"paceS": 0}).status_code == 204
@@ -141,7 +141,7 @@ def test_the_pace_is_for_both_waits() -> None:
 
 
 def test_the_log_of_calls_is_bounded_and_its_counts_are_not(service: SegmentationService) -> None:
-    """A service that runs for weeks does not fill the memory with them."""
+    """The memory of a service that runs for weeks does not fill up with them."""
     state = service._state
     for _ in range(MAX_LOGGED_CALLS + 5):
         state.count("list")
@@ -177,7 +177,7 @@ def test_an_unknown_path_or_method_is_reported_in_the_service_s_format(
 
 @pytest.mark.parametrize("number", ["\u0661", "1_000", "+1", "\uff11"])
 def test_only_ascii_digits_are_numbers(caller: Caller, number: str) -> None:
-    """A job's id or a cursor of other digits is none."""
+    """A job id or a cursor with other digits is invalid."""
     caller.call("POST", json=BODY)
     assert caller.call("GET", f"/{number}").status_code == 404
     assert caller.call("GET", f"?limit=1&offset={number}_1").status_code == 400
@@ -187,7 +187,7 @@ def test_only_ascii_digits_are_numbers(caller: Caller, number: str) -> None:
 def test_a_body_that_utf_8_can_t_hold_does_not_break_the_api(
     caller: Caller, field: str, status: int
 ) -> None:
-    """Taken or refused, with an answer that can be sent."""
+    """It is accepted or refused, with an answer that can be sent."""
     data = json.dumps({**BODY, field: "\ud800"})
     answer = caller.call("POST", headers={"Content-Type": "application/json"}, data=data)
     assert answer.status_code == status

@@ -1,4 +1,4 @@
-"""Faults on demand: each kind does what it says, and no more."""
+"""Faults on demand: each kind does what its name states, and nothing else."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def created(caller: Caller) -> int:
 def test_an_answer_is_lost_before_or_after_the_effect(
     caller: Caller, kind: str, *, takes_effect: bool
 ) -> None:
-    """The connection breaks; the job is there or it is not. The next call is answered."""
+    """The connection breaks, with or without a job; the next call is answered."""
     assert plan(caller, call="create", kind=kind, seconds=0.2).status_code == 201
     with pytest.raises(BROKEN):
         caller.call("POST", json=BODY)
@@ -54,7 +54,7 @@ def is_refused(caller: Caller) -> bool:
 
 
 def test_connections_are_refused_for_a_while(caller: Caller) -> None:
-    """By the socket itself, from the answer to the plan on; then the same port answers again."""
+    """The socket refuses them once the plan is answered; later the same port answers again."""
     with requests.Session() as kept:
         kept.get(f"{caller.service.root_url}/_control/faults", timeout=10)
         assert plan(caller, call="create", kind="refuse", seconds=0.6).status_code == 201
@@ -70,7 +70,7 @@ def test_connections_are_refused_for_a_while(caller: Caller) -> None:
 
 
 def test_connections_are_refused_after_so_many_calls(caller: Caller) -> None:
-    """The calls before are answered, and so is what is being answered when it begins."""
+    """Earlier calls are answered, and so are those in progress when it begins."""
     plan(caller, call="get", kind="refuse", after=2, seconds=0.3)
     slow = threading.Thread(target=lambda: answers.append(caller.call("GET", "?limit=1")))
     answers: list[requests.Response] = []
@@ -100,7 +100,7 @@ def test_a_service_that_refuses_can_be_stopped() -> None:
 
 @pytest.mark.parametrize("status", [401, 429, 500, 503])
 def test_an_error_keeps_the_call_from_its_effect(caller: Caller, status: int) -> None:
-    """With `Retry-After` as it was planned."""
+    """With `Retry-After` as planned."""
     plan(caller, call="create", kind="http", status=status, retryAfter="17")
     answer = caller.call("POST", json=BODY)
     assert (answer.status_code, answer.headers["Retry-After"]) == (status, "17")
@@ -117,7 +117,7 @@ def test_an_answer_that_is_not_json(caller: Caller) -> None:
 
 
 def test_an_answer_that_drips(caller: Caller) -> None:
-    """It is whole in the end."""
+    """It arrives complete in the end."""
     job = caller.call("POST", json=BODY).json()
     plan(caller, call="get", kind="slow_drip", seconds=0.3)
     assert caller.call("GET", f"/{job['id']}").json() == job
@@ -125,7 +125,7 @@ def test_an_answer_that_drips(caller: Caller) -> None:
 
 @pytest.mark.parametrize(("kind", "times"), [("duplicate_record", 2), ("omit_job", 0)])
 def test_a_listing_that_repeats_or_misses_a_job(caller: Caller, kind: str, times: int) -> None:
-    """Once; the next listing is right."""
+    """Once; the next listing is correct."""
     job = caller.call("POST", json=BODY).json()["id"]
     plan(caller, call="list", kind=kind, jobId=job)
     for expected in (times, 1):
@@ -134,7 +134,7 @@ def test_a_listing_that_repeats_or_misses_a_job(caller: Caller, kind: str, times
 
 
 def test_a_listing_that_lags(caller: Caller) -> None:
-    """It shows the job as it was one change ago."""
+    """It shows the job as it was before its last change."""
     job = caller.call("POST", json=BODY).json()["id"]
     caller.service.control.set_status(job, "FAILED")
     plan(caller, call="list", kind="stale_job", jobId=job)
@@ -143,7 +143,7 @@ def test_a_listing_that_lags(caller: Caller) -> None:
 
 
 def test_a_new_job_that_appears_late(caller: Caller) -> None:
-    """By id it is there at once, in the listing only later."""
+    """It is found by its id at once, but listed only later."""
     plan(caller, call="create", kind="late_job", seconds=3600)
     job = caller.call("POST", json=BODY).json()["id"]
     assert caller.call("GET", "?limit=5").json()["records"] == []
@@ -159,13 +159,13 @@ def test_a_job_deleted_behind_one_s_back(caller: Caller) -> None:
 
 
 def test_every_kind_has_its_test() -> None:
-    """A new kind of fault needs one here."""
+    """A new kind of fault needs a test here."""
     text = __file__ and open(__file__).read()  # noqa: PTH123, SIM115
     assert [kind for kind in get_args(FaultKind) if f'"{kind}"' not in text] == []
 
 
 def test_faults_are_planned_by_call_and_count(caller: Caller) -> None:
-    """The second and third get calls, and no other call."""
+    """The second and third get calls are affected, and no other call."""
     job = caller.call("POST", json=BODY).json()["id"]
     plan(caller, call="get", kind="http", status=500, after=1, times=2)
     got = [caller.call("GET", f"/{job}").status_code for _ in range(5)]
@@ -174,7 +174,7 @@ def test_faults_are_planned_by_call_and_count(caller: Caller) -> None:
 
 
 def test_chance_is_begun_anew_by_the_control(caller: Caller) -> None:
-    """A run against the service is repeated by setting the same seed again."""
+    """Setting the same seed again repeats a run against the service."""
 
     def struck() -> list[int]:
         url = f"{caller.service.root_url}/_control"
@@ -226,7 +226,7 @@ def test_a_bad_plan_is_refused(caller: Caller, fault: dict[str, Any]) -> None:
 
 
 def test_the_control_is_no_part_of_the_api(caller: Caller) -> None:
-    """Its calls are under a path of their own, and need no token."""
+    """Its calls have a path of their own and need no token."""
     root = caller.service.root_url
     for path in ("journal", "calls", "faults"):
         assert requests.get(f"{root}/_control/{path}", timeout=10).status_code == 200
@@ -238,7 +238,7 @@ def test_the_control_is_no_part_of_the_api(caller: Caller) -> None:
 
 
 def test_the_journal_is_the_truth_about_every_job() -> None:
-    """Every status that a job ever had, in order, also of one that was deleted."""
+    """Every status that a job ever had, in order, even of a job that was deleted."""
     with SegmentationService(ServiceConfig(manual=True)) as service:
         caller = Caller(service)
         root = f"{service.root_url}/_control"

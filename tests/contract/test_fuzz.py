@@ -1,4 +1,4 @@
-"""Whatever comes back, the client gives typed results or typed errors, never anything else."""
+"""Whatever the client receives, it returns typed results or raises typed errors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ anything = st.recursive(
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a document, the document itself included."""
+    """Every place in a document, including the document itself."""
     yield path
     items = (
         value.items()
@@ -65,7 +65,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 @st.composite
 def mutated(draw: st.DrawFn) -> Any:
-    """An answer of the seed with some of its places replaced, dropped or doubled."""
+    """An answer of the seed with some of its places replaced, dropped or duplicated."""
     document = copy.deepcopy(draw(st.sampled_from(EXAMPLES)))
     for _ in range(draw(st.integers(0, 4))):
         path = draw(st.sampled_from(list(places(document))))
@@ -87,7 +87,7 @@ def mutated(draw: st.DrawFn) -> Any:
 
 
 class Fed:
-    """A transport that gives what it was fed, instead of a socket's answer."""
+    """A transport that returns a given answer, instead of one from a socket."""
 
     def __init__(self, fed: Answer) -> None:
         self._fed = fed
@@ -132,7 +132,7 @@ retry_after = st.sampled_from(["", "1", "-1", "1e9", "9" * 400, "²", "Wed, 99",
 def test_mutated_answers_give_typed_results_or_errors(
     document: Any, status: int, wait: str, call: Callable[[SegmentationClient], Any]
 ) -> None:
-    """Thousands of answers that are almost right, at any status."""
+    """Thousands of answers that are almost right, with any status."""
     text = json.dumps(document)[:2_000]
     fed = Answer(
         status, CaseInsensitiveDict({"Retry-After": wait}), json.loads(json.dumps(document)), text
@@ -147,7 +147,7 @@ def test_mutated_answers_give_typed_results_or_errors(
 
 
 def shows_a_job(document: Any) -> bool:
-    """Whether anything in it says which job it is, and in which status."""
+    """Whether anything in it shows which job it is, and its status."""
     if not isinstance(document, dict):
         return False
     number, status = document.get("id"), document.get("status")
@@ -164,7 +164,7 @@ def shows_a_job(document: Any) -> bool:
 @settings(max_examples=5_000 if LONG else 500, deadline=None)
 @given(document=mutated(), status=st.integers(100, 999), wait=retry_after)
 def test_a_created_job_is_a_success_that_shows_a_job(document: Any, status: int, wait: str) -> None:
-    """Nothing else is one; and whatever is neither that nor a sure refusal is an unknown outcome."""
+    """Anything that is neither that nor a certain refusal is an unknown outcome."""
     headers = CaseInsensitiveDict({"Retry-After": wait})
     fed = Answer(status, headers, document, json.dumps(document)[:2_000])
     created = 200 <= status < 300 and shows_a_job(document)
@@ -185,7 +185,7 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.mark.parametrize("rounds", [3_000 if LONG else 400])
 def test_broken_bytes_give_typed_errors(server: ScriptedServer, rounds: int) -> None:
-    """Over a socket: answers cut off, overwritten, doubled and shuffled, head and body."""
+    """Over a socket: answers cut off, overwritten, duplicated and shuffled, head and body."""
     chance = random.Random(1)
     client = client_to(server.url, time_left_s=lambda: 4.0)
     whole = [answer(body=document) for document in EXAMPLES]

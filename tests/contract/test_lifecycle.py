@@ -1,4 +1,4 @@
-"""The lifecycle of jobs: what cancels, scripts and the end of the service do to it, whenever they come."""
+"""How cancels, scripts and the end of the service affect a job, whenever they come."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .conftest import BODY, Caller
 
 
 class Held(CountingEngine):
-    """Exports until it is let go, or cancelled."""
+    """Exports until it is released, or cancelled."""
 
     def __init__(self) -> None:
         super().__init__(datasets=frozenset({BODY["destination"]["datasetId"]}))
@@ -75,7 +75,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_job_that_waits_for_its_turn_is_cancelled_at_once(caller: Caller, engine: Held) -> None:
-    """Though no worker is free; what it was to write is not there."""
+    """Even if no worker is free; nothing is written for it."""
     create(caller)
     assert engine.begun.acquire(timeout=10)
     waiting = create(caller)
@@ -90,7 +90,7 @@ def test_a_job_that_waits_for_its_turn_is_cancelled_at_once(caller: Caller, engi
 
 
 def test_a_job_cancelled_while_new_does_not_fail() -> None:
-    """Its dataset does not exist, but nobody wants to know any more."""
+    """Its dataset does not exist, but that no longer matters."""
     engine = Held()
     engine.go_on.set()
     config = ServiceConfig(pace_s=30, engine=lambda _: engine)
@@ -119,7 +119,7 @@ def test_a_failure_that_a_cancel_overtakes_is_a_cancel(caller: Caller, engine: H
 def test_a_job_that_a_script_has_ended_stays_so(
     caller: Caller, engine: Held, status: str, *, heeds: bool
 ) -> None:
-    """Its run is stopped and what it wrote is removed; a run that does not heed that changes nothing."""
+    """Its run is stopped and its output removed; a run that ignores this changes nothing."""
     engine.heeds_cancels = heeds
     number = create(caller)
     assert engine.begun.acquire(timeout=10)
@@ -132,7 +132,7 @@ def test_a_job_that_a_script_has_ended_stays_so(
 
 
 def test_the_run_of_a_job_that_was_removed_is_stopped(caller: Caller, engine: Held) -> None:
-    """It makes room for others."""
+    """It frees capacity for other jobs."""
     number = create(caller)
     assert engine.begun.acquire(timeout=10)
     caller.service.control.delete_job(number)
@@ -142,7 +142,7 @@ def test_the_run_of_a_job_that_was_removed_is_stopped(caller: Caller, engine: He
 
 
 def test_a_restart_takes_up_what_was_left_open(tmp_path: Path) -> None:
-    """Real jobs run from their beginning, those to be cancelled are; scripted ones are let alone."""
+    """Real jobs start again, or are cancelled if marked for it; scripted ones do not change."""
     config = ServiceConfig(data_dir=tmp_path, manual=True)
     with SegmentationService(config) as service:
         caller = Caller(service)
@@ -158,7 +158,7 @@ def test_a_restart_takes_up_what_was_left_open(tmp_path: Path) -> None:
 
 
 def test_organisations_are_kept_apart() -> None:
-    """A job of one is neither listed nor found nor cancelled by another, whatever the sandbox."""
+    """A job of one can't be listed, found or cancelled by another, whatever the sandbox."""
     config = ServiceConfig(manual=True, other_orgs=("second@AdobeOrg",))
     with SegmentationService(config) as service:
         caller = Caller(service)

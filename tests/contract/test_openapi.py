@@ -47,7 +47,7 @@ def caller() -> Iterator[Caller]:
 
 @pytest.fixture(scope="module")
 def scripted() -> Iterator[Caller]:
-    """Another service, since its control may be told to make jobs of any shape, and faults."""
+    """A separate service, because its control may create faults and jobs of any shape."""
     with serving() as caller:
         yield caller
 
@@ -68,7 +68,7 @@ def controls(scripted: Caller) -> list[Any]:
 
 
 def test_the_document_has_every_call(operations: list[Any]) -> None:
-    """The four of `/export/jobs` and the token's; whatever else it has is the control's."""
+    """The four of `/export/jobs` and the token call; all others belong to the control."""
     assert sorted((o.method.upper(), o.path) for o in operations) == [
         ("DELETE", "/data/core/ups/export/jobs/{job_id}"),
         ("GET", "/data/core/ups/export/jobs"),
@@ -98,7 +98,7 @@ def test_no_answer_is_outside_the_document(
 def test_no_answer_of_the_control_is_outside_the_document(
     controls: list[Any], scripted: Caller, data: st.DataObject
 ) -> None:
-    """Nor does what it was told break the API: its jobs are listed whatever they look like."""
+    """Nor does it break the API: jobs are listed whatever they look like."""
     operation = data.draw(st.sampled_from(controls))
     case = data.draw(operation.as_strategy())
     if isinstance(case.body, dict) and case.body.get("kind") == "refuse":

@@ -1,6 +1,6 @@
-"""What a job must export, evaluated in plain Python: slow, obvious, and with nothing of the engine in it.
+"""What a job must export, evaluated in plain Python: slow, obvious, independent of the engine.
 
-Data are dictionaries as they would stand in the files; times are epoch microseconds.
+Data are dictionaries, as in the files; times are epoch microseconds.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ PREDICATES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool]]] = {
 class Data:
     """What a data directory holds.
 
-    Segments are (namespace, id, predicate's name, merge policy); policies map ids to orders, None for
-    the newest.
+    Segments are (namespace, id, predicate's name, merge policy); policies map ids to orders, None
+    for the newest.
     """
 
     fragments: Sequence[Row]
@@ -73,7 +73,7 @@ def us(time: str) -> int:
 
 
 def export(data: Data, request: Row, now: int) -> list[Expected]:
-    """The batches that a request gives, in the order of its segments."""
+    """The batches that a request produces, in the order of its segments."""
     asked = request.get("filter", {}).get("segments") or []
     wanted = request.get("mergePolicy", {}).get("id")
     if request["destination"].get("segmentPerBatch") and asked:
@@ -146,7 +146,7 @@ def members(data: Data, request: Row, segment: Row, policy: str, now: int) -> se
 
 
 def evaluated(data: Data, segment: Row, policy: str, now: int) -> list[Row]:
-    """Who satisfies the predicate now, and who was a member and no longer does."""
+    """Profiles that satisfy the predicate now, and members that no longer do."""
     found = []
     for namespace, name, predicate, _ in data.segments:
         if name != segment["segmentId"] or segment.get("segmentNs") not in {None, namespace}:
@@ -232,7 +232,7 @@ def row_of(data: Data, request: Row, profile: str, policy: str) -> Row:
 
 
 def part(values: Mapping[str, Any], names: Sequence[str]) -> Row:
-    """What the paths name, nested again."""
+    """The values that the paths name, nested again."""
     shown: Row = {}
     for path, value in values.items():
         if not any(path == name or path.startswith(f"{name}.") for name in names):

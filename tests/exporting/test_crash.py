@@ -1,4 +1,4 @@
-"""The service killed in mid-export: whoever starts it again finds his jobs done, as if nothing had been."""
+"""The service killed during an export: after a restart, its jobs are completed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BODY = {
     "filter": {"segments": [{"segmentId": "segment1"}, {"segmentId": "segment2"}]},
     "additionalFields": {"eventList": {"fields": ""}},
 }
-# A service with one job, which kills itself where it is told to.
+# A service with one job, which kills itself at a given point.
 SCRIPT = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -73,7 +73,7 @@ def files(place: Path) -> list[str]:
 
 
 def ended(place: Path) -> dict[str, Any]:
-    """The job as it ends once the service is up again."""
+    """The job at its end, after a restart of the service."""
     config = ServiceConfig(data_dir=place, pace_s=0, run_s=0, engine=DuckDbEngine)
     with SegmentationService(config) as service:
         deadline = time.monotonic() + 60
@@ -101,7 +101,7 @@ def check_exported(place: Path, job: dict[str, Any]) -> None:
 def test_an_export_that_was_killed_is_done_after_a_restart(
     place: Path, where: str, left: list[str]
 ) -> None:
-    """After a batch was written aside, after all were, and with one of two published."""
+    """Killed with one batch written, with all written, and with one of two published."""
     command = [sys.executable, "-c", SCRIPT, str(place), where, json.dumps(BODY)]
     assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL
     assert sorted(Path(name).suffix for name in files(place)) == left
@@ -109,7 +109,7 @@ def test_an_export_that_was_killed_is_done_after_a_restart(
 
 
 def test_a_service_killed_from_outside_goes_on(place: Path) -> None:
-    """Kill -9 as soon as there is anything of the export on the disk."""
+    """Kill -9 as soon as any part of the export is on disk."""
     command = [sys.executable, "-c", SCRIPT, str(place), "", json.dumps(BODY)]
     with subprocess.Popen(command) as running:
         deadline = time.monotonic() + 60

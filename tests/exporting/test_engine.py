@@ -1,4 +1,4 @@
-"""What the engine does when something is wrong, when it is stopped, and when there is much of it."""
+"""The engine with invalid input, when it is stopped, and with large data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(made: Path, tmp_path: Path) -> Path:
-    """A directory with data of its own."""
+    """A directory with its own data."""
     shutil.copytree(made / "data", tmp_path / "data")
     return tmp_path
 
@@ -62,7 +62,7 @@ def create(client: SegmentationClient, request: CreateExportJob) -> Job:
 
 
 def left_behind(place: Path) -> list[str]:
-    """What exports there are, half-written ones too."""
+    """All exports on disk, including incomplete ones."""
     exports = place / "exports"
     return sorted(str(path.relative_to(exports)) for path in exports.glob("*/*"))
 
@@ -99,7 +99,7 @@ def left_behind(place: Path) -> list[str]:
 def test_what_can_t_be_exported_fails_with_the_reason(
     place: Path, changes: dict[str, Any], code: str, words: str
 ) -> None:
-    """An error that says what; nothing is written."""
+    """The error names the cause; nothing is written."""
     with pytest.raises(ExportFailed) as caught:
         run(DuckDbEngine(place), body(**changes))
     assert [error.code for error in caught.value.errors] == [code]
@@ -139,7 +139,7 @@ def test_every_error_of_a_request_is_reported_at_once(place: Path) -> None:
     ],
 )
 def test_broken_data_fail_the_job(place: Path, breaks: Callable[[Path], object]) -> None:
-    """With an error that says where; nothing half-written stays."""
+    """The error names the place; no incomplete output stays."""
     engine = DuckDbEngine(place)
     breaks(place / "data")
     with pytest.raises(ExportFailed) as caught:
@@ -164,7 +164,7 @@ def truncate(path: Path) -> None:
     "predicate", ["homeAddress.planet = 'X'", "person.birthYear <", "'x'::INT"]
 )
 def test_a_predicate_that_can_t_be_evaluated_is_named(place: Path, predicate: str) -> None:
-    """Among others that can: the segment is named, as an error of the data; nothing is written."""
+    """Even among valid ones: the segment is named, as an error of the data; nothing is written."""
     definitions = json.loads((place / "data" / "segments.json").read_text())
     definitions[1]["predicate"] = predicate
     (place / "data" / "segments.json").write_text(json.dumps(definitions))
@@ -181,7 +181,7 @@ def test_a_predicate_that_can_t_be_evaluated_is_named(place: Path, predicate: st
 
 
 def rewrite(place: Path, folder: str, columns: str) -> None:
-    """Gives each row of a folder's file further columns."""
+    """Adds columns to each row of a folder's file."""
     file = place / "data" / folder / "part-00000.parquet"
     duckdb.sql(f"CREATE OR REPLACE TABLE made AS SELECT *, {columns} FROM '{file}'")
     duckdb.sql(f"COPY made TO '{file}' (FORMAT parquet)")
@@ -216,7 +216,7 @@ def test_names_of_columns_are_the_user_s_own(place: Path) -> None:
 
 
 def test_an_attribute_where_the_events_are_to_go_is_refused(place: Path) -> None:
-    """One of the two would be lost; with the fields named, there is no clash."""
+    """One of the two would be lost; if the fields are named, they do not clash."""
     rewrite(place, "fragments", "'mine' AS \"Events\"")
     listed = {"eventList": {"fields": "eventType"}}
     with pytest.raises(ExportFailed) as caught:
@@ -246,7 +246,7 @@ NEWEST = "timestampOrdered-none-mp"
 def test_the_merge_policy_that_is_shown_is_the_one_used(
     place: Path, changes: dict[str, Any], policy: tuple[str, int]
 ) -> None:
-    """Asked for, in this version or the latest, else the segment's own, else the default."""
+    """The requested one, in its given or latest version, else the segment's, else the default."""
     policies = json.loads((place / "data" / "merge-policies.json").read_text())
     policies.append({**policies[1], "version": 3})
     (place / "data" / "merge-policies.json").write_text(json.dumps(policies))
@@ -260,7 +260,7 @@ def test_the_merge_policy_that_is_shown_is_the_one_used(
 
 
 def test_a_job_shows_what_was_resolved(place: Path) -> None:
-    """Policy and namespaces; where no namespace was asked for, the filter says none but `ups`."""
+    """Policy and namespaces; if no namespace was requested, the filter shows only `ups`."""
     config = ServiceConfig(manual=True, data_dir=place, engine=DuckDbEngine)
     with SegmentationService(config) as service:
         segments = [{"segmentId": "segment2"}, {"segmentId": "segment1"}]
@@ -286,7 +286,7 @@ def test_a_job_shows_what_was_resolved(place: Path) -> None:
 
 
 def test_a_full_disk_fails_the_job(place: Path) -> None:
-    """No file may grow beyond 10 KB here: the export fails, says so, and leaves nothing."""
+    """Files can't grow beyond 10 KB here: the export fails, reports that, and leaves nothing."""
     script = f"""
 import json, resource, signal, sys, threading
 from pathlib import Path
@@ -328,7 +328,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_text_of_a_request_becomes_sql_or_a_path(place: Path, text: str) -> None:
-    """In every field that takes text: refused or failed for what it is, never carried out."""
+    """In every text field it is refused or makes the job fail; it is never executed."""
     engine = DuckDbEngine(place)
     hostile = [
         body(destination={"datasetId": text}),
@@ -352,7 +352,7 @@ def test_no_text_of_a_request_becomes_sql_or_a_path(place: Path, text: str) -> N
 
 
 def test_a_batch_appears_whole_with_its_manifest(place: Path) -> None:
-    """It is written aside and renamed; whoever looks meanwhile sees all of it or nothing."""
+    """It is written elsewhere and renamed, so a reader sees all of it or nothing."""
     seen: set[frozenset[str]] = set()
     done = threading.Event()
 
@@ -384,7 +384,7 @@ def test_a_batch_appears_whole_with_its_manifest(place: Path) -> None:
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Enough that an export takes seconds."""
+    """Enough data for an export to take seconds."""
     folder = tmp_path_factory.mktemp("big")
     generate(folder / "data", profiles=250_000, seed=1)
     yield folder
@@ -397,7 +397,7 @@ EVENTS = body(additionalFields={"eventList": {"fields": ""}})
 
 @needs_big
 def test_a_running_export_is_cancelled_and_removed(big: Path) -> None:
-    """It stops in mid-query, and nothing of it stays."""
+    """It stops in mid-query, and leaves nothing."""
     engine = DuckDbEngine(big)
     cancelled = threading.Event()
     threading.Timer(0.5, cancelled.set).start()
@@ -410,7 +410,7 @@ def test_a_running_export_is_cancelled_and_removed(big: Path) -> None:
 
 @needs_big
 def test_little_memory_is_enough(big: Path) -> None:
-    """With 100 MB for a job it spills to disk and succeeds; the process stays far below the data."""
+    """With 100 MB for a job it spills to disk and succeeds; the process uses less than the data."""
     script = f"""
 import re, resource, threading
 from pathlib import Path
@@ -435,7 +435,7 @@ print(result.profiles_exported, int(peak_kb) // 1024)
 
 
 def many_segments(place: Path, count: int) -> list[dict[str, Any]]:
-    """As many segments, with members, added to the data; how a request asks for them."""
+    """Adds this many segments, with members, to the data; returns them as a request names them."""
     data = place / "data"
     definitions = [
         {"id": f"s{number}", "predicate": f"person.birthYear = {1900 + number % 120}"}
@@ -454,7 +454,7 @@ def many_segments(place: Path, count: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("evaluate", [False, True])
 def test_many_segments_are_looked_for_at_once(place: Path, *, evaluate: bool) -> None:
-    """1,500 of them, as many as a job may list, take no longer than a few."""
+    """1,500 segments, the most that a job may list, take no longer than a few."""
     asked = body(
         filter={"segments": many_segments(place, 1_500)},
         evaluationInfo={"segmentation": evaluate},
@@ -471,7 +471,7 @@ def test_many_segments_are_looked_for_at_once(place: Path, *, evaluate: bool) ->
 def test_a_job_of_many_segments_is_cancelled_soon(
     big: Path, tmp_path: Path, *, evaluate: bool
 ) -> None:
-    """Within two seconds, wherever it is; one batch a segment."""
+    """Within two seconds, at any point, with one batch per segment."""
     shutil.copytree(big / "data", tmp_path / "data")
     asked = body(
         destination={"datasetId": DATASET, "segmentPerBatch": True},
@@ -483,7 +483,7 @@ def test_a_job_of_many_segments_is_cancelled_soon(
     for after_s in (0.3, 1.5):
         cancelled = threading.Event()
         at: list[float] = []
-        timer = threading.Timer(after_s, lambda: (at.append(time.monotonic()), cancelled.set()))  # noqa: B023  used up in the loop
+        timer = threading.Timer(after_s, lambda: (at.append(time.monotonic()), cancelled.set()))  # noqa: B023  used within the loop
         timer.start()
         with pytest.raises(ExportCancelled):
             engine.run(parse_create_request(asked), batches, cancelled)
@@ -492,7 +492,7 @@ def test_a_job_of_many_segments_is_cancelled_soon(
 
 
 def test_what_does_not_fit_is_divided_further(place: Path) -> None:
-    """What was written stays, and every profile falls into one part, whatever its hash."""
+    """What was written stays, and every profile belongs to one part, whatever its hash."""
     full = {(1, 3), (2, 12), (5, 12), (41, 48)}
     written: list[list[int]] = []
 
@@ -509,7 +509,7 @@ def test_what_does_not_fit_is_divided_further(place: Path) -> None:
 
 
 def test_several_jobs_run_at_once_and_no_more_than_may() -> None:
-    """With room for two, a third waits in NEW until one has ended."""
+    """With capacity for two, a third job stays NEW until one has ended."""
     running: list[int] = []
     most = 0
     lock = threading.Lock()
@@ -547,7 +547,7 @@ def test_several_jobs_run_at_once_and_no_more_than_may() -> None:
 
 @needs_big
 def test_a_job_of_the_service_can_be_cancelled_while_it_exports(big: Path) -> None:
-    """DELETE through the API: CANCELLED within seconds, and nothing of it stays."""
+    """DELETE through the API: CANCELLED within seconds, and nothing is left."""
     config = ServiceConfig(
         pace_s=0.01,
         run_s=0.01,
@@ -568,5 +568,5 @@ def test_a_job_of_the_service_can_be_cancelled_while_it_exports(big: Path) -> No
 
 
 def test_the_limits_of_this_test_process_are_its_own() -> None:
-    """The full disk above was another process's."""
+    """The limit on files above applied to another process."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY

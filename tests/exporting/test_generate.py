@@ -43,13 +43,13 @@ def run(*options: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_generates_the_number_of_profiles_asked_for(tmp_path: Path) -> None:
-    """It prints as JSON where they are."""
+    """It prints their location as JSON."""
     done = run("--profiles", "300", "--seed", "5", "--data", "mine", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert said["directory"] == str(tmp_path / "mine" / "data")
+    printed = json.loads(done.stdout)
+    assert printed["directory"] == str(tmp_path / "mine" / "data")
     found = duckdb.sql(
-        f"SELECT count(DISTINCT profileId) FROM '{said['directory']}/events/*.parquet'"
+        f"SELECT count(DISTINCT profileId) FROM '{printed['directory']}/events/*.parquet'"
     )
     assert 200 < found.fetchall()[0][0] <= 300
 
@@ -67,7 +67,7 @@ def test_existing_data_are_replaced_only_with_force(tmp_path: Path) -> None:
 
 
 def test_old_data_are_there_until_the_new_are_whole(tmp_path: Path) -> None:
-    """A replacement that is stopped half-way, or fails, leaves the old ones as they were."""
+    """A replacement that is stopped or fails leaves the old data unchanged."""
     data = tmp_path / "data"
     generate(data, profiles=50, seed=0)
     before = content(data)
@@ -88,7 +88,7 @@ def test_old_data_are_there_until_the_new_are_whole(tmp_path: Path) -> None:
     "options", [("--seed", str(10**40)), ("--profiles", "0"), ("--profiles", str(10**12))]
 )
 def test_numbers_that_can_t_be_are_refused_in_a_line(tmp_path: Path, options: tuple[str]) -> None:
-    """And nothing is made."""
+    """Nothing is generated."""
     done = run(*options, "--data", "d", folder=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

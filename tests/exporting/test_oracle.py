@@ -24,7 +24,7 @@ from . import oracle
 LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
 HOUR = 3_600_000_000
 BEGIN = 1_767_225_600_000_000
-"""Epoch microseconds, as all times here."""
+"""Epoch microseconds, like all times here."""
 NOW = BEGIN + 100 * HOUR
 """The engine's clock stands still."""
 PROFILES = [f"p{number}" for number in range(6)]
@@ -169,7 +169,7 @@ def fields_of(paths: Sequence[str]) -> st.SearchStrategy[str]:
 
 @st.composite
 def requests(draw: st.DrawFn) -> dict[str, Any]:
-    """A request over every parameter; times in order."""
+    """A request that uses every parameter; its times are in order."""
     request: dict[str, Any] = {
         "destination": {"datasetId": "d", "segmentPerBatch": draw(st.booleans())},
         "schema": {"name": "s"},
@@ -218,7 +218,7 @@ def filters(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def segments(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Segments to filter by, none of them twice."""
+    """Segments to filter by, without duplicates."""
     listed = draw(
         st.lists(
             st.tuples(
@@ -249,7 +249,7 @@ def spans(draw: st.DrawFn, begin: str, end: str, *, at_least: int = 0) -> dict[s
 
 
 class Place:
-    """A data directory that is filled anew for each example, and read back."""
+    """A data directory that is refilled for each example and read back."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -284,7 +284,7 @@ class Place:
         self.engine = DuckDbEngine(root, clock=lambda: moment(NOW))
 
     def fill(self, folder: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Writes the rows as one Parquet file, or two: files may be many."""
+        """Writes the rows as one Parquet file, or as two."""
         for old in (self.root / "data" / folder).iterdir():
             old.unlink()
         source = self.root / "rows.json"
@@ -317,7 +317,7 @@ class Place:
 
 
 def in_one_form(row: Any, name: str = "") -> Any:
-    """Times as numbers, sets in one order: what the two sides write differently."""
+    """Makes comparable what the two sides write differently: times as numbers, sets in order."""
     if isinstance(row, dict):
         return {key: in_one_form(value, key) for key, value in row.items()}
     if isinstance(row, list):

@@ -1,4 +1,4 @@
-"""One service and one stack for all the runs of a worker: each run has a sandbox of its own."""
+"""One service and one stack for all runs of a worker; each run has its own sandbox."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SANDBOXES = tuple(f"s{number}" for number in range(5_000))
 
 @pytest.fixture(scope="session")
 def workshop(aws: MotoServer, clients: dict[str, Any]) -> Iterator[Bench]:
-    """A bench whose parts are made once; every run takes the next sandbox."""
+    """A bench whose parts are created once; every run takes the next sandbox."""
     clock = Clock()
     config = ServiceConfig(manual=True, sandboxes=SANDBOXES, clock=clock)
     with SegmentationService(config) as service:
@@ -34,7 +34,7 @@ def workshop(aws: MotoServer, clients: dict[str, Any]) -> Iterator[Bench]:
             topic_arn=stack.outputs["AlertTopicArn"],
             name="faults",
         )
-        # What moto does for the archive, and nobody looks at, is much of an event's delivery.
+        # Moto's work for the archive, which no test reads, is a large part of an event's delivery.
         for archive in clients["events"].list_archives()["Archives"]:
             if archive["EventSourceArn"].endswith(f"/{stack.outputs['EventBusName']}"):
                 clients["events"].delete_archive(ArchiveName=archive["ArchiveName"])
@@ -43,5 +43,5 @@ def workshop(aws: MotoServer, clients: dict[str, Any]) -> Iterator[Bench]:
 
 @pytest.fixture(scope="session")
 def sandboxes() -> Iterator[str]:
-    """Names of sandboxes that nobody has used."""
+    """Names of unused sandboxes."""
     return itertools.chain(SANDBOXES)

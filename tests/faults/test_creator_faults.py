@@ -1,4 +1,4 @@
-"""Promises 4 and 5: at whichever call of either function whatever fault strikes, each request ends once."""
+"""Promises 4 and 5: after any fault at any call of either function, each request ends once."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Office:
                 )
                 failed = report.failed
             if failed:
-                self.bench.clock.advance(minutes=3)  # they are seen again when that is over
+                self.bench.clock.advance(minutes=3)  # the time until they are visible again
             for message in found:
                 handle = {"ReceiptHandle": message["ReceiptHandle"]}
                 if message["MessageId"] in failed:
@@ -84,7 +84,7 @@ class Office:
         pytest.fail("messages are delivered without end")
 
     def _message_of(self, delivered: Mapping[str, Any]) -> Message:
-        """As the function reads it; the clock is ahead of moto's."""
+        """The message as the function reads it; the clock is ahead of moto's."""
         return Message(
             message_id=delivered["MessageId"],
             body=delivered["Body"],
@@ -94,11 +94,11 @@ class Office:
 
     def sweep(self) -> None:
         policy = MonitorPolicy(delays=DelayPolicy(limit_ms=10**12))
-        with suppress(ProcessDied, StoreUnavailable):  # the schedule begins the next
+        with suppress(ProcessDied, StoreUnavailable):  # the schedule starts the next one
             self.bench.sweeper(policy, workers=1).sweep(self.sandbox)
 
     def until_quiet(self) -> None:
-        """Both functions run until nothing is left to do."""
+        """Runs both functions until nothing is left to do."""
         for _ in range(MAX_ROUNDS):
             self.work()
             self.sweep()
@@ -117,7 +117,7 @@ class Office:
         )
 
     def dead_letter_queue(self) -> Counter[str]:
-        """How often each key is in the dead-letter queue; they are taken off."""
+        """Counts the dead letters of each key, and removes them."""
         sqs = self.bench.clients["sqs"]
         keys: Counter[str] = Counter()
         while found := sqs.receive_message(
@@ -141,7 +141,7 @@ def create(dataset: str) -> dict[str, Any]:
 
 
 def busy_day(office: Office) -> Iterator[None]:
-    """A redelivered request, two that ask for the same, one that can never be done, one cancelled."""
+    """A redelivered request, two equal ones, one that can never be done and a cancelled one."""
     office.sweep()
     office.send("nightly", times=2, **create("d1"))
     office.send("twin-1", **create("d2"))
@@ -173,7 +173,7 @@ def run(bench: Bench, sandbox: str, injector: Injector) -> Office:
 
 
 def check(office: Office) -> None:
-    """Each request ended once and rightly; its job is its own, and every event of it says so."""
+    """Each request ended once and correctly, with its own job, and every event shows that."""
     deliveries = [d for d in office.bench.subscribers.drain() if d.sink == "bus"]
     ends: dict[str, set[str]] = defaultdict(set)
     job_of: dict[str, str] = {}
@@ -228,7 +228,7 @@ def strike_each_call(
 def test_any_fault_at_any_call_makes_no_second_job(
     workshop: Bench, sandboxes: Iterator[str], kind: Kind
 ) -> None:
-    """For every operation of both functions: the fault strikes there, both run again, one job each."""
+    """For every operation of both functions: after a fault, both run again; one job per request."""
     strike_each_call(workshop, sandboxes, kind)
 
 
@@ -236,7 +236,7 @@ def test_any_fault_at_any_call_makes_no_second_job(
 def test_nor_where_the_service_shows_our_request_ids(
     workshop: Bench, sandboxes: Iterator[str], kind: Kind
 ) -> None:
-    """With the echo a lost job is known by its id: the creation, struck by what can lose its answer."""
+    """With the echo, a job is found by its id after any fault that can lose the create answer."""
     workshop.service.control.echo_request_id(True)
     try:
         strike_each_call(workshop, sandboxes, kind, of={"http create"})

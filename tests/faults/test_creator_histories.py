@@ -1,4 +1,4 @@
-"""Promises 4 and 5 over random histories: redelivery, faults, overlapping runs, cancels, a full sandbox."""
+"""Promises 4 and 5 over random histories: redelivery, faults, overlaps, cancels, a full sandbox."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def job_of(dataset: str) -> dict[str, Any]:
 
 
 class Histories(RuleBasedStateMachine):
-    """Requests come, are worked off, die, wait; in the end all heals, and each must have ended once."""
+    """Requests arrive, are processed, fail and wait; in the end, each has ended exactly once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.creator = Creator(sandboxes=(SANDBOX,), page_size=3)
         self.fakes = self.creator.fakes
         self.sent: dict[str, set[str]] = defaultdict(set)
-        """What was asked for under each key."""
+        """What was requested under each key."""
         self.expire: set[str] = set()
         """Keys of requests that have an `expiresAt`."""
         self.messages: list[Message] = []
@@ -56,7 +56,7 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(echoes=st.booleans(), cap=st.integers(1, 3), omits=st.booleans())
     def set_up(self, echoes: bool, cap: int, omits: bool) -> None:
-        """The service may show our request ids, or leave fields out; few jobs may be open at once."""
+        """The service may show our request ids or omit fields; few jobs may be open at once."""
         self.fakes.echoes_request_id = echoes
         self.fakes.quirks = {"omits"} if omits else set()
         self.creator.max_open = cap
@@ -71,14 +71,14 @@ class Histories(RuleBasedStateMachine):
 
     @rule(key=keys, dataset=datasets)
     def ask_for_a_job(self, key: str, dataset: str) -> None:
-        """The same key may come again, and so may the same body under another key."""
+        """The same key may be sent again, and so may the same body under another key."""
         self.send({"requestKey": key, "correlationId": f"for {key}", "job": job_of(dataset)})
 
     @rule(number=st.integers(1, 2))
     def ask_for_a_job_in_time(self, number: int) -> None:
         key = f"in-time-{number}"
         self.expire.add(key)
-        at = "2023-11-14T23:00:00Z"  # about three quarters of an hour after it all begins
+        at = "2023-11-14T23:00:00Z"  # about three quarters of an hour after the start
         self.send(
             {
                 "requestKey": key,
@@ -106,7 +106,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(doubled=st.booleans())
     def wake_ups_go_astray(self, doubled: bool) -> None:
-        """They are lost, or come twice."""
+        """They are lost or duplicated."""
         request_queue = [entry for entry in self.fakes.queue if "wakeUp" in entry[1].body]
         for entry in request_queue:
             if doubled:
@@ -139,7 +139,7 @@ class Histories(RuleBasedStateMachine):
     def work(
         self, planned: list[tuple[int | str, Kind]], batches: list[int], sweeps: int, order: int
     ) -> None:
-        """Batches are worked off at the same time, perhaps while sweeps go on."""
+        """Batches are processed concurrently, perhaps during sweeps."""
         self.fakes.plan(planned)
         received = [self.creator.receive(size) for size in batches]
         works: list[Callable[[], None]] = [
@@ -159,7 +159,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: not self.missed_once)
     @rule()
     def a_listing_leaves_out_the_newest(self) -> None:
-        """For once: what no listing ever shows can't be found."""
+        """Only once: a job that no listing ever shows can't be found."""
         self.missed_once = True
         self.fakes.quirks |= {"misses"}
 
@@ -169,7 +169,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(dataset=st.sampled_from(["one", "two"]))
     def somebody_else_makes_a_job(self, dataset: str) -> None:
-        """Equal to one that was asked for, and of any moment."""
+        """A job equal to a requested one, created at any time."""
         job = self.fakes.create(SANDBOX, **job_of(dataset), requestId="another's")
         self.foreign.add(job.body["id"])
 
@@ -214,7 +214,7 @@ class Histories(RuleBasedStateMachine):
             raise error
 
     def ends(self) -> dict[str, list[Event]]:
-        """How each request ended, by its key; ends of other bodies under the same key left out."""
+        """How each request ended, by its key, leaving out other bodies under the same key."""
         ends: dict[str, dict[str, Event]] = defaultdict(dict)
         for event in self.fakes.published["bus"]:
             if (
@@ -251,7 +251,7 @@ class Histories(RuleBasedStateMachine):
         }
 
     def check_one_job_each(self) -> None:
-        """No request made a second job, and none got another's job that differs from its own."""
+        """No request has a second job, or somebody else's job that differs from its own."""
         created = self.created()
         jobs = Counter(detail["jobId"] for detail in created.values())
         assert not jobs or max(jobs.values()) == 1, jobs
@@ -297,7 +297,7 @@ TestHistories.settings = settings(max_examples=HISTORIES, stateful_step_count=25
 
 
 def busy_day(strike: tuple[int, Kind] | None, *, echoes: bool) -> Histories:
-    """A day of equal requests, a changed body, cancels and a refusal; a fault strikes at one call."""
+    """A day of equal requests, a changed body, cancels and a refusal; one call meets a fault."""
     history = Histories()
     history.fakes.set_strike = strike
     history.set_up(echoes, 3, omits=False)
@@ -316,7 +316,7 @@ def busy_day(strike: tuple[int, Kind] | None, *, echoes: bool) -> Histories:
 
 @pytest.mark.parametrize("kind", KINDS_IN_MEMORY)
 def test_every_kind_of_fault_at_every_call(kind: Kind) -> None:
-    """Exhaustively: each call of a busy day, struck by each kind; with the echo every second, unless at length."""
+    """Each kind at each call of a busy day; with the echo, every second call unless LONG."""
     for echoes in (False, True):
         calls = busy_day(None, echoes=echoes).fakes.numbered
         assert calls > 80

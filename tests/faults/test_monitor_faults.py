@@ -1,4 +1,4 @@
-"""Promises 1 to 3: at whichever call whatever fault strikes, nothing is lost, and all comes in order."""
+"""Promises 1 to 3: after any fault at any call, nothing is lost and events stay in order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FINAL = {"SUCCEEDED", "FAILED", "CANCELLED", "VANISHED"}
 
 @dataclass
 class Life:
-    """A sandbox in which things happen, swept until quiet after each of them."""
+    """A sandbox in which jobs change, swept until quiet after each change."""
 
     bench: Bench
     sandbox: str
@@ -46,7 +46,7 @@ class Life:
         self._sweeper = self._new_sweeper()
 
     def job(self, name: str, status: str) -> None:
-        """Makes the job, or moves it on."""
+        """Creates the job, or changes its status."""
         control = self.bench.service.control
         if name in self.jobs:
             control.set_status(self.jobs[name], status)
@@ -68,7 +68,7 @@ class Life:
             except ProcessDied:
                 self._sweeper = self._new_sweeper()
             except StoreUnavailable:
-                pass  # the invocation fails, and the schedule begins the next
+                pass  # the invocation fails, and the schedule starts the next
             else:
                 if not (report.problems or report.changes) and self._at_rest():
                     return
@@ -76,7 +76,7 @@ class Life:
         pytest.fail("the monitor does not come to rest")
 
     def had_published_by(self, number: int) -> bool:
-        """Whether, when that call was made, its sweep had published what it had not yet settled."""
+        """Whether, before that call, its sweep had published what it had not yet settled."""
         began = max(first for first in self.began if first <= number)
         return bool(BATCHES.keys() & set(self._calls()[began : number + 1]))
 
@@ -84,7 +84,7 @@ class Life:
         return self.bench.injector.calls if self.bench.injector else []
 
     def _new_sweeper(self) -> Sweeper:
-        """A new process, one that knows nothing."""
+        """A new process, without any state."""
         return self.bench.sweeper(NO_DELAYS, workers=1)
 
     def _at_rest(self) -> bool:
@@ -159,7 +159,7 @@ def check(life: Life, deliveries: list[Delivery], *, may_repeat: bool) -> None:
 def test_without_faults_everything_is_published_once(
     workshop: Bench, sandboxes: Iterator[str], script: Callable[[Life], Iterator[None]]
 ) -> None:
-    """What subscribers receive when nothing fails, to compare the other tests with."""
+    """What subscribers receive when nothing fails, as the baseline for the other tests."""
     workshop.subscribers.drain()
     life = run(workshop, next(sandboxes), script, Injector())
     check(life, workshop.subscribers.drain(), may_repeat=False)
@@ -169,7 +169,7 @@ def test_without_faults_everything_is_published_once(
 def test_any_fault_at_any_call_loses_nothing(
     workshop: Bench, sandboxes: Iterator[str], kind: Kind
 ) -> None:
-    """For every operation of a run: the fault strikes there, the monitor runs again, and everything has been published."""
+    """For every operation of a run: after a fault, another run publishes the rest."""
     strike_each_call(workshop, sandboxes, short_life, kind, of=None)
 
 
@@ -177,7 +177,7 @@ def test_any_fault_at_any_call_loses_nothing(
 def test_any_fault_in_the_midst_of_many_changes_loses_nothing(
     workshop: Bench, sandboxes: Iterator[str], kind: Kind
 ) -> None:
-    """The same where events fill more than one batch; by default for the calls that take batches."""
+    """The same with more events than a batch holds; by default only for calls with batches."""
     strike_each_call(workshop, sandboxes, crowded_life, kind, of=None if LONG else set(BATCHES))
 
 
@@ -189,7 +189,7 @@ def strike_each_call(
     *,
     of: Collection[str] | None,
 ) -> None:
-    """Runs the script once for each of its calls (`of` some operations only), with a fault there."""
+    """Runs the script once for each of its calls (`of` some operations only), with a fault."""
     workshop.subscribers.drain()
     counting = Injector()
     run(workshop, next(sandboxes), script, counting)

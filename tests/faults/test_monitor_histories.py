@@ -1,4 +1,4 @@
-"""Promises 1 to 3 and 7 over random histories: several faults, several monitors, a listing that lies."""
+"""Promises 1 to 3 and 7 over random histories: faults, concurrent monitors, wrong listings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ statuses = st.sampled_from(["NEW", "PROCESSING", "SUCCEEDED", "FAILED", "CANCELL
 
 
 def in_order(published: Sequence[str], happened: Sequence[str]) -> bool:
-    """Whether `published` is a part of `happened`, in that order."""
+    """Whether `published` is a subsequence of `happened`."""
     rest = iter(happened)
     return all(status in rest for status in published)
 
@@ -55,9 +55,9 @@ class Histories(RuleBasedStateMachine):
         self.missed = False
         """Whether a listing has left out a job, or not shown it yet, since the last good sweep."""
         self.final_before: dict[str, int] = {}
-        """Jobs that were final before the first sweep succeeded, with the length of their lives."""
+        """Jobs that were final before the first good sweep, with the length of their lives."""
         self.hidden_at_first: set[str] = set()
-        """Those of them that a listing may have kept from that sweep."""
+        """Those of them that a listing may have hidden from that sweep."""
 
     def new_sweeper(self) -> Sweeper:
         return Sweeper(
@@ -82,7 +82,7 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(before=st.lists(statuses, max_size=9))
     def install(self, before: list[str]) -> None:
-        """There may be a history when the monitor is installed."""
+        """Jobs may already exist when the monitor is installed."""
         for status in before:
             self.fakes.create(SANDBOX, status=status)
 
@@ -92,10 +92,10 @@ class Histories(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 30), status=statuses)
     def move(self, number: int, status: str) -> None:
-        """An open job moves on; one that has ended only while it is among the newest.
+        """Changes an open job; an ended one only while it is among the newest.
 
-        And not while listings lag: they may hide that it is open again until it has left the part
-        of the listing that sweeps read. That is the limit of what can be seen.
+        An ended job is not changed while listings lag: they may hide that it is open again until it
+        has left the part of the listing that sweeps read, and such a change can't be seen.
         """
         ids = self.jobs
         newest = set() if "lags" in self.fakes.quirks else set(ids[-PAGE_SIZE + 2 :])
@@ -125,7 +125,7 @@ class Histories(RuleBasedStateMachine):
     # -- sweeps ----------------------------------------------------------------------------------
 
     def swept(self, sweeper: Sweeper) -> bool:
-        """Sweeps once. Returns whether it came to its end."""
+        """Sweeps once; returns whether the sweep finished."""
         try:
             report = sweeper.sweep(SANDBOX)
         except ProcessDied:
@@ -157,10 +157,10 @@ class Histories(RuleBasedStateMachine):
         self.note_what_was_missed(good=good)
 
     def note_what_was_missed(self, *, good: bool) -> None:
-        """A listing that hides a job tells the truth the next time; until then, it may leave out none.
+        """After a listing has hidden a job, no listing hides another until a good sweep.
 
-        What no listing of two sweeps running shows, longer ago than their overlap, can't be seen:
-        docs/guarantees.md names that limit.
+        A job that two consecutive sweeps do not see, and that is older than their overlap, can't be
+        seen: docs/guarantees.md names that limit.
         """
         hid = "misses" in self.fakes.quirks or not self.all_visible()
         self.missed = hid or (self.missed and not good)
@@ -169,7 +169,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(runs=st.integers(2, 3), order=st.integers(0, 2**32), planned=strikes)
     def sweep_together(self, runs: int, order: int, planned: list[tuple[int | str, Kind]]) -> None:
-        """Runs overlap: their calls come in any order."""
+        """Runs overlap, with their calls in any order."""
         self.plan(planned)
         sweepers = [self.new_sweeper() for _ in range(runs)]
         self.fakes.turns.run(
@@ -195,7 +195,7 @@ class Histories(RuleBasedStateMachine):
         self.check_nothing_was_published_twice()
 
     def unfinished(self) -> bool:
-        """Whether something is still to come: what is in an outbox, or the end of a job that is gone."""
+        """Whether anything is pending: events in an outbox, or the end of a job that is gone."""
         records = [item for key, item in self.fakes.items.items() if key[0] == "job"]
         there = self.fakes.jobs[SANDBOX]
         return any(
@@ -246,7 +246,7 @@ class Histories(RuleBasedStateMachine):
                 )
 
     def was_silent(self, job: str, life: Sequence[str]) -> bool:
-        """Whether a job looks as it did when it was recorded in silence at the first sweep."""
+        """Whether a job looks as it did when the first sweep recorded it without an event."""
         length = self.final_before.get(job)
         return length is not None and life[length - 1] == life[-1]
 
@@ -263,7 +263,7 @@ TestHistories.settings = settings(max_examples=HISTORIES, stateful_step_count=25
 
 
 def test_a_job_that_changed_before_a_first_sweep_was_finished_is_published() -> None:
-    """It was recorded as it was before; the sweep that finishes the work sees it otherwise."""
+    """It was recorded in its old state; the sweep that finishes the work sees another."""
     history = Histories()
     history.install(["NEW", "NEW", "NEW", "NEW", "NEW", "SUCCEEDED", "NEW"])
     ended = history.jobs[5]
@@ -285,7 +285,7 @@ def test_a_job_that_changed_before_a_first_sweep_was_finished_is_published() -> 
 
 
 def crowded_life(strike: tuple[int, Kind] | None) -> Histories:
-    """A history in which much happens at once, and a fault strikes at one call."""
+    """A history with many changes at once, and a fault at one call."""
     history = Histories()
     history.fakes.set_strike = strike
     history.install(["SUCCEEDED", "NEW", "FAILED"])
@@ -305,7 +305,7 @@ def crowded_life(strike: tuple[int, Kind] | None) -> Histories:
 
 @pytest.mark.parametrize("kind", KINDS_IN_MEMORY)
 def test_every_kind_of_fault_at_every_call(kind: Kind) -> None:
-    """Exhaustively: each call of a crowded life, struck by each kind."""
+    """Each kind of fault at each call of a crowded life."""
     calls = crowded_life(None).fakes.numbered
     assert calls > 100
     for number in range(calls):

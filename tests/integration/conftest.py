@@ -1,4 +1,4 @@
-"""A running local system, for the tests that type commands at one; and tables alone."""
+"""A running local system for the tests that run commands, and tables alone."""
 
 from __future__ import annotations
 

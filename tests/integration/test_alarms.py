@@ -1,4 +1,4 @@
-"""Alarms and dashboard watch metrics that exist, of this stack's own resources, and ring when they should."""
+"""Alarms and dashboard watch existing metrics of this stack, and alarms fire when they should."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AWS_S = {
         "ApproximateAgeOfOldestMessage",
     },
 }
-"""Metrics by namespace and by the dimension that they have."""
+"""Metrics by namespace and by their dimension."""
 OF_RESOURCES = {
     "MonitorErrorsAlarm": "MonitorFunction",
     "MonitorThrottledAlarm": "MonitorFunction",
@@ -33,7 +33,7 @@ OF_RESOURCES = {
     "DeadLettersAlarm": "RequestDeadLetterQueue.QueueName",
     "QueueOldAlarm": "RequestQueue.QueueName",
 }
-"""Which alarm watches a metric of AWS's own, and of what."""
+"""Which alarm watches a metric of AWS's own, and of which resource."""
 MINUTE = 60_000
 SUMMED = {
     "DuplicateJobs",
@@ -44,10 +44,11 @@ SUMMED = {
     "UnreadableJobs",
 }
 NEVER_OVER = {"DuplicateJobsAlarm"}
-"""Alarms that tell of something that has happened: to say a little later that all is well would be wrong."""
+"""Alarms about something that has happened: a message that all is well again would be wrong."""
 Watched = tuple[str, str, dict[str, str] | None]
-"""Namespace, metric and dimensions, or just their names where an alarm watches all values; None where it
-watches all metrics of that name, whatever their dimensions."""
+"""Namespace, metric and dimensions, or just their names if an alarm watches all values; None if it
+watches all metrics of that name, whatever their dimensions.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def alarms(stack: Rendered) -> dict[str, dict[str, Any]]:
 def emitted(
     run: BroadRun, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Emitted:
-    """What both functions emitted in a broad run, and what a sweep with every outcome and trouble emits."""
+    """What both functions emit in a broad run, and a sweep with every outcome and problem."""
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "test")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "monitor")
     ended = [
@@ -89,7 +90,7 @@ def test_alarms_watch_what_is_emitted(
     alarms: dict[str, dict[str, Any]],
     emitted: Emitted,
 ) -> None:
-    """Each metric is one that we emit, with just these dimensions, or AWS's own of a resource of ours."""
+    """Each metric is ours, with exactly these dimensions, or AWS's for one of our resources."""
     for name, alarm in alarms.items():
         watched = list(of_alarm(alarm))
         assert watched
@@ -97,7 +98,7 @@ def test_alarms_watch_what_is_emitted(
 
 
 def test_the_dashboard_shows_what_is_emitted(stack: Rendered, emitted: Emitted) -> None:
-    """Each metric is one that we emit, with just these dimensions, or AWS's own of a resource of ours."""
+    """Each metric is ours, with exactly these dimensions, or AWS's for one of our resources."""
     body = json.loads(stack.resources["Dashboard"]["Properties"]["DashboardBody"])
     for widget in body["widgets"]:
         watched = list(of_widget(widget["properties"]["metrics"]))
@@ -108,7 +109,7 @@ def test_the_dashboard_shows_what_is_emitted(stack: Rendered, emitted: Emitted) 
 def test_alarms_of_aws_s_metrics_watch_the_right_resource(
     alarms: dict[str, dict[str, Any]],
 ) -> None:
-    """An alarm on the wrong queue would be as good as none."""
+    """An alarm on the wrong queue would be useless."""
     of_resources = {
         name: value
         for name, alarm in alarms.items()
@@ -147,7 +148,7 @@ RINGS: dict[str, list[list[float | None]]] = {
     "MonitorThrottledAlarm": [[1, 1, 1]],
     "CreatorThrottledAlarm": [[1, 1, 1]],
 }
-"""Values of the last periods, the newest last, at which an alarm has to ring."""
+"""Values of the last periods, the newest last, at which an alarm has to fire."""
 QUIET: dict[str, list[list[float | None]]] = {
     "SweepsStoppedAlarm": [[0] * 14 + [1], [1] + [NO_DATA] * 14],
     "SandboxStaleAlarm": [[15 * MINUTE], [NO_DATA]],
@@ -168,7 +169,7 @@ QUIET: dict[str, list[list[float | None]]] = {
 def test_every_alarm_rings_when_it_should_and_only_then(
     alarms: dict[str, dict[str, Any]],
 ) -> None:
-    """By its own threshold, number of periods and treatment of missing data, with the default parameters."""
+    """By its threshold, number of periods and treatment of missing data; default parameters."""
     assert RINGS.keys() == QUIET.keys() == alarms.keys()
     for name, alarm in alarms.items():
         assert [rings(alarm, values) for values in RINGS[name]] == [True] * len(RINGS[name]), name
@@ -176,9 +177,9 @@ def test_every_alarm_rings_when_it_should_and_only_then(
 
 
 def test_alarms_are_ones_that_cloudwatch_takes(alarms: dict[str, dict[str, Any]]) -> None:
-    """Counts are summed and ages are not; a period is 1 or 5 minutes, and all of them at most three hours.
+    """Counts are summed, ages are not; periods are 1 or 5 minutes, three hours at most in all.
 
-    The last is the limit of a query of Metrics Insights in an alarm
+    The last is the limit of a Metrics Insights query in an alarm
     (docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html).
     """
     for name, alarm in alarms.items():
@@ -192,7 +193,7 @@ def test_alarms_are_ones_that_cloudwatch_takes(alarms: dict[str, dict[str, Any]]
 
 
 def rings(alarm: dict[str, Any], values: list[float | None]) -> bool:
-    """What CloudWatch makes of these values, the newest last, if each period has one or is missing."""
+    """Whether an alarm fires for these values of its periods, newest last; None is missing."""
     periods = int(alarm["EvaluationPeriods"])
     assert len(values) == periods
     threshold = float(alarm["Threshold"])

@@ -1,4 +1,4 @@
-"""`export-jobs` against the local system: what a person types, over real sockets and processes."""
+"""`export-jobs` against the local system: what a person types, with real sockets and processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REQUESTS = ROOT / "events" / "requests"
 
 
 def test_a_request_is_followed_to_its_job_s_end(local: Local) -> None:
-    """`request create --wait` ends with 0 once the job has succeeded, and says what was exported."""
+    """`request create --wait` exits with 0 once the job has succeeded, and shows the export."""
     ending = local.json("request", "create", str(REQUESTS / "one-segment.json"), "--wait")
     assert (ending["outcome"], ending["status"]) == ("CREATED", "SUCCEEDED")
     assert ending["profilesExported"] > 0
@@ -34,7 +34,7 @@ def test_a_request_is_followed_to_its_job_s_end(local: Local) -> None:
 
 
 def test_a_job_that_fails_makes_the_exit_code_1(local: Local) -> None:
-    """A failed export is told from a good one by the exit code, and its first error is said."""
+    """A failed export has an exit code of its own, and its first error is shown."""
     file = str(REQUESTS / "fails-unknown-dataset.json")
     done = local.run("request", "create", file, "--wait")
     assert done.returncode == 1
@@ -56,7 +56,7 @@ def test_an_invalid_request_is_not_sent(local: Local) -> None:
 
 
 def test_a_request_comes_from_standard_input_and_can_be_cancelled_by_its_key(local: Local) -> None:
-    """Cancelling by the key of a request that has ended says so and is no error."""
+    """Cancelling a request that has ended by its key reports that, and is no error."""
     done = local.run("request", "create", "-", "--wait", stdin=envelope("piped"))
     assert done.returncode == 0, done.stderr
     ending = local.json("request", "cancel", "piped", "--wait")
@@ -64,7 +64,7 @@ def test_a_request_comes_from_standard_input_and_can_be_cancelled_by_its_key(loc
 
 
 def test_a_running_job_is_cancelled(local: Local) -> None:
-    """`request cancel --job --wait` ends with 0 when the job is cancelled."""
+    """`request cancel --job --wait` exits with 0 when the job is cancelled."""
     with local.at_pace(60):
         created = local.run("request", "create", "-", stdin=envelope("to-cancel"))
         assert created.returncode == 0
@@ -74,14 +74,14 @@ def test_a_running_job_is_cancelled(local: Local) -> None:
 
 
 def test_time_that_is_up_has_an_exit_code_of_its_own(local: Local) -> None:
-    """Whoever stops waiting learns that the request goes on, which is neither good nor bad."""
+    """A wait that times out leaves the request running, which is neither success nor failure."""
     cancels = ["request", "cancel", "never-sent"]
     ending = local.json(*cancels, "--wait", "--timeout", "2", code=3)
     assert ending["outcome"] is None
 
 
 def test_jobs_are_listed_newest_first_and_filtered(local: Local) -> None:
-    """Filters by sandbox, dataset, request, time and number keep the order; unknown values are named."""
+    """Each filter keeps the order, and an error names an unknown value."""
     for sandbox in ("prod", "dev"):
         requests.post(local.control(f"jobs?sandbox={sandbox}"), json={}, timeout=10)
 
@@ -110,7 +110,7 @@ def test_jobs_are_listed_newest_first_and_filtered(local: Local) -> None:
 
 
 def test_the_service_is_asked_only_with_live(local: Local) -> None:
-    """What the tables have is what the service shows; without --live, no Adobe credential is read."""
+    """The tables agree with the service; without --live, no Adobe credential is read."""
     ending = local.json("request", "create", "-", "--wait", stdin=envelope("seen-twice"))
     shown = ("jobId", "status", "outcome", "datasetId", "batchIds", "profilesExported", "errors")
 
@@ -141,7 +141,7 @@ def test_the_service_is_asked_only_with_live(local: Local) -> None:
 
 
 def test_a_job_s_events_are_listed_after_they_were_published(local: Local) -> None:
-    """Each with its sequence, in order, the end whole; nothing is left in the outbox."""
+    """Each has its sequence number, in order, the end in full; nothing is left in the outbox."""
     ending = local.json("request", "create", "-", "--wait", stdin=envelope("with-history"))
 
     def ended() -> Any:
@@ -185,15 +185,15 @@ def test_a_list_is_renewed_until_ctrl_c(local: Local) -> None:
             assert process.stdout is not None
             line = process.stdout.readline()
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=30)
+            _, output = process.communicate(timeout=30)
         finally:
             process.kill()
     assert "5b7c86968f7b6501e21ba9df" in line
-    assert (process.returncode, said) == (0, "")
+    assert (process.returncode, output) == (0, "")
 
 
 def test_a_request_is_checked_without_a_stack(tmp_path: Path) -> None:
-    """`--dry-run` names every wrong field, and takes any sandbox; nothing runs and nothing is sent."""
+    """`--dry-run` names every wrong field and accepts any sandbox; nothing runs or is sent."""
     body = json.loads(envelope("dry"))
     good = typed(
         ["request", "create", "-", "--dry-run", "--json"],
@@ -209,7 +209,7 @@ def test_a_request_is_checked_without_a_stack(tmp_path: Path) -> None:
 
 
 def test_a_profile_and_a_region_are_for_a_deployed_stack(tmp_path: Path) -> None:
-    """They would be ignored by the local system; a profile that does not exist is named."""
+    """The local system would ignore them; a profile that does not exist is named."""
     done = typed(["job", "list", "--region", "eu-west-1"], tmp_path)
     assert done.returncode == 2
     assert "--profile and --region need --stack" in done.stderr
@@ -218,7 +218,7 @@ def test_a_profile_and_a_region_are_for_a_deployed_stack(tmp_path: Path) -> None
 
 
 def test_a_pipe_gets_plain_lines_that_are_not_wrapped(local: Local) -> None:
-    """No colours, no blanks at the end of a line, and one line a job, however long it is."""
+    """No colours, no trailing blanks, and one line per job, however long it is."""
     done = local.run("request", "create", "-", "--wait", stdin=envelope("of-any-width"))
     assert done.returncode == 0, done.stderr
     job = local.json("request", "show", "of-any-width")["jobId"]
@@ -298,11 +298,11 @@ def followers(local: Local) -> list[str]:
 
 
 def test_events_are_followed_and_nothing_is_left_behind(local: Local) -> None:
-    """The events of a new job, and no more than asked for; queue and rule are gone after the last.
+    """It shows a job's events, no more than requested; then queue and rule are gone.
 
-    Two is what a job has at least: a slow sweep sees it for the first time when it has ended.
+    A job has at least two: a slow sweep may first see it when it has ended.
     """
-    # Nobody else's events are still to come.
+    # No other job's events are pending.
     until(lambda: local.json("request", "list")["underWay"] == [])
     with subprocess.Popen(
         [EXPORT_JOBS, "event", "tail", "--limit", "2", "--seconds", "40", "--json"],
@@ -342,16 +342,16 @@ def test_ctrl_c_ends_following_cleanly(local: Local) -> None:
             assert process.stderr is not None
             process.stderr.readline()
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=30)
+            _, output = process.communicate(timeout=30)
         finally:
             process.kill()
     assert process.returncode == 0
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert followers(local) == []
 
 
 def test_ctrl_c_ends_waiting_without_a_traceback(local: Local) -> None:
-    """The request goes on; only the waiting ends, and how to find the request again is said."""
+    """Only the waiting ends: the request continues, and the output shows how to find it again."""
     with subprocess.Popen(
         [EXPORT_JOBS, "request", "cancel", "never-comes", "--wait"],
         cwd=local.folder,
@@ -363,12 +363,12 @@ def test_ctrl_c_ends_waiting_without_a_traceback(local: Local) -> None:
             assert process.stderr is not None
             process.stderr.readline()
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=30)
+            _, output = process.communicate(timeout=30)
         finally:
             process.kill()
     assert process.returncode == 130
-    assert "Traceback" not in said
-    assert "export-jobs request show " in said
+    assert "Traceback" not in output
+    assert "export-jobs request show " in output
 
 
 def states(local: Local, *, code: int) -> dict[str, dict[str, Any]]:
@@ -376,8 +376,8 @@ def states(local: Local, *, code: int) -> dict[str, dict[str, Any]]:
 
 
 def test_doctor_finds_nothing_wrong_where_nothing_is(local: Local) -> None:
-    """Every check passes against a sound system, and each is named."""
-    until(lambda: local.run("doctor").returncode == 0)  # the first sweep may be still to come
+    """Every check of a working system passes, and each is named."""
+    until(lambda: local.run("doctor").returncode == 0)  # the first sweep may not have run yet
     found = states(local, code=0)
     assert all(check["state"] != "bad" for check in found.values()), found
     assert {
@@ -390,7 +390,7 @@ def test_doctor_finds_nothing_wrong_where_nothing_is(local: Local) -> None:
 
 
 def test_doctor_names_what_is_broken_and_the_cure(local: Local) -> None:
-    """A disabled schedule, a stopped trigger, a wrong secret and a service that fails are told apart."""
+    """It distinguishes a disabled schedule, a stopped trigger, a wrong secret and a failing API."""
     aws = {name: local.client(name) for name in ("events", "lambda", "secretsmanager")}
     (rule,) = [r for r in aws["events"].list_rules()["Rules"] if r.get("ScheduleExpression")]
     (mapping,) = aws["lambda"].list_event_source_mappings()["EventSourceMappings"]
@@ -418,7 +418,7 @@ def test_doctor_names_what_is_broken_and_the_cure(local: Local) -> None:
 def test_a_stack_is_found_by_its_name_with_the_shell_s_own_aws_settings(
     local: Local, tmp_path: Path
 ) -> None:
-    """`--stack` needs no file of `local`; a name that is wrong is said in a line."""
+    """`--stack` needs no file of `local`; a wrong name is reported in one line."""
     settings = {
         **PLAIN,
         "AWS_ENDPOINT_URL": local.description["awsEndpointUrl"],
@@ -448,7 +448,7 @@ def test_a_stack_is_found_by_its_name_with_the_shell_s_own_aws_settings(
 
 
 def test_the_local_stack_is_found_by_its_name_too(local: Local) -> None:
-    """A command with `--stack` from an e-mail works against the local system as it stands."""
+    """A command with `--stack` from an e-mail works unchanged against the local system."""
     done = local.run("job", "list", "--stack", "export-jobs-local", "--json")
     assert done.returncode == 0, done.stderr
     ids = [job["jobId"] for job in json.loads(done.stdout)]
@@ -492,7 +492,7 @@ def test_without_a_system_the_error_shows_how_to_start_one(tmp_path: Path) -> No
 
 
 def test_completion_names_the_commands() -> None:
-    """The shell's completion, as Typer installs it, offers what there is."""
+    """The shell completion that Typer installs offers the commands."""
     asked = {
         **PLAIN,
         "_EXPORT_JOBS_COMPLETE": "complete_bash",

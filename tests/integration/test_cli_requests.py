@@ -1,4 +1,4 @@
-"""Requests typed at the command line: their keys, their state, their line, how they end, and their dead letters."""
+"""Requests at the command line: keys, states, the line, outcomes and dead letters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def service_refuses_the_next(local: Local, *, status: int = 400) -> None:
 
 
 def rejected(local: Local, key: str) -> None:
-    """A request that the service has refused, and that lies among the dead letters."""
+    """A request that the service has refused, with its dead letter."""
     service_refuses_the_next(local)
     assert create(local, envelope(key), "--wait").returncode == 1
     until(lambda: local.dead(key))
@@ -37,7 +37,7 @@ def jobs_of(local: Local) -> list[str]:
 
 
 def test_a_key_whose_job_exists_makes_no_other(local: Local) -> None:
-    """The second time it is said which job it was, nothing is sent, and --wait follows that job."""
+    """The second time, its job is shown, nothing is sent, and --wait follows that job."""
     assert create(local, envelope("used"), "--wait").returncode == 0
     before = jobs_of(local)
     again = create(local, envelope("used"))
@@ -88,7 +88,7 @@ def test_the_key_in_a_corrected_body_is_used(local: Local) -> None:
 
 
 def test_a_success_that_is_none_has_an_exit_code_of_its_own(local: Local) -> None:
-    """No profile, or errors beside SUCCEEDED: a script must not go on as if all were well."""
+    """No profiles, or errors despite SUCCEEDED: a script must not continue as if all were well."""
     nobody = {"filter": {"fromIngestTimestamp": "2099-01-01T00:00:00Z"}}
     empty = create(local, envelope("nobody", **nobody), "--wait", "--json")
     assert json.loads(empty.stdout)["jobOutcome"] == "SUCCEEDED_EMPTY"
@@ -105,8 +105,8 @@ def test_a_success_that_is_none_has_an_exit_code_of_its_own(local: Local) -> Non
 
 
 def state_of(local: Local, key: str) -> dict[str, Any]:
-    said = local.run("request", "show", key, "--json").stdout
-    return dict(json.loads(said)) if said else {}
+    output = local.run("request", "show", key, "--json").stdout
+    return dict(json.loads(output)) if output else {}
 
 
 def in_dev(key: str, **job: Any) -> str:
@@ -114,7 +114,7 @@ def in_dev(key: str, **job: Any) -> str:
 
 
 def test_the_state_of_a_request_is_shown(local: Local) -> None:
-    """Ended, rejected or never heard of: each is said, with its exit code."""
+    """Ended, rejected or unknown: each is reported, with its exit code."""
     assert create(local, envelope("ended"), "--wait").returncode == 0
     ended = local.json("request", "show", "ended")
     assert (ended["status"], ended["outcome"]) == ("CREATED", "CREATED")
@@ -131,7 +131,7 @@ def test_the_state_of_a_request_is_shown(local: Local) -> None:
 def test_what_was_rejected_as_it_came_is_still_shown_when_its_dead_letter_is_gone(
     local: Local,
 ) -> None:
-    """By the key that its message named, though its record must not have that."""
+    """By the key in its message, although its record has another."""
     local.send(envelope("misspelt", filtre={}))
     until(lambda: local.dead("misspelt"))
     before = local.json("request", "show", "misspelt")
@@ -144,7 +144,7 @@ def test_what_was_rejected_as_it_came_is_still_shown_when_its_dead_letter_is_gon
 
 
 def test_a_key_that_nobody_knows_is_not_taken_for_a_queued_one(local: Local) -> None:
-    """Whatever is in the queue; how much that is is said."""
+    """Whatever is in the queue; the output shows how many messages that is."""
     url = local.description["outputs"]["RequestQueueUrl"]
     sqs = local.client("sqs")
     sqs.send_message(QueueUrl=url, MessageBody=envelope("later"), DelaySeconds=600)
@@ -157,7 +157,7 @@ def test_a_key_that_nobody_knows_is_not_taken_for_a_queued_one(local: Local) -> 
 
 
 def test_a_request_held_by_a_failing_service_shows_why(local: Local) -> None:
-    """It shows its place in the queue, the end of the hold and its deadline; it can still be cancelled."""
+    """Its place in the queue, the end of the hold and its deadline; it can still be cancelled."""
     throttled = {"call": "create", "kind": "http", "status": 429, "times": 0}
     requests.post(local.control("faults"), json=throttled, timeout=10).raise_for_status()
     try:
@@ -171,10 +171,10 @@ def test_a_request_held_by_a_failing_service_shows_why(local: Local) -> None:
     assert waiting["waitsFor"]["until"] > waiting["since"]
     assert waiting["deadline"] == "2099-01-31T06:00:00.000Z"
     assert waiting["openExports"].keys() == {"dev"}
-    said = local.run("request", "show", "waits").stdout
-    assert "place 1 of 1" in said
-    assert "the service, which failed or throttled: the line is held until " in said
-    assert "deadline" in said
+    output = local.run("request", "show", "waits").stdout
+    assert "place 1 of 1" in output
+    assert "the service, which failed or throttled: the line is held until " in output
+    assert "deadline" in output
 
     (listed,) = local.json("request", "list", "--sandbox", "dev")["waiting"]
     assert (listed["requestKey"], listed["place"]) == ("waits", 1)
@@ -195,7 +195,7 @@ def test_a_request_held_by_a_failing_service_shows_why(local: Local) -> None:
 
 
 def test_a_cancel_request_shows_what_it_waits_for(local: Local) -> None:
-    """It waits for the request that it names, which has not arrived and is shown as cancelled on arrival."""
+    """It waits for the request that it names, which is cancelled when it arrives."""
     sent = local.json("request", "cancel", "not-yet-sent")
     until(lambda: state_of(local, sent["requestKey"]).get("waitsFor"))
     waits = local.json("request", "show", sent["requestKey"], code=3)
@@ -213,7 +213,7 @@ def test_a_cancel_request_shows_what_it_waits_for(local: Local) -> None:
 
 
 def test_requests_are_listed_as_they_wait_are_under_way_and_have_ended(local: Local) -> None:
-    """Those under way with their jobs; ended ones, newest first, only where they are asked for."""
+    """Those under way with their jobs; ended ones, newest first, only on request."""
     with local.at_pace(60):
         assert create(local, envelope("runs")).returncode == 0
         job = until(lambda: state_of(local, "runs").get("jobId"))
@@ -233,13 +233,13 @@ def test_requests_are_listed_as_they_wait_are_under_way_and_have_ended(local: Lo
     only_rejected = local.json("request", "list", "--rejected", "--limit", "1")["ended"]
     assert [row["requestKey"] for row in only_rejected] == ["refused-for-the-list"]
     assert local.run("request", "list", "--sandbox", "nowhere").returncode == 2
-    said = local.run("request", "list", "--ended").stdout
-    assert re.search(r"refused-for-the-list .* REJECTED +REFUSED ", said)
-    assert all(line == line.rstrip() for line in said.splitlines())
+    output = local.run("request", "list", "--ended").stdout
+    assert re.search(r"refused-for-the-list .* REJECTED +REFUSED ", output)
+    assert all(line == line.rstrip() for line in output.splitlines())
 
 
 def test_a_request_that_is_rejected_again_has_been_tried_twice(local: Local) -> None:
-    """Whoever waits for the second try is not told of the first one's end."""
+    """A wait for the second attempt does not report the end of the first."""
     rejected(local, "twice-refused")
     first = local.dead("twice-refused")
     assert first
@@ -255,7 +255,7 @@ def test_a_request_that_is_rejected_again_has_been_tried_twice(local: Local) -> 
 
 
 def test_a_message_that_sqs_itself_moved_is_listed_as_what_it_is(local: Local) -> None:
-    """Nobody rejected it, whatever its attributes say; sent back, it is a new request."""
+    """It was not rejected, whatever its attributes state; sent back, it is a new request."""
     sqs = local.client("sqs")
     forged = {
         name: {"DataType": "String", "StringValue": "forged"}
@@ -280,7 +280,7 @@ def test_a_message_that_sqs_itself_moved_is_listed_as_what_it_is(local: Local) -
 
 
 def test_what_a_pipe_gets_is_not_wrapped(local: Local) -> None:
-    """A reason is one line, without blanks at its end."""
+    """A reason is one line, without trailing blanks."""
     local.send(envelope("long-reason", filtre={}, feilds="x", shcema={}))
     until(lambda: local.dead("long-reason"))
     lines = local.run("dlq", "list").stdout.splitlines()
@@ -292,7 +292,7 @@ def test_what_a_pipe_gets_is_not_wrapped(local: Local) -> None:
 
 
 def test_progress_has_the_seconds_since_it_began(local: Local) -> None:
-    """Without a terminal each step is a line, which says when it was."""
+    """Without a terminal each step is a line that shows its time."""
     done = create(local, envelope("in-steps"), "--wait")
     steps = done.stderr.splitlines()
     assert steps
@@ -322,7 +322,7 @@ def test_a_job_of_any_sandbox_is_cancelled_without_naming_it(local: Local) -> No
 
 
 def test_what_a_key_stands_for_is_cancelled_in_its_own_sandbox(local: Local) -> None:
-    """Though a cancel request that names none is sent for the first of the stack's."""
+    """Although a cancel request without a sandbox is sent for the stack's first."""
     in_dev = json.dumps({**json.loads(envelope("of-dev")), "sandboxName": "dev"})
     with local.at_pace(60):
         assert create(local, in_dev).returncode == 0
@@ -332,7 +332,7 @@ def test_what_a_key_stands_for_is_cancelled_in_its_own_sandbox(local: Local) -> 
 
 
 def test_dead_letters_are_deleted_for_good(local: Local) -> None:
-    """Those of one key, or all of them if it is confirmed; what was deleted is said whole."""
+    """Those of one key, or all after confirmation; what was deleted is shown in full."""
     for key in ("away", "stays", "goes-too"):
         local.send(envelope(key, filtre={}))
         until(lambda key=key: local.dead(key))  # type: ignore[misc]
@@ -353,7 +353,7 @@ def test_dead_letters_are_deleted_for_good(local: Local) -> None:
 
 
 def test_what_may_have_a_job_is_sent_back_only_by_its_key(local: Local) -> None:
-    """A request that ended as OUTCOME_UNKNOWN: `--all` leaves it, and says what to do first."""
+    """`--all` leaves a request that ended as OUTCOME_UNKNOWN, and shows what to do first."""
     record = {"requestKey": "perhaps", "status": "REJECTED", "outcome": "OUTCOME_UNKNOWN"}
     event_id = str(uuid.uuid4())
     record |= {"eventId": event_id, "sandbox": "prod", "action": "create"}
@@ -375,14 +375,14 @@ def test_what_may_have_a_job_is_sent_back_only_by_its_key(local: Local) -> None:
     (left,) = found["left"]
     assert left["requestKey"] == "perhaps"
     assert "look for the job first" in left["reason"]
-    said = local.run("dlq", "redrive", "--all")
-    assert said.stdout.startswith("left perhaps: its create call may have created a job")
+    output = local.run("dlq", "redrive", "--all")
+    assert output.stdout.startswith("left perhaps: its create call may have created a job")
     back = local.json("dlq", "redrive", "perhaps", "--wait")
     assert back["ending"]["status"] == "SUCCEEDED"
 
 
 def test_a_timeout_needs_something_to_wait_for(tmp_path: Path) -> None:
-    """Said at once, before anything is looked for or sent."""
+    """It is refused at once, before anything is looked up or sent."""
     for command in (
         ["request", "create", "-"],
         ["request", "cancel", "--job", "1"],
@@ -394,7 +394,7 @@ def test_a_timeout_needs_something_to_wait_for(tmp_path: Path) -> None:
 
 
 def test_an_error_leaves_standard_output_to_programs(local: Local) -> None:
-    """With --json, too: nothing on it, the error on standard error, exit code 2."""
+    """Even with --json: nothing on it, the error on standard error, exit code 2."""
     for command in (["job", "show", "987654"], ["request", "show", "no"], ["dlq", "show", "no"]):
         done = local.run(*command, "--json")
         assert (done.returncode, done.stdout) == (2, "")

@@ -1,4 +1,4 @@
-"""Writes of the tables' adapter: what a transaction leaves out, what failures mean, what stays as it was."""
+"""Writes of the tables' adapter: what a transaction omits, what failures mean, what is kept."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def spy(store: Store) -> Spy:
 
 @pytest.fixture
 def adapter(store: Store, spy: Spy) -> DynamoDbStore:
-    """The adapter, under watch."""
+    """The adapter, with its calls recorded."""
     return store.adapter(spy)
 
 
@@ -69,7 +69,7 @@ def noting(*keys: str) -> list[Step]:
 
 
 def test_steps_are_written_in_one_call(adapter: DynamoDbStore, spy: Spy) -> None:
-    """As many as a transaction takes, and whatever they consist of."""
+    """As many as a transaction holds, whatever they consist of."""
     keys = [f"k{n}" for n in range(MAX_STEPS)]
     assert adapter.commit("prod", recording(*keys)) == set(range(MAX_STEPS))
     assert adapter.commit("prod", noting(*keys), GateChange(version=0)) == set(range(MAX_STEPS))
@@ -80,7 +80,7 @@ def test_steps_are_written_in_one_call(adapter: DynamoDbStore, spy: Spy) -> None
 def test_what_was_outrun_is_left_out_and_the_rest_is_written_at_the_second_try(
     adapter: DynamoDbStore, spy: Spy
 ) -> None:
-    """Of several at once, in records and in the gate alike."""
+    """With several at once, in records and in the gate alike."""
     adapter.commit("prod", recording("a"))
     adapter.commit("prod", noting("x", "y"), GateChange(version=0))
     spy.calls.clear()
@@ -97,7 +97,7 @@ def test_what_was_outrun_is_left_out_and_the_rest_is_written_at_the_second_try(
 
 
 def test_nothing_is_written_once_the_gate_has_moved(adapter: DynamoDbStore, spy: Spy) -> None:
-    """Not the steps, and not what goes with them."""
+    """Neither the steps nor what accompanies them."""
     adapter.commit("prod", noting("a"), GateChange(version=0))
     spy.calls.clear()
     steps = [*recording("b"), *noting("c")]
@@ -109,7 +109,7 @@ def test_nothing_is_written_once_the_gate_has_moved(adapter: DynamoDbStore, spy:
 
 
 def test_of_two_holds_the_later_end_stands(adapter: DynamoDbStore) -> None:
-    """A service that asked one run for an hour is not tried a minute later as another one failed."""
+    """If one run was asked to wait for an hour, another run's failure does not shorten that."""
     adapter.commit("prod", [], GateChange(hold=Hold(100, 15)))
     assert adapter.commit("prod", recording("a"), GateChange(hold=Hold(99, 30))) == {0}
     assert adapter.gate("prod").hold == Hold(100, 15)
@@ -120,7 +120,7 @@ def test_of_two_holds_the_later_end_stands(adapter: DynamoDbStore) -> None:
 
 
 def test_only_noting_moves_the_gate(adapter: DynamoDbStore) -> None:
-    """Whatever else is settled meanwhile, an admission that counted stands."""
+    """An admission stays valid, whatever else is settled in the meantime."""
     adapter.commit("prod", noting("a", "b", "c"), GateChange(version=0))
     settling = [
         Step(slot=Slot("link", linked(attempt("a"), "1"))),
@@ -149,7 +149,7 @@ def test_runs_that_settle_different_slots_do_not_undo_each_other(store: Store) -
 
 
 def test_a_linked_slot_is_written_small(store: Store) -> None:
-    """What was asked for is no longer of use."""
+    """The content of its request is no longer needed."""
     store.adapter().commit("prod", noting("a"), GateChange(version=0))
     store.adapter().commit("prod", [Step(slot=Slot("link", linked(attempt("a"), "1")))])
     item = store.job_item("!gate")
@@ -157,7 +157,7 @@ def test_a_linked_slot_is_written_small(store: Store) -> None:
 
 
 def test_a_slot_that_is_in_use_again_does_not_expire(adapter: DynamoDbStore) -> None:
-    """The key may have been noted anew since its linked slot was read."""
+    """The key may have been noted again since its linked slot was read."""
     adapter.commit("prod", noting("a"), GateChange(version=0))
     adapter.commit("prod", [Step(slot=Slot("link", linked(attempt("a"), "1")))])
     again = [Step(slot=Slot("note", attempt("a", "again")))]
@@ -168,7 +168,7 @@ def test_a_slot_that_is_in_use_again_does_not_expire(adapter: DynamoDbStore) -> 
 
 
 def test_housekeeping_of_a_gate_that_does_not_exist_is_no_error(adapter: DynamoDbStore) -> None:
-    """DynamoDB refuses a path into a map that does not exist, so the adapter does not try it twice."""
+    """DynamoDB refuses a path into a missing map, so the adapter does not try it twice."""
     step = Step(requests=(request("a"),), forget="x")
     change = GateChange(expired_slots=("k",), expired_former=("f",))
     assert adapter.commit("prod", [step], change) == {0}
@@ -178,7 +178,7 @@ def test_housekeeping_of_a_gate_that_does_not_exist_is_no_error(adapter: DynamoD
 def test_bodies_that_are_too_large_for_one_transaction_go_in_several(
     adapter: DynamoDbStore, spy: Spy
 ) -> None:
-    """DynamoDB takes 4 MB at once; every part is below it, and all are written."""
+    """DynamoDB takes 4 MB at once; every part is smaller, and all are written."""
     big = "x" * 250_000
     steps = [Step(requests=(request(f"k{n}", body=big),)) for n in range(MAX_STEPS)]
     assert adapter.commit("prod", steps) == set(range(MAX_STEPS))
@@ -188,7 +188,7 @@ def test_bodies_that_are_too_large_for_one_transaction_go_in_several(
 
 
 def test_no_transaction_has_more_than_100_actions(adapter: DynamoDbStore, spy: Spy) -> None:
-    """A step may have more than four of them, where no gate ties them together."""
+    """A step may have more than four actions, if no gate keeps the steps together."""
     steps = [
         Step(
             requests=tuple(request(f"{n}-{m}") for m in range(4)),
@@ -201,7 +201,7 @@ def test_no_transaction_has_more_than_100_actions(adapter: DynamoDbStore, spy: S
 
 
 def test_a_step_that_touches_what_an_earlier_one_writes_is_left_out(adapter: DynamoDbStore) -> None:
-    """A transaction writes an item once; where the earlier one is outrun, the later is written."""
+    """A transaction writes an item once; if the earlier step was outrun, the later is written."""
     first = Step(requests=(request("a"), request("b")))
     second = Step(requests=(request("b", reason="second"),))
     assert adapter.commit("prod", [first, second]) == {0}
@@ -212,30 +212,30 @@ def test_a_step_that_touches_what_an_earlier_one_writes_is_left_out(adapter: Dyn
 
 
 def test_attempts_are_noted_only_by_a_version(adapter: DynamoDbStore, spy: Spy) -> None:
-    """Without one, nobody would have counted."""
+    """Without one, nobody would have counted the open jobs."""
     with pytest.raises(ValueError, match="version"):
         adapter.commit("prod", noting("a"))
     assert not spy.calls
 
 
 def test_nothing_to_write_is_no_call(adapter: DynamoDbStore, spy: Spy) -> None:
-    """Steps without content are as good as written."""
+    """Steps without content count as written."""
     assert adapter.commit("prod", [Step(), Step()]) == {0, 1}
     assert not spy.calls
 
 
 def test_an_item_that_is_too_large_is_refused(adapter: DynamoDbStore) -> None:
-    """Events are bounded so that this can't come about; if it does, the sweep reports it."""
+    """Events are bounded so that this can't happen; if it does, the sweep reports it."""
     huge = Undelivered(Event("Some Event", {"text": "x" * 500_000}), frozenset({"bus"}))
     with pytest.raises(ItemRefused):
         adapter.put(replace(JOB, outbox=(huge,)))
 
 
-# -- answers that get lost -----------------------------------------------------------------------
+# -- lost answers --------------------------------------------------------------------------------
 
 
 def test_a_write_whose_answer_was_lost_counts_as_written(aws: MotoServer, store: Store) -> None:
-    """The SDK tries again by itself, and then meets what it has written."""
+    """The SDK tries again by itself, and then finds what it has written."""
     client = aws.client("dynamodb")
     adapter = store.adapter(client)
     lost = LostAnswers(client, "PutItem")
@@ -249,7 +249,7 @@ def test_a_write_whose_answer_was_lost_counts_as_written(aws: MotoServer, store:
 
 
 def test_a_write_that_met_somebody_else_s_does_not(aws: MotoServer, store: Store) -> None:
-    """Neither after an answer that was lost, nor where the same was written at the first try."""
+    """Neither after a lost answer, nor if the same was already there at the first attempt."""
     store.adapter().put(replace(JOB, leased_at=7))
     client = aws.client("dynamodb")
     LostAnswers(client, "PutItem", times=0)
@@ -275,7 +275,7 @@ def test_a_write_that_met_somebody_else_s_does_not(aws: MotoServer, store: Store
 def test_a_deletion_whose_answer_was_lost_finds_the_item_gone(
     aws: MotoServer, store: Store
 ) -> None:
-    """That is what was wanted."""
+    """That is the desired result."""
     item = store.adapter().put_outbox(OutboxItem("prod", "k", UNDELIVERED))
     assert item
     client = aws.client("dynamodb")
@@ -286,7 +286,7 @@ def test_a_deletion_whose_answer_was_lost_finds_the_item_gone(
 
 
 def test_a_transaction_is_repeated_under_the_same_token(aws: MotoServer, store: Store) -> None:
-    """By it DynamoDB knows that it has done it; moto does not, and finds its own writes instead."""
+    """DynamoDB recognises the repeat by it; moto does not, and finds its own writes instead."""
     client = aws.client("dynamodb")
     lost = LostAnswers(client, "TransactWriteItems")
     store.adapter(client).commit("prod", recording("a"))
@@ -298,7 +298,7 @@ def test_a_transaction_is_repeated_under_the_same_token(aws: MotoServer, store: 
 
 
 def add_future_attributes(store: Store) -> None:
-    """What a newer version of the software has added to every item, and every slot."""
+    """Adds to every item and every slot what a newer version might write."""
     for table, item in store.everything():
         item["future"] = {"S": "kept"}
         for slot in item.get("slots", {}).get("M", {}).values():
@@ -307,7 +307,7 @@ def add_future_attributes(store: Store) -> None:
 
 
 def test_attributes_of_a_newer_version_outlive_every_update(store: Store) -> None:
-    """A version can run beside a newer one: it does not drop what it does not know."""
+    """A version can run beside a newer one: it keeps what it does not know."""
     adapter = store.adapter()
     kept = OutboxItem("prod", "k", UNDELIVERED)
     step = Step(requests=(request("a"),), add_tickets=(ticket("a"),), outbox=(kept,))
@@ -348,7 +348,7 @@ def test_every_item_names_the_format_it_was_written_in(store: Store) -> None:
 
 
 def test_an_update_carries_only_what_has_changed(adapter: DynamoDbStore, spy: Spy) -> None:
-    """An admission would else rewrite up to 256 KB a request."""
+    """An admission would otherwise rewrite up to 256 KB per request."""
     adapter.commit("prod", [Step(requests=(request("a", body="{}", correlation_id="c"),))])
     before = adapter.requests(["a"])["a"]
     spy.calls.clear()
@@ -364,7 +364,7 @@ def test_an_update_carries_only_what_has_changed(adapter: DynamoDbStore, spy: Sp
 def test_a_record_that_does_not_know_what_it_replaces_is_written_whole(
     adapter: DynamoDbStore,
 ) -> None:
-    """As a request that comes again does: nothing is left of the one before."""
+    """As when a request is sent again: nothing is left of the previous record."""
     adapter.commit("prod", recording("a"))
     before = adapter.requests(["a"])["a"]
     again = request("a", version=1, body="[]")
@@ -374,7 +374,7 @@ def test_a_record_that_does_not_know_what_it_replaces_is_written_whole(
 
 
 def test_ended_records_expire_and_others_never_do(store: Store) -> None:
-    """DynamoDB's own expiry takes what has ended, so many days after its last change."""
+    """DynamoDB's own expiry deletes ended records a fixed time after their last change."""
     adapter = store.adapter()
     due = {"N": str(1_700_000_000 + 90 * 86_400)}
     key = "job#00000000000100#j"
@@ -392,7 +392,7 @@ def test_ended_records_expire_and_others_never_do(store: Store) -> None:
         adapter.commit("prod", [Step(requests=(record,))])
         item = store.request_item("a")
         assert item.get("ttl") == (due if status == "CREATED" else None)
-    assert TEMPLATE.read_text().count("AttributeName: ttl,") == 2  # moto keeps no such setting
+    assert TEMPLATE.read_text().count("AttributeName: ttl,") == 2  # moto does not keep this
 
 
 def test_a_job_that_has_ended_leaves_the_index(store: Store) -> None:

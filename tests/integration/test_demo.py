@@ -46,9 +46,9 @@ def run_demo(*options: str, cwd: Path, **environment: str) -> subprocess.Complet
 
 
 def test_the_demo_reconciles_and_leaves_real_exports(tmp_path: Path) -> None:
-    """Every request ends as its file's name says, nothing is lost, duplicated or left, the data is there.
+    """Every request ends as its file name states; nothing is lost, duplicated or left; data exist.
 
-    A proxy that the machine is set to use, and that does not answer, is not asked.
+    A proxy that the machine is configured to use, and that does not answer, is not used.
     """
     nowhere = "http://127.0.0.1:9"
     done = run_demo(
@@ -80,7 +80,7 @@ def test_the_demo_reconciles_and_leaves_real_exports(tmp_path: Path) -> None:
 
 
 def test_the_demo_fails_when_something_is_not_as_it_should_be(tmp_path: Path) -> None:
-    """A request that should succeed and does not makes the exit code 1, and is named."""
+    """A request that should succeed but does not is named, and makes the exit code 1."""
     folder = tmp_path / "requests"
     folder.mkdir()
     nowhere = (ROOT / "events" / "requests" / "fails-unknown-dataset.json").read_text()
@@ -145,7 +145,7 @@ def test_a_file_that_is_no_request_is_named(
 
 @pytest.mark.parametrize("content", ["[]", "null", "5", '{"requestKey": {}}', "[" * 100_000, "{"])
 def test_whatever_a_file_holds_is_sent(tmp_path: Path, content: str) -> None:
-    """It is for the system to reject it, and for the demo to say so."""
+    """The system has to reject it, and the demo has to report that."""
     (tmp_path / "invalid-one.json").write_text(content)
     (request,) = read_requests(tmp_path)
     assert (request.body, request.key, request.expected) == (content, None, "REJECTED")
@@ -153,7 +153,7 @@ def test_whatever_a_file_holds_is_sent(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.parametrize("work", ["exports/d/b/part.parquet", "logs/creator.log", "jobs.sqlite3"])
 def test_a_directory_that_others_work_in_is_left_alone(tmp_path: Path, work: str) -> None:
-    """What no demo made is neither removed nor touched, and the user told so in a line."""
+    """Files that no demo made are not touched, and the user gets a one-line error."""
     file = tmp_path / "mine" / work
     file.parent.mkdir(parents=True)
     file.write_text("precious")
@@ -166,7 +166,7 @@ def test_a_directory_that_others_work_in_is_left_alone(tmp_path: Path, work: str
 
 
 def test_a_demo_removes_what_the_last_one_made(tmp_path: Path) -> None:
-    """In the directory it began in, or in its own; the data stay, and so does what `keep` names."""
+    """In the directory it started in, or in its own; the data stay, as does what `keep` names."""
     work = tmp_path / "exports" / "old"
     data = tmp_path / "data" / "kept"
     begin_anew(tmp_path)
@@ -194,7 +194,7 @@ def test_what_is_made_in_a_demo_s_directory_later_is_not_the_demo_s(tmp_path: Pa
 
 @contextmanager
 def api(*options: str, cwd: Path) -> Iterator[dict[str, Any]]:
-    """The service alone, as its command serves it; what it says of itself."""
+    """The service alone, as its command starts it; yields the description that it prints."""
     with subprocess.Popen(
         [EXPORT_JOBS, "api", "--json", *options], cwd=cwd, stdout=subprocess.PIPE, text=True
     ) as serving:
@@ -206,26 +206,26 @@ def api(*options: str, cwd: Path) -> Iterator[dict[str, Any]]:
 
 
 def test_the_service_is_tuned_by_options(tmp_path: Path) -> None:
-    """With no pace a job ends at once; with little memory it ends, too; a seed is a seed."""
+    """With no pace a job ends at once, even with little memory; a seed is accepted."""
     tuned = ("--pace", "0", "--memory-mb", "60", "--max-running", "1", "--seed", "5")
-    with api("--data", "d", *tuned, cwd=tmp_path) as said:
+    with api("--data", "d", *tuned, cwd=tmp_path) as served:
         token = requests.post(
-            said["imsUrl"],
+            served["imsUrl"],
             data={
                 "grant_type": "client_credentials",
-                "client_id": said["clientId"],
-                "client_secret": said["clientSecret"],
-                "scope": said["scopes"],
+                "client_id": served["clientId"],
+                "client_secret": served["clientSecret"],
+                "scope": served["scopes"],
             },
             timeout=10,
         ).json()["access_token"]
         headers = {
             "Authorization": f"Bearer {token}",
-            "x-api-key": said["clientId"],
-            "x-gw-ims-org-id": said["orgId"],
+            "x-api-key": served["clientId"],
+            "x-gw-ims-org-id": served["orgId"],
             "x-sandbox-name": "prod",
         }
-        url = f"{said['apiUrl']}/export/jobs"
+        url = f"{served['apiUrl']}/export/jobs"
         body = json.loads((ROOT / "events" / "requests" / "with-events.json").read_text())["job"]
         job = requests.post(url, headers=headers, json=body, timeout=10).json()
         deadline = time.monotonic() + 30

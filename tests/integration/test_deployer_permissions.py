@@ -1,4 +1,4 @@
-"""Least privilege for who deploys: docs/policies/deployer.json grants what SAM calls and CloudFormation needs."""
+"""Least privilege for deployers: docs/policies/deployer.json covers SAM and CloudFormation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from support.packages import SAM
 
 pytestmark = [
     pytest.mark.xdist_group("deployer"),
-    pytest.mark.filterwarnings("ignore:Tried to parse"),  # moto, of what it can't make
+    pytest.mark.filterwarnings("ignore:Tried to parse"),  # moto's, of unknown types
 ]
 
 BUCKET = "aws-sam-cli-managed-default-samclisourcebucket-1a2b3c4d5e6f"
@@ -44,12 +44,12 @@ EVERYTHING = {
     "SlackWorkspaceId": "T0",
     "SlackChannelId": "C0",
 }
-"""Parameters with which every conditional resource is made."""
+"""Parameters that create every conditional resource."""
 NAMES = (
     *("AlarmName", "ArchiveName", "ConfigurationName", "DashboardName", "LayerName", "Name"),
     *("SchemaName", "RegistryName"),
 )
-"""Properties that give a resource its name; CloudFormation makes one up for the others."""
+"""Properties that give a resource its name; CloudFormation generates one for the others."""
 ARNS: Mapping[str, tuple[str, ...]] = {
     "AWS::Chatbot::SlackChannelConfiguration": (
         f"arn:aws:chatbot::{ACCOUNT}:chat-configuration/slack-channel/%s",
@@ -62,7 +62,7 @@ ARNS: Mapping[str, tuple[str, ...]] = {
     ),
     "AWS::EventSchemas::Registry": (arn("schemas", "registry/%s"),),
     "AWS::EventSchemas::Schema": (arn("schemas", f"schema/{STACK}/%s"),),
-    # Whether the name that CloudFormation makes up begins with the stack's is not documented.
+    # It is not documented whether CloudFormation's generated name begins with the stack's.
     "AWS::Events::Archive": (
         arn("events", "archive/%s"),
         arn("events", "archive/EventArchive-1A2B3C4D5E6F"),
@@ -85,7 +85,7 @@ ARNS: Mapping[str, tuple[str, ...]] = {
     "AWS::SQS::Queue": (arn("sqs", "%s"),),
     "AWS::SQS::QueuePolicy": (arn("sqs", "%s"),),
 }
-"""The ARN of a resource of each type, with its name in the place of `%s`."""
+"""The ARN of a resource of each type, with `%s` for its name."""
 _SERVICE_ROLE = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role"
 ELSEWHERE = (
     (
@@ -111,7 +111,7 @@ ELSEWHERE = (
     ),
     ("*", "s3:GetObject", f"arn:aws:s3:::{BUCKET}/code"),
 )
-"""Actions of a type that are on another resource than its own."""
+"""Actions of a type that apply to another resource than its own."""
 LEFT_OUT: Mapping[str, Mapping[str, Sequence[str]]] = {
     "AWS::Chatbot::SlackChannelConfiguration": {
         "it has no custom actions": [
@@ -192,24 +192,24 @@ LEFT_OUT: Mapping[str, Mapping[str, Sequence[str]]] = {
         "it sets no such policy": ["sns:PutDataProtectionPolicy"],
     },
 }
-"""By type and reason, the actions that its handlers list for properties that the template does not set.
+"""By type and reason, the actions that its handlers list for properties the template omits.
 
-A handler asks for these only where the property is set. A pattern is for those that it fits.
+A handler uses these only if the property is set. A pattern stands for the actions that match it.
 """
 ONLY_MADE = {"AWS::S3::Bucket", "AWS::S3::BucketPolicy"}
-"""What SAM makes once and for all its stacks, and neither changes nor removes."""
+"""What SAM creates once for all its stacks, and neither changes nor removes."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A resource that CloudFormation makes. `role` is the one that it is given, by its logical id."""
+    """A resource that CloudFormation creates. `role` is the logical id of the role it is given."""
 
     kind: str
     name: str
     role: str = ""
 
     def needed(self) -> set[Grant]:
-        """The actions for all that becomes of it, each with the resource that it is on."""
+        """The actions for its whole life, each with its resource."""
         return {
             (action, resource, "")
             for action in _listed_for(self.kind)
@@ -230,7 +230,7 @@ class Made:
 
 @cache
 def _listed_for(kind: str) -> frozenset[str]:
-    """What the type's handlers ask for, by its schema: to create, read, update and delete."""
+    """What the type's handlers need, by its schema: to create, read, update and delete."""
     handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, kind).schema["handlers"]
     wanted = ["create"] if kind in ONLY_MADE else ["create", "read", "update", "delete"]
     return frozenset(
@@ -243,7 +243,7 @@ def _left_out_for(kind: str) -> list[str]:
 
 
 def made_by_the_template() -> list[Made]:
-    """Every resource of the template, with all that is conditional."""
+    """Every resource of the template, including conditional ones."""
     found = render(EVERYTHING).resources
     assert found.keys() == translated()["Resources"].keys(), "EVERYTHING makes all of them"
     return [_made(logical_id, one["Type"], one["Properties"]) for logical_id, one in found.items()]
@@ -256,7 +256,7 @@ def _made(logical_id: str, kind: str, properties: Mapping[str, Any]) -> Made:
 
 
 def _made_up(logical_id: str) -> str:
-    """A name as CloudFormation gives them."""
+    """A name as CloudFormation generates it."""
     return f"{STACK}-{logical_id}-1A2B3C4D5E6F"
 
 
@@ -267,10 +267,11 @@ def statements() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def calls(aws: MotoServer, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What SAM calls to deploy a stack for the first time, again, and to delete it.
+    """The calls of SAM to deploy a stack, to deploy it again and to delete it.
 
-    Moto forgets the outputs of a stack that a change set has made. So the first `sam deploy` ends once
-    it has made its bucket; for the others the bucket's stack is made anew from the same template.
+    Moto forgets the outputs of a stack that a change set has created. So the first `sam deploy`
+    ends once it has created its bucket; for the others the bucket's stack is recreated from the
+    same template.
     """
     sam = _Sam(aws, tmp_path_factory.mktemp("sam"))
     assert "Tags and/or Outputs" in sam.deploy(STACK, code=1)
@@ -282,13 +283,13 @@ def calls(aws: MotoServer, tmp_path_factory: pytest.TempPathFactory) -> list[dic
     sam.deploy(STACK)
     sam.deploy(STACK, "PollSeconds=5")
     sam.delete(STACK)
-    sam.deploy(STACK, "--no-execute-changeset")  # as by somebody who declines the change set
+    sam.deploy(STACK, "--no-execute-changeset")  # like a user who declines the change set
     sam.delete(STACK)
     return sam.calls()
 
 
 class _Sam:
-    """The SAM CLI with the project's own samconfig.toml, at moto's server; its calls are recorded."""
+    """The SAM CLI with the project's own samconfig.toml, on moto's server, with recorded calls."""
 
     def __init__(self, aws: MotoServer, folder: Path) -> None:
         self._folder = folder
@@ -296,7 +297,7 @@ class _Sam:
         self._environment = {
             **os.environ,
             **aws.environment,
-            # Of a template's address, moto reads the bucket from the path only on this host.
+            # Moto reads the bucket from the path of a template's URL only on this host.
             "AWS_ENDPOINT_URL": aws.url.replace("127.0.0.1", "localhost"),
             "AHEAD_FILE": os.devnull,
             "CALLS_FILE": str(self._file),
@@ -308,7 +309,7 @@ class _Sam:
         }
 
     def deploy(self, stack: str, *more: str, code: int = 0) -> str:
-        """With a prefix for what is uploaded, as `sam deploy --guided` notes it in samconfig.toml."""
+        """With a prefix for uploads, as `sam deploy --guided` writes it to samconfig.toml."""
         secret = f"AepSecretArn={NEEDED['AepSecretArn']}"
         options = ("--stack-name", stack, "--s3-prefix", stack, "--no-confirm-changeset")
         parameters = ("--parameter-overrides", secret, *more)
@@ -341,7 +342,7 @@ def needed_by_sam(calls: Sequence[Mapping[str, Any]]) -> set[Grant]:
 
 
 def granted(statements: Sequence[Mapping[str, Any]]) -> set[Grant]:
-    """Whatever their conditions are: the last test looks at those."""
+    """Regardless of their conditions: the last test checks those."""
     return {
         (action, resource, "")
         for statement in statements
@@ -353,7 +354,7 @@ def granted(statements: Sequence[Mapping[str, Any]]) -> set[Grant]:
 def test_every_call_of_sam_is_granted(
     statements: list[dict[str, Any]], calls: list[dict[str, Any]]
 ) -> None:
-    """To make its bucket, upload, deploy, update, decline and delete, as SAM itself does it."""
+    """To create its bucket, upload, deploy, update, decline and delete, as SAM itself does."""
     assert missing_in(granted(statements), needed_by_sam(calls)) == set(), (
         "missing in deployer.json"
     )
@@ -367,8 +368,9 @@ def test_cloudformation_may_do_what_a_resource_needs(
 ) -> None:
     """Each resource of the template can be created, read, updated and deleted, by its own name.
 
-    The actions are those of the type's handlers in CloudFormation's resource provider schemas, which
-    cfn-lint brings (docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html).
+    The actions are those of the type's handlers in CloudFormation's resource provider schemas,
+    which cfn-lint includes
+    (docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html).
     """
     assert missing_in(granted(statements), made.needed()) == set(), "missing in deployer.json"
 
@@ -376,7 +378,7 @@ def test_cloudformation_may_do_what_a_resource_needs(
 def test_cloudformation_may_make_sam_s_bucket(
     statements: list[dict[str, Any]], calls: list[dict[str, Any]]
 ) -> None:
-    """Each resource of the template that SAM brings for it; SAM never removes them."""
+    """Each resource of SAM's own template for it; SAM never removes them."""
     for made in _made_by_sam(calls):
         assert missing_in(granted(statements), made.needed()) == set(), "missing in deployer.json"
 
@@ -392,10 +394,10 @@ def _made_by_sam(calls: list[dict[str, Any]]) -> list[Made]:
     return [Made(kind, BUCKET) for kind in sorted(kinds)]
 
 
-def test_nothing_is_granted_to_the_deployer_in_vain(
+def test_nothing_is_granted_to_the_deployer_without_need(
     statements: list[dict[str, Any]], calls: list[dict[str, Any]]
 ) -> None:
-    """Each action of a statement is needed on one of its resources, each resource for one of its actions."""
+    """Each action is needed on one of its statement's resources, each resource by one action."""
     needed = needed_by_sam(calls)
     for made in [*made_by_the_template(), *_made_by_sam(calls)]:
         needed |= made.needed()
@@ -408,7 +410,7 @@ def test_nothing_is_granted_to_the_deployer_in_vain(
 
 
 def test_what_is_left_out_is_in_the_schemas() -> None:
-    """No reason stands there for an action that no handler asks for any more."""
+    """No reason is listed for an action that no handler uses any more."""
     for kind, reasons in LEFT_OUT.items():
         for patterns in reasons.values():
             for pattern in patterns:
@@ -425,7 +427,7 @@ def test_the_tables_are_retained() -> None:
 def test_what_bears_another_name_is_reached_through_the_stack_only(
     statements: list[dict[str, Any]],
 ) -> None:
-    """Keys and triggers have ids for names, some actions know no resource: CloudFormation makes these calls."""
+    """Keys and triggers are named by ids, some actions have no resource: CloudFormation calls."""
     through_cloudformation = {
         "ForAnyValue:StringEquals": {"aws:CalledVia": "cloudformation.amazonaws.com"}
     }

@@ -1,4 +1,4 @@
-"""What doctor finds in a stack that somebody has broken: the cause, its cure, and no false ones."""
+"""What doctor reports for a broken stack: the cause and its cure, and no false findings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from export_jobs_local.segmentation.server import SegmentationService
 
 @pytest.fixture
 def stack(aws: MotoServer, service: SegmentationService) -> Iterator[LocalStack]:
-    """A stack of its own, whose functions would call the local service."""
+    """A separate stack, whose functions would call the local service."""
     name = f"doctor-{uuid.uuid4().hex[:8]}"
     credential = {
         "clientId": service.client_id,
@@ -66,7 +66,7 @@ def findings(system: DeployedSystem) -> dict[tuple[str, str | None], Finding]:
 def test_a_secret_that_is_no_json_is_the_only_thing_to_mend(
     aws: MotoServer, stack: LocalStack, system: DeployedSystem
 ) -> None:
-    """Neither token nor API is blamed for what they can't be asked without."""
+    """Neither the token nor the API, which can't be checked without it, is blamed."""
     aws.client("secretsmanager").put_secret_value(SecretId=stack.name, SecretString="{oops")
     found = findings(system)
     assert "JSON object with clientId" in str(found["Adobe secret", None].cure)
@@ -89,7 +89,7 @@ def test_a_lost_function_has_to_be_deployed_again(system: DeployedSystem) -> Non
 def test_a_time_out_that_leases_do_not_reckon_with_is_bad(
     aws: MotoServer, system: DeployedSystem
 ) -> None:
-    """A run that lives longer may still hold what another has taken over; a shorter one harms nobody."""
+    """A longer run may still hold what another has taken over; a shorter one does no harm."""
     name = system.outputs["CreatorFunctionName"]
     for timeout_s, state in ((CREATOR_TIMEOUT_S + 1, "bad"), (CREATOR_TIMEOUT_S - 1, "ok")):
         aws.client("lambda").update_function_configuration(FunctionName=name, Timeout=timeout_s)
@@ -99,7 +99,7 @@ def test_a_time_out_that_leases_do_not_reckon_with_is_bad(
 def test_a_sandbox_that_fails_hides_no_other(
     service: SegmentationService, system: DeployedSystem
 ) -> None:
-    """Each has a finding of its own, for the API and for its sweeps."""
+    """Each has its own finding, for the API and for its sweeps."""
     service.control.plan_fault("list", "http", status=400, times=1)
     found = findings(system)
     assert found["Segmentation API", "prod"].state == "bad"
@@ -109,7 +109,7 @@ def test_a_sandbox_that_fails_hides_no_other(
 
 
 def test_an_unknown_stack_gets_a_list_of_what_to_check(aws: MotoServer) -> None:
-    """Name, account and region; nothing else is looked at."""
+    """Name, account and region; nothing else is checked."""
     found = findings(system_of(aws, "none-such"))
     assert [name for name, _ in found] == ["AWS credentials", "stack"]
     cure = str(found["stack", None].cure)

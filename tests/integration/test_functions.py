@@ -1,4 +1,4 @@
-"""The functions as Lambda runs them: AWS's runtime client, the template's environment, sample events."""
+"""The functions as Lambda runs them: AWS's runtime client, the template's environment, samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.files import event
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
-    """The whole system, where only the test invokes functions and moves jobs."""
+    """The whole system, in which only the test invokes functions and moves jobs."""
     logs: Path = tmp_path_factory.mktemp("logs")
     config = SystemConfig(logs=logs, service=ServiceConfig(manual=True), triggers=False)
     with LocalSystem(config) as system:
@@ -54,7 +54,7 @@ def test_a_request_becomes_a_job_and_its_lifecycle_is_published(system: LocalSys
 
 
 def test_requests_that_can_never_be_done_are_rejected_without_a_call(system: LocalSystem) -> None:
-    """Each invalid message: an event that says why, a dead letter with the reason, no call."""
+    """Each invalid message gives an event with the reason, a dead letter with it, and no call."""
     published(system)
     system.service.control.forget_calls()
     answer = system.pool("creator").invoke(event("creator-invalid")).answer
@@ -84,7 +84,7 @@ def test_requests_that_can_never_be_done_are_rejected_without_a_call(system: Loc
 
 
 def test_a_bad_message_fails_no_other_of_its_batch(system: LocalSystem) -> None:
-    """Two deliveries of one request and an unreadable message between: one job, nothing failed."""
+    """Two deliveries of a request, an unreadable message between them: one job, no failure."""
     before = len(system.service.control.jobs("prod"))
     answer = system.pool("creator").invoke(event("creator-mixed")).answer
     assert answer == {"batchItemFailures": []}
@@ -92,7 +92,7 @@ def test_a_bad_message_fails_no_other_of_its_batch(system: LocalSystem) -> None:
 
 
 def test_a_rejected_request_that_sqs_itself_redrives_is_tried_again(system: LocalSystem) -> None:
-    """The console's button moves a dead letter back as it is; it must not be dropped in silence."""
+    """The console's button moves a dead letter back unchanged; it must not be dropped silently."""
     system.pool("creator").invoke(event("creator-invalid"))
     published(system)
     sqs, outputs = system.aws.client("sqs"), system.stack.outputs
@@ -122,7 +122,7 @@ def test_a_request_can_be_cancelled_by_its_key(system: LocalSystem) -> None:
 
 
 def test_a_sweep_that_cannot_list_fails_its_invocation(system: LocalSystem) -> None:
-    """Alarms count failed invocations, so blindness has to be one."""
+    """Alarms count failed invocations, so a failed listing has to be one."""
     control = system.service.control
     control.plan_fault("list", "http", times=0, status=503)
     try:
@@ -136,7 +136,7 @@ def test_a_sweep_that_cannot_list_fails_its_invocation(system: LocalSystem) -> N
 
 
 def test_logs_name_what_happened_and_hold_no_secret(system: LocalSystem) -> None:
-    """Logs are JSON lines of the service named in the template; token and secret are not in them."""
+    """Logs are JSON lines of the service that the template names, without token and secret."""
     system.pool("monitor").invoke(event("monitor"))
     system.pool("creator").invoke(event("creator-create"))
     text = "".join(path.read_text() for path in system.config.logs.glob("*.log"))

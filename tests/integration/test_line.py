@@ -1,4 +1,4 @@
-"""The line of a sandbox: more requests than the cap lets in wait in the table, in order, and are let in one by one."""
+"""The line of a sandbox: requests beyond the cap wait in the table, and are admitted in order."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def listed(local: Local) -> Any:
 
 
 def test_sixty_requests_wait_in_order_for_twenty_places(slow: Local) -> None:
-    """Twenty jobs are open, the queue is empty, forty wait in order; one job's end lets in the first."""
+    """Twenty jobs are open, the queue is empty, forty wait in order; a job's end admits one."""
     for key in KEYS:
         slow.send(envelope(key))
 

@@ -1,4 +1,4 @@
-"""`export-jobs local --parameter`: the stack as its user wants it, and a Segmentation service of theirs."""
+"""`export-jobs local --parameter`: a stack with the user's parameters, and their own service."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def credential_file(tmp_path: Path) -> Path:
 def test_what_can_not_be_is_refused_before_anything_starts(
     command: str, said: str, tmp_path: Path, credential_file: Path
 ) -> None:
-    """In a line that names the parameter; and what a credential's file holds is not in it."""
+    """In one line that names the parameter, without the contents of a credential's file."""
     (tmp_path / "no-json").write_text(f"{SECRET} {{")
     (tmp_path / "no-text").write_bytes(b"\xff" + SECRET.encode())
     half = json.loads(credential_file.read_text())
@@ -97,7 +97,7 @@ def test_what_can_not_be_is_refused_before_anything_starts(
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    """The local service, in a stack whose own parameters somebody has changed."""
+    """The local service, in a stack with changed parameters."""
     command = ["local", "--sweep-every", "0.5"]
     for parameter in (
         "Sandboxes=alpha,beta",
@@ -119,7 +119,7 @@ def environment(local: Local, function: str) -> dict[str, Any]:
 
 
 def test_the_functions_get_the_parameters(changed: Local) -> None:
-    """By the variables that the template makes of them."""
+    """As the variables that the template sets from them."""
     monitor = environment(changed, "MonitorFunctionName")
     assert monitor["DATASET_DELAY_LIMITS"] == "a=1,b=2"
     assert str(environment(changed, "CreatorFunctionName")["MAX_OPEN_EXPORTS"]) == "3"
@@ -141,7 +141,7 @@ def test_the_local_service_knows_the_sandboxes_given(changed: Local) -> None:
 
 
 def test_the_credential_is_found_under_the_arn_given(changed: Local) -> None:
-    """Doctor finds nothing wrong: secret, token and API in each sandbox, whatever the ARN's region."""
+    """Doctor finds nothing wrong: secret, token and API in each sandbox, in any region."""
     until(lambda: changed.run("doctor").returncode == 0)
     checks = changed.json("doctor")["checks"]
     assert {c["sandbox"] for c in checks if c["name"] == "Segmentation API"} == {"alpha", "beta"}
@@ -149,7 +149,7 @@ def test_the_credential_is_found_under_the_arn_given(changed: Local) -> None:
 
 @dataclass(frozen=True)
 class Own:
-    """A local system, and the service in another process that its functions talk to."""
+    """A local system, and the service that its functions call, in another process."""
 
     local: Local
     service: Local
@@ -158,7 +158,7 @@ class Own:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
-    """As somebody runs them who has a service of their own: here, `export-jobs api`."""
+    """As run by a user who has a service of their own: here, `export-jobs api`."""
     folder = tmp_path_factory.mktemp("own")
     with running_local(tmp_path_factory.mktemp("api"), "api", "--pace", "0.2") as service:
         fields = ("clientId", "clientSecret", "orgId", "scopes")
@@ -174,7 +174,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
 
 
 def test_a_request_becomes_a_job_at_the_service_of_one_s_own(own: Own, tmp_path: Path) -> None:
-    """And its life is seen by the commands, as with a local one; its data is where the service keeps it."""
+    """The commands follow it, as with a local service; its data stay with that service."""
     body = '{"destination": {"datasetId": "5b7c86968f7b6501e21ba9df"}, "schema": {"name": "_xdm.context.profile"}}'
     (tmp_path / "request.json").write_text(body)
     ended = own.local.json("request", "create", str(tmp_path / "request.json"), "--wait")
@@ -195,16 +195,16 @@ def test_doctor_looks_at_the_service_of_one_s_own(own: Own) -> None:
 
 
 def test_no_local_service_is_started(own: Own) -> None:
-    """No port of the process answers as its control does; the description names the other's addresses."""
-    said = own.local.description
-    assert said["apiUrl"] == own.service.description["apiUrl"]
-    assert said["imsUrl"] == own.service.description["imsUrl"]
-    assert said["controlUrl"] is None
-    assert said["dataDirectory"] is None
-    assert Path(said["logDirectory"]) == own.local.folder / "data" / "logs"
-    assert said["sandboxes"] == ["prod"]
+    """No port of the process answers like a control; the description has the other's addresses."""
+    description = own.local.description
+    assert description["apiUrl"] == own.service.description["apiUrl"]
+    assert description["imsUrl"] == own.service.description["imsUrl"]
+    assert description["controlUrl"] is None
+    assert description["dataDirectory"] is None
+    assert Path(description["logDirectory"]) == own.local.folder / "data" / "logs"
+    assert description["sandboxes"] == ["prod"]
     ports = listening(own.local.process.pid)
-    assert int(said["awsEndpointUrl"].rsplit(":", 1)[1]) in ports
+    assert int(description["awsEndpointUrl"].rsplit(":", 1)[1]) in ports
     assert not any(is_control(port) for port in ports)
     assert any(is_control(port) for port in listening(own.service.process.pid))
     assert not list((own.local.folder / "data").glob("*.sqlite3*"))
@@ -250,7 +250,7 @@ def is_control(port: int) -> bool:
 
 @pytest.fixture
 def config(service: SegmentationService, tmp_path: Path) -> SystemConfig:
-    """Of a system whose functions talk to a service that is not its own."""
+    """The configuration of a system whose functions call a service that is not its own."""
     credential = {
         "clientId": service.client_id,
         "clientSecret": service.client_secret,
@@ -268,12 +268,12 @@ def config(service: SegmentationService, tmp_path: Path) -> SystemConfig:
 def test_sam_gets_the_addresses_of_the_service_of_one_s_own(
     config: SystemConfig, service: SegmentationService
 ) -> None:
-    """For its containers, too; there is no local service to control, and the credential is not shown."""
+    """Also for its containers; there is no local service to control, and no credential is shown."""
     with LocalSystem(config) as system:
         assert system.pool("monitor").invoke(event("monitor")).error is None
         variables = sam.variables(system)
         with pytest.raises(NoLocalService):
-            system.service  # noqa: B018  asking for it is what is refused
+            system.service  # noqa: B018  reading it is what fails
     for function in variables.values():
         assert function["AEP_BASE_URL"] == service.api_url
         assert function["IMS_TOKEN_URL"] == service.ims_url
@@ -281,10 +281,10 @@ def test_sam_gets_the_addresses_of_the_service_of_one_s_own(
 
 
 def test_a_credential_without_addresses_is_an_error_of_the_program(config: SystemConfig) -> None:
-    """Else the template's defaults would send it to Adobe."""
+    """Otherwise the template's defaults would send it to Adobe."""
     alone = SystemConfig(logs=config.logs, credential=config.credential)
     with (
-        pytest.raises(ValueError, match="needs the ApiBaseUrl and ImsTokenUrl"),
+        pytest.raises(ValueError, match="needs the parameters ApiBaseUrl and ImsTokenUrl"),
         LocalSystem(alone),
     ):
         pass

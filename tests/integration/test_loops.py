@@ -1,4 +1,4 @@
-"""Lambda's detection of recursive loops, played: a function that sends its messages back to its own queue."""
+"""Lambda's detection of recursive loops, emulated: a function that sends to its own queue."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RECEIVES = 3
 
 
 class Looping:
-    """The function with its queue, in real parts; its trigger runs once it is started."""
+    """The function and its queue, both real; its trigger runs once it is started."""
 
     def __init__(self, aws: MotoServer, stack: LocalStack, folder: Path) -> None:
         self.sqs = aws.client("sqs")
@@ -46,14 +46,14 @@ class Looping:
         self.sqs.send_message(QueueUrl=url, MessageBody=body, **attributes)
 
     def invoked(self, times: int) -> Lineage:
-        """A chain that has invoked the function so often."""
+        """A chain that has invoked the function this many times."""
         lineage = Lineage()
         for _ in range(times):
             lineage = lineage.invoking(self.function.arn)
         return lineage
 
     def runs(self) -> list[dict[str, Any]]:
-        """What the function has said of each run: the bodies it got, and its trace header."""
+        """What the function logged of each run: the bodies it got, and its trace header."""
         if not self.pool.log.exists():
             return []
         lines = self.pool.log.read_text().splitlines()
@@ -77,7 +77,7 @@ class Looping:
 def deploy(
     aws: MotoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Looping]]:
-    """With one poller: two at once may share out a batch, or be given the same message by moto."""
+    """With one poller: two might split a batch, or get the same message from moto."""
     monkeypatch.setattr(triggers, "MAX_POLLERS", 1)
     with ExitStack() as put_away:
 
@@ -97,12 +97,12 @@ def deploy(
 def test_a_loop_is_stopped_after_sixteen_invocations(
     deploy: Callable[..., Looping], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The next message stays, until the queue's redrive policy moves it; that is said once."""
+    """The next message stays, until the queue's redrive policy moves it; that is logged once."""
     looping = deploy()
     looping.send("back 40")
     looping.trigger.start()
     assert until(looping.dead, seconds=90) == ["back 24"]
-    time.sleep(1.0)  # whatever would still come has come
+    time.sleep(1.0)  # anything still pending has arrived
     assert [run["bodies"] for run in looping.runs()] == [
         [f"back {left}"] for left in range(40, 40 - MAX_INVOCATIONS, -1)
     ]
@@ -122,12 +122,12 @@ def test_the_dropped_message_is_received_as_often_as_its_queue_allows(
     began = time.monotonic()
     looping.trigger.start()
     assert until(looping.dead, seconds=90) == ["back 1"]
-    assert time.monotonic() - began > RECEIVES - 1  # seconds, at one a receive
+    assert time.monotonic() - began > RECEIVES - 1  # seconds, at one per receive
     assert looping.runs() == []
 
 
 def test_a_function_that_allows_loops_is_not_stopped(deploy: Callable[..., Looping]) -> None:
-    """As `RecursiveLoop: Allow` says in the template; every message is done with."""
+    """As `RecursiveLoop: Allow` sets in the template; every message is processed."""
     looping = deploy(RecursiveLoop="Allow")
     looping.send("back 19")
     looping.trigger.start()
@@ -139,7 +139,7 @@ def test_a_function_that_allows_loops_is_not_stopped(deploy: Callable[..., Loopi
 def test_a_message_in_a_loop_holds_up_no_other_of_its_batch(
     deploy: Callable[..., Looping],
 ) -> None:
-    """The function gets the rest, and goes on with the longest chain among those."""
+    """The function gets the rest, and continues the longest chain among those."""
     looping = deploy()
     looping.send("dropped", lineage=looping.invoked(MAX_INVOCATIONS))
     looping.send("fresh")
@@ -176,7 +176,7 @@ def test_fresh_messages_and_scheduled_runs_begin_chains_of_their_own(
 
 
 def test_a_recursive_loop_that_cannot_be_read_is_refused(deploy: Callable[..., Looping]) -> None:
-    """Rather than played as if it said nothing."""
+    """It is not treated as absent."""
     with pytest.raises(StackFailed, match="RecursiveLoop of LoopingFunction"):
         deploy(RecursiveLoop="Sometimes")
 
@@ -186,7 +186,7 @@ KEPT = HEADER.replace("%7C", "|")
 
 
 class Queue:
-    """An empty queue of the local AWS, and calls with a trace header as botocore adds it within Lambda."""
+    """An empty local queue, and calls with a trace header as botocore adds it within Lambda."""
 
     def __init__(self, aws: MotoServer) -> None:
         self._aws = aws
@@ -217,7 +217,7 @@ def queue(aws: MotoServer) -> Queue:
 def test_a_call_s_trace_header_is_kept_on_its_messages(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On one message, and on each of a batch; a sender's own attribute goes before it, as on AWS."""
+    """On one message, and on each of a batch; a sender's own attribute overrides it, as on AWS."""
     queue.sqs.send_message(QueueUrl=queue.url, MessageBody="from outside")
     sqs = queue.client("sqs", monkeypatch)
     sqs.send_message(QueueUrl=queue.url, MessageBody="one")
@@ -235,7 +235,7 @@ def test_a_call_s_trace_header_is_kept_on_its_messages(
 
 
 def test_the_query_protocol_s_header_is_kept_too(aws: MotoServer, queue: Queue) -> None:
-    """Older SDKs send forms; each call's header is that of its own messages only."""
+    """Older SDKs send forms; each call's header applies to its own messages only."""
     signature = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/sqs/aws4_request, Signature=0"
     with requests.Session() as session:
         session.trust_env = False

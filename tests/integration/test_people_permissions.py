@@ -1,6 +1,6 @@
 """Least privilege for people: the policies of docs/policies grant just what the commands call.
 
-What who deploys may do is looked at in test_deployer_permissions.py.
+The permissions of deployers are tested in test_deployer_permissions.py.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ VIEWING = {
 PLACEHOLDERS = {"REGION", "ACCOUNT", "STACK"}
 OF_THE_SECRET = {"SECRET_ARN", "SECRET_KEY_ARN"}
 POLICIES = {"viewer": 6_144, "operator": 6_144, "deployer": 10_240}
-"""Each with the most characters that it may have, blanks not counted.
+"""The maximum number of characters of each, without blanks.
 
-As policies of their own, the first two; the third is for the policies within a role
+The first two are managed policies; the third limit is for the inline policies of a role
 (docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html).
 """
 READING = {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"}
@@ -69,7 +69,7 @@ class Typed:
 
 @dataclass(frozen=True)
 class Terminal:
-    """A local system that commands are typed at. What is only waited for is not recorded."""
+    """A local system that runs typed commands. Calls made only for waiting are not recorded."""
 
     local: Local
     typed: list[Typed] = field(default_factory=list)
@@ -99,13 +99,13 @@ def _recorded() -> Iterator[list[Mapping[str, Any]]]:
 
 @dataclass(frozen=True)
 class Tour:
-    """What was typed at a stack, and what a reader fills the policies in with for that stack."""
+    """The commands typed for a stack, and the values that complete the policies for that stack."""
 
     typed: Sequence[Typed]
     placeholders: Mapping[str, str]
 
     def needed(self, *, only_looks: bool = False) -> set[Grant]:
-        """What all commands call for, or those that only look."""
+        """What all commands need, or those that only view."""
         keys = Keys(topic="", secret=SECRET_KEY)
         return {
             grant
@@ -121,7 +121,7 @@ class Tour:
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
-    """Every command of a stack, typed at a local one."""
+    """Every command of a stack, typed for a local one."""
     with running_local(tmp_path_factory.mktemp("people")) as local:
         terminal = Terminal(local)
         _request(terminal)
@@ -155,7 +155,7 @@ def _request(terminal: Terminal) -> None:
 
 
 def _look(terminal: Terminal) -> None:
-    """At what there is; and for a request that nobody knows, which is looked for everywhere."""
+    """Views what exists, and an unknown request, which is searched for everywhere."""
     job = terminal.local.json("request", "show", "first")["jobId"]
     terminal.type("job", "list")
     terminal.type("job", "list", "--live", "--request", "first")
@@ -180,7 +180,7 @@ def _deal_with_dead_letters(terminal: Terminal) -> None:
 
 
 def _cancel(terminal: Terminal) -> None:
-    """A job that runs, by its id; and a request whose job has ended."""
+    """Cancels a running job by its id, and a request whose job has ended."""
     local = terminal.local
     with local.at_pace(60):
         local.send(envelope("long"))
@@ -192,14 +192,14 @@ def _cancel(terminal: Terminal) -> None:
 
 
 def _follow(terminal: Terminal) -> None:
-    """A job that goes on having events for longer than it takes to subscribe to them."""
+    """Follows a job that has events for longer than it takes to subscribe to them."""
     with terminal.local.at_pace(3):
         terminal.local.send(envelope("followed"))
         terminal.type("event", "tail", "--limit", "1", "--seconds", "30")
 
 
 def _check(terminal: Terminal) -> None:
-    """As in AWS, where CloudWatch is asked as well. Here it knows of no sweeps, so one check is BAD."""
+    """As in AWS, with CloudWatch, which has no data on sweeps here, so one check is BAD."""
     until(lambda: terminal.local.run("doctor").returncode == 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DeployedSystem, "is_on_this_machine", False)
@@ -207,7 +207,7 @@ def _check(terminal: Terminal) -> None:
 
 
 def test_every_command_of_a_stack_is_typed(tour: Tour) -> None:
-    """A new command is to be added above, and so is `--live` where a command learns it."""
+    """A new command has to be added above, and so does `--live` for a command that gains it."""
     known = dict(_commands_of_a_stack())
     assert {typed.name for typed in tour.typed} == known.keys()
     live = {typed.name for typed in tour.typed if "--live" in typed.words}
@@ -229,14 +229,14 @@ def _commands_of_a_stack() -> Iterator[tuple[str, set[str]]]:
 
 
 def test_the_viewer_s_policy_alone_is_enough_to_look(tour: Tour) -> None:
-    """Every viewing command works with it, and nothing in it is for anything else."""
+    """Every viewing command works with it, and it grants nothing else."""
     needed, granted = tour.needed(only_looks=True), tour.granted("viewer")
     assert missing_in(granted, needed) == set(), "missing in viewer.json"
     assert unused_in(granted, needed) == set(), "granted by viewer.json, used by no viewing command"
 
 
 def test_the_operator_s_policy_adds_what_is_lacking_for_the_rest(tour: Tour) -> None:
-    """Attached beside the viewer's, it lets every command work, and repeats nothing."""
+    """Attached with the viewer's, it lets every command work, and repeats no grant."""
     viewer, operator = tour.granted("viewer"), tour.granted("operator")
     lacking = missing_in(viewer, tour.needed())
     assert missing_in(operator, lacking) == set(), "missing in operator.json"
@@ -257,7 +257,7 @@ def test_a_viewer_changes_nothing_and_reads_no_secret(tour: Tour) -> None:
 
 @pytest.mark.parametrize("policy", ["viewer", "operator"])
 def test_a_stack_whose_name_begins_the_same_is_another_one(tour: Tour, policy: str) -> None:
-    """Who may look at `export-jobs` sees nothing of `export-jobs-test`, nor may change anything there."""
+    """A viewer of `export-jobs` can neither view nor change anything in `export-jobs-test`."""
     name = tour.placeholders["STACK"]
     others = {
         (action, resource.replace(name, f"{name}-test"), service)
@@ -268,7 +268,7 @@ def test_a_stack_whose_name_begins_the_same_is_another_one(tour: Tour, policy: s
 
 
 def test_only_live_and_doctor_read_the_adobe_secret(tour: Tour) -> None:
-    """So that an operator's policy without it still serves for everything else."""
+    """So an operator's policy without it still works for everything else."""
     readers = {
         typed.name if typed.name == "doctor" else "--live"
         for typed in tour.typed
@@ -281,7 +281,7 @@ def test_only_live_and_doctor_read_the_adobe_secret(tour: Tour) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_every_statement_says_what_it_is_for_and_spells_it_out(policy: str) -> None:
+def test_every_statement_has_a_telling_id_and_exact_actions(policy: str) -> None:
     """No action is a pattern, and no action that has resources is granted on all of them."""
     statements = statements_of(policy, {})
     names = [statement["Sid"] for statement in statements]
@@ -299,7 +299,7 @@ def test_every_statement_says_what_it_is_for_and_spells_it_out(policy: str) -> N
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_policy_is_filled_in_by_replacing_its_placeholders(policy: str) -> None:
-    """Those that the docs name and no others; what comes of it is not too long for IAM."""
+    """Those that the docs name and no others; the result is not too long for IAM."""
     text = (FOLDER / f"{policy}.json").read_text()
     found = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", text))
     assert found == PLACEHOLDERS | (OF_THE_SECRET if policy == "operator" else set())

@@ -1,4 +1,4 @@
-"""Least privilege: each function may make just its AWS calls, on just its resources, in just its way."""
+"""Least privilege: each function may make only its own AWS calls, on its own resources."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run() -> BroadRun:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_may_do_just_what_it_does(run: BroadRun, function: str) -> None:
-    """Nothing is missing: it would fail in AWS. Nothing is unused: it would be for an attacker."""
+    """A missing permission would fail in AWS; an unused one would only help an attacker."""
     keys = Keys(run.topic_key, SECRET_KEY)
     made = {grant for call in run.calls[function] for grant in needed_for(call, keys)}
     granted = granted_to(run, function)
@@ -39,7 +39,7 @@ def test_a_function_may_do_just_what_it_does(run: BroadRun, function: str) -> No
 
 
 def test_the_creator_may_not_send_to_its_own_queue(run: BroadRun) -> None:
-    """Lambda stops a function that feeds itself, after 16 rounds: requests wait in the table instead."""
+    """Lambda stops a function that invokes itself 16 times; requests wait in the table instead."""
     request_queue = arn("sqs", run.outputs["RequestQueueUrl"].rsplit("/", 1)[-1])
     senders = {
         function
@@ -53,7 +53,7 @@ def test_the_creator_may_not_send_to_its_own_queue(run: BroadRun) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_what_lambda_does_itself_is_granted_by_name(run: BroadRun, function: str) -> None:
-    """The statements for Lambda's own calls hold no more than those."""
+    """The statements for Lambda's own calls grant nothing else."""
     own = [s for s in run.policies[function] if s["Sid"] in LAMBDA_S_OWN]
     assert own
     for statement in own:
@@ -64,7 +64,7 @@ def test_what_lambda_does_itself_is_granted_by_name(run: BroadRun, function: str
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_action_is_a_pattern(run: BroadRun, function: str) -> None:
-    """Every action is spelt out, in statements that allow."""
+    """Every action in an Allow statement is spelt out."""
     for statement in run.policies[function]:
         assert statement["Effect"] == "Allow"
         assert not any("*" in action for action in listed(statement["Action"]))
@@ -72,7 +72,7 @@ def test_no_action_is_a_pattern(run: BroadRun, function: str) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_keys_are_used_through_their_service_only(run: BroadRun, function: str) -> None:
-    """No data key for the function itself: neither of the topic's key nor of the secret's."""
+    """The function itself gets no data key, neither from the topic's key nor from the secret's."""
     granted = {grant for grant in granted_to(run, function) if grant[0].startswith("kms:")}
     assert {(resource, via) for _, resource, via in granted} == {
         (run.topic_key, via("sns")),

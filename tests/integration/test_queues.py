@@ -1,4 +1,4 @@
-"""What is sent to the two queues, and what a queue that can't be reached is to those who send."""
+"""What is sent to the two queues, and what a sender sees when a queue can't be reached."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.dynamodb import Failure, Spy, refusal
 
 @pytest.fixture
 def url(clients: dict[str, Any]) -> Any:
-    """Of a queue of its own."""
+    """The URL of a separate queue."""
     url = clients["sqs"].create_queue(QueueName="a-queue")["QueueUrl"]
     yield url
     clients["sqs"].delete_queue(QueueUrl=url)
@@ -46,7 +46,7 @@ def test_a_dead_letter_carries_its_rejection(clients: dict[str, Any], url: str) 
 def test_a_dead_letter_names_the_record_s_key_only_where_it_is_another(
     clients: dict[str, Any], url: str
 ) -> None:
-    """As a rule it is the request's."""
+    """Usually it is the request's."""
     queue = SqsDeadLetterQueue(lambda: clients["sqs"], url=url)
     queue.send("{}", request_key="k", record_key="k", reason="no", event_id="e")
     _, attributes = received(clients, url)
@@ -54,7 +54,7 @@ def test_a_dead_letter_names_the_record_s_key_only_where_it_is_another(
 
 
 def test_a_wake_up_names_the_sandbox_and_nothing_else(clients: dict[str, Any], url: str) -> None:
-    """Its body says it all."""
+    """Its body contains everything."""
     SqsRequestQueue(lambda: clients["sqs"], url=url).wake("prod")
     assert received(clients, url) == (wake_up_body("prod"), {})
 
@@ -68,7 +68,7 @@ def test_a_wake_up_names_the_sandbox_and_nothing_else(clients: dict[str, Any], u
     ],
 )
 def test_a_queue_that_takes_nothing_is_unavailable(failure: Failure) -> None:
-    """Whatever the reason: the message is not there, or nobody can tell."""
+    """Whatever the reason: the message did not arrive, or that is unknown."""
     spy = Spy(None)
     spy.failures = [failure, failure]
     with pytest.raises(QueueUnavailable):

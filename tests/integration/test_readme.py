@@ -1,6 +1,6 @@
-"""The README's commands, run as they stand there, from a folder laid out as a clone's.
+"""The README's commands, run as written, from a folder laid out like a clone.
 
-A command that is new there has to be run here, or named among those that can't be.
+A new command there has to be run here, or listed among those that can't be.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    """Every command of every block, lines that belong together put together."""
+    """Every command of every block, with continued lines joined."""
     found: list[str] = []
     for block in blocks("sh"):
         open_quote = False
@@ -67,14 +67,14 @@ def reason_not_to_run(command: str) -> str | None:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A folder with what the commands name, so that nothing is written into the real one."""
+    """A folder with the files that the commands name, so that the real one is not changed."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
     (tmp_path / "events").symlink_to(ROOT / "events")
     return tmp_path
 
 
 def run(command: str, folder: Path, *, seconds: float = 120) -> str:
-    """What a command typed into a shell says; it has to end well."""
+    """The output of a shell command, which has to succeed."""
     done = subprocess.run(
         ["sh", "-c", command],
         cwd=folder,
@@ -96,7 +96,7 @@ def shown_after(command: str) -> list[str]:
 
 
 def test_every_command_is_run_or_has_a_reason_not_to_be() -> None:
-    """A command that is new in the README is tried, or it is said why it can't be."""
+    """A new command in the README is run, or has a reason why it can't be."""
     tried = {LOCAL, *AFTER_LOCAL}
     for command in commands():
         assert command in tried or reason_not_to_run(command), command
@@ -106,12 +106,12 @@ def test_every_command_is_run_or_has_a_reason_not_to_be() -> None:
 
 
 def test_the_demo_shows_what_the_readme_shows(clone: Path) -> None:
-    """Its sections, columns and ends of requests."""
-    said = run(DEMO, clone)
+    """Its sections, columns and the outcomes of requests."""
+    output = run(DEMO, clone)
     for row in _ends(shown_after("make demo")):
-        assert row in _ends(said.splitlines())
+        assert row in _ends(output.splitlines())
     for word in ("Result of each request", "lost", "duplicates", "left over", "REJECTED"):
-        assert word in said
+        assert word in output
 
 
 def _ends(lines: list[str]) -> list[tuple[str, ...]]:
@@ -129,12 +129,12 @@ def local(clone: Path) -> Iterator[Path]:
 def test_the_second_terminal_s_commands_print_what_the_readme_shows(local: Path) -> None:
     """Each command succeeds and prints exactly the rows that the README shows."""
     first, *others = AFTER_LOCAL
-    said = run(first, local).splitlines()
+    output = run(first, local).splitlines()
     shown = shown_after(first)
-    assert [_name(line) for line in said] == [_name(line) for line in shown]
+    assert [_name(line) for line in output] == [_name(line) for line in shown]
     for line in shown:
         if _name(line) != "took":  # which depends on the machine
-            assert line.split() in [one.split() for one in said]
+            assert line.split() in [one.split() for one in output]
     for command in others:
         printed = run(command, local)
         assert "prod" in printed or "nightly-newsletter" in printed

@@ -29,7 +29,7 @@ from moto.dynamodb.models import dynamodb_backends
 from support.dynamodb import Spy, Store
 
 LATE = 1_987_654_321_987
-"""A time with as many digits that count as any."""
+"""A time with as many significant digits as any."""
 EVENT = Undelivered(Event("Some Event", {"eventId": "e"}), frozenset({"bus"}))
 
 
@@ -40,7 +40,7 @@ def spy(store: Store) -> Spy:
 
 @pytest.fixture
 def adapter(store: Store, spy: Spy, monkeypatch: pytest.MonkeyPatch) -> DynamoDbStore:
-    """The adapter, under watch, and without pauses."""
+    """The adapter, with its calls recorded, and without pauses."""
     monkeypatch.setattr(store_module, "pause", lambda _: None)
     monkeypatch.setattr(calls, "pause", lambda _: None)
     return store.adapter(spy)
@@ -65,14 +65,14 @@ def written(adapter: DynamoDbStore, *tickets: Ticket) -> None:
 
 
 def put_at_once(store: Store, items: list[Any]) -> None:
-    """Many items, past the server's door: as many calls would take a minute."""
+    """Puts many items directly into the server: as many calls would take a minute."""
     backend = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION]
     for item in items:
         backend.put_item(store.jobs_table, item)
 
 
 def queried(spy: Spy) -> list[Any]:
-    """The answers of the queries, one a page."""
+    """The answers to the queries, one per page."""
     return [answer for answer in spy.answers if "ScannedCount" in answer]
 
 
@@ -103,7 +103,7 @@ def test_all_that_is_unfinished_is_read_at_once(adapter: DynamoDbStore, spy: Spy
 def test_thousands_of_tickets_are_read_in_a_few_calls(
     adapter: DynamoDbStore, store: Store, spy: Spy
 ) -> None:
-    """A page has some 4,000 of the largest, as `test_a_ticket_is_small` counts; moto is slow with more."""
+    """A page holds some 4,000 of the largest (`test_a_ticket_is_small`); moto is slow with more."""
     writer = Writer(jobs_table="", requests_table="", retention_days=1)
     adapter.put(job(1))
     tickets = [
@@ -124,7 +124,7 @@ def test_thousands_of_tickets_are_read_in_a_few_calls(
 
 
 def test_open_jobs_beyond_a_megabyte_are_all_read(adapter: DynamoDbStore, spy: Spy) -> None:
-    """A query brings a megabyte a page; what a sandbox has yet to deliver may be more than that."""
+    """A query returns a megabyte per page; what a sandbox has yet to deliver may exceed that."""
     big = Undelivered(Event("Some Event", {"text": "x" * 200_000}), frozenset({"bus"}))
     for number in range(12):
         adapter.put(job(number, outbox=(big,)))
@@ -139,7 +139,7 @@ def test_open_jobs_beyond_a_megabyte_are_all_read(adapter: DynamoDbStore, spy: S
 def test_the_line_has_neither_state_nor_gate_nor_those_whose_turn_is_to_come(
     adapter: DynamoDbStore, spy: Spy
 ) -> None:
-    """An admission reads what it needs: open jobs, and who may be tried."""
+    """An admission reads what it needs: open jobs, and requests that may be tried."""
     adapter.put(job(1), SandboxState("prod", 100))
     tickets = [creating(n, turn=n) for n in range(1, 6)]
     written(adapter, *tickets, cancelling(1, turn=2), cancelling(2, turn=9))
@@ -154,7 +154,7 @@ def test_the_line_has_neither_state_nor_gate_nor_those_whose_turn_is_to_come(
 def test_a_line_is_read_no_further_than_its_limit(
     adapter: DynamoDbStore, spy: Spy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many jobs stand before it: all of them are read, and then as many tickets."""
+    """However many jobs precede it: all of them are read, and then tickets up to the limit."""
     monkeypatch.setattr(store_module, "LINE_OTHERS", 2)
     for number in range(11):
         adapter.put(job(number))
@@ -171,7 +171,7 @@ def test_a_line_is_read_no_further_than_its_limit(
 def test_cancels_that_are_not_due_hide_nobody(
     adapter: DynamoDbStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They stand before the creations in the index, and are passed over."""
+    """They precede the creations in the index, and are skipped."""
     monkeypatch.setattr(store_module, "LINE_OTHERS", 2)
     written(adapter, *(cancelling(n, turn=50) for n in range(20)), creating(1, turn=1))
     assert adapter.line("prod", until=9, limit=3).tickets == (creating(1, turn=1),)
@@ -196,7 +196,7 @@ def recorded(adapter: DynamoDbStore, *records: RequestRecord) -> None:
 def test_one_request_is_read_by_its_key_and_several_in_one_call(
     adapter: DynamoDbStore, spy: Spy
 ) -> None:
-    """Strongly consistent both ways; a key that is asked for twice is no trouble."""
+    """Both reads are strongly consistent; a key may be given twice."""
     recorded(adapter, record("a", body="{}"), record("b"))
     spy.calls.clear()
     assert adapter.requests(["a", "a"]) == {"a": record("a", body="{}")}
@@ -221,7 +221,7 @@ def test_more_than_a_hundred_requests_take_several_calls(adapter: DynamoDbStore,
 
 
 def unprocessed(store: Store, kept: int) -> Any:
-    """Of a batch's answer, so many items at the most; moto always gives all of them."""
+    """Limits a batch's answer to this many items; moto always returns all of them."""
 
     def changed(name: str, answer: Any) -> Any:
         if name != "batch_get_item":
@@ -238,7 +238,7 @@ def unprocessed(store: Store, kept: int) -> Any:
 def test_what_dynamodb_leaves_out_of_a_batch_is_asked_for_again(
     adapter: DynamoDbStore, store: Store, spy: Spy
 ) -> None:
-    """It does where items are many, or large, or it is busy."""
+    """It does so if items are many, or large, or if it is busy."""
     keys = [f"k{n}" for n in range(7)]
     recorded(adapter, *map(record, keys))
     spy.calls.clear()
@@ -281,7 +281,7 @@ def test_ended_requests_are_found_by_a_scan_without_their_bodies(adapter: Dynamo
 
 
 def test_a_rejection_is_found_by_the_key_that_its_message_names(adapter: DynamoDbStore) -> None:
-    """What was rejected as it came has a record under a key of its own; no other one counts."""
+    """A message rejected at intake has a record under a key of its own; no other record counts."""
     recorded(
         adapter,
         record("a", status="REJECTED"),
@@ -309,7 +309,7 @@ def test_a_scan_reads_a_page_only_when_it_is_wanted(adapter: DynamoDbStore, spy:
 
 
 def test_sandboxes_that_were_ever_watched_are_remembered(adapter: DynamoDbStore, spy: Spy) -> None:
-    """Each is added once, whoever adds it, and stays until it is released."""
+    """Each is added once, whichever run adds it, and stays until it is released."""
     assert adapter.watched() == frozenset()
     adapter.watch({"prod", "dev"})
     adapter.watch({"dev", "stage"})
@@ -320,7 +320,7 @@ def test_sandboxes_that_were_ever_watched_are_remembered(adapter: DynamoDbStore,
 
 
 def test_a_sandbox_that_is_released_is_as_new(adapter: DynamoDbStore) -> None:
-    """How far its sweeps had got is forgotten with it, in one transaction; its jobs are not."""
+    """Its sweeps' progress is removed with it, in one transaction; its jobs are kept."""
     adapter.put(job(1), SandboxState("prod", 100))
     adapter.watch({"prod"})
     adapter.release("prod")
@@ -335,7 +335,7 @@ def test_a_sandbox_that_is_released_is_as_new(adapter: DynamoDbStore) -> None:
 def test_a_ticket_in_the_table_is_as_small_as_it_is_counted(
     adapter: DynamoDbStore, store: Store
 ) -> None:
-    """Nothing is stored but what its write sets."""
+    """Only what its write sets is stored."""
     ticket = Ticket("prod", "k" * 128, "cancel", turn=7, sent_at=5, deadline_ms=9)
     written(adapter, ticket)
     ((_, item),) = store.everything()

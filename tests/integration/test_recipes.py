@@ -1,4 +1,4 @@
-"""The recipes of docs/recipes.md, and the commands of the pages, tried as they stand there."""
+"""The recipes of docs/recipes.md, and the commands in the docs, run as written."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Rule:
 
 @pytest.fixture
 def rule(bench: Bench, request: pytest.FixtureRequest) -> Iterator[Rule]:
-    """With the pattern of a mark of the page: failures, if the test does not say."""
+    """With the pattern after a mark in the page: by default, failures."""
     made = Rule(bench, recipe(getattr(request, "param", FAILURES)))
     yield made
     made.delete()
@@ -126,12 +126,12 @@ def test_a_rule_matches_its_events_and_no_others(
 def test_a_filter_policy_lets_its_events_through_and_no_others(
     bench: Bench, mark: str, matched: set[str]
 ) -> None:
-    """Set on a subscription of the stack's topic; an alarm, which has no attributes, is left out."""
+    """Set on a subscription of the stack's topic; it drops an alarm, which has no attributes."""
     url = subscribed(bench, mark)
     names = publish_one_of_each(bench, "topic")
     raise_alarm(bench)
-    told = {names[json.loads(body["Message"])["detail"]["eventId"]] for body in drained(bench, url)}
-    assert told == matched
+    sent = {names[json.loads(body["Message"])["detail"]["eventId"]] for body in drained(bench, url)}
+    assert sent == matched
 
 
 def subscribed(bench: Bench, mark: str) -> str:
@@ -154,7 +154,7 @@ def raise_alarm(bench: Bench) -> None:
 def test_the_workflow_is_a_target_and_runs_once_for_each_event(
     bench: Bench, rule: Rule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state machine works for the first of two equal events, and for another; not for the repeat.
+    """The state machine runs for the first of two equal events and for another, not for the repeat.
 
     Moto's rules start no executions, so the test starts them with the event, as EventBridge would.
     """
@@ -204,7 +204,7 @@ def test_the_workflow_is_a_target_and_runs_once_for_each_event(
 
 
 def test_pagerduty_is_a_target_and_gets_its_event(bench: Bench, rule: Rule) -> None:
-    """Connection, destination and target are taken; the transformer, given a queue, makes its event.
+    """Connection, destination and target are accepted; the transformer's event reaches a queue.
 
     The key comes from the connection: the rule, which more people may read, has none.
     """
@@ -243,7 +243,7 @@ def test_pagerduty_is_a_target_and_gets_its_event(bench: Bench, rule: Rule) -> N
 
 
 def test_a_second_topic_is_a_target_and_gets_chat_s_own_schema(bench: Bench, rule: Rule) -> None:
-    """The policy that lets EventBridge publish is taken; the transformer, given a queue, makes a message."""
+    """The policy for EventBridge is accepted; the transformer's message has chat's schema."""
     sns = bench.clients["sns"]
     topic = sns.create_topic(Name=f"{bench.stack.name}-chat")["TopicArn"]
     bus = bench.stack.outputs["EventBusName"]
@@ -257,9 +257,9 @@ def test_a_second_topic_is_a_target_and_gets_chat_s_own_schema(bench: Bench, rul
     _, undelivered = queue(bench, "undelivered")
     targets = recipe("targets: chat", SECOND_TOPIC_ARN=topic, UNDELIVERED_ARN=undelivered)
     assert rule.targets(targets) == targets
-    said = transformed(bench, rule, targets)
-    assert {(message["version"], message["source"]) for message in said} == {("1.0", "custom")}
-    by_title = {message["content"]["title"]: message for message in said}
+    messages = transformed(bench, rule, targets)
+    assert {(message["version"], message["source"]) for message in messages} == {("1.0", "custom")}
+    by_title = {message["content"]["title"]: message for message in messages}
     assert (
         by_title["Export job 6: FAILED"]["content"]["description"]
         == f"Sandbox prod, dataset {DATASET}"
@@ -278,7 +278,7 @@ def transformed(bench: Bench, rule: Rule, targets: list[dict[str, Any]]) -> list
 def test_the_queue_of_undelivered_events_lets_in_the_rules_of_the_bus(
     bench: Bench, rule: Rule
 ) -> None:
-    """Its policy is taken by SQS, and names the rules of this bus."""
+    """SQS accepts its policy, which names the rules of this bus."""
     url, arn = queue(bench, "undelivered")
     bus = bench.stack.outputs["EventBusName"]
     filled = {"REGION": REGION, "ACCOUNT": ACCOUNT, "EVENT_BUS_NAME": bus}
@@ -299,7 +299,7 @@ def lets_in(policy: dict[str, Any], rule: Rule) -> bool:
 
 
 def test_the_nightly_schedule_is_taken_and_its_request_too(bench: Bench) -> None:
-    """Scheduler keeps it as it stands; each night's key is its own, and the same for a repeat."""
+    """Scheduler stores it unchanged; each night has its own key, which a repeat has, too."""
     url, undelivered = queue(bench, "undelivered")
     filled = {
         "REQUEST_QUEUE_ARN": bench.stack.outputs["RequestQueueArn"],
@@ -326,7 +326,7 @@ def test_the_nightly_schedule_is_taken_and_its_request_too(bench: Bench) -> None
 
 
 def test_events_are_of_every_kind() -> None:
-    """Else a pattern that lets too much through might pass for one that does not."""
+    """Otherwise a pattern that lets too much through might pass for one that does not."""
     assert {EventType.REQUEST_ACCEPTED, EventType.REQUEST_REJECTED} < {
         event.type for event in one_of_each().values()
     }
@@ -341,7 +341,7 @@ RENAMED = {("sns", "subscribe"): {"notification-endpoint": "endpoint"}}
 
 
 def commands(page: str) -> list[list[str]]:
-    """Each command of the AWS CLI in a page's blocks of shell."""
+    """Each AWS CLI command in a page's shell blocks."""
     found = []
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(), re.DOTALL):
         words = shlex.split(block.replace("\\\n", " ").replace("\n", " ; "))
@@ -358,7 +358,7 @@ def commands(page: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("page", ["docs/recipes.md", "docs/operations.md", "README.md"])
 def test_every_aws_command_is_one(page: str) -> None:
-    """The operation exists, with every option; and none that it demands is missing."""
+    """The operation exists, with every option, and no required option is missing."""
     session = botocore.session.get_session()
     tried = commands(page)
     assert tried

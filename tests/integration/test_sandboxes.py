@@ -1,4 +1,4 @@
-"""A sandbox that is taken out of a stack, and put back: by the functions themselves, over local AWS."""
+"""A sandbox removed from a stack and added back, by the functions themselves on local AWS."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def system(tmp_path: Path) -> Iterator[LocalSystem]:
 
 @pytest.fixture
 def deploy(system: LocalSystem) -> Iterator[Deploy]:
-    """Gives a function as it is once the stack is deployed with other sandboxes."""
+    """Returns a function as it is once the stack is deployed with other sandboxes."""
     with ExitStack() as pools:
 
         def deployed(name: str, sandboxes: str) -> FunctionPool:
@@ -52,7 +52,7 @@ def deploy(system: LocalSystem) -> Iterator[Deploy]:
 
 
 def swept(system: LocalSystem, monitor: FunctionPool) -> list[tuple[str, str]]:
-    """What a sweep tells the bus: sandbox, and outcome of a request or status of a job."""
+    """What a sweep publishes on the bus: sandbox, and outcome of a request or status of a job."""
     assert monitor.invoke(event("monitor")).error is None
     return sorted(
         (d.detail["sandboxName"], d.detail.get("status") or d.detail["outcome"])
@@ -84,9 +84,9 @@ def store_of(system: LocalSystem) -> DynamoDbStore:
 
 
 def test_a_sandbox_is_taken_out_and_put_back(system: LocalSystem, deploy: Deploy) -> None:
-    """Its requests that wait end, its open job is followed to its end; put back, it is as new.
+    """Its waiting requests end, its open job is followed to its end; added back, it is as new.
 
-    Announced then is what is open, and nothing that ended while nobody watched.
+    Open jobs are published then, but none that ended while it was not watched.
     """
     control, store = system.service.control, store_of(system)
     both, creator = deploy("monitor", "prod,dev"), deploy("creator", "prod,dev")
@@ -131,7 +131,7 @@ def test_a_sandbox_is_taken_out_and_put_back(system: LocalSystem, deploy: Deploy
 def test_a_sandbox_is_put_back_while_a_job_of_it_is_open(
     system: LocalSystem, deploy: Deploy
 ) -> None:
-    """It is as new all the same; only its job's end is news, as its begin was announced."""
+    """It is still as new; only its job's end is published, because its start already was."""
     control = system.service.control
     lasting = control.create_job("dev")
     assert swept(system, deploy("monitor", "prod,dev")) == [("dev", "NEW")]

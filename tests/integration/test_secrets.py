@@ -1,4 +1,4 @@
-"""Promise 8: through success, failure and crash, no secret leaves for where it may be read."""
+"""Promise 8: after success, failure and crash, no secret is anywhere it may be read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BROKEN = "planted-in-a-broken-secret-51c9"
 
 @dataclass
 class LeftBehind:
-    """Everything that came out, by where it came out, as text; and the tokens that were issued."""
+    """All output as text, by its place; and the tokens that were issued."""
 
     places: dict[str, str] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
@@ -37,7 +37,7 @@ class LeftBehind:
 
 @pytest.fixture(scope="module")
 def left_behind(tmp_path_factory: pytest.TempPathFactory) -> LeftBehind:
-    """What a whole run left behind, in which everything goes well, and wrong, and breaks."""
+    """What a whole run leaves behind, with successes, failures and crashes."""
     folder = tmp_path_factory.mktemp("secrets")
     logs, state = folder / "logs", folder / "state"
     service = ServiceConfig(manual=True, client_secret=PLANTED, data_dir=state)
@@ -69,7 +69,7 @@ def left_behind(tmp_path_factory: pytest.TempPathFactory) -> LeftBehind:
 
 
 def test_the_run_used_the_secrets_it_looks_for(left_behind: LeftBehind) -> None:
-    """Otherwise not finding them would say nothing; and every kind of place is among those searched."""
+    """Otherwise not finding them would prove nothing; and every kind of place is searched."""
     assert len(left_behind.tokens) >= 3
     assert {
         "answers",
@@ -91,7 +91,7 @@ def test_the_run_used_the_secrets_it_looks_for(left_behind: LeftBehind) -> None:
 
 
 def test_the_run_was_traced(left_behind: LeftBehind) -> None:
-    """Both functions, their calls, and their exceptions: what X-Ray would have been sent."""
+    """Both functions, their calls, and their exceptions: everything that X-Ray would receive."""
     sent = left_behind.places["traces"]
     for name in ("monitor", "creator"):
         assert f'"Service": "{name}"' in sent
@@ -100,13 +100,13 @@ def test_the_run_was_traced(left_behind: LeftBehind) -> None:
 
 
 def test_no_client_secret_is_anywhere(left_behind: LeftBehind) -> None:
-    """Neither as it is, nor as it looks in a form, a URL or base64; nor one of a secret that is broken."""
+    """Neither as plain text, nor in a form, a URL or base64; nor that of a malformed secret."""
     for secret in (PLANTED, BROKEN):
         assert list(_places_of(secret, left_behind)) == []
 
 
 def test_no_token_is_anywhere(left_behind: LeftBehind) -> None:
-    """No token that was ever issued, nor the signature that makes it one."""
+    """No token that was ever issued, nor its signature."""
     for token in left_behind.tokens:
         assert list(_places_of(token, left_behind)) == []
         assert list(_places_of(token.rsplit(".", 1)[-1], left_behind)) == []
@@ -114,7 +114,7 @@ def test_no_token_is_anywhere(left_behind: LeftBehind) -> None:
 
 
 def test_the_local_service_keeps_one_secret_for_its_owner_only(left_behind: LeftBehind) -> None:
-    """The key that signs its tokens, in a file that nobody else may read; tests never write it."""
+    """The key that signs its tokens is in one file, which only its owner may read."""
     kept = [name for name in left_behind.places if name.endswith(".key")]
     assert kept == ["state/token.key"]
     key = left_behind.places["state/token.key"]
@@ -132,7 +132,7 @@ def test_the_signing_key_is_the_owner_s_alone(tmp_path: Path) -> None:
 
 @contextmanager
 def _tracing(system: LocalSystem) -> Iterator[Callable[[], str]]:
-    """Lets the functions trace what they do, to a daemon of ours; yields what tells all that it was sent."""
+    """Lets the functions send traces to our own daemon; yields a function that returns them all."""
     received: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon, ExitStack() as pools:
         daemon.bind(("127.0.0.1", 0))
@@ -196,7 +196,7 @@ def _fail(system: LocalSystem) -> Iterator[Invocation]:
 
 
 def _asking(sandbox: str) -> Any:
-    """The sample create request for a sandbox, as a request of its own."""
+    """The sample create request for a sandbox, as a separate request."""
     asked = event("creator-create")
     (record,) = asked["Records"]
     request = {
@@ -209,7 +209,7 @@ def _asking(sandbox: str) -> Any:
 
 
 def _crash(system: LocalSystem) -> Iterator[Invocation]:
-    """Killed in mid-call, called with nonsense, and given secrets that are none."""
+    """Killed in mid-call, invoked with nonsense, and given malformed secrets."""
     yield system.pool("creator").invoke({"Records": [{"nonsense": True}]})
     yield _killed_in_a_call(system)
     yield system.pool("monitor").invoke(event("monitor"))
@@ -228,7 +228,7 @@ def _crash(system: LocalSystem) -> Iterator[Invocation]:
         ),
     ):
         secrets.put_secret_value(SecretId="export-jobs/aep", SecretString=broken)
-        yield _killed_in_a_call(system)  # a new process reads the secret anew
+        yield _killed_in_a_call(system)  # a new process reads the secret again
         yield system.pool("monitor").invoke(event("monitor"))
 
 

@@ -1,4 +1,4 @@
-"""`export-jobs api` and `export-jobs local`: up when they say so, and gone without a trace."""
+"""`export-jobs api` and `export-jobs local`: up when they report it, and gone without a trace."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.command_line import EXPORT_JOBS, typed
 
 @contextmanager
 def running(*command: str, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """The command with what it says on its first line."""
+    """The running command, and what it prints on its first line."""
     with subprocess.Popen(
         [EXPORT_JOBS, *command, "--json"], cwd=cwd, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -47,24 +47,24 @@ def children_of(pid: int) -> list[int]:
 
 def test_api_answers_once_it_prints_its_addresses(tmp_path: Path) -> None:
     """The first line has everything that a client needs to get a token and a page of jobs."""
-    with running("api", cwd=tmp_path) as (_, said):
+    with running("api", cwd=tmp_path) as (_, printed):
         token = requests.post(
-            said["imsUrl"],
+            printed["imsUrl"],
             data={
                 "grant_type": "client_credentials",
-                "client_id": said["clientId"],
-                "client_secret": said["clientSecret"],
-                "scope": said["scopes"],
+                "client_id": printed["clientId"],
+                "client_secret": printed["clientSecret"],
+                "scope": printed["scopes"],
             },
             timeout=10,
         ).json()["access_token"]
         page = requests.get(
-            f"{said['apiUrl']}/export/jobs?limit=2",
+            f"{printed['apiUrl']}/export/jobs?limit=2",
             headers={
                 "Authorization": f"Bearer {token}",
-                "x-api-key": said["clientId"],
-                "x-gw-ims-org-id": said["orgId"],
-                "x-sandbox-name": said["sandboxes"][0],
+                "x-api-key": printed["clientId"],
+                "x-gw-ims-org-id": printed["orgId"],
+                "x-sandbox-name": printed["sandboxes"][0],
             },
             timeout=10,
         )
@@ -74,17 +74,17 @@ def test_api_answers_once_it_prints_its_addresses(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_local_works_and_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     """A message on the stack's queue becomes a job; after Ctrl-C no process and no port is left."""
-    with running("local", "--sweep-every", "0.5", cwd=tmp_path) as (process, said):
+    with running("local", "--sweep-every", "0.5", cwd=tmp_path) as (process, printed):
         sqs = boto3.client(
             "sqs",
-            endpoint_url=said["awsEndpointUrl"],
-            region_name=said["region"],
+            endpoint_url=printed["awsEndpointUrl"],
+            region_name=printed["region"],
             aws_access_key_id="local",
             aws_secret_access_key="local",
         )
         body = '{"destination": {"datasetId": "5b7c86968f7b6501e21ba9df"}, "schema": {"name": "_xdm.context.profile"}}'
-        sqs.send_message(QueueUrl=said["outputs"]["RequestQueueUrl"], MessageBody=body)
-        journal = said["apiUrl"].replace("/data/core/ups", "/_control/journal")
+        sqs.send_message(QueueUrl=printed["outputs"]["RequestQueueUrl"], MessageBody=body)
+        journal = printed["apiUrl"].replace("/data/core/ups", "/_control/journal")
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and not requests.get(journal, timeout=10).json():
             time.sleep(0.2)
@@ -95,8 +95,8 @@ def test_local_works_and_leaves_nothing_behind(number: signal.Signals, tmp_path:
         process.send_signal(number)
         assert process.wait(timeout=20) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in functions)
-        assert not listens(said["apiUrl"])
-        assert not listens(said["awsEndpointUrl"])
+        assert not listens(printed["apiUrl"])
+        assert not listens(printed["awsEndpointUrl"])
 
 
 def test_a_taken_port_is_reported_in_one_line() -> None:
@@ -121,7 +121,7 @@ def test_a_taken_port_is_reported_in_one_line() -> None:
     "command", ["api --port 99999", "local --port 70000", "local --aws-port -5"]
 )
 def test_a_port_that_is_none_is_refused(command: str, tmp_path: Path) -> None:
-    """Before anything starts, and with the range that there is."""
+    """Before anything starts; the error names the valid range."""
     done = typed(command.split(), tmp_path)
     assert done.returncode == 2
     assert "65535" in done.stderr or "equal to 0" in done.stderr
@@ -142,20 +142,20 @@ def test_a_directory_that_can_t_be_written_is_reported_in_one_line(
 
 
 def test_a_second_local_in_a_folder_is_refused(tmp_path: Path) -> None:
-    """The first stays the one that commands find, until it ends; then there can be another."""
-    with running("local", cwd=tmp_path) as (first, said):
+    """Commands find the first one until it ends; then another can be started."""
+    with running("local", cwd=tmp_path) as (first, printed):
         done = typed(["local"], tmp_path)
         assert done.returncode == 2
         assert f"is already running in this folder (process {first.pid})" in done.stderr
         assert json.loads((tmp_path / ".export-jobs" / "local.json").read_text()) == {
-            **said,
+            **printed,
             "pid": first.pid,
         }
         first.kill()
         first.wait(timeout=10)
-    with running("local", cwd=tmp_path) as (_, said):
-        folder = Path(said["dataDirectory"])
-        assert folder.is_dir()  # also without --data: `job` says where the exports are
+    with running("local", cwd=tmp_path) as (_, printed):
+        folder = Path(printed["dataDirectory"])
+        assert folder.is_dir()  # also without --data: `job` shows where the exports are
 
 
 def test_ctrl_c_in_the_demo_reports_no_failure(tmp_path: Path) -> None:
@@ -173,8 +173,8 @@ def test_ctrl_c_in_the_demo_reports_no_failure(tmp_path: Path) -> None:
                 if "sent" in line:
                     break
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=30)
+            _, printed = process.communicate(timeout=30)
         finally:
             process.kill()
     assert process.returncode == 130
-    assert said == ""
+    assert printed == ""

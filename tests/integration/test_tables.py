@@ -32,10 +32,10 @@ Call = tuple[str, Callable[[Any], Any]]
 
 
 class Calls:
-    """Random calls of the tables, over few keys, so that they meet the same items."""
+    """Random calls of the tables, with few keys, so that they affect the same items."""
 
     def __init__(self, seed: int, current: FakeStore) -> None:
-        """`current` is what is there, so that versions are mostly right."""
+        """`current` holds what is stored, so that versions are mostly right."""
         self._chance = random.Random(seed)
         self._one_of = self._chance.choice
         self._current = current
@@ -100,7 +100,7 @@ class Calls:
         return version if self._maybe(0.8) else self._chance.randint(0, 3)
 
     def _changing(self, record: _Stored) -> _Stored:
-        """Some know what they change, and are written as what differs from it."""
+        """Some know what they change, so that only the difference is written."""
         found = self._current._items.get(_key(record))
         return replace(record, stored=found.stored) if found and self._maybe(0.5) else record
 
@@ -251,7 +251,7 @@ class Calls:
 
 
 def outcome(call: Callable[[], Any]) -> Any:
-    """What a call came to: its result, or who stood in its way."""
+    """The outcome of a call: its result, or the conflict that prevented it."""
     try:
         return call()
     except RecordChanged as changed:
@@ -273,7 +273,7 @@ def test_both_tables_answer_alike(store: Store, seed: int) -> None:
 
 
 def test_ended_requests_are_found_by_status_and_by_the_key_that_they_name(store: Store) -> None:
-    """Without their bodies; a message rejected as it came names a key that its record does not have."""
+    """Without their bodies; the record of a message rejected at intake has another key."""
     records = [
         RequestRecord("a", "CREATED", SANDBOX, body="{}", outcome="CREATED", touched_at=1),
         RequestRecord("m1!x", "REJECTED", SANDBOX, body="{}", named="a", touched_at=2),

@@ -1,4 +1,4 @@
-"""The template with other parameters than the defaults: rendered as CloudFormation would, and deployed."""
+"""The template with parameters other than the defaults: rendered as in CloudFormation, deployed."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ SETS = {
     "no schemas": {**NEEDED, "DiscoverSchemas": "false"},
 }
 NOT_SETTABLE = {"PAGE_SIZE", "OVERLAP_SECONDS"}
-"""Settings that tests change, and nobody who deploys."""
+"""Settings that tests change, but deployers do not."""
 
 
 def policies_in(value: Any) -> Iterator[dict[str, Any]]:
-    """Every policy document, wherever it stands."""
+    """Every policy document, wherever it appears."""
     if isinstance(value, dict):
         if "Statement" in value:
             yield value
@@ -79,7 +79,7 @@ def policies_in(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def holes_in(value: Any, path: str = "") -> Iterator[str]:
-    """Where nothing is, and something has to be."""
+    """Places that have no value but need one."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from holes_in(item, f"{path}.{key}")
@@ -97,7 +97,7 @@ def chosen(request: pytest.FixtureRequest) -> Mapping[str, str]:
 
 
 def test_everything_changed_means_everything() -> None:
-    """A new parameter has to be put to the test too."""
+    """A new parameter has to be tested, too."""
     parameters = translated()["Parameters"]
     assert EVERYTHING.keys() == parameters.keys()
     same = [n for n, value in EVERYTHING.items() if str(parameters[n].get("Default")) == value]
@@ -105,14 +105,14 @@ def test_everything_changed_means_everything() -> None:
 
 
 def test_all_it_refers_to_exists_and_nothing_is_null(chosen: Mapping[str, str]) -> None:
-    """Whatever is left out by a condition: nothing else of the stack, no output needs it."""
+    """No other resource and no output refers to what a condition leaves out."""
     rendered = render(chosen)
     assert list(holes_in(dict(rendered.resources))) == []
     assert list(holes_in(dict(rendered.outputs))) == []
 
 
 def test_every_policy_is_well_formed(chosen: Mapping[str, str]) -> None:
-    """IAM refuses an empty statement, one without an action, and a resource that is no text."""
+    """IAM refuses an empty statement, one without an action, and a resource that is no string."""
     found = list(policies_in(dict(render(chosen).resources)))
     assert len(found) >= 7
     for policy in found:
@@ -129,7 +129,7 @@ def test_every_policy_is_well_formed(chosen: Mapping[str, str]) -> None:
 
 
 def test_each_function_starts_with_its_environment(chosen: Mapping[str, str]) -> None:
-    """Its settings accept every variable, and none that it could be told is missing."""
+    """Its settings accept every variable, and no variable that they can have is missing."""
     rendered = render(chosen)
     for function, model in (
         ("MonitorFunction", MonitorSettings),
@@ -143,7 +143,7 @@ def test_each_function_starts_with_its_environment(chosen: Mapping[str, str]) ->
 
 
 def test_what_is_set_reaches_the_functions() -> None:
-    """Each setting is what its parameter says, in its unit."""
+    """Each setting has the value of its parameter, in its unit."""
     rendered = render(EVERYTHING)
     monitor = MonitorSettings.from_environment(rendered.environment("MonitorFunction"))
     creator = CreatorSettings.from_environment(rendered.environment("CreatorFunction"))
@@ -165,7 +165,7 @@ def test_what_is_set_reaches_the_functions() -> None:
 
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_no_parameter_is_without_effect(name: str) -> None:
-    """The stack is another one, if just this parameter is."""
+    """The stack changes if only this parameter does."""
     parameter = translated()["Parameters"][name]
     default = parameter.get("Default", f"{NEEDED['AepSecretArn']}-other")
     assert render(EVERYTHING) != render({**EVERYTHING, name: str(default)})
@@ -173,7 +173,7 @@ def test_no_parameter_is_without_effect(name: str) -> None:
 
 @pytest.mark.parametrize("given", [NEEDED, EVERYTHING])
 def test_the_topic_has_one_key_that_the_functions_may_use(given: Mapping[str, str]) -> None:
-    """The stack's own, which it makes, or the given one, and then it makes none."""
+    """Either the stack creates its own, or it uses the given one and creates none."""
     rendered = render(given)
     key = given.get("KmsKeyArn") or "arn:aws:AWS::KMS::Key:TopicKey"
     assert rendered.resources["AlertTopic"]["Properties"]["KmsMasterKeyId"] == key
@@ -213,7 +213,7 @@ def test_concurrency_is_reserved_only_when_asked_for() -> None:
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_channel_is_made_for_slack_only(name: str) -> None:
-    """Both ids are needed; the channel is told by the topic."""
+    """Both ids are needed; the topic notifies the channel."""
     rendered = render(SETS[name])
     channels = rendered.of("AWS::Chatbot::SlackChannelConfiguration")
     assert (len(channels) == 1) == ("ChatRole" in rendered.resources)
@@ -229,8 +229,8 @@ def test_e_mail_is_subscribed_only_with_an_address(name: str) -> None:
     """To the topic, by e-mail."""
     subscriptions = list(render(SETS[name]).of("AWS::SNS::Subscription").values())
     address = SETS[name].get("AlertEmail")
-    told = {"TopicArn": "AlertTopic", "Protocol": "email", "Endpoint": address}
-    assert subscriptions == ([told] if address else [])
+    expected = {"TopicArn": "AlertTopic", "Protocol": "email", "Endpoint": address}
+    assert subscriptions == ([expected] if address else [])
 
 
 def test_alarms_and_logs_follow_their_parameters() -> None:
@@ -271,7 +271,7 @@ def test_the_page_on_deployment_lists_every_parameter_with_its_default() -> None
 
 
 def test_names_in_global_places_hold_the_region() -> None:
-    """The same stack in a second region must not find its dashboard or its channel taken."""
+    """The same stack in a second region must not find the names of dashboard or channel taken."""
     rendered = render(EVERYTHING)
     (channel,) = rendered.of("AWS::Chatbot::SlackChannelConfiguration").values()
     (dashboard,) = rendered.of("AWS::CloudWatch::Dashboard").values()
@@ -305,7 +305,7 @@ def test_what_can_t_work_is_refused_before_anything_is_made(name: str, value: st
 
 @given(st.data())
 def test_whatever_the_parameters_allow_the_settings_accept(data: st.DataObject) -> None:
-    """Else a deployment would succeed, and its functions never start."""
+    """Otherwise a deployment would succeed, but its functions would never start."""
     drawn = {
         name: data.draw(allowed_values(parameter), label=name)
         for name, parameter in translated()["Parameters"].items()
@@ -325,7 +325,7 @@ def allowed_values(parameter: Mapping[str, Any]) -> st.SearchStrategy[str]:
 
 
 def test_the_registry_holds_the_schema_of_every_event() -> None:
-    """As the models are: `python -m export_jobs_local.schemas` writes them anew after a change."""
+    """They match the models: `python -m export_jobs_local.schemas` rewrites them after a change."""
     schemas = render(NEEDED).of("AWS::EventSchemas::Schema")
     contents = {schema["SchemaName"]: json.loads(schema["Content"]) for schema in schemas.values()}
     assert contents == {
@@ -337,7 +337,7 @@ def test_the_registry_holds_the_schema_of_every_event() -> None:
 
 @pytest.mark.parametrize("detail_type", EventType)
 def test_a_schema_of_the_registry_is_valid_and_describes_events(detail_type: str) -> None:
-    """OpenAPI 3.0, as the registry demands; and real events are as it says."""
+    """OpenAPI 3.0, as the registry requires; and real events conform to it."""
     document = for_registry(detail_type)
     validate_openapi(document)
     whole = {"$ref": "#/components/schemas/AWSEvent", "components": document["components"]}
@@ -353,14 +353,14 @@ def test_a_schema_of_the_registry_is_valid_and_describes_events(detail_type: str
     }
     events = [e for e in one_of_each().values() if e.type == detail_type]
     assert events
-    for told in events:
-        validator.validate({**envelope, "detail-type": detail_type, "detail": told.detail})
+    for expected in events:
+        validator.validate({**envelope, "detail-type": detail_type, "detail": expected.detail})
     assert not validator.is_valid({**envelope, "detail-type": detail_type, "detail": {}})
 
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
-    """The stack with everything changed, but for the addresses, which are this machine's."""
+    """The stack with everything changed except the addresses, which are this machine's."""
     theirs = {"AepSecretArn", "ApiBaseUrl", "ImsTokenUrl"}
     logs: Path = tmp_path_factory.mktemp("logs")
     config = SystemConfig(
@@ -375,7 +375,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
 
 
 def test_the_stack_works_with_everything_changed(changed: LocalSystem) -> None:
-    """Both functions run with the environment that they get: a job is created, and then seen."""
+    """Both functions run with the environment that they get: a job is created, then observed."""
     answer = changed.pool("monitor").invoke(event("monitor"))
     assert answer.error is None
     assert answer.answer == {"sandboxes": 2}
@@ -384,13 +384,13 @@ def test_the_stack_works_with_everything_changed(changed: LocalSystem) -> None:
     }
     (job,) = changed.service.control.jobs("prod")
     assert changed.pool("monitor").invoke(event("monitor")).error is None
-    told = changed.subscribers.drain()
-    assert {d.detail["jobId"] for d in told} == {str(job.id)}
-    assert {d.sink for d in told} == {"bus", "topic"}, "TopicEvents is all"
+    delivered = changed.subscribers.drain()
+    assert {d.detail["jobId"] for d in delivered} == {str(job.id)}
+    assert {d.sink for d in delivered} == {"bus", "topic"}, "TopicEvents is all"
 
 
 def test_what_was_changed_is_deployed(changed: LocalSystem) -> None:
-    """As far as moto deploys it: schedule and concurrency are the parameters'."""
+    """As far as moto deploys it: schedule and concurrency follow the parameters."""
     (schedule,) = changed.stack.schedules()
     assert schedule.expression == "rate(2 minutes)"
     monitor = changed.pool("monitor").function.name

@@ -1,4 +1,4 @@
-"""The packages, built once a worker: for Lambda, and for this machine."""
+"""The packages, built once per worker: for Lambda, and for this machine."""
 
 from __future__ import annotations
 

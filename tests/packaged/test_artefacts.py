@@ -19,7 +19,7 @@ LAYER = "ExportJobsLayer"
 AARCH64 = 183
 """e_machine of an ELF file, /usr/include/elf.h."""
 MOST_ZIPPED = {"MonitorFunction": 10_000, "CreatorFunction": 10_000, LAYER: 8_500_000}
-"""Bytes, with byte code. Lambda takes 50 MB; a small package starts sooner."""
+"""Bytes, with byte code. Lambda accepts 50 MB; a small package starts sooner."""
 
 
 def test_artefacts_are_for_the_runtime_and_machine_of_the_template(built: Path) -> None:
@@ -50,7 +50,7 @@ def test_artefacts_are_for_the_runtime_and_machine_of_the_template(built: Path) 
 
 
 def test_nothing_but_code_that_runs_is_packed(built: Path) -> None:
-    """A function is its handler. The layer is our package and the pinned ones: no local, tests or caches."""
+    """A function is its handler; the layer is our package and pinned ones, no `local` or tests."""
     for function in FUNCTIONS:
         assert [path.name for path in (built / function).iterdir()] == ["app.py"]
     assert [path.name for path in (built / LAYER).iterdir()] == ["python"]
@@ -64,9 +64,9 @@ def test_nothing_but_code_that_runs_is_packed(built: Path) -> None:
     packed = {str(path.relative_to(built)) for path in built.rglob("*") if path.is_file()}
     unwanted = re.compile(
         r"export_jobs_local|(^|/)tests?/|\.(db|duckdb|env|key|pem)$|/bin/|/\."
-        r"|__pycache__/(?!.*\.cpython-313\.pyc$)"  # made where this machine has the runtime's Python
+        r"|__pycache__/(?!.*\.cpython-313\.pyc$)"  # if this machine has the runtime's Python
     )
-    authorities = f"{LAYER}/python/certifi/cacert.pem"  # whom TLS trusts, no secret
+    authorities = f"{LAYER}/python/certifi/cacert.pem"  # CAs, no secret
     assert {path for path in packed if unwanted.search(path)} - {authorities} == set()
 
 
@@ -92,7 +92,7 @@ def test_our_code_is_packed_as_it_stands(built: Path) -> None:
 
 
 def test_what_is_pinned_is_what_is_shipped(built: Path) -> None:
-    """Names and versions of the layer's requirements, no more, no fewer; boto3 is the runtime's own."""
+    """The layer's requirements by name and version, no others; boto3 is the runtime's own."""
     text = (ROOT / "layers" / "export_jobs" / "requirements.txt").read_text()
     pinned = {
         (plain(name), version)

@@ -27,7 +27,7 @@ ARTEFACTS = {"monitor": "MonitorFunction", "creator": "CreatorFunction"}
 
 
 class Emulated:
-    """Both built functions, each under an emulator, against a local stack that nothing else drives."""
+    """Both built functions, each under an emulator, with a local stack of their own."""
 
     def __init__(self, system: LocalSystem, urls: Mapping[str, str], logs: Mapping[str, Path]):
         self.system = system
@@ -68,7 +68,7 @@ def stage(built_for_host: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def test_the_sample_events_do_what_they_say(stage: Emulated) -> None:
-    """Each file of events/ is invoked; its answer, its events and what it did at the service are right."""
+    """Each file of events/ is sent; its answer, events and effect on the service are right."""
     control = stage.system.service.control
 
     assert stage.send("monitor") == {"sandboxes": 2}
@@ -116,7 +116,7 @@ def test_the_sample_events_do_what_they_say(stage: Emulated) -> None:
 
 
 def test_a_failed_sweep_is_an_error_of_the_function(stage: Emulated) -> None:
-    """Lambda counts an invocation as failed by what the runtime client says; so do the alarms."""
+    """Lambda and the alarms count a failed invocation by what the runtime client reports."""
     control = stage.system.service.control
     control.plan_fault("list", "http", times=0, status=503)
     try:
@@ -129,7 +129,7 @@ def test_a_failed_sweep_is_an_error_of_the_function(stage: Emulated) -> None:
 
 
 def test_what_the_built_functions_log_is_readable(stage: Emulated) -> None:
-    """Logs and metrics are JSON, a line each, and the layer's own copies were imported."""
+    """Logs and metrics are JSON, one object per line, and the layer's own copies were imported."""
     stage.send("monitor")
     stage.send("creator-invalid")
     lines = [
@@ -142,7 +142,7 @@ def test_what_the_built_functions_log_is_readable(stage: Emulated) -> None:
 
 
 def test_sam_local_invoke_is_given_what_it_passes_on(stage: Emulated) -> None:
-    """SAM drops variables that the template does not declare, and `--env-vars` those without a name."""
+    """SAM drops variables that the template does not declare, and unnamed ones of `--env-vars`."""
     declared = yaml_parse(sam.declaring_the_endpoint(TEMPLATE.read_text()))
     common = declared["Globals"]["Function"]["Environment"]["Variables"].keys()
     given = sam.variables(stage.system)

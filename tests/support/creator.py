@@ -36,7 +36,7 @@ CREATE: dict[str, Any] = {"job": {"destination": {"datasetId": "d"}, "schema": {
 
 
 def asking(**fields: Any) -> dict[str, Any]:
-    """A create request whose job has these fields, too."""
+    """A create request for a job with these additional fields."""
     return {"job": {**CREATE["job"], **fields}}
 
 
@@ -55,7 +55,7 @@ class Creator:
         self.api: Callable[[], FakeApi] = lambda: FakeApi(self.fakes)
         self.sweep_api: Callable[[], FakeApi] = lambda: FakeApi(self.fakes)
         self.store: type[FakeStore] = FakeStore
-        """What the creator's tables are; sweeps always have those that work."""
+        """The type of the creator's tables; sweeps always have tables that work."""
         self.sandboxes = sandboxes
         self.max_open = max_open
         self.page_size = page_size
@@ -63,13 +63,13 @@ class Creator:
         self.time_left_s = 300.0
         self.receives: dict[str, int] = {}
         self.on_attempt: Callable[[], None] = lambda: None
-        """What happens between the reading of a waiting request and the noting of its attempt."""
+        """What happens between reading a waiting request and noting its attempt."""
         self._ids = itertools.count()
 
     # -- the parts -------------------------------------------------------------------------------
 
     def processor(self) -> RequestProcessor:
-        """A new process, one that knows nothing."""
+        """A new process, without any state."""
         return RequestProcessor(
             api=self.api(),
             store=self.store(self.fakes),
@@ -124,12 +124,12 @@ class Creator:
         return message
 
     def redrive(self, letter: DeadLetter, body: str | None = None) -> Message:
-        """As SQS's own redrive, and the command, bring a dead letter back."""
+        """Brings a dead letter back, as SQS's own redrive and the command do."""
         self.fakes.dead_letter_queue.remove(letter)
         return self.enqueue(self.raw(body or letter.body, letter.attributes))
 
     def receive(self, most: int = 10) -> list[Message]:
-        """Takes messages that can be seen off the queue; each counts its receives."""
+        """Receives the visible messages of the queue; each counts its receives."""
         ready = [entry for entry in self.fakes.queue if entry[0] <= self.fakes.now][:most]
         for entry in ready:
             self.fakes.queue.remove(entry)
@@ -144,7 +144,7 @@ class Creator:
         return received
 
     def deliver(self, messages: Sequence[Message]) -> RunReport | None:
-        """One run; what it fails with, or what it dies over, is visible again later."""
+        """One run; the messages that it fails with, or dies over, become visible again later."""
         try:
             report = self.processor().process(messages)
         except ProcessDied:
@@ -157,7 +157,7 @@ class Creator:
         return report
 
     def work(self) -> list[RunReport | None]:
-        """Works off what can be seen, in batches of ten."""
+        """Processes the visible messages, in batches of ten."""
         reports = []
         while batch := self.receive():
             reports.append(self.deliver(batch))
@@ -167,7 +167,7 @@ class Creator:
         return self.sweeper().sweep(sandbox, watched=watched)
 
     def minute(self) -> None:
-        """What happens in a minute: a sweep, and whatever it wakes."""
+        """One minute: a sweep, and the runs that it triggers."""
         for sandbox in self.sandboxes:
             self.sweep(sandbox)
         self.work()
@@ -178,7 +178,7 @@ class Creator:
             self.minute()
 
     def together(self, order: int, *works: Callable[[], object]) -> None:
-        """Runs at the same time, their calls in an order drawn by `order`."""
+        """Concurrent runs, with their calls in an order drawn by `order`."""
         self.fakes.turns.run(random.Random(order), works)
 
     def until_ended(self, *, minutes: int = 600) -> None:
@@ -191,14 +191,14 @@ class Creator:
         raise AssertionError(f"unfinished for ever: {self.unfinished()}, {self.fakes.queue}")
 
     def finish(self, status: str = "SUCCEEDED", sandbox: str = "prod") -> None:
-        """Every open job ends."""
+        """Ends every open job."""
         for number, job in list(self.fakes.jobs[sandbox].items()):
             if job.body["status"] == "CANCELLING":
                 self.fakes.move(sandbox, number, "CANCELLED")
             elif job.body["status"] in {"NEW", "PROCESSING"}:
                 self.fakes.move(sandbox, number, status)
 
-    # -- what came of it -------------------------------------------------------------------------
+    # -- results ---------------------------------------------------------------------------------
 
     def unfinished(self) -> list[Any]:
         """Requests that have not ended, and records with something in their outboxes."""
@@ -212,7 +212,7 @@ class Creator:
 
     @property
     def keys_by_request_id(self) -> dict[str, str]:
-        """The request key of every attempt that was ever noted."""
+        """The request key of every attempt that was ever noted, by its request id."""
         return {slot.request_id: slot.request_key for slot in self.fakes.noted}
 
     def record(self, key: str = "key") -> RequestRecord:
@@ -225,7 +225,7 @@ class Creator:
         return gate
 
     def waiting(self, sandbox: str = "prod") -> list[str]:
-        """The keys of those who wait, in the order of the line."""
+        """The keys of the waiting requests, in the order of the line."""
         return [ticket.request_key for ticket in in_line(self.fakes.open[sandbox])]
 
     def ends(self) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ class Store:
     requests_table: str
 
     def adapter(self, client: Any = None) -> DynamoDbStore:
-        """The adapter, if needed with another client."""
+        """The adapter, optionally with another client."""
         return DynamoDbStore(
             cast("Any", client or self.client),
             jobs_table=self.jobs_table,

@@ -1,7 +1,7 @@
 """The tables in memory: what `model.ports` asks of them, on one dictionary.
 
-That DynamoDB's adapter answers alike is what `tests/integration/test_tables.py` compares. As
-DynamoDB's, a Query may see a transaction in part; a write is atomic, and so is the read of an item.
+`tests/integration/test_tables.py` compares their answers with those of DynamoDB's adapter. As in
+DynamoDB, a Query may see part of a transaction; a write is atomic, and so is the read of an item.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ class FakeStore:
     def _query(self, sandbox: str) -> dict[Key, Any]:
         """What a Query of the index sees.
 
-        While it goes on, other runs may write; of each item it sees either state, whatever it sees
-        of the others. A ticket that is moved meanwhile may be passed by altogether.
+        While it runs, other runs may write; of each item it sees either state, independently of the
+        others. A ticket that is moved in the meantime may be missed altogether.
         """
         first = dict(self._fakes.open[sandbox])
         chance = self._fakes.turns.chance
@@ -177,7 +177,7 @@ class FakeStore:
         return {key: item for key, item in seen.items() if item is not None}
 
     def _linger(self, sandbox: str, before: dict[Key, Any]) -> None:
-        """A transaction is not done with everywhere at once: until it is, a Query may miss parts of it."""
+        """A transaction does not take effect everywhere at once: a Query may miss parts of it."""
         if self._fakes.turns.chance is None:
             return
         self._fakes.in_flight.append((sandbox, before))
@@ -206,7 +206,7 @@ class FakeStore:
         return frozenset(written)
 
     def _holds(self, step: Step, gate: Gate) -> bool:
-        """Whether nobody has outrun a step."""
+        """Whether a step was not outrun."""
         records: list[Stored] = [*step.requests, *step.jobs, *step.outbox, *step.published]
         if any(_version(self._items.get(_key(record))) != record.version for record in records):
             return False
@@ -238,7 +238,7 @@ class FakeStore:
         self._items[_key(record)] = self._written(record)
 
     def _written(self, record: _Stored) -> _Stored:
-        """DynamoDB's adapter writes what differs from `stored`: so that has to be what is there."""
+        """DynamoDB's adapter writes what differs from `stored`, so that has to be right."""
         if record.stored and record.stored.version == record.version:
             assert record.stored == self._items[_key(record)]
         return as_written(record)
@@ -353,7 +353,7 @@ def _slots_after(gate: Gate, changes: Sequence[Slot], expired: Sequence[str]) ->
 
 
 def _former_after(gate: Gate, steps: Sequence[Step], expired: Sequence[str]) -> dict[str, Attempt]:
-    """The former attempts by request id: expired and forgotten ones are removed, given-up ones added."""
+    """The former attempts by request id, without expired or forgotten ones, with given-up ones."""
     former = dict(gate.former)
     for request_id in expired[:MAX_EXPIRED]:
         former.pop(request_id, None)

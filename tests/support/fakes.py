@@ -1,7 +1,7 @@
 """Fakes of what the functions call, for histories by the thousand: service, sinks and queues.
 
-Every call goes through `Fakes.call`, where a fault may strike it and where runs that go on at the
-same time take turns in a drawn order. The tables are in `support.fake_store`.
+Every call goes through `Fakes.call`, where a fault may strike it and where concurrent runs take
+turns in a drawn order. The tables are in `support.fake_store`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EPOCH = 1_700_000_000_000
 
 
 class Turns:
-    """Lets several runs go on at once, one call at a time, in an order drawn from `chance`."""
+    """Interleaves several runs, one call at a time, in an order drawn from `chance`."""
 
     def __init__(self) -> None:
         self._state = threading.Condition()
@@ -42,7 +42,7 @@ class Turns:
         self._running = 0
         self._next: int | None = None
         self.chance: random.Random | None = None
-        """What the order is drawn from, while several runs go on."""
+        """What the order is drawn from, while several runs are active."""
 
     def take(self) -> None:
         """Waits for this thread's turn. Outside of `run`, it is always its turn."""
@@ -58,7 +58,7 @@ class Turns:
             self._next = None
 
     def run(self, chance: random.Random, works: Sequence[Callable[[], object]]) -> None:
-        """Runs all `works` to their ends. They must raise nothing."""
+        """Runs all `works` to completion. They must raise nothing."""
 
         def worked(work: Callable[[], object]) -> None:
             try:
@@ -93,7 +93,7 @@ class Turns:
 
 @dataclass
 class ServiceJob:
-    """A job as the service has it. `before` is its state one change ago, for a listing that lags."""
+    """A job of the service. `before` is its state one change ago, for a listing that lags."""
 
     body: dict[str, Any]
     visible_at: int = 0
@@ -106,7 +106,7 @@ class ServiceJob:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A message in the dead-letter queue, with what the creator says of it in its attributes."""
+    """A message in the dead-letter queue, with the attributes that the creator gave it."""
 
     body: str
     request_key: str
@@ -127,7 +127,7 @@ class DeadLetter:
 
 @dataclass
 class Fakes:
-    """All of it. `strikes` maps a coming call, by its number or its name, to the fault it meets."""
+    """All fakes. `strikes` maps a future call, by its number or its name, to the fault it meets."""
 
     echoes_request_id: bool = False
     now: int = EPOCH
@@ -135,19 +135,20 @@ class Fakes:
     life: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Every status of every job, in order; VANISHED when it was deleted."""
     quirks: set[str] = field(default_factory=set)
-    """What is wrong with the answers. In listings: `lags`, `repeats`, `misses`; `late`: they show what
-    a create call made only a minute later. In listings and by id: `omits`, of a job's optional fields
-    those that the listing of Adobe's own example leaves out."""
+    """What is wrong with the answers. In listings: `lags`, `repeats`, `misses`; `late`: they show
+    what a create call made only a minute later. In listings and by id: `omits`, of a job's optional
+    fields those that the listing of Adobe's own example leaves out.
+    """
     items: dict[tuple[str, ...], Any] = field(default_factory=dict)
     """What is in the tables, by kind, sandbox and key."""
     open: dict[str, dict[tuple[str, ...], Any]] = field(default_factory=lambda: defaultdict(dict))
-    """Of each sandbox, the items that the index `open` has."""
+    """The items in the index `open`, by sandbox."""
     in_flight: list[tuple[str, dict[tuple[str, ...], Any]]] = field(default_factory=list)
-    """Transactions that have had their effect and have not returned yet: what the index was before."""
+    """Transactions that have taken effect and not returned yet: what the index was before."""
     watched: frozenset[str] = frozenset()
     """The sandboxes that the stack item names."""
     recorded: dict[str, dict[int, str | None]] = field(default_factory=lambda: defaultdict(dict))
-    """Of each job, the statuses of the events that were ever in its outbox, by sequence number."""
+    """The statuses of the events that were ever in a job's outbox, by job and sequence number."""
     published: dict[str, list[Event]] = field(default_factory=lambda: defaultdict(list))
     """What arrived at each sink."""
     queue: list[tuple[int, Message]] = field(default_factory=list)
@@ -156,13 +157,13 @@ class Fakes:
     calls: Counter[str] = field(default_factory=Counter)
     strikes: dict[int | str, Kind] = field(default_factory=dict)
     set_strike: tuple[int, Kind] | None = None
-    """One more, at a call by its number, which no plan takes back."""
+    """One more, at a call by its number, which no plan removes."""
     struck: list[tuple[str, Kind]] = field(default_factory=list)
     numbered: int = 0
     most_open: Counter[str] = field(default_factory=Counter)
     """The most jobs that were ever open in a sandbox at once."""
     made: dict[str, str] = field(default_factory=dict)
-    """Of each job that a create call of ours made, the request id it was sent with."""
+    """The request id with which one of our create calls made a job, by job."""
     noted: list[Attempt] = field(default_factory=list)
     """Every attempt that was ever noted."""
     most_made: Counter[str] = field(default_factory=Counter)
@@ -173,7 +174,7 @@ class Fakes:
         return self.now
 
     def plan(self, planned: Iterable[tuple[int | str, Kind]]) -> None:
-        """The faults to come, by a call's name or by its number from now on, instead of any before."""
+        """Replaces the planned faults: each is for a call's name, or for its number from now on."""
         self.strikes = {
             self.numbered + which if isinstance(which, int) else which: kind
             for which, kind in planned
@@ -384,7 +385,7 @@ class FakePublisher:
 
 
 class FakeDeadLetterQueue:
-    """The dead-letter queue, as it is written to."""
+    """The dead-letter queue, for writing."""
 
     def __init__(self, fakes: Fakes) -> None:
         self._fakes = fakes
@@ -414,7 +415,7 @@ class FakeRequestQueue:
 
 
 class _NotPublished(Exception):
-    """Nobody can tell whether the events arrived."""
+    """Nobody knows whether the events arrived."""
 
 
 def _later(_kind: Kind) -> SegmentationError:
@@ -422,7 +423,7 @@ def _later(_kind: Kind) -> SegmentationError:
 
 
 def _unknown(kind: Kind) -> SegmentationError:
-    """Only an answer that turns the call away says that no job was created."""
+    """Only an answer that refuses the call proves that no job was created."""
     return RetryLater("as planned") if kind == "is throttled" else OutcomeUnknown("as planned")
 
 
@@ -442,7 +443,7 @@ def _without_optional(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def published_by_job(events: Sequence[Event]) -> Mapping[str, list[Event]]:
-    """The events that a sink received of each job, in the order of their first arrival."""
+    """The events of each job that a sink received, in the order of their first arrival."""
     by_job: dict[str, dict[str, Event]] = defaultdict(dict)
     for event in events:
         if event.detail.get("sequence"):

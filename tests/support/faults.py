@@ -66,7 +66,7 @@ def is_a_case_of_its_own(kind: Kind, call: str, number: int) -> bool:
 
 
 def ends_of_each(calls: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The first and the last call of each operation; the histories test every call, in memory."""
+    """The first and the last call of each operation; the histories test every call, with fakes."""
     by_operation: dict[str, list[int]] = defaultdict(list)
     for number, call in calls:
         by_operation[call].append(number)

@@ -1,4 +1,4 @@
-"""What IAM asks for when an AWS call is made, and what a policy grants."""
+"""What IAM requires for an AWS call, and what a policy grants."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.files import ROOT
 FOLDER = ROOT / "docs" / "policies"
 ANY = "*"
 Grant = tuple[str, str, str]
-"""An IAM action, the resource it is for, and the service through which it may be used; "" is any way."""
+"""An IAM action, its resource, and the service through which it may be used; "" is any way."""
 Parameters = Mapping[str, Any]
 Needed = Iterator[tuple[str, str]]
 
@@ -46,9 +46,9 @@ class Keys:
 
 
 def needed_for(call: Parameters, keys: Keys) -> Iterator[Grant]:
-    """What IAM asks for when a call is made. Raises LookupError for one that is not known here.
+    """What IAM requires for a call. Raises LookupError for a call that is not known here.
 
-    Sources: the service authorization reference, which names for each action its resources
+    Sources: the service authorization reference, which names the resources of each action
     (docs.aws.amazon.com/service-authorization/latest/reference); an encrypted topic or secret needs
     its key, used by that service.
     """
@@ -76,7 +76,7 @@ def arn(service: str, resource: str) -> str:
 
 
 def statements_of(policy: str, placeholders: Mapping[str, str]) -> list[dict[str, Any]]:
-    """A policy of docs/policies, filled in as its readers do."""
+    """A policy of docs/policies, completed as its readers would."""
     text = (FOLDER / f"{policy}.json").read_text()
     for name, value in placeholders.items():
         text = text.replace(name, value)
@@ -93,7 +93,7 @@ def granted_by(statements: Iterable[Parameters]) -> Iterator[Grant]:
 
 
 def service_of(statement: Parameters) -> str:
-    """Any other condition than a service would be one that the tests do not know how to meet."""
+    """Any condition other than a service is one that the tests do not know how to meet."""
     condition = statement.get("Condition")
     if condition is None:
         return ""
@@ -135,7 +135,7 @@ def _known(service: str, operation: str, known: Iterable[str]) -> str:
 
 
 def _cloudformation(operation: str, parameters: Parameters) -> Needed:
-    """A stack is named by its name or its ARN; a change set of a SAM template needs its transform, too."""
+    """A stack is known by name or ARN; a change set of a SAM template needs its transform, too."""
     known = (
         *("CreateChangeSet", "DescribeChangeSet", "ExecuteChangeSet", "ListChangeSets"),
         *("DescribeStacks", "DescribeStackEvents", "GetTemplate", "GetTemplateSummary"),
@@ -173,7 +173,7 @@ def _dynamodb(operation: str, parameters: Parameters) -> Needed:
 
 
 def _events(operation: str, parameters: Parameters) -> Needed:
-    """Rules of the default bus, and those of others, which have their bus in their ARN."""
+    """Rules of the default bus and of other buses, which have the bus in their ARN."""
     match operation:
         case "PutEvents":
             for entry in parameters["Entries"]:
@@ -225,7 +225,7 @@ def _sns(operation: str, parameters: Parameters) -> Needed:
 
 
 def _sqs(operation: str, parameters: Parameters) -> Needed:
-    """A batch of messages needs what one of them needs; tags of a new queue need an action of their own."""
+    """A batch of messages needs what one of them needs; a new queue's tags need their own action."""
     if operation == "CreateQueue":
         queue = arn("sqs", parameters["QueueName"])
         yield "sqs:CreateQueue", queue
@@ -241,7 +241,7 @@ def _sqs(operation: str, parameters: Parameters) -> Needed:
 
 
 def _sts(operation: str, parameters: Parameters) -> Needed:
-    """To ask who one is needs no permission.
+    """GetCallerIdentity needs no permission.
 
     docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
     """

@@ -1,4 +1,4 @@
-"""A monitor on fakes: sweeps, and what came of them."""
+"""A monitor on fakes: its sweeps and their results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_DELAYS = MonitorPolicy(delays=DelayPolicy(limit_ms=10**12))
 
 
 class Monitor:
-    """A monitor on fakes: sweeps, and what came of them."""
+    """A monitor on fakes: its sweeps and their results."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """One record of each kind, equal to the items in `tests/data/items/`.
 
-Neither is ever edited: what was once written must stay readable. A field that a record gets later
-has its default here, and so no attribute there; items that have it go into another file.
+Neither is ever edited: stored items must stay readable. A field that a record gains later has its
+default here, and so no attribute there; items that have it go into another file.
 """
 
 from __future__ import annotations

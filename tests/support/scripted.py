@@ -18,7 +18,7 @@ Reply = bytes | Callable[[socket.socket], None]
 def answer(
     status: int = 200, body: Any = None, *, headers: Mapping[str, str] | None = None
 ) -> bytes:
-    """A whole answer. A body that is not bytes is sent as JSON; None is no body at all."""
+    """A complete answer. A body that is not bytes is sent as JSON; None is no body at all."""
     content = (
         body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     )

@@ -1,4 +1,4 @@
-"""The benchmarks do not rot: what they count, compute and print is right, and every part still imports."""
+"""The benchmarks still work: their counts, results and output are right, every part imports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.files import ROOT
 
-sys.path.insert(0, str(ROOT))  # they are no package that is installed
+sys.path.insert(0, str(ROOT))  # they are not an installed package
 
 from benchmarks import __main__ as command
 from benchmarks import cost, growth
@@ -41,13 +41,13 @@ How it was measured.
 
 class TestCostToKnow:
     def test_a_quiet_minute_is_one_listing_and_one_query(self) -> None:
-        """A sweep with nothing new that called or wrote anything else would show here first."""
+        """Any other call or write by a sweep with nothing new would show here first."""
         played = cost.play(cost.Week("quiet", 0, 0, history=500), minutes=100)
         assert played.ours.keys() == {"GET jobs", "Query", "read units"}
         assert played.ours["GET jobs"] == played.ours["Query"] == 100
 
     def test_all_follow_the_same_jobs(self) -> None:
-        """Every change of the played time is announced by ours, and charged to the least possible."""
+        """Ours publishes every change of the simulated time, and the least possible has each."""
         played = cost.play(cost.Week("busy", 500, 10, history=50), minutes=200)
         assert played.changes > 50
         assert played.ours["events on the bus"] == played.changes
@@ -129,14 +129,14 @@ class TestGrowth:
 
 class TestLine:
     def test_a_burst_is_served_before_those_who_come_after_it(self) -> None:
-        """Field case 21: nobody of the burst goes unserved or is overtaken, however many come later."""
+        """Field case 21: no request of the burst is unserved or overtaken by later ones."""
         served = field_case_21(hours=3)
         assert served.burst <= served.created.keys()
         assert len(served.created) > len(served.burst)
         assert (served.unserved, served.overtaken) == ([], [])
 
     def test_reports_unserved_and_overtaken_requests(self) -> None:
-        """A request of the burst without a job is unserved; the last one to arrive may still wait."""
+        """A request of the burst without a job is unserved; the last to arrive may still wait."""
         served = Served(
             arrived={"a": 0, "b": 1, "c": 2, "d": 100_000, "e": 200_000},
             created={"a": 300_000, "c": 150_000, "d": 250_000},
@@ -156,14 +156,14 @@ class TestMeasuring:
         ],
     )
     def test_line_through_known_points(self, points: list[tuple[float, float]], line: Line) -> None:
-        """The slope, the start and how well the line fits are what one gets by hand."""
+        """Slope, intercept and goodness of fit match a calculation by hand."""
         found = line_through(points)
         assert (found.slope, found.start, found.fit) == pytest.approx(
             (line.slope, line.start, line.fit)
         )
 
     def test_works_take_turns_and_the_first_does_not_count(self) -> None:
-        """What strikes the machine for a while strikes all alike, and warming up none."""
+        """A temporary slowdown affects all alike, and warming up affects none."""
         order: list[str] = []
         numbers = iter(range(10))
 
@@ -176,7 +176,7 @@ class TestMeasuring:
         assert found == {"a": [2, 4], "b": [3, 5]}
 
     def test_ratios_are_those_of_each_turn(self) -> None:
-        """A turn in which the machine was slow for both is a turn like any other."""
+        """A turn in which the machine was slow for both counts like any other."""
         values = {"ours": iter((3.0, 30.0, 5.0)), "bare": iter((2.0, 20.0, 2.0))}
         found = interleaved(
             {name: lambda n=name: next(values[n]) for name in values}, turns=3, warm_up=0
@@ -208,7 +208,7 @@ class TestCommand:
     def test_puts_the_tables_into_a_page(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        """A table replaces the one before it between its marks; what people wrote around it stays."""
+        """A table replaces the one between its marks; what people wrote around it stays."""
         page = tmp_path / "page.md"
         old = "before\n<!-- begin warm -->\nold\n<!-- end warm -->\nafter\n"
         page.write_text("<!-- begin machine -->\n<!-- end machine -->\n" + old)
@@ -223,7 +223,7 @@ class TestCommand:
             command.main(["cost", "--page", str(page)])
 
     def test_the_page_has_a_place_for_every_part(self) -> None:
-        """One option renews all that docs/performance.md says was measured, and nothing else."""
+        """One option renews every measurement in docs/performance.md, and nothing else."""
         page = (ROOT / "docs" / "performance.md").read_text()
         assert page.count("<!-- begin ") == 1 + len(command.PARTS)
         for part in ("machine", *command.PARTS):
@@ -243,7 +243,7 @@ class TestCommand:
     def test_imports_without_the_benchmarks_own_requirements(
         self, part: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """`aepp` and `matplotlib` are imported where they are used, so these tests can do without."""
+        """`aepp` and `matplotlib` are imported where they are used, so these tests need neither."""
         for missing in ("aepp", "matplotlib"):
             monkeypatch.setitem(sys.modules, missing, None)
         for name in [name for name in sys.modules if name.startswith("benchmarks.")]:

@@ -1,4 +1,4 @@
-"""What the command line says of requests that wait: their place, what they wait for, and since when."""
+"""What the command line shows of waiting requests: place, what they wait for, since when."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ENVIRONMENT = {
 
 
 class SystemHere:
-    """As much of a system as reading a line needs: what the tables know of each sandbox."""
+    """As much of a system as reading a line needs: what the tables have on each sandbox."""
 
     creator = CreatorSettings.from_environment(ENVIRONMENT)
 
@@ -96,7 +96,7 @@ def wait_with(gate: Gate, open_jobs: int) -> Wait | None:
 
 
 def test_what_a_request_in_line_waits_for() -> None:
-    """Room; a service that fails, until its hold is over, and then for a probe; else for its turn."""
+    """Capacity; a failing service, until its hold is over, and then a probe; or else their turn."""
     assert wait_with(Gate("prod"), 1) == Wait("TURN")
     assert wait_with(Gate("prod"), 2) == Wait("CAPACITY")
     assert wait_with(Gate("prod", slots={"b": attempt("b")}), 1) == Wait("CAPACITY")
@@ -106,7 +106,7 @@ def test_what_a_request_in_line_waits_for() -> None:
 
 
 def test_what_others_wait_for() -> None:
-    """The outcome of a create call, since it was noted; a cancel request for what it names."""
+    """An attempt, the outcome of its create call; a cancel request, what it names."""
     at = NOW - 5_000
     line = line_of(SandboxRecord(Gate("prod", slots={"b": attempt("b")})))
     assert line.wait_of(RequestRecord("b", "CREATING", "prod")) == Wait("OUTCOME", since=at)
@@ -124,7 +124,7 @@ def test_what_others_wait_for() -> None:
 def test_each_wait_is_described_in_words() -> None:
     """With the numbers and times that show whether to act."""
     line = line_of(SandboxRecord(Gate("prod"), open_jobs=jobs(1)))
-    said = {
+    descriptions = {
         Wait("TURN"): "the creator's next run",
         Wait("CAPACITY"): "1 of 2 exports are open",
         Wait(
@@ -136,12 +136,12 @@ def test_each_wait_is_described_in_words() -> None:
         Wait("REQUEST", request_key="x"): "request x",
         Wait("REQUEST", until=NOW, request_key="x"): "its own message; after 2026-01-31",
     }
-    for wait, words in said.items():
+    for wait, words in descriptions.items():
         assert words in line.in_words(wait)
 
 
 def test_cancel_requests_have_no_place_in_line() -> None:
-    """Places count from one, and only those who wait for a job."""
+    """Places count from one, and only requests for a job have one."""
     cancel = ticket("stop", action="cancel")
     line = line_of(SandboxRecord(Gate("prod"), tickets=(cancel, ticket("a"), ticket("b"))))
     assert [line.place(key) for key in ("stop", "a", "b", "nobody")] == [None, 1, 2, None]
@@ -150,7 +150,7 @@ def test_cancel_requests_have_no_place_in_line() -> None:
 
 
 def test_a_request_waits_since_it_was_sent() -> None:
-    """Also one that was put back in line, or is looked at again and again."""
+    """Even one that was put back in line, or is looked at again and again."""
     assert since_of(waiting(sent_at=5, touched_at=9)) == 5
     assert since_of(RequestRecord("a", "CREATED", "prod", sent_at=5, touched_at=9)) == 9
     back = ticket_as_json(ticket("a", sent_at=NOW - 9_000), 1)
@@ -203,13 +203,13 @@ def test_the_list_has_who_waits_what_is_under_way_and_what_has_ended() -> None:
 
 
 def test_the_list_is_read_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is left out in silence, and texts come out as they are."""
+    """Nothing is left out silently, and texts are printed unchanged."""
     system: Any = system_with_everything()
     request_list.show(request_list.find(system, sandbox=None, ended=True, limit=2))
-    said = capsys.readouterr().out
-    assert "  held until 2026-01-31 02:01:00 UTC: the service failed or throttled" in said
-    assert "and 2 more: see --limit" in said
-    assert "n:x:[b]" in said
-    assert max(map(len, said.splitlines())) <= 80
+    output = capsys.readouterr().out
+    assert "  held until 2026-01-31 02:01:00 UTC: the service failed or throttled" in output
+    assert "and 2 more: see --limit" in output
+    assert "n:x:[b]" in output
+    assert max(map(len, output.splitlines())) <= 80
     request_list.show(request_list.find(system, sandbox="dev", rejected=True, limit=2))
     assert "none" in capsys.readouterr().out

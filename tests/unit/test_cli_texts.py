@@ -1,4 +1,4 @@
-"""What the commands print, whatever the texts are that they are given."""
+"""What the commands print, whatever texts they are given."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def known(number: str = "1", sandbox: str = "prod", **fields: Any) -> KnownJob:
 
 
 def test_texts_come_out_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither an ARN's `:secret:` nor an error's words or brackets are taken for signs or markup."""
+    """Neither an ARN's `:secret:` nor an error's brackets are taken for emoji or markup."""
     said = f"{ARN} is on :fire: [bold]"
     with requests.progress(quiet=False) as report:
         report(said)
@@ -67,7 +67,7 @@ def test_texts_come_out_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_moving_line_leaves_texts_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal, too, where progress is another display."""
+    """Also on a terminal, where progress is displayed differently."""
     terminal = Console(force_terminal=True, emoji=False, highlight=False, width=200, record=True)
     monkeypatch.setattr(output, "console", lambda **_: terminal)
     with requests.progress(quiet=False) as report:
@@ -122,7 +122,7 @@ def test_what_a_console_can_t_show_is_replaced(tmp_path: Path) -> None:
 
 
 def test_an_error_without_a_code_is_shown_without_one(capsys: pytest.CaptureFixture[str]) -> None:
-    """The service may write an error as a bare text."""
+    """The service may write an error as plain text."""
     job_list.show([known(errors=["Job aborted."])], sandboxes=1)
     shown = capsys.readouterr().out
     assert "Job aborted." in shown
@@ -133,7 +133,7 @@ def test_an_error_without_a_code_is_shown_without_one(capsys: pytest.CaptureFixt
 def test_the_sandbox_is_shown_where_there_are_several(
     capsys: pytest.CaptureFixture[str], sandboxes: int
 ) -> None:
-    """Also when all jobs listed happen to be in one: the reader can't know that."""
+    """Even if all jobs listed happen to be in one: the reader can't know that."""
     job_list.show([known()], sandboxes=sandboxes)
     assert ("sandbox" in capsys.readouterr().out) is (sandboxes == 2)
 
@@ -158,13 +158,13 @@ def test_data_are_shown_only_if_the_job_has_any(status: str, *, has: bool) -> No
 def test_a_rejection_leads_to_the_dead_letter_only_where_there_is_one(
     capsys: pytest.CaptureFixture[str], outcome: str, hint: str
 ) -> None:
-    """Whoever follows the hint finds something."""
+    """Following the hint always leads somewhere."""
     requests.show_ending(Ending(1, "the key", "id", "create", rejected=True, outcome=outcome))
     assert hint in capsys.readouterr().out
 
 
 def test_only_one_place_makes_consoles() -> None:
-    """One made elsewhere would show emoji and colours where they were not asked for."""
+    """One made elsewhere could show emoji and colours where they were not requested."""
     folder = Path(output.__file__).parent
     made = [path.name for path in folder.glob("*.py") if "Console(" in path.read_text()]
     assert made == ["output.py"]

@@ -1,4 +1,4 @@
-"""The docs say what is: their links lead somewhere, their commands exist, no alarm is left out."""
+"""The docs are correct: their links resolve, their commands exist, no alarm is left out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.files import ROOT
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 _BLOCK = re.compile(r"```.*?```", re.DOTALL)
 _TYPED = re.compile(r"(?:^ *|[`\"]|bin/)export-jobs ([a-z][a-z-]*(?: [^`\"\n|]*)?)", re.MULTILINE)
-"""A command as somebody would type it: in a block, between backticks or in a text to paste."""
+"""A command as a person would type it: in a block, between backticks or in a text to paste."""
 
 
 def anchors(page: Path) -> set[str]:
@@ -50,7 +50,7 @@ def test_the_page_of_commands_is_current(tmp_path: Path) -> None:
 
 
 def commands() -> dict[str, set[str]]:
-    """Every command of `export-jobs`, with its options; a group of commands is one, too."""
+    """Every command of `export-jobs`, including groups of commands, with its options."""
     found: dict[str, set[str]] = {}
 
     def walk(command: typer.core.TyperGroup, path: str) -> None:
@@ -75,7 +75,7 @@ def test_every_command_in_the_docs_exists(page: Path) -> None:
 
 
 def wrong_in(line: str) -> str | None:
-    """What of a command line, without its `export-jobs`, does not exist."""
+    """The parts of a command line, without its `export-jobs`, that do not exist."""
     known = commands()
     name, *more = line.split()
     is_group = any(other.startswith(f"{name} ") for other in known)
@@ -89,13 +89,13 @@ def wrong_in(line: str) -> str | None:
 
 @pytest.mark.parametrize("line", ["dlq frob", "frob", "dlq list --frob", "job list --frob"])
 def test_a_command_that_does_not_exist_is_found(line: str) -> None:
-    """Also below a group that exists; else the test above would let the docs say anything."""
+    """Also below a group that exists; otherwise the test above would accept anything."""
     assert wrong_in(line)
     assert _TYPED.findall(f"Try `export-jobs {line}`.\n\n  export-jobs {line}") == [line, line]
 
 
 def test_every_alarm_has_its_line() -> None:
-    """In the page that whoever is on call opens."""
+    """In the page that the person on call opens."""
     page = (ROOT / "docs" / "operations.md").read_text()
     for resource in read_template(TEMPLATE)["Resources"].values():
         if resource["Type"] == "AWS::CloudWatch::Alarm":
@@ -116,7 +116,7 @@ def regions_without(resource_type: str) -> set[str]:
 
 
 def test_the_page_on_deployment_names_the_regions_that_lack_something() -> None:
-    """Every resource type of the template exists everywhere, but for what the page says."""
+    """Every resource type of the template exists everywhere, unless the page states otherwise."""
     page = (
         (ROOT / "docs" / "deploy.md").read_text().partition("## Regions")[2].partition("\n## ")[0]
     )
@@ -147,7 +147,7 @@ def test_every_make_target_in_the_docs_exists() -> None:
 
 
 def test_every_module_and_every_test_is_in_the_table() -> None:
-    """So that whoever changes a module finds its tests by its name."""
+    """So that the tests of a changed module can be found by its name."""
     page = (ROOT / "docs" / "architecture.md").read_text().partition("## Tests by module")[2]
     lines = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| ")]
     rows = [[cell.strip() for cell in line] for line in lines[1:]]

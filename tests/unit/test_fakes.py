@@ -1,4 +1,4 @@
-"""The world in memory that the histories play in: it must be no kinder than the real one."""
+"""The fakes that the histories use: they must be no more lenient than the real services."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_single_item_is_read_as_it_was_at_one_moment() -> None:
 
 
 def test_a_query_alone_sees_what_is_there() -> None:
-    """Where nobody else is under way, nothing is torn."""
+    """If no other run is active, no read is torn."""
     fakes = Fakes()
     table = recorded(fakes)
     assert table.load("prod").tickets == (TICKET,)
@@ -106,7 +106,7 @@ def test_a_step_that_was_outrun_stops_no_other() -> None:
 
 
 def test_a_record_must_know_what_it_changes() -> None:
-    """DynamoDB's adapter writes the difference only: with a wrong one, what was stored would stay."""
+    """DynamoDB's adapter writes only the difference: with a wrong one, old values would stay."""
     table = recorded(Fakes())
     record = table.requests(["k"])["k"]
     wrong = replace(record, body="{ }", stored=replace(record, body="{ }"))
@@ -115,7 +115,7 @@ def test_a_record_must_know_what_it_changes() -> None:
 
 
 def test_a_create_call_asks_before_it_is_sent() -> None:
-    """If it may not be sent any more, no job is made, and the caller knows."""
+    """If it may not be sent any more, no job is made, and the caller knows that."""
     fakes = Fakes()
     with pytest.raises(RetryLater):
         FakeApi(fakes).create_job("prod", BODY, request_id="r", may_send=lambda: False)
@@ -123,7 +123,7 @@ def test_a_create_call_asks_before_it_is_sent() -> None:
 
 
 def test_listings_may_omit_what_the_request_asked_for() -> None:
-    """As the listing in Adobe's own example does; by its id a job shows no more."""
+    """As in the listing of Adobe's own example; by its id a job shows no more."""
     fakes = Fakes(quirks={"omits"})
     api = FakeApi(fakes)
     job = api.create_job("prod", BODY, request_id="r", may_send=lambda: True)
@@ -136,7 +136,7 @@ def test_listings_may_omit_what_the_request_asked_for() -> None:
 
 
 def test_queues_take_messages_or_say_so() -> None:
-    """A wake-up goes to the request queue, a rejection to the dead letters, a fault to the caller."""
+    """A wake-up reaches the request queue, a rejection the dead letters, a fault the caller."""
     fakes = Fakes()
     FakeRequestQueue(fakes).wake("prod")
     FakeDeadLetterQueue(fakes).send(

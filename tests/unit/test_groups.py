@@ -9,6 +9,6 @@ import pytest
 
 @pytest.mark.xdist_group("of-its-own")
 def test_a_group_of_tests_is_known_to_the_scheduler(request: pytest.FixtureRequest) -> None:
-    """A version of pytest that hides it from pytest-xdist would make each worker prepare everything."""
+    """A pytest that hides it from pytest-xdist would make each worker prepare everything."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         assert request.node.nodeid.endswith("@of-its-own")

@@ -1,4 +1,4 @@
-"""The page of guarantees names tests: they exist."""
+"""The tests that the page of guarantees names exist."""
 
 from __future__ import annotations
 

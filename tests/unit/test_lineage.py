@@ -32,12 +32,12 @@ def test_invocations_are_counted_for_each_function() -> None:
     ],
 )
 def test_a_header_without_counts_begins_a_chain(header: str | None) -> None:
-    """One that Lambda's shorter, undocumented form was copied into, too."""
+    """Including one with Lambda's shorter, undocumented form."""
     assert Lineage.of(header) == Lineage()
 
 
 def test_counts_around_an_unreadable_one_are_kept() -> None:
-    """As in the example of AWS's own documentation, with a part that it does not have."""
+    """As in the example of AWS's own documentation, with an additional part."""
     lineage = Lineage.of("Lineage=a87bd80c:1|nonsense|c512fbe3:2;Sampled=1")
     assert lineage.invocations == {"a87bd80c": 2, "c512fbe3": 3}
 

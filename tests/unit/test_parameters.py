@@ -1,4 +1,4 @@
-"""What CloudFormation would refuse of the template's parameters, which moto does not."""
+"""Values of the template's parameters that CloudFormation would refuse, and moto does not."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ def refused(name: str, value: str) -> str:
 
 
 def test_every_kind_of_constraint_in_the_template_is_checked() -> None:
-    """One that is new there (a MinLength, a list) has to be checked here, too."""
+    """A new kind in the template (a MinLength, a list) has to be checked here, too."""
     assert {key for parameter in DECLARED.values() for key in parameter} == CHECKED | SAID_ONLY
     assert {parameter["Type"] for parameter in DECLARED.values()} == {"String", "Number"}
 
 
 def test_every_default_is_allowed() -> None:
-    """As CloudFormation checks defaults, too."""
+    """CloudFormation checks defaults, too."""
     defaults = {name: str(p["Default"]) for name, p in DECLARED.items() if "Default" in p}
     check({"Parameters": DECLARED}, defaults)
 
 
 @pytest.mark.parametrize("name", DECLARED)
 def test_every_parameter_refuses_what_it_cannot_be(name: str) -> None:
-    """With its name, and with what is allowed instead."""
-    said = refused(name, "no such value\n")
-    assert f"parameter {name} can't be 'no such value\\n'" in said
+    """The error has its name, and what is allowed instead."""
+    message = refused(name, "no such value\n")
+    assert f"parameter {name} can't be 'no such value\\n'" in message
     parameter = DECLARED[name]
     for value in parameter.get("AllowedValues", ()):
-        assert str(value) in said
-    assert parameter.get("ConstraintDescription", "") in said
+        assert str(value) in message
+    assert parameter.get("ConstraintDescription", "") in message
     if parameter["Type"] == "String" and "AllowedValues" not in parameter:
-        assert parameter["AllowedPattern"] in said
+        assert parameter["AllowedPattern"] in message
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_every_parameter_refuses_what_it_cannot_be(name: str) -> None:
     ],
 )
 def test_a_value_out_of_bounds_is_refused(name: str, value: str, allowed: str) -> None:
-    """Below, above, no number as CloudFormation reads one, or only beginning with what is allowed."""
+    """Below, above, no number by CloudFormation's rules, or only beginning with what is allowed."""
     assert allowed in refused(name, value).partition("it must be")[2]
 
 
@@ -90,17 +90,17 @@ def test_a_value_at_the_bounds_is_allowed(name: str, value: str) -> None:
     [("sandboxes", "Sandboxes"), ("PolSeconds", "PollSeconds"), ("ImsTokenURL", "ImsTokenUrl")],
 )
 def test_a_misspelt_name_leads_to_the_nearest(name: str, meant: str) -> None:
-    """And to all that there are."""
-    said = refused(name, "any")
-    assert f"the template has no parameter {name!r}" in said
-    assert f"did you mean {meant}?" in said
+    """The error also lists all names."""
+    message = refused(name, "any")
+    assert f"the template has no parameter {name!r}" in message
+    assert f"did you mean {meant}?" in message
     for known in DECLARED:
-        assert known in said
+        assert known in message
     assert "did you mean" not in refused("zzzzzz", "any")
 
 
 def test_a_pattern_has_to_match_the_whole_value() -> None:
-    """As CloudFormation says of AllowedPattern, anchors or none."""
+    """As CloudFormation documents AllowedPattern, with or without anchors."""
     declared = {"Parameters": {"Text": {"Type": "String", "AllowedPattern": "[a-z]+"}}}
     check(declared, {"Text": "abc"})
     for value in ("abc1", "1abc", ""):
@@ -109,7 +109,7 @@ def test_a_pattern_has_to_match_the_whole_value() -> None:
 
 
 def test_a_text_without_constraints_can_be_anything() -> None:
-    """Several lines, too; and a number without bounds, any number."""
+    """Even several lines; and a number without bounds can be any number."""
     free = {"Text": {"Type": "String"}, "Number": {"Type": "Number"}}
     check({"Parameters": free}, {"Text": "a\nb", "Number": "-1.5"})
     for bounds in ({}, {"MaxValue": 1}):

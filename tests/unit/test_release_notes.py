@@ -96,7 +96,7 @@ def test_a_tag_that_is_not_the_version_is_refused(project: Path, tag: str) -> No
     ],
 )
 def test_a_section_without_a_date_is_refused(project: Path, heading: str) -> None:
-    """The line says how the heading has to be written."""
+    """The line shows how the heading has to be written."""
     (project / "CHANGELOG.md").write_text(CHANGELOG.replace("## 1.2.0, 2026-11-30", heading))
     line = refusal(project, "v1.2.0")
     assert "no date for 1.2.0" in line
@@ -113,7 +113,7 @@ def test_a_version_without_a_section_is_refused(project: Path, heading: str) -> 
 
 
 def test_a_section_without_text_is_refused(project: Path) -> None:
-    """A release has something to say."""
+    """A release needs notes."""
     (project / "CHANGELOG.md").write_text("## 1.2.0, 2026-11-30\n\n## 1.1.0, 2026-10-01\n\n- A.\n")
     assert "says nothing about 1.2.0" in refusal(project, "v1.2.0")
 
@@ -126,19 +126,19 @@ def test_a_project_without_a_version_is_refused(project: Path) -> None:
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "CHANGELOG.md"])
 def test_a_missing_file_is_named(project: Path, name: str) -> None:
-    """Whoever runs it outside the project's root reads one line, and no traceback."""
+    """Outside the project's root it prints one line, and no traceback."""
     (project / name).unlink()
     assert name in refusal(project, "v1.2.0")
 
 
 @pytest.mark.parametrize("arguments", [(), ("v1.2.0", "v1.2.0")])
 def test_it_takes_one_tag(project: Path, arguments: tuple[str, ...]) -> None:
-    """With none or several it says how it is used."""
+    """With none or several it shows how it is used."""
     assert refusal(project, *arguments) == "usage: python .github/release_notes.py TAG"
 
 
 def test_the_projects_own_changelog_can_be_read(project: Path) -> None:
-    """Its headings have the form that the script knows; with a date, the top section gives notes."""
+    """Its headings have the form that the script knows; a dated top section gives notes."""
     changelog = (ROOT / "CHANGELOG.md").read_text()
     headings = re.findall(r"(?m)^## (.*)$", changelog)
     for heading in headings:

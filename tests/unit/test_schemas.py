@@ -1,4 +1,4 @@
-"""The published JSON Schemas are those of the code, and what the docs show is as they say."""
+"""The published JSON Schemas match the code, and the samples in the docs conform to them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOW = 1_700_000_000_000
 
 
 def test_the_schemas_are_current() -> None:
-    """`python -m export_jobs_local.schemas` makes them anew after a change of a model."""
+    """`python -m export_jobs_local.schemas` rewrites them after a change of a model."""
     assert {path.name for path in FOLDER.glob("*.json")} == {path.name for path in schemas()}
     for path, schema in schemas().items():
         assert path.read_text() == text_of(schema), path.name
@@ -52,7 +52,7 @@ def test_a_bare_job_gives_a_valid_event() -> None:
 
 
 def test_events_of_requests_are_as_published() -> None:
-    """With everything that may be there, and with nothing."""
+    """With every optional field, and with none."""
     bare = RequestRecord("k", "CREATED", "prod", outcome="CREATED")
     full = RequestRecord(
         "k", "CREATED", "prod", action="cancel", body_hash="1:ab", message_id="m", org_id="ORG",

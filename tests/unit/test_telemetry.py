@@ -1,4 +1,4 @@
-"""What CloudWatch is told: every value of a sweep and of a run, in lines that it can read."""
+"""What CloudWatch receives: every value of a sweep and of a run, in lines that it can read."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ QUIET = {
     "RequestsWaiting": 0,
     "OldestRequestMinutes": 0,
 }
-"""What every sweep tells."""
+"""What every sweep reports."""
 IDLE = {"RequestsRecorded": 0, "RequestsDuplicate": 0, "RequestsFailed": 0}
-"""What every run of the creator tells."""
+"""What every run of the creator reports."""
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the template says that metrics go."""
+    """The variables by which the template sets where metrics go."""
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ExportJobs/test")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test")
 
@@ -88,7 +88,7 @@ def test_every_outcome_has_a_metric_of_its_own() -> None:
 def test_a_sweep_with_any_number_of_ends_is_measured_whole(
     ended: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also with a hundred and more, where a metric's values fill a line; none is left out."""
+    """Even with a hundred or more, where a metric's values fill a line; none is left out."""
     detail = {
         "eventId": "e",
         "final": True,
@@ -136,8 +136,8 @@ def test_a_sweep_s_line_shows_its_results(logged: list[Any]) -> None:
     report_sweep(SweepReport("prod", waiting=3, duplicates=1, changes=2))
     problems = [f"problem {number}" for number in range(30)]
     report_sweep(SweepReport("prod", problems=problems))
-    (level, message, fields), (trouble, _, with_problems) = logged
-    assert (level, message, trouble) == ("info", "swept", "error")
+    (level, message, fields), (with_error, _, with_problems) = logged
+    assert (level, message, with_error) == ("info", "swept", "error")
     assert (fields["sandbox"], fields["waiting"], fields["duplicates"]) == ("prod", 3, 1)
     assert with_problems["problems"] == problems[:20]
 
@@ -183,8 +183,8 @@ def test_a_run_s_line_shows_the_result_of_each_message(logged: list[Any]) -> Non
     report_run(RunReport(handled=handled, ends=Counter({"CREATED": 2})))
     problems = [f"problem {number}" for number in range(30)]
     report_run(RunReport(handled={"a": "FAILED"}, problems=problems))
-    (level, message, fields), (trouble, _, with_problems) = logged
-    assert (level, message, trouble) == ("info", "processed", "error")
+    (level, message, fields), (with_error, _, with_problems) = logged
+    assert (level, message, with_error) == ("info", "processed", "error")
     assert fields["messages"] == handled
     assert fields["handled"] == {"RECORDED": 2, "WAKE_UP": 1}
     assert fields["ends"] == {"CREATED": 2}
@@ -193,7 +193,7 @@ def test_a_run_s_line_shows_the_result_of_each_message(logged: list[Any]) -> Non
 
 def test_neither_function_loads_what_is_the_other_s() -> None:
     """Both report through one module; a cold start pays for no more than it uses."""
-    said = subprocess.run(
+    modules = subprocess.run(
         [
             sys.executable,
             "-c",
@@ -203,6 +203,6 @@ def test_neither_function_loads_what_is_the_other_s() -> None:
         text=True,
         check=True,
     ).stdout.split()
-    loaded = {name for name in said if name.startswith("export_jobs.")}
+    loaded = {name for name in modules if name.startswith("export_jobs.")}
     assert "export_jobs.telemetry" in loaded
     assert not [n for n in loaded if n.startswith(("export_jobs.creator", "export_jobs.monitor"))]

@@ -1,4 +1,4 @@
-"""How the functions' parts are put together: what only shows in how they are wired."""
+"""How the functions' parts are put together, as far as only that can show."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENVIRONMENT = {
 def test_a_service_that_hangs_leaves_time_to_note_what_came_of_the_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """However long it says nothing: a run that Lambda ends in the midst would cost a receive."""
+    """However long it hangs: a run that Lambda stops in the middle would cost a receive."""
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "ExportJobs/test")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "creator")
     with socket.socket() as silent:

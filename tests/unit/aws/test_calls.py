@@ -1,4 +1,4 @@
-"""What failures of DynamoDB's calls mean, and which calls are made again."""
+"""What failures of DynamoDB's calls mean, and which calls are tried again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ITEM = OutboxItem("prod", "k", (Undelivered(Event("T", {"eventId": "e"}), frozen
 
 
 class Willing:
-    """A DynamoDB that does everything it is asked, and has nothing."""
+    """A DynamoDB that accepts every call, and is empty."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda **_: {"Items": [], "Responses": {}}
@@ -117,7 +117,7 @@ def test_a_lasting_failure_is_a_refusal(
 def test_a_transaction_that_is_throttled_passes(
     adapter: DynamoDbStore, spy: Spy, code: str
 ) -> None:
-    """The reason stands with one of its actions."""
+    """The reason is given with one of its actions."""
     spy.failures = [cancelled("None", code)]
     with pytest.raises(StoreUnavailable) as raised:
         adapter.commit("prod", recording("a"))
@@ -128,7 +128,7 @@ def test_a_transaction_that_is_throttled_passes(
 def test_a_member_that_is_refused_fails_the_transaction_for_good(
     adapter: DynamoDbStore, spy: Spy, code: str
 ) -> None:
-    """Nobody outran it; so it must not look so. The caller may try the members alone."""
+    """It was not outrun, and must not look so. The caller may try the members alone."""
     spy.failures = [cancelled("ConditionalCheckFailed", code)]
     with pytest.raises(ItemRefused, match=code):
         adapter.commit("prod", recording("a"))
@@ -138,7 +138,7 @@ def test_a_member_that_is_refused_fails_the_transaction_for_good(
 def test_a_write_that_meets_a_transaction_is_tried_again(
     adapter: DynamoDbStore, spy: Spy, call: str
 ) -> None:
-    """DynamoDB refuses it for a moment: nobody has written, and nothing is wrong."""
+    """DynamoDB refuses it briefly: nobody has written, and nothing is wrong."""
     single = refusal("TransactionConflictException")
     several = cancelled("TransactionConflict", "None")
     transacts = call in {"commit", "put with state", "release"}
@@ -150,7 +150,7 @@ def test_a_write_that_meets_a_transaction_is_tried_again(
 def test_a_write_that_meets_transactions_again_and_again_gives_up(
     adapter: DynamoDbStore, spy: Spy
 ) -> None:
-    """After a few tries; the next run may have more luck."""
+    """After a few tries; the next run may succeed."""
     spy.failures = [cancelled("TransactionConflict", "None")] * 9
     with pytest.raises(StoreUnavailable):
         adapter.commit("prod", recording("a"))

@@ -1,4 +1,4 @@
-"""Items: what is written once is read for ever, leniently, and stays small."""
+"""Items: whatever was once written can still be read, leniently, and stays small."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ KEY = "k" * 128
 SANDBOX = "s" * 40
 BOTH: frozenset[Sink] = frozenset({"bus", "topic"})
 LATE = 1_987_654_321_987
-"""A time with as many digits that count as any."""
+"""A time with as many significant digits as any."""
 
 
 def frozen(kind: str) -> Any:
@@ -62,13 +62,13 @@ def frozen(kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", RECORDS)
 def test_items_of_format_1_are_read_for_ever(kind: str) -> None:
-    """What this version wrote is in `tests/data/items`, and every later one reads it."""
+    """Items that this version wrote are in `tests/data/items`; every later version reads them."""
     assert READERS[kind](frozen(kind)) == RECORDS[kind]
 
 
 @pytest.mark.parametrize("kind", RECORDS)
 def test_items_are_written_as_they_are_kept(kind: str) -> None:
-    """A change of what is written is noticed here: it needs a new file, and perhaps a new format."""
+    """A change in what is written fails here: it needs a new file, and perhaps a new format."""
     assert as_json(items_written()[kind]) == FROZEN_ITEMS[kind]
 
 
@@ -84,14 +84,14 @@ def test_items_are_written_as_they_are_kept(kind: str) -> None:
 def test_every_field_of_a_record_is_in_its_item(
     record: Any, attributes: Any, in_the_key: set[str]
 ) -> None:
-    """A field that is forgotten in `aws/items.py` would be lost without a word."""
+    """A field that is forgotten in `aws/items.py` would be lost silently."""
     compared = {field.name for field in fields(record) if field.compare}
     assert {attribute.field for attribute in attributes} | in_the_key == compared
 
 
 @pytest.mark.parametrize("kind", RECORDS)
 def test_attributes_that_are_not_known_are_passed_over(kind: str) -> None:
-    """A newer version may have written them, in a slot of the gate, too."""
+    """A newer version may have written them, also in a slot of the gate."""
     item = frozen(kind)
     item["future"] = {"M": {"a": {"L": []}}}
     for slot in item.get("slots", {}).get("M", {}).values():
@@ -101,7 +101,7 @@ def test_attributes_that_are_not_known_are_passed_over(kind: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(FROZEN_ITEMS["state"]) - {"sandbox", "sk"}))
 def test_an_absent_attribute_of_the_state_has_its_default(name: str) -> None:
-    """Whichever it is: the sweep goes on."""
+    """Whichever it is, the sweep continues."""
     item = frozen("state")
     del item[name]
     state = items.state_of(item)
@@ -124,7 +124,7 @@ def test_an_item_that_has_nothing_but_its_keys_is_read(kind: str) -> None:
 def test_an_attribute_that_cannot_be_read_has_its_default(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One of another type or form costs that detail, not the record; the log says so."""
+    """An attribute of another type or form loses that detail, not the record, and is logged."""
     item = frozen("job") | {"sequence": {"S": "three"}, "outbox": {"L": [{"S": "no JSON"}]}}
     with caplog.at_level(logging.WARNING):
         job = items.job_of(item)
@@ -141,7 +141,7 @@ def test_fingerprints_of_another_rule_are_read_as_none() -> None:
 def test_an_item_of_an_unknown_kind_is_passed_over_with_one_warning(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A newer version's, or one whose key is not as ours are; what stands beside them is read."""
+    """A newer version's, or one with another form of key; the items beside it are read."""
     monkeypatch.setattr(index, "_warned_of", set())
     strange = [
         {"sandbox": {"S": "prod"}, "sk": {"S": sort_key}, "openKey": {"S": "6#x"}}
@@ -196,7 +196,7 @@ def gate_write(change: SlotChange, *, version: int | None) -> Write:
 
 
 def test_a_gate_with_every_slot_taken_fits_an_item() -> None:
-    """200 slots, and as many former attempts, are within DynamoDB's 400 KB."""
+    """200 slots, and as many former attempts, stay within DynamoDB's 400 KB."""
     steps = {n: Step(slot=Slot("note", longest_attempt(2 * n))) for n in range(200)}
     write = GatePart.of(SANDBOX, steps, GateChange(version=0)).write("jobs", known=None)
     assert write
@@ -229,7 +229,7 @@ def test_the_largest_job_fits_an_item() -> None:
 def test_the_largest_change_of_the_gate_is_within_the_limits_of_expressions(
     change: SlotChange, version: int | None
 ) -> None:
-    """DynamoDB takes 4 KB an expression and 300 operators and functions in it; moto does not look."""
+    """DynamoDB allows 4 KB and 300 operators and functions per expression; moto does not check."""
     update = gate_write(change, version=version).as_update()
     for name in ("UpdateExpression", "ConditionExpression"):
         expression = update[name]
@@ -242,7 +242,7 @@ def test_the_largest_change_of_the_gate_is_within_the_limits_of_expressions(
 
 
 def test_a_condition_has_no_parentheses_but_those_it_needs() -> None:
-    """DynamoDB refuses others as redundant; moto does only some."""
+    """DynamoDB refuses others as redundant; moto refuses only some."""
     write = Write("jobs", {"sk": {"S": "k"}})
     write.set({"S": "x"}, "a")
     write.require("a", "b")
@@ -265,12 +265,12 @@ def test_what_is_new_is_put_as_a_whole_and_only_if_nothing_is_there(kind: str) -
 
 
 def test_slots_expire_as_fast_as_they_are_taken() -> None:
-    """Each transaction may take out as many as one may note."""
+    """Each transaction may remove as many slots as it may add."""
     assert MAX_EXPIRED >= MAX_STEPS
 
 
 def test_sizes_are_as_dynamodb_counts_them() -> None:
-    """Names count; a number takes a byte for two digits that count, and one more."""
+    """Names count; a number takes a byte for every two significant digits, and one more."""
     assert size_of({"name": {"S": "é"}}) == 6
     assert size_of({"n": {"N": "1700000000000"}}) == 3
     assert size_of({"n": {"N": "-123"}}) == 5
@@ -280,6 +280,6 @@ def test_sizes_are_as_dynamodb_counts_them() -> None:
 
 
 def test_a_gate_that_was_never_written_is_of_version_0() -> None:
-    """And one that only holds the line still is: no attempt was ever noted."""
+    """So is one that only holds the line: no attempt was ever noted."""
     assert gate_of(None, "prod") == Gate("prod")
     assert gate_of({"holdUntil": {"N": "5"}}, "prod").version == 0

@@ -1,4 +1,4 @@
-"""Publishing: ten events a call and no more bytes than a call takes; what arrived is what was confirmed."""
+"""Publishing: ten events per call, within its size; exactly what was confirmed has arrived."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_every_event_is_published_once_in_order_within_what_a_call_takes(
 
 @pytest.mark.parametrize("sink", ["bus", "topic"])
 def test_what_a_call_refuses_in_part_has_not_arrived(sink: Sink) -> None:
-    """The others have."""
+    """The others have arrived."""
     events = [event(number) for number in range(12)]
     arrived = publisher(Sinks(refused=frozenset({1, 5}))).publish(events, sink)
     assert {e.id for e in events} - arrived == {"e1", "e5", "e11"}
@@ -120,12 +120,12 @@ def test_what_a_call_refuses_in_part_has_not_arrived(sink: Sink) -> None:
 def test_a_call_that_fails_delivers_nothing_and_raises_nothing(
     sink: Sink, error: Exception
 ) -> None:
-    """What is still owed is published again by a later run."""
+    """A later run publishes again what is still in the outbox."""
     assert publisher(Sinks(error=error)).publish([event(1)], sink) == frozenset()
 
 
 def test_the_topic_gets_a_rendition_for_each_kind_of_reader() -> None:
-    """JSON for machines, text for e-mail, Amazon Q's notification for chat, attributes for filters."""
+    """JSON for machines, text for e-mail, Amazon Q's format for chat, attributes for filters."""
     sinks = Sinks()
     publisher(sinks).publish([event(1)], "topic")
     ((entry,),) = sinks.calls

@@ -1,4 +1,4 @@
-"""What the template tells the functions, and the functions ask for."""
+"""The variables that the template sets and the functions read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GOOD = {
 def test_template_and_settings_name_the_same_variables(
     function: str, model: type[Settings]
 ) -> None:
-    """A variable that is misspelt on either side would fall back to a default in silence."""
+    """A variable that is misspelt on either side would silently fall back to a default."""
     template = read_template(TEMPLATE)
     shared = template["Globals"]["Function"]["Environment"]["Variables"]
     own = template["Resources"][function]["Properties"]["Environment"]["Variables"]
@@ -83,7 +83,7 @@ def test_tokens_go_over_tls_only(name: str, value: str) -> None:
     ],
 )
 def test_what_the_mechanism_can_t_work_with_is_refused(name: str, value: str) -> None:
-    """A dead letter must still find its record, the gate must hold every slot, queues have addresses.
+    """A dead letter must find its record, the gate must hold every slot, queues have addresses.
 
     The stack's id keeps the ids of events apart from those of another stack.
     """

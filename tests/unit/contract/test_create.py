@@ -1,4 +1,4 @@
-"""Checking what the service is asked."""
+"""Checks of what is sent to the service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("body", [seed("create-request"), MINIMAL])
 def test_what_was_asked_leaves_unchanged(body: dict[str, Any]) -> None:
-    """No default of ours reaches the wire, and nothing is lost on the way."""
+    """None of our defaults is sent, and nothing is lost on the way."""
     assert parse_create_request(body).to_wire() == body
 
 
@@ -78,7 +78,7 @@ def test_what_was_asked_leaves_unchanged(body: dict[str, Any]) -> None:
     ],
 )
 def test_a_wrong_field_is_named(body: dict[str, Any], field: str, says: str) -> None:
-    """The error says which field is wrong and what to do."""
+    """The error names the wrong field and what to do."""
     with pytest.raises(RequestInvalid) as error:
         parse_create_request(body)
     assert [problem.field for problem in error.value.problems] == [field]
@@ -86,7 +86,7 @@ def test_a_wrong_field_is_named(body: dict[str, Any], field: str, says: str) -> 
 
 
 def test_every_problem_is_found_at_once() -> None:
-    """Who has three mistakes hears of three."""
+    """All three mistakes in a request are reported."""
     body = {"destination": {}, "schema": {"nmae": "x"}, "fields": 3}
     with pytest.raises(RequestInvalid) as error:
         parse_create_request(body)
@@ -96,25 +96,25 @@ def test_every_problem_is_found_at_once() -> None:
 
 @pytest.mark.parametrize("body", [None, [], "x", 3])
 def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
-    """Not even an object: said so, not a crash."""
+    """That it is no object is reported, without a crash."""
     with pytest.raises(RequestInvalid, match=r"\(body\)"):
         parse_create_request(body)
 
 
 def test_a_segment_listed_twice_is_refused() -> None:
-    """The same segment twice would be exported once or twice: nobody could tell."""
+    """It would be unclear whether the segment is exported once or twice."""
     segment = {"segmentId": "a"}
     with pytest.raises(RequestInvalid, match="twice"):
         parse_create_request({**MINIMAL, "filter": {"segments": [segment, segment]}})
 
 
 def test_the_same_request_has_one_canonical_form() -> None:
-    """Order and spacing of keys make no other request."""
+    """Order and spacing of keys make no difference."""
     body = seed("create-request")
     shuffled = json.loads(json.dumps(body, sort_keys=True))
     assert parse_create_request(body).canonical() == parse_create_request(shuffled).canonical()
 
 
 def test_the_model_teaches_the_api() -> None:
-    """`help()` on a model says what it is."""
+    """`help()` on a model explains it."""
     assert CreateExportJob.__doc__

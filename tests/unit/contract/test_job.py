@@ -1,4 +1,4 @@
-"""Reading what the service answers."""
+"""Reading the answers of the service."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_variants_and_broken_details_cost_no_job(
     ],
 )
 def test_errors_are_read_as_far_as_they_can_be(shown: Any, read: list[Any]) -> None:
-    """In whatever form they come; and where there is any, the job has succeeded with errors."""
+    """Whatever their form; and if there is any, the job has succeeded with errors."""
     job = Job.model_validate({"id": 1, "status": "SUCCEEDED", "errors": shown})
     assert [(error.code, error.msg) for error in job.errors] == read
     assert outcome_of(job) == ("SUCCEEDED_WITH_ERRORS" if read else "SUCCEEDED")
@@ -115,7 +115,7 @@ def test_errors_are_read_as_far_as_they_can_be(shown: Any, read: list[Any]) -> N
 
 @pytest.mark.parametrize("bad", [None, 7, "broken", [], [{}]])
 def test_a_bad_entry_costs_itself_and_not_its_list(bad: Any) -> None:
-    """Of segments, batches, statuses and counters, the others are read."""
+    """The other segments, batches, statuses and counters are read."""
     job = Job.model_validate(
         {
             "id": 1,
@@ -137,7 +137,7 @@ def test_a_bad_entry_costs_itself_and_not_its_list(bad: Any) -> None:
 
 
 def test_what_was_read_is_read_the_same_again() -> None:
-    """A job that is written down, with what was left out of it, comes back as it was."""
+    """A stored job, with the parts that were left out, is read back unchanged."""
     shown = {"errors": [None, "x", [1]], "filter": {"segments": [7, {"segmentId": 5}]}}
     job = Job.model_validate({"id": 1, "status": "NEW", **shown})
     assert Job.model_validate(job.model_dump(by_alias=True, mode="json")) == job
@@ -166,7 +166,7 @@ def test_what_was_read_is_read_the_same_again() -> None:
 def test_a_page_shows_how_far_back_it_reaches(
     times: list[int | None], cursor: str | None, oldest: int | None
 ) -> None:
-    """By its last record or by its cursor, and never farther than its records show."""
+    """By its last record or by its cursor, and never further than its records show."""
     records = [
         Job.model_validate({"id": number, "status": "NEW", "creationTime": time})
         for number, time in enumerate(times)
@@ -176,7 +176,7 @@ def test_a_page_shows_how_far_back_it_reaches(
 
 @given(st.lists(st.none() | st.integers(10**12, 10**13 - 1), min_size=1))
 def test_no_page_reaches_farther_back_than_its_last_record(times: list[int | None]) -> None:
-    """Else a job beyond it would be taken for one that was seen; with a cursor it reaches just there."""
+    """Otherwise a job beyond it would count as seen; with a cursor, it reaches exactly there."""
     order = sorted((time or 10**12 for time in times), reverse=True)
     hidden = {position for position, time in enumerate(times) if time is None}
     records = [
@@ -189,7 +189,7 @@ def test_no_page_reaches_farther_back_than_its_last_record(times: list[int | Non
 
 
 def test_a_single_batch_object_is_a_list_of_one() -> None:
-    """Elsewhere `batches` is an object instead of a list."""
+    """Other endpoints send `batches` as an object instead of a list."""
     one = {"segmentId": "s", "batchId": "b", "status": "realized"}
     job = Job.model_validate({"id": 1, "status": "NEW", "destination": {"batches": one}})
     assert job.destination is not None
@@ -197,7 +197,7 @@ def test_a_single_batch_object_is_a_list_of_one() -> None:
 
 
 def test_unknown_fields_are_kept() -> None:
-    """A field that nobody told us of is not lost."""
+    """An undocumented field is not lost."""
     job = Job.model_validate({"id": 1, "status": "NEW", "color": {"deep": [1]}})
     assert job.model_extra == {"color": {"deep": [1]}}
 
@@ -210,7 +210,7 @@ def test_a_last_page_has_no_next(link: Any) -> None:
 
 
 def test_records_that_are_no_jobs_are_counted() -> None:
-    """One unreadable record costs that record only, and shows in the count with the fields at fault."""
+    """One unreadable record loses only itself, and is counted, with the fields at fault."""
     page = JobPage.from_answer({"records": [{"id": 1, "status": "NEW"}, {"id": 2}, "x", None]})
     assert [job.id for job in page.records] == ["1"]
     assert page.unreadable == 3

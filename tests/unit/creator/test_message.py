@@ -1,4 +1,4 @@
-"""Reading messages of the queue: requests, bare bodies, wake-ups, and hints in what can't be read."""
+"""Reading messages: requests, bare bodies, wake-ups, and hints in what can't be read."""
 
 from __future__ import annotations
 
@@ -123,13 +123,13 @@ def test_any_message_is_read_or_refused(body: str) -> None:
 
 
 def test_the_largest_body_is_read() -> None:
-    """The limit itself is within it."""
+    """The limit itself is allowed."""
     body = text({"job": JOB})
     assert read(body + " " * (MAX_BODY_BYTES - len(body))).dataset_id == "d"
 
 
 def test_the_same_request_has_the_same_hash_however_it_is_written() -> None:
-    """Order, spaces and the envelope do not count; the action and every field of the body do."""
+    """Order, spaces and the envelope do not matter; the action and every field of the body do."""
     one = read({"job": JOB, "requestKey": "k"})
     spaced = json.dumps({"requestKey": "k", "job": dict(reversed(JOB.items()))}, indent=3)
     for same in (spaced, JOB, {"job": JOB, "requestKey": "k2", "correlationId": "c"}):
@@ -155,7 +155,7 @@ def test_the_same_request_has_the_same_hash_however_it_is_written() -> None:
     ],
 )
 def test_a_duplicate_asks_for_the_same_in_the_same_sandbox(body: Any, same: bool) -> None:
-    """One that names no sandbox is that of its record, wherever the first of them is by now."""
+    """One without a sandbox belongs to that of its record, whichever sandbox is now the first."""
     record = RequestRecord("k", "CREATED", "dev", body_hash=read({"job": JOB}).body_hash)
     assert read(body).is_that_of(record) is same
 
@@ -186,12 +186,12 @@ def test_an_unreadable_message_still_shows_its_request(
 
 
 def test_a_rejected_message_has_a_record_of_its_own() -> None:
-    """Apart from the key that it names, which a mended one will use; the same when delivered again."""
+    """Separate from the key it names, which a corrected one will use; redelivered, the same."""
     bodies = ('{"requestKey": "k"', '{"requestKey": "k", "jbo": 1}', "{")
     keys = [key_of_rejected("message-id", body) for body in bodies]
     assert len({*keys, "k", "message-id", key_of_rejected("another", "{")}) == 6
     assert keys == [key_of_rejected("message-id", body) for body in bodies]
-    for key in keys:  # a sender's key may look like anything, but the message's own id
+    for key in keys:  # a sender's key may look like anything except the message's own id
         assert key.startswith("message-id!")
 
 
@@ -231,5 +231,5 @@ def test_a_wake_up_has_no_other_field(body: str, sandbox: str | None) -> None:
 def test_only_what_a_dead_letter_has_makes_one(
     attributes: dict[str, str], letter: Letter | None
 ) -> None:
-    """A request key and the event of its rejection; whether they are true is another question."""
+    """A request key and the event of its rejection; whether they are true is not checked here."""
     assert message(JOB, **attributes).letter == letter

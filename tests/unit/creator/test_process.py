@@ -1,4 +1,4 @@
-"""How requests are handled: one job each, in turn, visibly ended; on fakes."""
+"""How requests are handled: one job each, in turn, with a visible end; with fakes."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def creator() -> Creator:
 
 
 def test_a_request_becomes_a_job(creator: Creator) -> None:
-    """What was asked for is sent as it was, and the bus is told with the correlation id."""
+    """The request is sent unchanged, and the event on the bus has its correlation id."""
     creator.send(correlationId="campaign", **CREATE)
     creator.work()
     (job,) = creator.fakes.jobs["prod"].values()
     assert job.body["destination"] == {"datasetId": "d"}
-    told = creator.last()
-    assert (told["jobId"], told["correlationId"]) == (job.body["id"], "campaign")
-    assert (told["linkedBy"], told["orgId"]) == ("answer", "ORG@AdobeOrg")
+    event = creator.last()
+    assert (event["jobId"], event["correlationId"]) == (job.body["id"], "campaign")
+    assert (event["linkedBy"], event["orgId"]) == ("answer", "ORG@AdobeOrg")
     assert creator.ends() == [("key", "CREATED")]
 
 
@@ -68,7 +68,7 @@ def test_a_full_batch_costs_no_more_calls_than_a_lone_request(creator: Creator) 
 
 
 def test_a_bare_body_is_a_request_of_its_own(creator: Creator) -> None:
-    """Without a request key, the message's id serves: a redelivery makes no second job."""
+    """Without a request key, the message's id is used: a redelivery makes no second job."""
     message = creator.send(None, **CREATE["job"])
     creator.enqueue(message)
     creator.work()
@@ -79,7 +79,7 @@ def test_a_bare_body_is_a_request_of_its_own(creator: Creator) -> None:
 
 
 def test_the_same_key_in_two_messages_makes_one_job(creator: Creator) -> None:
-    """In one batch or in two, whether they ask alike by the letter or only in what they mean."""
+    """In one batch or in two, whether they are identical or only mean the same."""
     creator.send(**CREATE)
     other = {"schema": {"name": "s"}, "destination": {"datasetId": "d"}}
     creator.send(job=other)
@@ -93,7 +93,7 @@ def test_the_same_key_in_two_messages_makes_one_job(creator: Creator) -> None:
 @pytest.mark.parametrize("echoes", [True, False])
 @pytest.mark.parametrize("strike", ["times out after", "answers 5xx", "dies after"])
 def test_a_lost_answer_makes_no_second_job(creator: Creator, echoes: bool, strike: Any) -> None:
-    """The sweep finds the job, by our request id or by what was asked for, and says by which."""
+    """The sweep finds the job, by our request id or by its content, and reports by which."""
     creator.fakes.echoes_request_id = echoes
     creator.sweep()
     creator.send(**asking(filter={"segments": [{"segmentId": "x"}]}))
@@ -102,12 +102,12 @@ def test_a_lost_answer_makes_no_second_job(creator: Creator, echoes: bool, strik
     creator.until_ended()
     assert creator.ends() == [("key", "CREATED")]
     assert len(creator.jobs) == 2
-    (told,) = [
+    (event,) = [
         e.detail for e in creator.fakes.published["bus"] if e.type == "Export Request Accepted"
     ]
     if strike != "answers 5xx":
-        assert told["linkedBy"] == ("requestId" if echoes else "content")
-    named = creator.fakes.jobs["prod"][told["jobId"]]
+        assert event["linkedBy"] == ("requestId" if echoes else "content")
+    named = creator.fakes.jobs["prod"][event["jobId"]]
     assert named.body["destination"] == {"datasetId": "d"}
 
 
@@ -146,11 +146,11 @@ def test_a_difference_that_is_shown_is_a_contradiction(creator: Creator) -> None
 
 
 def test_content_is_not_believed_while_a_run_may_hold_the_answer(creator: Creator) -> None:
-    """A foreign equal job is not taken for a request's whose own answer is still on its way."""
+    """An equal foreign job is not linked to a request whose own answer may still arrive."""
 
     class Slow(FakeApi):
         def create_job(self, *asked: Any, **options: Any) -> Job:
-            self._fakes.create("prod", **asked[1])  # somebody else's, and its like
+            self._fakes.create("prod", **asked[1])  # somebody else's job, equal to it
             self._fakes.now += 20 * SECOND_MS
             report = creator.sweep()
             assert report.problems == []
@@ -173,7 +173,7 @@ def test_content_is_not_believed_while_a_run_may_hold_the_answer(creator: Creato
 def test_an_export_that_somebody_else_made_just_before_is_not_taken_for_ours(
     creator: Creator,
 ) -> None:
-    """Of several jobs that could be ours, the earliest created after the attempt is."""
+    """Of several jobs that could be ours, it is the earliest created after the attempt."""
     creator.sweep()
     asked = asking(filter={"segments": [{"segmentId": "x"}]})
     theirs = creator.fakes.create("prod", **asked["job"]).body["id"]
@@ -192,7 +192,7 @@ def test_an_export_that_somebody_else_made_just_before_is_not_taken_for_ours(
 
 @pytest.mark.parametrize("echoes", [True, False])
 def test_equal_requests_at_the_same_moment_get_a_job_each(echoes: bool) -> None:
-    """Two keys, one body, answers lost, in every drawn order: two jobs, one for each."""
+    """Two keys, one body, answers lost, in every drawn order: two jobs, one for each key."""
     for order in range(30):
         creator = Creator()
         creator.sweep()
@@ -215,7 +215,7 @@ def test_equal_requests_at_the_same_moment_get_a_job_each(echoes: bool) -> None:
 
 
 def test_an_attempt_without_a_job_is_given_up_after_two_listings(creator: Creator) -> None:
-    """The create call never arrived: the job is created once it had every chance to show."""
+    """The create call never arrived: it is repeated after the job had every chance to show."""
     creator.sweep()
     creator.send(**CREATE)
     creator.fakes.plan([("create", "times out before")])
@@ -269,10 +269,10 @@ def test_a_job_that_shows_after_another_was_made_is_a_duplicate(creator: Creator
     hidden.visible_at = 0
     report = creator.sweep()
     assert report.duplicates == 1
-    (told,) = [
+    (event,) = [
         e.detail for e in creator.fakes.published["bus"] if e.detail["jobId"] == creator.jobs[0]
     ]
-    assert (told["duplicateOfRequest"], told["requestKey"]) == ("key", None)
+    assert (event["duplicateOfRequest"], event["requestKey"]) == ("key", None)
     assert creator.sweep().duplicates == 0
 
 
@@ -280,7 +280,7 @@ def test_a_job_that_shows_after_another_was_made_is_a_duplicate(creator: Creator
 def test_an_attempt_is_not_given_up_while_a_job_may_be_its_own(
     creator: Creator, answer: str
 ) -> None:
-    """Too little of it is shown, and by its id it can't be had for now: then it waits, recorded by nobody."""
+    """It shows too little and can't be fetched by its id yet: it waits, and is not recorded."""
 
     class Meagre(FakeApi):
         broken = True
@@ -316,7 +316,7 @@ def test_an_attempt_is_not_given_up_while_a_job_may_be_its_own(
 
 
 def test_a_cancel_that_names_itself_is_invalid(creator: Creator) -> None:
-    """It would end itself in one step twice, and stop all who come after it."""
+    """It would end itself twice in one step, and stop every request behind it."""
     creator.send("x", action="cancel", cancelRequestKey="x")
     creator.send(**CREATE)
     creator.work()
@@ -388,15 +388,15 @@ def test_every_event_of_the_job_names_its_request_in_order(creator: Creator) -> 
     creator.finish()
     creator.until_ended()
     creator.minutes(2)
-    told = [e.detail for e in creator.fakes.published["bus"]]
-    assert [detail.get("status") for detail in told] == [None, "NEW", "SUCCEEDED"]
-    assert {detail["requestKey"] for detail in told} == {"key"}
-    assert {detail["correlationId"] for detail in told} == {"campaign"}
-    assert len({detail["jobId"] for detail in told}) == 1
+    event = [e.detail for e in creator.fakes.published["bus"]]
+    assert [detail.get("status") for detail in event] == [None, "NEW", "SUCCEEDED"]
+    assert {detail["requestKey"] for detail in event} == {"key"}
+    assert {detail["correlationId"] for detail in event} == {"campaign"}
+    assert len({detail["jobId"] for detail in event}) == 1
 
 
 def test_a_changed_body_under_a_used_key_is_rejected(creator: Creator) -> None:
-    """It says so; the first request's end stands."""
+    """The event reports that; the first request's end is unchanged."""
     creator.send(**CREATE)
     creator.work()
     changed = {"destination": {"datasetId": "other"}, "schema": {"name": "s"}}
@@ -409,7 +409,7 @@ def test_a_changed_body_under_a_used_key_is_rejected(creator: Creator) -> None:
 
 
 def test_reordering_the_sandboxes_moves_no_request(creator: Creator) -> None:
-    """Field case 20: one that names no sandbox stays where it was; its redelivery is a duplicate."""
+    """Field case 20: one that names no sandbox stays where it was; a redelivery is a duplicate."""
     message = creator.send(**CREATE)
     creator.work()
     creator.sandboxes = ("dev", "prod")
@@ -423,7 +423,7 @@ def test_reordering_the_sandboxes_moves_no_request(creator: Creator) -> None:
 
 
 def test_attributes_of_a_sender_mean_nothing(creator: Creator) -> None:
-    """Field case 18: neither a key, nor a time, nor a reason; even if it names another's rejection."""
+    """Field case 18: no key, no time and no reason; not even if it names another's rejection."""
     creator.send("taken", job={"destination": {"datasetId": "refused"}, "schema": {"name": "s"}})
     creator.work()
     for attributes in (
@@ -441,7 +441,7 @@ def test_attributes_of_a_sender_mean_nothing(creator: Creator) -> None:
 
 
 class Down(FakeApi):
-    """A service that answers every create call with the same failure, until it is mended."""
+    """A service that answers every create call with the same failure, until it recovers."""
 
     failure: Exception | None = None
 
@@ -476,7 +476,7 @@ def test_six_hours_of_outage_are_waited_out(creator: Creator, failure: Exception
 
 
 def test_one_request_that_is_forbidden_stands_in_nobody_s_way(creator: Creator) -> None:
-    """A permission for its dataset alone: each probe is another request's, until one lifts the hold."""
+    """A permission for its dataset alone: each probe is another request's, until one succeeds."""
 
     class Guarded(FakeApi):
         def create_job(self, sandbox: str, body: Any, **options: Any) -> Any:
@@ -495,7 +495,7 @@ def test_one_request_that_is_forbidden_stands_in_nobody_s_way(creator: Creator) 
 
 
 def test_a_call_that_is_not_sent_by_our_own_choice_holds_nothing(creator: Creator) -> None:
-    """No time was left in the run: that says nothing about the service."""
+    """The run had no time left: that proves nothing about the service."""
     Down.failure = NotSent("no time")
     creator.api = lambda: Down(creator.fakes)
     creator.sweep()
@@ -515,7 +515,7 @@ def test_a_call_that_is_not_sent_by_our_own_choice_holds_nothing(creator: Creato
 def test_retry_after_is_honoured_up_to_an_hour(
     creator: Creator, asked_s: float, least_s: int, most_s: int
 ) -> None:
-    """Field case 5: an epoch for a number of seconds does not make anybody wait for years."""
+    """Field case 5: an epoch sent as a number of seconds does not cause a wait of years."""
     Down.failure = RetryLater("429", retry_after_s=asked_s)
     creator.api = lambda: Down(creator.fakes)
     creator.send(**CREATE)
@@ -555,7 +555,7 @@ def test_a_failure_holds_the_line_and_one_probe_lifts_it(creator: Creator) -> No
 
 
 def test_one_poisonous_request_holds_up_nobody_for_long(creator: Creator) -> None:
-    """One whose create call always fails without an answer goes behind those who wait."""
+    """One whose create call always fails without an answer goes behind the others."""
 
     class Poisoned(FakeApi):
         def create_job(self, sandbox: str, body: Any, **options: Any) -> Any:
@@ -598,7 +598,7 @@ def test_a_request_that_waits_past_its_time_is_rejected(creator: Creator, outage
 
 
 def test_the_cap_makes_requests_wait_their_turn() -> None:
-    """At most so many jobs are open at once; the rest wait, and are served in order of arrival."""
+    """No more jobs are open at once; the rest wait, and are served in order of arrival."""
     creator = Creator(max_open=3)
     creator.sweep()
     for number in range(12):
@@ -612,7 +612,7 @@ def test_the_cap_makes_requests_wait_their_turn() -> None:
 
 
 def test_the_line_is_served_in_order_of_arrival() -> None:
-    """Field case 21: a burst, a small cap, then newcomers: nobody is overtaken, nobody unserved."""
+    """Field case 21: a burst, a small cap, then newcomers: none is overtaken or left unserved."""
     creator = Creator(max_open=2)
     creator.sweep()
     arrived: list[str] = []
@@ -634,7 +634,7 @@ def test_the_line_is_served_in_order_of_arrival() -> None:
 
 
 class Busy(FakeApi):
-    """A service that takes ten create calls a minute and asks for a minute's peace after them."""
+    """A service that accepts ten create calls a minute, and then asks for a minute's pause."""
 
     taken = 0
     since = 0
@@ -667,7 +667,7 @@ def test_a_burst_of_a_thousand_requests_is_worked_off() -> None:
 
 
 def test_the_cap_holds_among_runs_at_the_same_moment() -> None:
-    """What others are just creating counts, in every drawn order of their calls and torn reads."""
+    """Jobs that others are just creating count, in every drawn order of calls and torn reads."""
     for order in range(60):
         creator = Creator(max_open=2)
         creator.sweep()
@@ -699,7 +699,7 @@ def test_jobs_that_others_created_count_to_the_cap() -> None:
 
 
 def test_a_lost_wake_up_is_sent_again(creator: Creator) -> None:
-    """The next sweep sends another; one that comes late says nothing."""
+    """The next sweep sends another; one that arrives late does nothing."""
     creator.max_open = 1
     creator.fakes.create("prod")
     creator.sweep()
@@ -721,7 +721,7 @@ def test_a_lost_wake_up_is_sent_again(creator: Creator) -> None:
 
 
 def test_with_no_time_left_a_request_waits_for_the_next_run(creator: Creator) -> None:
-    """Nothing is begun that can't be ended before the function's time limit."""
+    """Nothing is started that can't be finished before the function's time limit."""
     creator.sweep()
     creator.send(**CREATE)
     creator.time_left_s = 5.0
@@ -733,7 +733,7 @@ def test_with_no_time_left_a_request_waits_for_the_next_run(creator: Creator) ->
 
 
 def test_an_outage_of_the_tables_for_a_day_loses_nothing(creator: Creator) -> None:
-    """No request is rejected for it, and no message by its receives."""
+    """No request is rejected because of it, and no message because of its receives."""
     creator.send(**CREATE)
     for _ in range(120):
         creator.fakes.now = max(creator.fakes.now, *(at for at, _ in creator.fakes.queue))
@@ -748,7 +748,7 @@ def test_an_outage_of_the_tables_for_a_day_loses_nothing(creator: Creator) -> No
 
 
 def test_a_sandbox_that_is_not_watched_any_more_ends_its_requests(creator: Creator) -> None:
-    """Those who wait are rejected; open jobs are followed to their ends; new ones are not ours."""
+    """Waiting ones are rejected; open jobs are followed to their ends; new ones are not ours."""
     creator.max_open = 1
     running = creator.fakes.create("dev").body["id"]
     creator.sweep("dev")
@@ -780,7 +780,7 @@ def test_cancel_by_job_while_it_runs(creator: Creator) -> None:
 
 
 def test_cancel_by_request_goes_to_the_sandbox_of_its_job(creator: Creator) -> None:
-    """Which is not the one that a cancel without a sandbox is for; ids may be the same in both."""
+    """Not to the sandbox of a cancel request that names none; ids may be the same in both."""
     creator.send(sandboxName="dev", **CREATE)
     creator.work()
     (job,) = creator.jobs
@@ -794,7 +794,7 @@ def test_cancel_by_request_goes_to_the_sandbox_of_its_job(creator: Creator) -> N
 
 
 def test_cancel_that_was_carried_out_before_a_crash_is_accepted(creator: Creator) -> None:
-    """Also by a service that refuses to cancel a job that is being cancelled."""
+    """Even if the service refuses to cancel a job that is being cancelled."""
 
     class Strict(FakeApi):
         def cancel_job(self, sandbox: str, job_id: str) -> None:
@@ -812,7 +812,7 @@ def test_cancel_that_was_carried_out_before_a_crash_is_accepted(creator: Creator
 
 
 def test_cancel_before_the_request_has_arrived(creator: Creator) -> None:
-    """SQS keeps no order: a request that comes after its cancellation is never carried out."""
+    """SQS keeps no order: a request that arrives after its cancellation is never carried out."""
     creator.send("stop", action="cancel", cancelRequestKey="key")
     creator.work()
     assert creator.ends() == []
@@ -839,7 +839,7 @@ def test_cancel_while_the_request_waits() -> None:
 
 
 def test_a_request_that_was_cancelled_is_not_put_back_in_line(creator: Creator) -> None:
-    """Whoever gives up its attempt ends it: no run may admit it before its cancellation is looked at."""
+    """Giving up its attempt ends it: no run may admit it before its cancellation is handled."""
     creator.sweep()
     creator.send(**CREATE)
     creator.fakes.plan([("create", "times out before")])
@@ -856,7 +856,7 @@ def test_a_request_that_was_cancelled_is_not_put_back_in_line(creator: Creator) 
 
 @pytest.mark.parametrize("arrives", [True, False])
 def test_cancel_while_the_request_is_being_created(creator: Creator, arrives: bool) -> None:
-    """A flag: the job is cancelled once it is known, and one that was not made never will be."""
+    """A flag is set: the job is cancelled once it is known, or never created."""
     creator.sweep()
     creator.send(**asking(filter={"segments": [{"segmentId": "x"}]}))
     creator.fakes.plan([("create", "times out after" if arrives else "times out before")])
@@ -874,7 +874,7 @@ def test_cancel_while_the_request_is_being_created(creator: Creator, arrives: bo
 
 
 def test_a_flag_that_comes_while_the_call_is_open_is_acted_on(creator: Creator) -> None:
-    """The run that holds the answer links the job, and has it cancelled at once."""
+    """The run that holds the answer links the job, and cancels it at once."""
 
     class Slow(FakeApi):
         def create_job(self, *asked: Any, **options: Any) -> Job:
@@ -912,7 +912,7 @@ def test_cancel_of_an_unknown_job_is_rejected(creator: Creator) -> None:
 
 
 def test_cancel_of_an_unknown_request_is_rejected_after_a_while(creator: Creator) -> None:
-    """Its request may still be on the way; after fifteen minutes it is not, and then comes as new."""
+    """Its request may still arrive for fifteen minutes; after that, it would count as new."""
     creator.send("stop", action="cancel", cancelRequestKey="never-sent")
     began = creator.fakes.now
     creator.until_ended()
@@ -969,7 +969,7 @@ def test_a_bad_request_is_rejected_at_once_naming_every_wrong_field(
 
 
 def test_an_organisation_unknown_at_intake_is_in_the_final_event(creator: Creator) -> None:
-    """The secret could not be read for a while; the request's final event still names the organisation."""
+    """The secret could not be read for a while; the final event still names the organisation."""
 
     class Locked(FakeApi):
         def org_id(self) -> str:
@@ -987,14 +987,14 @@ def test_an_organisation_unknown_at_intake_is_in_the_final_event(creator: Creato
 
 
 def test_a_body_that_is_too_large_names_the_limit(creator: Creator) -> None:
-    """252 KB: a request is kept in an item of the table, and its dead letter has to fit the queue."""
+    """252 KB: a request is kept in an item of the table, and its dead letter has to fit."""
     creator.enqueue(creator.raw(json.dumps({"job": {**CREATE["job"], "fields": "é" * 140_000}})))
     creator.work()
     assert "the limit is 258,048 (252 KB)" in creator.last()["reason"]
 
 
 def test_a_poison_message_costs_nobody_but_itself(creator: Creator) -> None:
-    """What fails for a reason of its own is rejected at its fifth receive; its batch goes through."""
+    """One that fails for its own reasons is rejected at its fifth receive; its batch succeeds."""
     creator.send("good", **CREATE)
     bad = creator.send("bad", **CREATE)
     processor_of = creator.processor
@@ -1025,7 +1025,7 @@ def test_a_poison_message_costs_nobody_but_itself(creator: Creator) -> None:
 
 @pytest.mark.parametrize("action", ["create", "cancel"])
 def test_a_request_whose_item_is_refused_stops_nobody(creator: Creator, action: str) -> None:
-    """Whatever DynamoDB has against it: it is put off, and those behind it get their jobs."""
+    """Whatever DynamoDB's reason: it is put off, and those behind it get their jobs."""
 
     class Refusing(FakeStore):
         def commit(self, sandbox: str, steps: Any, gate: Any = None) -> frozenset[int]:
@@ -1049,7 +1049,7 @@ def test_a_request_whose_item_is_refused_stops_nobody(creator: Creator, action: 
 
 
 def test_large_requests_are_admitted_in_parts(creator: Creator) -> None:
-    """No transaction is about more than DynamoDB's limit of 4 MB, bodies included."""
+    """No transaction exceeds DynamoDB's limit of 4 MB, bodies included."""
     creator.max_open = 0
     for number in range(20):
         creator.send(f"k{number}", **asking(fields=f"f{number}" + "x" * 250_000))
@@ -1063,7 +1063,7 @@ def test_large_requests_are_admitted_in_parts(creator: Creator) -> None:
 
 
 def test_one_member_that_is_outrun_stops_no_other(creator: Creator) -> None:
-    """A request that another run changes while it is admitted is left out; the others get their jobs."""
+    """A request that another run changes meanwhile is left out; the others get their jobs."""
     creator.max_open = 1
     busy = creator.fakes.create("prod")
     creator.sweep()
@@ -1076,7 +1076,7 @@ def test_one_member_that_is_outrun_stops_no_other(creator: Creator) -> None:
 
     def cancelled_meanwhile() -> None:
         creator.on_attempt = lambda: None
-        creator.max_open = 0  # this run admits nobody
+        creator.max_open = 0  # this run admits none
         creator.deliver([creator.message("stop", action="cancel", cancelRequestKey="b")])
         creator.max_open = 5
 
@@ -1091,7 +1091,7 @@ def test_one_member_that_is_outrun_stops_no_other(creator: Creator) -> None:
 
 
 def outrun_once(creator: Creator, *, max_open: int) -> None:
-    """When attempts are next to be noted, another run notes its own first: as many as it may."""
+    """Before attempts are next noted, another run notes its own: as many as it may."""
 
     def other_run() -> None:
         creator.on_attempt = lambda: None
@@ -1103,20 +1103,20 @@ def outrun_once(creator: Creator, *, max_open: int) -> None:
 
 
 def test_a_run_leaves_its_requests_to_another_that_was_faster(creator: Creator) -> None:
-    """The gate shows an attempt for each of them: the run that noted them sees to the rest."""
+    """The gate shows an attempt for each of them: the run that noted them handles the rest."""
     creator.send("a", **CREATE)
     creator.send("b", **CREATE)
     outrun_once(creator, max_open=5)
     before = creator.fakes.calls["query"]
     creator.work()
     assert sorted(creator.ends()) == [("a", "CREATED"), ("b", "CREATED")]
-    assert creator.fakes.calls["query"] - before == 2  # one by each
+    assert creator.fakes.calls["query"] - before == 2  # one by each run
 
 
 def test_a_run_goes_on_for_those_of_its_requests_that_another_did_not_take(
     creator: Creator,
 ) -> None:
-    """There was no room for the last of them when the other run counted; now there is."""
+    """There was no capacity for the last of them when the other run counted; now there is."""
     creator.send("a", **CREATE)
     creator.send("b", **CREATE)
     outrun_once(creator, max_open=1)
@@ -1125,7 +1125,7 @@ def test_a_run_goes_on_for_those_of_its_requests_that_another_did_not_take(
 
 
 def test_runs_that_meet_at_the_gate_wait_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By how long a round takes, up to a bound; at random, so that they part."""
+    """In proportion to the duration of a round, up to a bound; at random, so that they separate."""
     monkeypatch.setattr(process.random, "uniform", lambda least, most: (least, most))
     assert [process._pause_s(n, 0.2) for n in (1, 2, 3, 9)] == [
         (0, 0.4),
@@ -1137,7 +1137,7 @@ def test_runs_that_meet_at_the_gate_wait_longer_each_time(monkeypatch: pytest.Mo
 
 
 def test_a_run_that_was_woken_goes_on_for_whoever_waits(creator: Creator) -> None:
-    """It has no requests of its own that could be taken care of."""
+    """It has no requests of its own to handle."""
     creator.max_open = 0
     creator.send("a", **CREATE)
     creator.send("b", **CREATE)
@@ -1160,7 +1160,7 @@ def test_what_the_service_refuses_for_good_is_rejected(creator: Creator) -> None
 
 
 def test_a_redriven_request_is_tried_again(creator: Creator) -> None:
-    """Mended or not: each redrive ends once more, under an event id of its own; its copies do not."""
+    """Corrected or not: each redrive ends once more, with its own event id; its copies do not."""
     refused = {"destination": {"datasetId": "refused"}, "schema": {"name": "s"}}
     creator.send(job=refused)
     creator.work()
@@ -1178,7 +1178,7 @@ def test_a_redriven_request_is_tried_again(creator: Creator) -> None:
 
 
 def test_a_redriven_request_without_a_key_keeps_the_one_it_had(creator: Creator) -> None:
-    """Delivered twice, or mended in two copies, it makes one job."""
+    """Delivered twice, or corrected in two copies, it makes one job."""
     message = creator.enqueue(creator.raw('{"destination": {}, "schema": {"name": "s"}}'))
     creator.work()
     (letter,) = creator.fakes.dead_letter_queue
@@ -1191,7 +1191,7 @@ def test_a_redriven_request_without_a_key_keeps_the_one_it_had(creator: Creator)
 
 
 def test_a_dead_letter_that_can_t_be_sent_is_sent_later(creator: Creator) -> None:
-    """The sinks that have heard of the rejection hear it once."""
+    """The sinks that have received the rejection receive it once."""
     creator.send(job={"destination": {"datasetId": "refused"}, "schema": {"name": "s"}})
     creator.fakes.plan([("send", "is throttled")])
     creator.until_ended()

@@ -124,7 +124,7 @@ def distinguished_by(end: tuple[str, RequestRecord]) -> object:
 
 
 def job_events(origin: Origin) -> set[str]:
-    """The id that every kind of event has which is made of a record of this origin."""
+    """The id of each kind of event that is made of a record of this origin."""
     record = JobRecord(
         origin.sandbox,
         origin.job_id,
@@ -168,7 +168,7 @@ def test_any_job_gives_a_valid_event_within_its_bounds(body: dict[str, Any]) -> 
 
 @given(bodies)
 def test_an_event_made_again_has_the_same_id(body: dict[str, Any]) -> None:
-    """Its id is of the job and the number of the event, not of the moment or of what it says."""
+    """Its id depends on the job and the event's number, not on the time or the content."""
     assert event_of(body).id == event_of(body, now=NOW + 1).id
     assert event_of(body).id == event_of({**body, "status": "CANCELLED", "errors": []}).id
     assert event_of(body).id != event_of({**body, "id": "another"}).id
@@ -176,7 +176,7 @@ def test_an_event_made_again_has_the_same_id(body: dict[str, Any]) -> None:
 
 @given(st.lists(origins, min_size=2, max_size=2, unique=True))
 def test_events_that_differ_in_their_origin_differ_in_their_ids(origins: list[Origin]) -> None:
-    """Stack, organisation, sandbox, job id, creation time or sequence: any one of them is enough."""
+    """Stack, organisation, sandbox, job id, creation time or sequence: any of them is enough."""
     one, other = map(job_events, origins)
     assert len({*one, *other}) == 2
 
@@ -198,7 +198,7 @@ def test_each_part_of_an_event_s_origin_is_part_of_its_id() -> None:
 
 @given(st.lists(ends, min_size=2, max_size=2, unique_by=distinguished_by))
 def test_two_ends_of_requests_never_share_an_id(ends: list[tuple[str, RequestRecord]]) -> None:
-    """Not with one key in two stacks, in one stack after it was forgotten, or sent again."""
+    """Not with one key in two stacks, in one stack after it was forgotten, or when sent again."""
     assert len({request_event(*end).id for end in ends}) == 2
 
 
@@ -206,14 +206,14 @@ def test_two_ends_of_requests_never_share_an_id(ends: list[tuple[str, RequestRec
 def test_the_end_of_a_request_made_again_has_the_same_id(
     end: tuple[str, RequestRecord], reason: str, now: int
 ) -> None:
-    """What it says and when is no part of it."""
+    """Its content and its time are not part of the id."""
     stack_id, record = end
     again = request_event(stack_id, replace(record, reason=reason, touched_at=now), now=now)
     assert again.id == request_event(stack_id, record).id
 
 
 def test_each_way_to_send_a_key_again_makes_an_event_of_its_own() -> None:
-    """To another stack, long after, or from its own dead letter: each end is told."""
+    """To another stack, long after, or from its own dead letter: each end is published."""
     record = RequestRecord(
         "key", "REJECTED", "prod", message_id="m", org_id="ORG", outcome="REFUSED"
     )
@@ -261,7 +261,7 @@ def test_the_outcome_distinguishes_silent_failures_from_success(
 def test_the_duration_is_by_the_job_s_own_times(
     fields: dict[str, Any], took_ms: int | None
 ) -> None:
-    """From its creation to its end, or until now while it runs."""
+    """From the job's creation to its end, or until now while it runs."""
     job = Job.model_validate({"id": 1, "creationTime": NOW - 60_000, **fields})
     assert duration_ms(job, NOW) == took_ms
 

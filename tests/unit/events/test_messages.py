@@ -1,4 +1,4 @@
-"""What people read, snapshot by snapshot: run with EXPORT_JOBS_UPDATE_SNAPSHOTS=1 to make them anew."""
+"""Messages for people, as snapshots: set EXPORT_JOBS_UPDATE_SNAPSHOTS=1 to update them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BODY = {
 
 
 def of_job(*, was: str | None = "PROCESSING", compared: bool = True, **fields: Any) -> Event:
-    """What is said of a job in this state; `was` is the status on record before."""
+    """The event for a job in this state; `was` is the status on record before."""
     job = Job.model_validate({**BODY, **fields})
     before = None
     if was:
@@ -57,7 +57,7 @@ def of_job(*, was: str | None = "PROCESSING", compared: bool = True, **fields: A
 
 
 def ended(outcome: str, **fields: Any) -> RequestRecord:
-    """The record of a request that has ended so."""
+    """The record of a request that has ended with this outcome."""
     known: dict[str, Any] = {"body_hash": "1:ab", "correlation_id": "campaign-42", **fields}
     return RequestRecord(
         "nightly-newsletter",
@@ -80,7 +80,7 @@ def rejected(outcome: str, reason: str, **fields: Any) -> Event:
 
 
 def invalid() -> Event:
-    """Nothing but what the message says of itself is known of it: no sandbox."""
+    """Only what the message itself states is known: no sandbox."""
     problems = [
         FieldProblem(
             "job.filter.segmnets", "is not a field of the request; did you mean 'segments'?"
@@ -191,27 +191,27 @@ def test_an_error_without_a_code_appears_without_one() -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_message_reads_as_it_was_last_looked_at(name: str) -> None:
-    """Subject, text and chat; whoever changes a word sees where it shows."""
+    """Subject, text and chat: a changed word shows everywhere that it appears."""
     event = KINDS[name]
     in_chat = json.dumps(chat(event, stack="export-jobs"), indent=2, ensure_ascii=False)
-    said = (
+    rendered = (
         f"Subject: {subject(event)}\n\n{email(event, stack='export-jobs')}\n\n--- chat\n{in_chat}\n"
     )
     path = SNAPSHOTS / f"{name}.txt"
     if os.environ.get("EXPORT_JOBS_UPDATE_SNAPSHOTS"):
         path.parent.mkdir(exist_ok=True)
-        path.write_text(said)
-    assert said == path.read_text()
+        path.write_text(rendered)
+    assert rendered == path.read_text()
 
 
 def test_no_snapshot_is_left_over() -> None:
-    """Each is of a kind that exists."""
+    """Each is of an existing kind."""
     assert {path.stem for path in SNAPSHOTS.glob("*")} == KINDS.keys()
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_subject_is_short_and_plain(name: str) -> None:
-    """SNS takes fewer than 100 ASCII characters, and no line break."""
+    """SNS allows fewer than 100 ASCII characters, and no line break."""
     line = subject(KINDS[name])
     assert len(line) <= MAX_SUBJECT
     assert line.isascii()

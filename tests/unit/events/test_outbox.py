@@ -33,7 +33,7 @@ ALL: frozenset[Sink] = frozenset({"bus", "topic", "dlq"})
 
 @dataclass
 class Sinks:
-    """Every sink: what it was asked to take, and whether it does."""
+    """Every sink: what it was sent, and whether it accepts."""
 
     takes: Callable[[str, Sink], bool] = lambda _event_id, _sink: True
     calls: list[tuple[Sink, list[str]]] = field(default_factory=list)
@@ -43,13 +43,13 @@ class Sinks:
         self.calls.append((sink, [event.id for event in events]))
         return frozenset(event.id for event in events if self.takes(event.id, sink))
 
-    def send(self, body: str, **said: str) -> None:
-        if not self.takes(said["event_id"], "dlq"):
+    def send(self, body: str, **attributes: str) -> None:
+        if not self.takes(attributes["event_id"], "dlq"):
             raise QueueUnavailable
-        self.letters.append({"body": body, **said})
+        self.letters.append({"body": body, **attributes})
 
     def of(self, sink: Sink) -> list[list[str]]:
-        """What a sink was asked to take, call by call."""
+        """What was sent to a sink, call by call."""
         return [ids for asked, ids in self.calls if asked == sink]
 
 
@@ -69,7 +69,7 @@ def entries(name: str, *sinks: frozenset[Sink]) -> tuple[Undelivered, ...]:
 
 
 def job(name: str, *sinks: frozenset[Sink]) -> JobRecord:
-    """A job whose events `name1`, `name2`, ... have still to reach these sinks."""
+    """A job whose events `name1`, `name2`, ... these sinks have not received yet."""
     return JobRecord("prod", name, NOW, outbox=entries(name, *sinks))
 
 
@@ -95,7 +95,7 @@ def published(
 @pytest.mark.parametrize("bearer", [job("a", BOTH), item("a")])
 @pytest.mark.parametrize(("age_ms", "ours"), [(0, False), (LEASE_MS - 1, False), (LEASE_MS, True)])
 def test_a_lease_lasts_as_long_as_any_run(bearer: Bearer, age_ms: int, ours: bool) -> None:
-    """Then whoever took it must have died, and somebody else publishes."""
+    """After that, the run that took it must have died, and another one publishes."""
     assert can_publish(replace(bearer, leased_at=NOW - age_ms), now=NOW) is ours
 
 
@@ -117,7 +117,7 @@ def test_the_first_events_of_all_go_before_any_second() -> None:
 
 
 def test_a_job_s_next_event_waits_until_the_one_before_has_arrived() -> None:
-    """That one sink lags behind holds up no other job, and no other sink."""
+    """A sink that lags delays no other job, and no other sink."""
     sinks = Sinks(takes=lambda event_id, sink: (event_id, sink) != ("a1", "bus"))
     result = published([job("a", BOTH, BOTH), job("b", BOTH, BOTH)], sinks)
     assert sinks.of("bus") == [["a1", "b1"], ["b2"]]
@@ -127,11 +127,11 @@ def test_a_job_s_next_event_waits_until_the_one_before_has_arrived() -> None:
     }  # fmt: skip
     assert result.failed == {"bus": 1, "topic": 0}
     assert result.delivered == {"bus": 2, "topic": 4}
-    assert [told.id for told in result.events] == ["b1", "b2"]
+    assert [event.id for event in result.events] == ["b1", "b2"]
 
 
 def test_a_sink_gets_only_the_events_it_still_lacks() -> None:
-    """Neither those for other sinks nor those it has; with none left, it is not called."""
+    """Neither those for other sinks nor those it has; without any, it is not called."""
     sinks = Sinks()
     published([job("a", frozenset({"topic"}), BOTH), job("b", frozenset({"topic"}))], sinks)
     assert sinks.of("bus") == [["a2"]]
@@ -147,7 +147,7 @@ def test_a_sink_gets_only_the_events_it_still_lacks() -> None:
 def test_published_again_and_again_each_sink_hears_each_event_once_in_order(
     boxes: list[list[frozenset[Sink]]], fails: list[bool]
 ) -> None:
-    """Whatever fails on the way: what has arrived is taken off, and nothing else."""
+    """Whatever fails on the way: what has arrived is removed, and nothing else."""
     failing = iter(fails)
     bearers: list[JobRecord] = [job(chr(97 + n), *box) for n, box in enumerate(boxes)]
     arrived: dict[Sink, list[str]] = {"bus": [], "topic": []}
@@ -175,7 +175,7 @@ def test_published_again_and_again_each_sink_hears_each_event_once_in_order(
 
 @given(st.sets(st.sampled_from(["bus", "topic", "dlq"])))
 def test_only_what_arrived_is_taken_off(arrived: set[Any]) -> None:
-    """Sink by sink; the lease is given back, so that anybody may publish the rest."""
+    """Sink by sink; the lease is given back, so that any run may publish the rest."""
     bearer = replace(item("a"), leased_at=NOW, version=3)
     after = after_delivery(bearer, {"a1": frozenset(arrived), "other": ALL})
     left = ALL - arrived
@@ -184,7 +184,7 @@ def test_only_what_arrived_is_taken_off(arrived: set[Any]) -> None:
 
 
 def test_other_events_stay_as_they_are() -> None:
-    """In their order, with the sinks that they have still to reach."""
+    """In their order, with the sinks that have not received them."""
     record = job("a", frozenset({"topic"}), BOTH, frozenset({"bus"}))
     after = after_delivery(record, {"a2": frozenset({"bus"}), "a3": BOTH})
     assert [(e.event.id, e.sinks) for e in after.outbox] == [("a1", {"topic"}), ("a2", {"topic"})]
@@ -192,7 +192,7 @@ def test_other_events_stay_as_they_are() -> None:
 
 
 def test_a_job_keeps_what_was_published_of_it() -> None:
-    """In order, the newest ones; only in short, but the end of the job whole."""
+    """The newest ones, in order and in short form, but the end of the job in full."""
     record = job("a", BOTH, frozenset({"bus"}), BOTH)
     after = after_delivery(record, {"a1": BOTH, "a2": frozenset({"bus"})})
     assert [event.detail["eventId"] for event in after.history] == ["a1", "a2"]
@@ -209,7 +209,7 @@ def test_a_job_keeps_what_was_published_of_it() -> None:
 
 
 def test_how_long_the_first_event_has_been_waiting() -> None:
-    """Since it was found out, not since it was last tried; clocks that differ make it no less than 0."""
+    """Since the change was noticed, not since the last try; never below 0 if clocks differ."""
     old = Undelivered(event("old", detected_at=NOW - 90_000), BOTH)
     record = replace(job("a", BOTH), outbox=(old, *entries("a", BOTH)), leased_at=NOW)
     assert waiting_ms(record, NOW) == 90_000
@@ -220,7 +220,7 @@ def test_how_long_the_first_event_has_been_waiting() -> None:
 
 
 def test_a_rejected_request_s_message_goes_to_the_dead_letter_queue() -> None:
-    """With what its rejection says: under which record, why, and by which event it is known again."""
+    """With its rejection: the key of its record, the reason, and the id of the event."""
     sinks = Sinks()
     result = published([item("a")], sinks)
     assert sinks.letters == [
@@ -237,14 +237,14 @@ def test_a_rejected_request_s_message_goes_to_the_dead_letter_queue() -> None:
 
 
 def test_only_what_is_rejected_has_a_dead_letter() -> None:
-    """An accepted request has none, and neither has one that was told there already."""
+    """An accepted request has none, and neither has one that was already sent there."""
     sinks = Sinks()
     published([item("a", BOTH), job("b", BOTH)], sinks)
     assert sinks.letters == []
 
 
 def test_a_dead_letter_that_can_t_be_sent_stays_in_the_outbox() -> None:
-    """The other sinks have heard of it; the letters after it are sent."""
+    """The other sinks have received it; the letters after it are sent."""
     sinks = Sinks(takes=lambda event_id, sink: (event_id, sink) != ("a1", "dlq"))
     result = published([item("a"), item("b")], sinks)
     assert [letter["event_id"] for letter in sinks.letters] == ["b1"]
@@ -255,7 +255,7 @@ def test_a_dead_letter_that_can_t_be_sent_stays_in_the_outbox() -> None:
 
 
 def test_a_message_that_can_t_be_read_now_is_sent_later() -> None:
-    """One whose record is gone for good has nothing to send, and is not tried for ever."""
+    """One whose record is gone for good has nothing to send, and is not retried for ever."""
 
     def body_of(record_key: str) -> str | None:
         if record_key == "record of a":
@@ -288,7 +288,7 @@ def test_a_reason_is_bounded() -> None:
 def test_publishing_stops_when_time_is_up(
     asked: int, bus: list[list[str]], topic: list[list[str]], letters: int
 ) -> None:
-    """Between two calls; what was not come to stays, and the report says that there is more."""
+    """Between two calls; the rest stays, and the report shows that there is more."""
     left = iter([False] * asked + [True] * 10)
     sinks = Sinks()
     result = published([item("a"), job("b", BOTH, BOTH)], sinks, out_of_time=lambda: next(left))
@@ -299,6 +299,6 @@ def test_publishing_stops_when_time_is_up(
 
 
 def test_publishing_that_came_to_its_end_is_finished() -> None:
-    """Also where not everything arrived: that is another trouble than time."""
+    """Even if not everything arrived: that is another problem than time."""
     assert not published([item("a")], Sinks(takes=lambda *_: False)).unfinished
     assert not published([item("a"), job("b", BOTH)], Sinks()).unfinished

@@ -18,7 +18,7 @@ DOCS = (ROOT / "docs" / "events.md").read_text()
 
 @pytest.mark.parametrize("event_type", EventType)
 def test_a_type_is_registered_under_its_own_name(event_type: EventType) -> None:
-    """A copied entry would give one type the words of another."""
+    """A copied entry would give one type the texts of another."""
     assert kind_of(event_type).name is event_type
     assert kind_named(str(event_type)) is kind_of(event_type)
 
@@ -44,7 +44,7 @@ def test_every_type_is_made_by_a_test() -> None:
 
 
 def test_an_event_of_a_newer_version_is_published_under_its_type() -> None:
-    """It was left in the outbox when the stack was rolled back: people hear of it all the same."""
+    """It was left in the outbox when the stack was rolled back, and still reaches its readers."""
     event = Event("Export Job Paused", {"eventId": "e-1", "sandboxName": "prod"})
     assert subject(event) == "[prod] Export Job Paused"
     assert "Export Job Paused." in email(event, stack="s")

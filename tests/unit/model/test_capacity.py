@@ -57,13 +57,13 @@ def test_a_job_counts_until_it_ends(status: str | None) -> None:
 
 @pytest.mark.parametrize("status", sorted({*FINAL_STATUSES, "VANISHED"}))
 def test_a_job_that_has_ended_does_not_count(status: str) -> None:
-    """Its record is among the open ones as long as its last event is not delivered."""
+    """Its record is among the open ones until its last event is delivered."""
     assert counted(job(1, status, final=True)) == 0
 
 
 @pytest.mark.parametrize(("dataset", "limit_minutes"), [("nightly", 150), ("hourly", 30)])
 def test_an_unknown_status_counts_until_it_is_late(dataset: str, limit_minutes: int) -> None:
-    """Field case 10: a status that is final in truth does not hold its place for ever."""
+    """Field case 10: a status that is in fact final does not take capacity for ever."""
     killed = job(1, "KILLED", dataset_id=dataset)
     limit_ms = limit_minutes * MINUTE_MS
     assert counted(killed, now=NOW + limit_ms) == 1
@@ -119,18 +119,18 @@ def test_each_request_counts_once_in_whichever_state_it_is_seen(states: list[str
     ("open_now", "max_open", "room"), [(0, 20, 20), (19, 20, 1), (20, 20, 0), (25, 20, 0)]
 )
 def test_the_cap_leaves_what_is_not_open(open_now: int, max_open: int, room: int) -> None:
-    """Never less than none, where the cap was lowered or others have made jobs."""
+    """Never below zero, if the cap was lowered or others have made jobs."""
     assert admissible(gate(), open_now=open_now, max_open=max_open, now=NOW) == room
 
 
 def test_nothing_is_admitted_while_the_line_is_held() -> None:
-    """Whatever the room."""
+    """Whatever the capacity."""
     held = gate(hold=Hold(until=NOW, length_ms=MINUTE_MS))
     assert admissible(held, open_now=0, max_open=20, now=NOW - 1) == 0
 
 
 def test_after_a_hold_one_request_is_tried() -> None:
-    """And no more until a job is created; one that was noted before the hold is no try."""
+    """And no more until a job is created; one that was noted before the hold does not count."""
     over = Hold(until=NOW - MINUTE_MS, length_ms=MINUTE_MS)
 
     def may(*slots: Attempt, open_now: int = 0) -> int:
@@ -167,7 +167,7 @@ def test_a_hold_is_doubled_from_one_minute_to_fifteen() -> None:
     ],
 )
 def test_the_service_may_ask_for_more_up_to_an_hour(asked_s: float, held_ms: int) -> None:
-    """Field case 5: an epoch is no reason to wait for years. What it asks for is not doubled later."""
+    """Field case 5: an epoch causes no wait of years, and what it asks for is not doubled later."""
     hold = held_on(Hold(until=NOW, length_ms=MINUTE_MS), retry_after_s=asked_s, now=NOW)
     assert hold == Hold(until=NOW + held_ms, length_ms=2 * MINUTE_MS)
     assert RETRY_AFTER_MOST_MS == 3_600_000
@@ -177,7 +177,7 @@ def test_the_service_may_ask_for_more_up_to_an_hour(asked_s: float, held_ms: int
 def test_jitter_only_ever_lengthens_a_hold_by_a_tenth(
     length_ms: int, asked_s: float | None, jitter: float
 ) -> None:
-    """So that sandboxes that failed together are not tried together; an hour stays about an hour."""
+    """So that sandboxes that failed together are not retried together; an hour stays about an hour."""
     before = Hold(length_ms=length_ms)
     plain = held_on(before, retry_after_s=asked_s, now=NOW)
     hold = held_on(before, retry_after_s=asked_s, jitter=jitter, now=NOW)
@@ -186,7 +186,7 @@ def test_jitter_only_ever_lengthens_a_hold_by_a_tenth(
 
 
 def test_an_attempt_counts_beside_an_older_job_of_its_request() -> None:
-    """A job that was found late is of an attempt before: the new one may make another."""
+    """A job that was found late is of an earlier attempt: the new one may make another."""
     older = job(1, request_key="k1", creation_time=NOW - 60 * MINUTE_MS)
     assert counted(older, slots=(slot(1),)) == 2
     linked_just_now = job(1, request_key="k1", creation_time=NOW)

@@ -1,4 +1,4 @@
-"""The times that both functions reckon with: as the template has them, and consistent among themselves."""
+"""The times that both functions rely on: as in the template, and mutually consistent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_functions_have_the_time_outs_that_are_reckoned_with(
 
 
 def test_a_lease_outlives_every_run() -> None:
-    """Who finds an older one knows that nobody is at it any more."""
+    """An older lease proves that its run has ended."""
     assert max(MONITOR_TIMEOUT_S, CREATOR_TIMEOUT_S) * 1000 < limits.LEASE_MS
 
 
@@ -56,7 +56,7 @@ def test_a_message_is_not_delivered_again_while_a_run_may_have_it(template: dict
 
 
 def test_what_waits_for_an_outage_is_received_a_thousand_times(template: dict[str, Any]) -> None:
-    """DynamoDB out of reach for a day is 120 receives; that leads nothing to the dead letters."""
+    """A day without DynamoDB is 120 receives, which moves no message to the dead letters."""
     queue = properties(template, "RequestQueue")
     assert queue["RedrivePolicy"]["maxReceiveCount"] == 1_000
     assert DAY_S // queue["VisibilityTimeout"] < 1_000
@@ -65,7 +65,7 @@ def test_what_waits_for_an_outage_is_received_a_thousand_times(template: dict[st
 def test_ended_requests_are_remembered_longer_than_any_message_lives(
     template: dict[str, Any],
 ) -> None:
-    """Fourteen days in the queue and fourteen more among the dead letters; a redrive finds its record."""
+    """Fourteen days in the queue and fourteen as a dead letter; a redrive finds its record."""
     least_days = template["Parameters"]["RetentionDays"]["MinValue"]
     assert least_days >= 30
     lives_s = sum(
@@ -84,7 +84,7 @@ def test_the_cap_is_no_larger_than_the_gate_holds(template: dict[str, Any]) -> N
     ("part", "timeout_s"), [(RequestProcessor, CREATOR_TIMEOUT_S), (Sweeper, MONITOR_TIMEOUT_S)]
 )
 def test_the_time_kept_in_reserve_fits(part: type, timeout_s: int) -> None:
-    """It is enough for the longest call that is begun before it, and leaves most of a run to work in."""
+    """It covers the longest call started before it, and leaves most of a run for work."""
     reserve_s = inspect.signature(part).parameters["reserve_s"].default
     aws = wiring._config()
     attempts = aws.retries["total_max_attempts"]
@@ -95,13 +95,13 @@ def test_the_time_kept_in_reserve_fits(part: type, timeout_s: int) -> None:
 
 
 def test_a_create_call_takes_no_longer_than_is_reckoned_with() -> None:
-    """From the moment that it may be sent; and a run that has noted an attempt has the time to send it."""
+    """From when it may be sent; and a run that has noted an attempt has the time to send it."""
     assert transport.MAX_SENT_S * 1000 <= limits.CALL_MS
     assert limits.SEND_WITHIN_MS + limits.CALL_MS < CREATOR_TIMEOUT_S * 1000
 
 
 def test_no_attempt_is_given_up_while_its_job_may_still_show() -> None:
-    """Nor while a run may hold its answer; and it is settled long before it is called unknown."""
+    """Nor while a run may hold its answer; and it is settled long before it becomes unknown."""
     attempt = Attempt("k", "r", noted_at=AT, send_by=AT + limits.SEND_WITHIN_MS, hashes={}, rule=1)
     earliest, latest = created_within(attempt)
     assert earliest == AT - limits.CLOCKS_MS
@@ -114,10 +114,10 @@ def test_no_attempt_is_given_up_while_its_job_may_still_show() -> None:
 
 
 def test_a_linked_slot_outlives_the_run_that_may_not_have_seen_its_job() -> None:
-    """Who reads the gate and then the jobs sees the slot, or the job."""
+    """A run that reads the gate and then the jobs sees the slot, or the job."""
     assert limits.LINKED_SLOT_MS >= CREATOR_TIMEOUT_S * 1000
 
 
 def test_a_transaction_holds_its_steps() -> None:
-    """DynamoDB takes 100 items: four a step, and the gate."""
+    """DynamoDB allows 100 items: four per step, and the gate."""
     assert 4 * MAX_STEPS + 1 <= 100

@@ -1,4 +1,4 @@
-"""Which job an attempt has made: by our request id, else by what is shown of the job's content."""
+"""Which job an attempt has made: by our request id, or else by the job's visible content."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from support.files import seed
 AT = 1_800_000_000_000
 DAY_MS = 86_400_000
 LATER = AT + HOLDS_ANSWER_MS
-"""When no run can hold the answer to an attempt of `AT` any more."""
+"""From when no run can hold the answer to an attempt of `AT` any more."""
 LATEST = AT + SEND_WITHIN_MS + CALL_MS + SHOWS_MS
-"""When a job of such an attempt is created at the latest, by the service's clock."""
+"""The latest creation of a job of such an attempt, by the service's clock."""
 BODY: dict[str, Any] = {
     "destination": {"datasetId": "d"},
     "schema": {"name": "s"},
@@ -60,7 +60,7 @@ LEAVES: dict[str, tuple[str | None, Any]] = {
     "additionalFields.eventList.filter.toIngestTimestamp": ("eventsTo", "2021-01-01T00:00:00Z"),
     "evaluationInfo.segmentation": (None, False),
 }
-"""Each field of a create request: the name of its hash, and another value than in `FULL`."""
+"""Each field of a create request: the name of its hash, and a value other than in `FULL`."""
 DEFAULTS: dict[str, Any] = {
     "destination.segmentPerBatch": False,
     "fields": "",
@@ -112,7 +112,7 @@ bodies = st.fixed_dictionaries(
 
 
 def shown(body: Mapping[str, Any], number: int = 1, **more: Any) -> Job:
-    """The job as a service shows it that fills in what was left out, in an order of its own."""
+    """The job as shown by a service that fills in what was left out and reorders the rest."""
     destination = {"segmentPerBatch": False, **body["destination"], "batchId": "b"}
     selection = dict(body.get("filter", {}))
     if "segments" in selection:
@@ -203,7 +203,7 @@ def without(body: Mapping[str, Any], *paths: str) -> dict[str, Any]:
 
 
 def leaves_of(schema: Mapping[str, Any], root: Mapping[str, Any], path: str = "") -> Iterator[str]:
-    """Every field of a JSON Schema that has none of its own, by its path."""
+    """Every field of a JSON Schema without fields of its own, by its path."""
     choices = [c for c in schema.get("anyOf", [schema]) if c.get("type") != "null"]
     (here,) = choices
     if "$ref" in here:
@@ -218,7 +218,7 @@ def leaves_of(schema: Mapping[str, Any], root: Mapping[str, Any], path: str = ""
 
 
 def test_every_field_of_a_request_is_compared_or_on_the_list_of_exceptions() -> None:
-    """A field that is forgotten would let another's job be taken for the request's."""
+    """A forgotten field could link another's job to the request."""
     schema = CreateExportJob.model_json_schema(by_alias=True)
     assert set(leaves_of(schema, schema)) == LEAVES.keys()
     assert {path for path, (name, _) in LEAVES.items() if name is None} == NOT_COMPARED
@@ -226,7 +226,7 @@ def test_every_field_of_a_request_is_compared_or_on_the_list_of_exceptions() -> 
 
 @pytest.mark.parametrize("path", LEAVES)
 def test_each_field_has_a_hash_of_its_own(path: str) -> None:
-    """Another value gives another hash there, and the same everywhere else; of request and job alike."""
+    """Another value changes the hash of that field and no other, for request and job alike."""
     name, value = LEAVES[path]
     before, after = hashes_of_request(FULL), hashes_of_request(changed(path, value))
     assert parse_create_request(changed(path, value))
@@ -239,9 +239,9 @@ def test_each_field_has_a_hash_of_its_own(path: str) -> None:
 
 @pytest.mark.parametrize("path", DEFAULTS)
 def test_a_field_that_is_left_out_is_its_default(path: str) -> None:
-    """What the service then fills in is no difference."""
-    said = hashes_of_request(changed(path, DEFAULTS[path]))
-    assert hashes_of_request(without(FULL, path)) == said
+    """What the service then fills in makes no difference."""
+    explicit = hashes_of_request(changed(path, DEFAULTS[path]))
+    assert hashes_of_request(without(FULL, path)) == explicit
 
 
 WITHOUT_DEFAULT = [p for p in LEAVES if p not in DEFAULTS and p != "filter.segments.segmentId"]
@@ -249,7 +249,7 @@ WITHOUT_DEFAULT = [p for p in LEAVES if p not in DEFAULTS and p != "filter.segme
 
 @pytest.mark.parametrize("path", WITHOUT_DEFAULT)
 def test_a_field_without_a_default_is_not_the_same_when_it_is_left_out(path: str) -> None:
-    """A time that was not asked for is none; a merge policy is the service's choice, so it has no hash."""
+    """A time left out is no time; a merge policy is the service's choice, so it has no hash."""
     name, _ = LEAVES[path]
     assert name
     before, after = hashes_of_request(FULL), hashes_of_request(without(FULL, path))
@@ -262,7 +262,7 @@ def test_a_field_without_a_default_is_not_the_same_when_it_is_left_out(path: str
     ["filter", "filter.segmentQualificationTime", "additionalFields", "additionalFields.eventList"],
 )
 def test_an_empty_object_is_the_same_as_none(part: str) -> None:
-    """Nothing is asked for by it."""
+    """It asks for nothing."""
     assert hashes_of_request(without(FULL, part)) == hashes_of_request(changed(part, {}))
 
 
@@ -275,7 +275,7 @@ def test_an_empty_object_is_the_same_as_none(part: str) -> None:
     ],
 )
 def test_the_same_is_the_same_however_it_is_written(path: str, value: Any) -> None:
-    """Order and spaces of names, zones of times."""
+    """With any order and spacing of names, and any time zone."""
     name, other = LEAVES[path]
     assert name
     as_shown = hashes_of_job(shown(changed(path, value)))[name]
@@ -285,7 +285,7 @@ def test_the_same_is_the_same_however_it_is_written(path: str, value: Any) -> No
 
 @given(bodies)
 def test_a_job_shows_what_its_request_asked_for(body: dict[str, Any]) -> None:
-    """However the service fills in and orders what it was not asked to keep."""
+    """However the service fills in defaults and orders lists."""
     assert parse_create_request(body)
     asked, of_job = hashes_of_request(body), hashes_of_job(shown(body))
     assert {"dataset", "schema", "fields"} <= of_job.keys()
@@ -296,13 +296,13 @@ def test_a_job_shows_what_its_request_asked_for(body: dict[str, Any]) -> None:
 def test_only_requests_whose_jobs_look_alike_have_the_same_hashes(
     one: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    """Anything else that they differ in shows."""
+    """Any other difference between them shows."""
     alike = as_sets(shown(one).model_dump()) == as_sets(shown(other).model_dump())
     assert (hashes_of_request(one) == hashes_of_request(other)) == alike
 
 
 def as_sets(value: Any) -> Any:
-    """Without the order of lists, and of the names in a text."""
+    """Without the order of lists, or of the names in a text."""
     if isinstance(value, dict):
         return frozenset((name, as_sets(item)) for name, item in value.items())
     if isinstance(value, list):
@@ -334,7 +334,7 @@ def test_a_fingerprint_is_of_the_job_and_its_status(one: str, other: str, status
 @pytest.mark.parametrize("echoes", [True, False, None])
 @pytest.mark.parametrize("now", [AT, LATER])
 def test_our_request_id_decides_at_once(echoes: bool | None, now: int) -> None:
-    """Whatever the job's content and its time, and whoever may still hold the answer."""
+    """Whatever the job's content and its time, even if a run may still hold the answer."""
     foreign = {"destination": {"datasetId": "other"}, "schema": {"name": "t"}}
     ours = candidate(foreign, requestId=f"{REQUEST_ID_PREFIX}key", at=AT + 10 * SHOWS_MS)
     matches = matched(ours, candidate(number=2), echoes=echoes, now=now)
@@ -348,21 +348,21 @@ def test_our_request_id_decides_at_once(echoes: bool | None, now: int) -> None:
 def test_another_id_where_the_service_gives_ours_back_is_never_ours(
     request_id: str, whole: bool
 ) -> None:
-    """Content is not asked; the job is a stranger's at once."""
+    """Content is not compared; the job is somebody else's at once."""
     job = candidate(requestId=request_id, whole=whole)
     for now in (AT, LATER):
         assert matched(job, echoes=True, now=now) == Matches()
 
 
 def test_a_job_without_an_id_where_the_service_gives_ours_back_is_looked_up() -> None:
-    """Its listing may leave the id out; until it is looked up, the job is nobody's."""
+    """Its listing may leave the id out; until it is looked up, the job belongs to nobody."""
     matches = matched(candidate(), echoes=True)
     assert (matches.to_look_up, matches.undecided, matches.found) == ({"1"}, {"1"}, [])
 
 
 @pytest.mark.parametrize("echoes", [False, None])
 def test_an_id_of_ours_is_another_s_wherever_it_shows(echoes: bool | None) -> None:
-    """One of the service's own says nothing, as long as it is not known to give ours back."""
+    """An id of the service's own proves nothing, unless the service is known to give ours back."""
     other = candidate(requestId=f"{REQUEST_ID_PREFIX}another")
     assert matched(other, echoes=echoes) == Matches()
     assert found_jobs(matched(candidate(requestId="the service's own"), echoes=echoes)) == {
@@ -382,7 +382,7 @@ HIDEABLE = [
 
 @given(st.sets(st.sampled_from(HIDEABLE)))
 def test_a_field_that_is_not_shown_is_no_contradiction(hidden: set[str]) -> None:
-    """Of dataset and segments apart, any of them may be missing."""
+    """Any field but dataset and segments may be missing."""
     job = Job.model_validate({**without(FULL, *hidden), "id": 1, "status": "NEW"})
     matches = matched(Candidate(job, AT), attempts=[attempt(FULL)])
     assert [(m.job.id, m.linked_by) for m in matches.found] == [("1", "content")]
@@ -391,13 +391,13 @@ def test_a_field_that_is_not_shown_is_no_contradiction(hidden: set[str]) -> None
 @pytest.mark.parametrize("path", [path for path, (name, _) in LEAVES.items() if name])
 @pytest.mark.parametrize("now", [AT, LATER])
 def test_a_difference_that_is_shown_is_a_contradiction(path: str, now: int) -> None:
-    """In any field: the job is a stranger's at once."""
+    """In any field: the job is somebody else's at once."""
     other = Candidate(shown(changed(path, LEAVES[path][1])), AT)
     assert matched(other, attempts=[attempt(FULL)], now=now) == Matches()
 
 
 def test_a_field_that_was_not_asked_for_is_a_contradiction_where_it_is_shown() -> None:
-    """Left out, it means its default; only the merge policy is the service's to choose."""
+    """A field left out means its default; only the merge policy is the service's to choose."""
     more = {**BODY, "fields": "one"}
     assert matched(candidate(more)) == Matches()
     assert found_jobs(matched(candidate(mergePolicy={"id": "any", "version": 7}))) == {"key": "1"}
@@ -410,7 +410,7 @@ NO_SEGMENTS = shown(without(BODY, "filter"))
 @pytest.mark.parametrize("job", [NO_DATASET, NO_SEGMENTS])
 @pytest.mark.parametrize("now", [AT, LATER])
 def test_a_job_that_shows_too_little_is_looked_up(job: Job, now: int) -> None:
-    """Dataset and segments have to be seen before a job is taken for a request's."""
+    """Dataset and segments have to be visible before a job is linked to a request."""
     matches = matched(Candidate(job, AT), now=now)
     assert (matches.to_look_up, matches.undecided, matches.found) == ({"1"}, {"1"}, [])
     assert matches.open == {attempt().request_id}  # it is not given up while this is unclear
@@ -418,12 +418,12 @@ def test_a_job_that_shows_too_little_is_looked_up(job: Job, now: int) -> None:
 
 @pytest.mark.parametrize("job", [NO_DATASET, NO_SEGMENTS])
 def test_a_job_that_shows_too_little_by_its_id_is_a_stranger_s(job: Job) -> None:
-    """There is no more of it to see."""
+    """There is nothing more to see."""
     assert matched(Candidate(job, AT, whole=True)) == Matches()
 
 
 def test_a_request_for_everybody_is_one_of_a_job_without_segments() -> None:
-    """Once it was looked up: its listing may have left them out."""
+    """Once it has been looked up: its listing may have left them out."""
     everybody = attempt(without(BODY, "filter"))
     listed = Candidate(NO_SEGMENTS, AT)
     assert matched(listed, attempts=[everybody]).to_look_up == {"1"}
@@ -431,7 +431,7 @@ def test_a_request_for_everybody_is_one_of_a_job_without_segments() -> None:
 
 
 def test_content_is_not_believed_while_a_run_may_hold_the_answer() -> None:
-    """Until then a job that could be ours is nobody's."""
+    """Until then a job that could be ours belongs to nobody."""
     early = matched(candidate(), now=LATER - 1)
     assert (early.found, early.undecided, early.to_look_up) == ([], {"1"}, set())
     assert early.open == {attempt().request_id}
@@ -448,14 +448,14 @@ def test_content_is_not_believed_while_a_run_may_hold_the_answer() -> None:
     ],
 )
 def test_only_jobs_of_the_attempt_s_time_count(at: int, ours: bool) -> None:
-    """Not before it, less what clocks differ by; not after its call could still have made one."""
+    """Not before it, allowing for different clocks; not after its call could have made one."""
     job = candidate(at=at)
     assert matched(job, now=AT).undecided == ({"1"} if ours else set())
     assert bool(matched(job).found) is ours
 
 
 def test_a_job_without_a_time_has_that_of_its_neighbour() -> None:
-    """Where it stands in the listing says when it was created."""
+    """Its place in the listing shows when it was created."""
     timeless = shown(BODY, creationTime=None)
     assert found_jobs(matched(Candidate(timeless, AT))) == {"key": "1"}
     assert matched(Candidate(timeless, AT - CLOCKS_MS - 1)) == Matches()
@@ -474,13 +474,13 @@ def test_a_job_without_a_time_has_that_of_its_neighbour() -> None:
 def test_a_job_without_a_time_was_created_between_its_neighbours(
     older: int, newer: int, ours: bool
 ) -> None:
-    """Wherever they have none either, nothing says that it is not of the attempt's time."""
+    """If they have none either, nothing rules out the attempt's time."""
     timeless = Candidate(shown(BODY, creationTime=None), older, newer)
     assert bool(matched(timeless).found) is ours
 
 
 def test_a_job_that_was_surely_made_since_is_likelier_than_one_that_may_have_been() -> None:
-    """And that one likelier than one from before."""
+    """And that one likelier than one from before the attempt."""
     before = candidate(number=1, at=AT - 60_000)
     perhaps = Candidate(shown(BODY, 2, creationTime=None), AT - 30_000, AT + 5_000)
     since = candidate(number=3, at=AT + 1_000)
@@ -507,7 +507,7 @@ def test_of_several_jobs_the_earliest_created_since_is_ours() -> None:
     st.lists(st.integers(-CLOCKS_MS, LATEST - AT), max_size=5),
 )
 def test_equal_attempts_never_share_a_job(noted: list[int], created: list[int]) -> None:
-    """Each job goes to one of them at most, and to one whose time it is of."""
+    """Each job goes to at most one of them, and to one of the right time."""
     attempts = [attempt(key=f"k{n}", at=AT + at) for n, at in enumerate(noted)]
     jobs = [candidate(number=n, at=AT + at) for n, at in enumerate(created)]
     matches = matched(*jobs, attempts=attempts, now=AT + 10 * HOLDS_ANSWER_MS)
@@ -520,7 +520,7 @@ def test_equal_attempts_never_share_a_job(noted: list[int], created: list[int]) 
         assert made - CLOCKS_MS <= created_at <= made + (LATEST - AT)
     left = {job.job.id for job in jobs} - set(ids)
     for job in jobs:
-        if job.job.id in left:  # then nobody who could have made it is without one
+        if job.job.id in left:  # then every attempt that could have made it has one
             makers = {
                 a.request_key
                 for a in attempts
@@ -549,7 +549,7 @@ def test_a_job_that_a_young_attempt_may_have_made_is_left_to_it() -> None:
 
 
 def test_what_an_attempt_has_in_hand_is_left_while_it_waits_for_another() -> None:
-    """Should the job that it would rather have be the other's, it still has the choice."""
+    """If the job that it prefers turns out to be the other's, it still has the choice."""
     old, young = attempt(key="old"), attempt(key="young", at=AT + 60_000)
     likelier, other = candidate(number=1, at=AT + 1), candidate(number=2, at=AT - 90_000)
     matches = matched(likelier, other, attempts=[old, young], now=LATER)
@@ -557,7 +557,7 @@ def test_what_an_attempt_has_in_hand_is_left_while_it_waits_for_another() -> Non
 
 
 def test_an_older_attempt_takes_what_no_young_one_can_have_made() -> None:
-    """It waits for no more than it has to."""
+    """It waits no longer than it has to."""
     old, young = attempt(key="old"), attempt(key="young", at=AT + 150_000)
     first, second = candidate(number=1, at=AT + 1), candidate(number=2, at=AT + 151_000)
     matches = matched(first, second, attempts=[old, young], now=LATER)
@@ -566,7 +566,7 @@ def test_an_older_attempt_takes_what_no_young_one_can_have_made() -> None:
 
 @pytest.mark.parametrize("now", [AT, LATER])
 def test_an_attempt_of_another_rule_can_t_be_matched_by_content(now: int) -> None:
-    """Its hashes say nothing to this version, but its request id does."""
+    """Its hashes can't be compared by this version, but its request id can."""
     foreign = replace(attempt(), rule=RULE + 1)
     assert matched(candidate(), attempts=[foreign], now=now) == Matches()
     echoed = candidate(requestId=foreign.request_id)

@@ -1,4 +1,4 @@
-"""A sweep settles attempts: it finds the job of a create call whose answer was lost, or that there is none."""
+"""A sweep settles attempts whose answer was lost: it finds their job, or that there is none."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def alter(
     page: Callable[[JobPage], JobPage] = lambda page: page,
     by_id: Callable[[Job], Job] = lambda job: job,
 ) -> None:
-    """From now on sweeps see the service so."""
+    """From now on, sweeps see the service altered in this way."""
     creator.sweep_api = lambda: Altered(creator, page=page, by_id=by_id)
 
 
@@ -85,19 +85,19 @@ def lose(creator: Creator, *, made: bool, key: str = "key") -> Attempt:
 
 
 def stranger(creator: Creator, *, status: str = "NEW") -> str:
-    """Somebody else's job, which is plainly not ours."""
+    """Somebody else's job, which is clearly not ours."""
     made = creator.fakes.create("prod", destination={"datasetId": "e"}, status=status)
     return str(made.body["id"])
 
 
 def swept_at(creator: Creator, time: int) -> SweepReport:
-    """A sweep at a time, or as soon after it as the clock has come to be."""
+    """Sweeps at a time, or now if that time has passed."""
     creator.fakes.now = max(creator.fakes.now, time)
     return creator.sweep()
 
 
 def published(creator: Creator) -> list[tuple[str, str, str | None]]:
-    """Of each event of a job on the bus: the job, its status, and its request."""
+    """Job, status and request of each event of a job on the bus."""
     return [
         (event.detail["jobId"], event.detail["status"], event.detail["requestKey"])
         for event in creator.fakes.published["bus"]
@@ -115,7 +115,7 @@ def state(creator: Creator) -> SandboxState:
     return found
 
 
-# -- while it is too early to tell ---------------------------------------------------------------
+# -- while it is too early to decide -------------------------------------------------------------
 
 
 def test_a_job_that_may_be_ours_is_left_until_it_can_be_decided(creator: Creator) -> None:
@@ -134,7 +134,7 @@ def test_a_job_that_may_be_ours_is_left_until_it_can_be_decided(creator: Creator
 
 
 def test_the_watermark_does_not_pass_what_is_left(creator: Creator) -> None:
-    """Newer jobs are recorded meanwhile; what is left is still new to the sweep that can tell."""
+    """Newer jobs are recorded; what is left is still new to the sweep that can decide."""
     attempt = lose(creator, made=True)
     (ours,) = creator.jobs
     created = int(creator.fakes.jobs["prod"][ours].body["creationTime"])
@@ -156,7 +156,7 @@ def test_the_watermark_does_not_pass_what_is_left(creator: Creator) -> None:
 def test_what_was_left_is_a_stranger_s_once_the_attempt_is_settled_otherwise(
     creator: Creator, ends: bool
 ) -> None:
-    """Told like any job, once, also if it has ended by then."""
+    """It is published like any job, once, even if it has ended by then."""
     attempt = lose(creator, made=True)
     theirs = creator.fakes.create("prod", **ASKED["job"]).body["id"]
     ours = creator.jobs[0]
@@ -171,7 +171,7 @@ def test_what_was_left_is_a_stranger_s_once_the_attempt_is_settled_otherwise(
 
 
 def test_an_equal_job_is_a_stranger_s_when_the_attempt_made_none(creator: Creator) -> None:
-    """One from before the attempt's time, which the table has not seen: it is nobody's request's."""
+    """One from before the attempt, which the table does not have, belongs to no request."""
     theirs = creator.fakes.create("prod", **ASKED["job"], status="SUCCEEDED").body["id"]
     creator.fakes.now += 3 * MINUTE_MS
     attempt = lose(creator, made=False)
@@ -214,7 +214,7 @@ def test_a_link_whose_answer_was_lost_is_no_second_one(creator: Creator) -> None
 
 
 def test_an_older_equal_attempt_does_not_take_a_job_whose_answer_is_on_its_way() -> None:
-    """Two requests that ask for the same have two jobs, though only content tells."""
+    """Two requests that ask for the same have two jobs, though only content distinguishes them."""
     creator = Creator()
     creator.sweep()
     old = lose(creator, made=False, key="old")
@@ -304,7 +304,7 @@ def test_a_final_job_without_a_creation_time_that_may_be_ours_is_not_lost(
 def test_jobs_that_were_recorded_are_not_recorded_again_because_one_is_left(
     creator: Creator,
 ) -> None:
-    """The sweeps that wait write nothing, however many ended jobs lie above the one that is left."""
+    """The sweeps that wait write nothing, however many ended jobs are above the one left."""
     lose(creator, made=True)
     alter(creator, page=of_each(timeless))
     for _ in range(20):
@@ -318,7 +318,7 @@ def test_jobs_that_were_recorded_are_not_recorded_again_because_one_is_left(
 
 
 def test_a_job_of_which_the_listing_shows_too_little_is_looked_up(creator: Creator) -> None:
-    """Its dataset and segments have to be seen; then it is ours."""
+    """Its dataset and segments have to be visible; then it is ours."""
     attempt = lose(creator, made=True)
     alter(creator, page=of_each(without_segments))
     creator.fakes.calls = Counter()
@@ -332,12 +332,12 @@ def test_a_job_of_which_the_listing_shows_too_little_is_looked_up(creator: Creat
 def test_an_attempt_is_not_given_up_while_a_job_that_may_be_its_can_t_be_looked_up(
     creator: Creator, error: Exception
 ) -> None:
-    """Where it is not found by its id although it is listed, for as long as it is young."""
+    """Even if it is listed but not found by its id, for as long as it is young."""
     attempt = lose(creator, made=True)
-    mended = False
+    corrected = False
 
     def by_id(job: Job) -> Job:
-        if not mended:
+        if not corrected:
             raise error
         return job
 
@@ -351,14 +351,14 @@ def test_an_attempt_is_not_given_up_while_a_job_that_may_be_its_can_t_be_looked_
         assert creator.fakes.calls["get"] == 1
         assert (recorded(creator), creator.waiting()) == (set(), [])
         creator.fakes.now += 50 * SECOND_MS
-    mended = True
+    corrected = True
     creator.until_ended()
     assert creator.ends() == [("key", "CREATED")]
     assert len(creator.jobs) == 1
 
 
 def test_jobs_that_can_t_be_looked_up_leave_time_for_what_was_seen(creator: Creator) -> None:
-    """Look-ups that hang use half of a run at most; the rest announces what the listing showed."""
+    """Look-ups that hang use half of a run at most; the rest publishes what the listing showed."""
     lose(creator, made=True)
     for _ in range(15):
         creator.fakes.create("prod", **ASKED["job"])
@@ -380,7 +380,7 @@ def test_jobs_that_can_t_be_looked_up_leave_time_for_what_was_seen(creator: Crea
 
 
 def given_up_after(creator: Creator, attempt: Attempt, *, minutes: int) -> bool:
-    """Whether sweeps, one a minute for so long after the listings could tell, give the attempt up."""
+    """Whether sweeps, one a minute for this long after the listings could decide, give it up."""
     creator.fakes.now = max(creator.fakes.now, gives_up_from(attempt))
     for _ in range(minutes):
         creator.sweep()
@@ -391,7 +391,7 @@ def given_up_after(creator: Creator, attempt: Attempt, *, minutes: int) -> bool:
 def test_an_attempt_is_given_up_after_two_listings_and_its_request_waits_again(
     creator: Creator,
 ) -> None:
-    """Not by one, not by two of one moment, and not before the job had every chance to show."""
+    """Not after one, not after two at one moment, and not before the job could have shown."""
     attempt = lose(creator, made=False)
     swept_at(creator, gives_up_from(attempt) - 10)
     assert not creator.gate().slots["key"].missed_at
@@ -436,7 +436,7 @@ def test_a_listing_with_a_gap_proves_nothing_about_what_it_may_have_left_out(
 
 
 def test_an_unreadable_record_among_older_jobs_delays_nothing(creator: Creator) -> None:
-    """What lies below the attempt's time is not looked at for it."""
+    """Jobs from before the attempt are not considered."""
     creator.page_size = 5
     for _ in range(7):
         creator.fakes.create("prod", status="SUCCEEDED")
@@ -454,7 +454,7 @@ def test_an_unreadable_record_among_older_jobs_delays_nothing(creator: Creator) 
 
 
 def test_an_attempt_that_no_listing_can_settle_ends_after_six_hours(creator: Creator) -> None:
-    """It is not sent again; until then it keeps its slot, and its age is told as a waiting request's."""
+    """It is not sent again; it keeps its slot, and its age is reported as a waiting request's."""
     attempt = lose(creator, made=False)
     alter(creator, page=lambda page: replace(page, unreadable=1))
     report = swept_at(creator, attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS - 10)
@@ -469,7 +469,7 @@ def test_an_attempt_that_no_listing_can_settle_ends_after_six_hours(creator: Cre
 
 @pytest.mark.parametrize("made", [True, False])
 def test_an_attempt_of_another_rule_is_left_alone(creator: Creator, made: bool) -> None:
-    """Another version of ours noted it: neither matched by content nor given up, but ended in time."""
+    """Another version noted it: neither matched by content nor given up, but ended in time."""
     attempt = lose(creator, made=made)
     gate = creator.gate()
     foreign = replace(attempt, rule=RULE + 1)
@@ -477,7 +477,7 @@ def test_an_attempt_of_another_rule_is_left_alone(creator: Creator, made: bool) 
     table._store("prod", ("gate", "prod"), replace(gate, slots={"key": foreign}))
     assert not given_up_after(creator, attempt, minutes=10)
     assert creator.gate().slots == {"key": foreign}
-    if made:  # it is a job like any: nobody can tell whose
+    if made:  # it is a job like any other: nobody knows whose
         assert published(creator) == [(creator.jobs[0], "NEW", None)]
     swept_at(creator, attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS)
     assert creator.ends() == [("key", "OUTCOME_UNKNOWN")]
@@ -495,7 +495,7 @@ def test_an_attempt_of_another_rule_is_still_known_by_its_request_id(creator: Cr
 
 
 def test_an_attempt_that_was_cancelled_meanwhile_is_not_sent_again(creator: Creator) -> None:
-    """Where there is no job, the request ends when that is known."""
+    """If there is no job, the request ends when that is known."""
     attempt = lose(creator, made=False)
     creator.send("stop", action="cancel", cancelRequestKey="key")
     creator.work()
@@ -528,7 +528,7 @@ def lose_and_give_up(creator: Creator) -> str:
 
 @pytest.mark.parametrize("echoes", [True, False])
 def test_a_late_job_is_the_request_s_as_long_as_that_waits(creator: Creator, echoes: bool) -> None:
-    """It leaves the line, and has one job."""
+    """The request leaves the line, and has one job."""
     creator.fakes.echoes_request_id = echoes
     job = lose_and_give_up(creator)
     show(creator, job)
@@ -544,7 +544,7 @@ def test_a_late_job_is_the_request_s_as_long_as_that_waits(creator: Creator, ech
 def test_a_late_job_of_a_request_that_has_another_is_a_duplicate(
     creator: Creator, echoes: bool
 ) -> None:
-    """It is told as one, counted once, and never given to the request."""
+    """It is reported as one, counted once, and never given to the request."""
     creator.fakes.echoes_request_id = echoes
     job = lose_and_give_up(creator)
     creator.minutes(2)
@@ -576,7 +576,7 @@ def test_a_late_job_of_a_request_whose_outcome_was_unknown_names_the_request(
 
 
 def test_a_late_job_is_left_while_it_may_be_a_young_attempt_s(creator: Creator) -> None:
-    """An equal request's run may hold its answer: a former attempt does not take it from that."""
+    """An equal request's run may hold its answer: a former attempt does not take the job."""
     creator.max_open = 1
     former = lose(creator, made=False)
     now = gives_up_from(former) + LISTINGS_APART_MS
@@ -597,7 +597,7 @@ def test_a_late_job_is_left_while_it_may_be_a_young_attempt_s(creator: Creator) 
 def test_a_late_job_that_shows_too_little_is_left_until_it_can_be_looked_up(
     creator: Creator,
 ) -> None:
-    """It is not recorded as a stranger's because the service fails for a moment."""
+    """A brief failure of the service does not make it somebody else's."""
     job = lose_and_give_up(creator)
     show(creator, job)
 
@@ -627,7 +627,7 @@ def page(
 
 
 def created(seen: Observation, number: int) -> tuple[int, int]:
-    """From when to when a job was created."""
+    """The times between which a job was created."""
     return seen.created_at[str(number)], seen.created_until[str(number)]
 
 
@@ -646,7 +646,7 @@ def test_a_job_without_a_time_was_created_between_its_neighbours() -> None:
 
 
 def test_below_the_last_time_of_a_listing_nobody_knows_how_old_a_job_is() -> None:
-    """And above the first one, how young."""
+    """Above the first one, nobody knows how young it is."""
     seen = Observation()
     seen.add_page(page(None, AT, None))
     assert created(seen, 1) == (AT, sys.maxsize)
@@ -669,7 +669,7 @@ def test_below_the_last_time_of_a_listing_nobody_knows_how_old_a_job_is() -> Non
 def test_a_listing_is_complete_down_to_its_first_gap(
     pages: list[JobPage], since: int, complete: bool
 ) -> None:
-    """A record that can't be read may be any job from its page's newest neighbour on down."""
+    """An unreadable record may be any job from the newest neighbour on its page on down."""
     seen = Observation(complete=True)
     for each in pages:
         seen.add_page(each)

@@ -24,7 +24,7 @@ def job(status: str, *, number: int, created: int | None) -> Job:
 def test_what_a_sweep_has_covered_needs_no_record_in_the_next(
     shown: list[tuple[int, str, bool]], oldest_age: int
 ) -> None:
-    """Every ended job from the oldest kept on is known by its fingerprint; older ones are no news."""
+    """Every ended job since the oldest kept is known by its fingerprint; older ones are no news."""
     jobs = [
         job(status, number=number, created=NOW - age * MINUTE_MS if timed else None)
         for number, (age, status, timed) in enumerate(shown)

@@ -1,4 +1,4 @@
-"""What a sweep makes of a job, as functions: properties over random jobs and records."""
+"""How a sweep interprets a job, as functions: properties over random jobs and records."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def recorded(status: str, updated: int | None) -> JobRecord:
 
 
 def seen(record: JobRecord | None, shown: Job, *, now: int = NOW) -> JobRecord | None:
-    """What observing a job makes of its record."""
+    """The record after a job was observed."""
     return observed(shown, before=record, sandbox="s", policy=POLICY, now=now)
 
 
@@ -42,7 +42,7 @@ def seen(record: JobRecord | None, shown: Job, *, now: int = NOW) -> JobRecord |
 def test_what_was_recorded_is_no_news(
     first: str, first_at: int | None, second: str, second_at: int | None
 ) -> None:
-    """Seen again, a job gives no new record; each event has the next number."""
+    """A job that is seen again gives no new record; each event has the next number."""
     record = recorded(first, first_at)
     shown = job(second, updateTime=second_at)
     after = seen(record, shown)
@@ -56,7 +56,7 @@ def test_what_was_recorded_is_no_news(
 def test_a_later_change_is_never_stale_and_an_earlier_one_always(
     first: str, second: str, later: int
 ) -> None:
-    """Where the service gives the times of both, they decide."""
+    """If the service gives the times of both, they decide."""
     at = NOW - 10 * MINUTE_MS
     assert not is_stale(recorded(first, at), job(second, updateTime=at + later))
     assert is_stale(recorded(first, at), job(second, updateTime=at - later))

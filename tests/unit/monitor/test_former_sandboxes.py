@@ -1,4 +1,4 @@
-"""Sandboxes that are watched no longer: how they come to an end, and how they begin anew."""
+"""Sandboxes that are no longer watched: how they are released, and how they begin again."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def creator() -> Creator:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Finished sandboxes are released at once, but where a test says otherwise."""
+    """Finished sandboxes are released at once, unless a test changes that."""
     monkeypatch.setattr(watch, "RELEASED_AFTER_S", 0.0)
 
 
 def deployed(creator: Creator, *sandboxes: str) -> FormerSandboxes:
-    """What a new process looks after, of a stack that watches these sandboxes."""
+    """What a new process handles in a stack that watches these sandboxes."""
     return FormerSandboxes(FakeStore(creator.fakes), sandboxes)
 
 
@@ -44,7 +44,7 @@ def published(creator: Creator) -> list[tuple[str, str]]:
 def test_one_that_the_service_refuses_to_list_is_released_once_nothing_is_open(
     creator: Creator,
 ) -> None:
-    """Mostly it is taken out because it is gone there; it must not be asked about for ever."""
+    """Usually it was removed because it no longer exists; it must not be listed for ever."""
 
     class Gone(FakeApi):
         def list_jobs(self, sandbox: str, **options: Any) -> Any:
@@ -62,7 +62,7 @@ def test_one_that_the_service_refuses_to_list_is_released_once_nothing_is_open(
 
 
 def test_one_with_an_open_job_is_not_released_while_it_can_t_be_listed(creator: Creator) -> None:
-    """Its end is still owed to those who saw it begin."""
+    """Subscribers who saw it begin have yet to receive its end."""
 
     class Down(FakeApi):
         def list_jobs(self, sandbox: str, **options: Any) -> Any:
@@ -83,7 +83,7 @@ def test_one_with_an_open_job_is_not_released_while_it_can_t_be_listed(creator: 
 
 
 def test_an_event_that_is_not_delivered_keeps_it(creator: Creator) -> None:
-    """Released, nobody would publish what is left in its outbox."""
+    """After a release, nobody would publish what is left in its outbox."""
     creator.max_open = 0
     creator.send(sandboxName="dev", **CREATE)
     creator.work()
@@ -101,7 +101,7 @@ def test_an_event_that_is_not_delivered_keeps_it(creator: Creator) -> None:
 
 @pytest.mark.parametrize("unfinished", [True, False])
 def test_added_again_it_is_as_new_however_soon(creator: Creator, *, unfinished: bool) -> None:
-    """What ended meanwhile is not announced, also where a job kept it from ever being released."""
+    """Jobs that ended in the meantime are not published, even if a job prevented its release."""
     lasting = creator.fakes.create("dev").body["id"]
     creator.sweep("dev")
     former = deployed(creator, "prod")
@@ -128,7 +128,7 @@ def test_added_again_it_is_as_new_however_soon(creator: Creator, *, unfinished: 
 def test_a_request_that_waits_in_one_is_not_admitted_when_it_is_sent_again(
     creator: Creator,
 ) -> None:
-    """It names no sandbox, so its second message is read; no job is made where nobody watches."""
+    """Its second message, without a sandbox, is read; no job is made in an unwatched sandbox."""
     creator.sandboxes = ("dev", "prod")
     creator.max_open = 0
     request = creator.send(**CREATE)
@@ -143,7 +143,7 @@ def test_a_request_that_waits_in_one_is_not_admitted_when_it_is_sent_again(
 
 
 def test_to_look_after_one_costs_no_more_than_a_quiet_sweep(creator: Creator) -> None:
-    """One page and one read, however much has happened there since; the list is read once a process."""
+    """One page and one read, however much has happened there; the list is read once per process."""
     creator.page_size = 10
     lasting = creator.fakes.create("dev")
     for _ in range(100):
@@ -160,7 +160,7 @@ def test_to_look_after_one_costs_no_more_than_a_quiet_sweep(creator: Creator) ->
 
 
 def test_without_any_there_is_nothing_to_do(creator: Creator) -> None:
-    """A stack that has always watched the same reads the list once a process, and never writes it."""
+    """A stack that has always watched the same reads the list once per process, never writes it."""
     former, sweeper = deployed(creator, "prod", "dev"), creator.sweeper()
     creator.fakes.calls = Counter()
     for _ in range(3):
@@ -171,7 +171,7 @@ def test_without_any_there_is_nothing_to_do(creator: Creator) -> None:
 def test_a_request_that_comes_while_a_deployment_is_under_way_is_ended(
     creator: Creator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A creator of before may still record one: the sandbox is looked after for a quarter of an hour."""
+    """The old creator may still record one: the sandbox is handled for another 15 minutes."""
     monkeypatch.setattr(watch, "RELEASED_AFTER_S", 900.0)
     seconds = iter([0.0, 600.0, 700.0, 1_700.0])
     deployed(creator, "prod", "dev").look_after(creator.sweeper())

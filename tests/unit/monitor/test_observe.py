@@ -16,7 +16,7 @@ NOW = 1_800_000_000_000
     st.integers(1, 1_000),
 )
 def test_paging_goes_on_exactly_as_far_as_it_is_the_cheapest(ages: list[int], span: int) -> None:
-    """Of all ways to page some way and look the rest up by id, it takes one with the fewest calls."""
+    """Of all ways to divide the jobs between pages and look-ups, it takes one with fewest calls."""
     reach = 20_000
     unmet = [reach - age for age in ages]
 

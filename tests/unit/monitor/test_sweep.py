@@ -1,4 +1,4 @@
-"""What a sweep does and what it costs: every outbound call counted, in a world in memory."""
+"""What a sweep does and what it costs: every outbound call counted, with fakes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def fakes() -> Fakes:
 
 
 class LongHistory(FakeApi):
-    """A service with any number of ended jobs, one a minute, made when listed, besides those of the fakes."""
+    """A service with any number of ended jobs, one a minute, besides those of the fakes."""
 
     def __init__(self, fakes: Fakes, length: int) -> None:
         super().__init__(fakes)
@@ -92,7 +92,7 @@ def test_quiet_costs_one_call_and_one_read(fakes: Fakes, history: int) -> None:
 @pytest.mark.parametrize("changes", [1, 9, 10, 11, 100, 250])
 @pytest.mark.parametrize("status", ["PROCESSING", "SUCCEEDED"])
 def test_work_grows_with_the_changes(fakes: Fakes, changes: int, status: str) -> None:
-    """C changes: at most 2C writes, C/10 calls a sink, one page for each hundred jobs."""
+    """C changes: at most 2C writes, C/10 calls per sink, one page for each hundred jobs."""
     monitor = Monitor(fakes)
     for _ in range(300):
         fakes.create("prod", status="SUCCEEDED")
@@ -105,10 +105,10 @@ def test_work_grows_with_the_changes(fakes: Fakes, changes: int, status: str) ->
     fakes.now += MINUTE_MS
     cost = monitor.cost()
     final = status == "SUCCEEDED"
-    chunks = math.ceil(changes / 100)  # jobs are taken to their ends a hundred at a time
+    chunks = math.ceil(changes / 100)  # jobs are carried to their ends a hundred at a time
     publishes = sum(math.ceil(min(100, changes - 100 * n) / 10) for n in range(chunks))
     assert cost["list"] == changes // 100 + 1
-    assert cost["query"] == (2 if final else 1)  # what is usual is read once, when jobs end
+    assert cost["query"] == (2 if final else 1)  # the baseline is read once, when jobs end
     assert cost["put"] + cost.get("transact", 0) <= 2 * changes
     assert cost["publish to bus"] == publishes == math.ceil(changes / 10)
     assert cost.get("publish to topic", 0) == (publishes if final else 0)
@@ -117,7 +117,7 @@ def test_work_grows_with_the_changes(fakes: Fakes, changes: int, status: str) ->
 
 
 def test_no_more_pages_than_to_the_watermark(fakes: Fakes) -> None:
-    """250 new jobs at 100 a page are three pages, above however long a history."""
+    """250 new jobs at 100 a page are three pages, however long the history."""
     monitor = Monitor(fakes, api=LongHistory(fakes, 1_000_000))
     monitor.sweep()
     fakes.now += 20 * MINUTE_MS
@@ -167,7 +167,7 @@ def test_many_old_open_jobs_are_paged_to_where_that_is_cheaper(fakes: Fakes) -> 
 
 
 def test_installing_it_floods_nobody(fakes: Fakes) -> None:
-    """What was final at the first sweep is recorded in silence; what is open is announced."""
+    """Jobs final at the first sweep are recorded without events; open ones are published."""
     ended = fakes.create("prod", status="SUCCEEDED").body["id"]
     running = fakes.create("prod", status="PROCESSING").body["id"]
     monitor = Monitor(fakes)
@@ -180,7 +180,7 @@ def test_installing_it_floods_nobody(fakes: Fakes) -> None:
 
 
 def test_a_sandbox_added_later_floods_nobody_either(fakes: Fakes) -> None:
-    """Each sandbox has a first sweep of its own."""
+    """Each sandbox has its own first sweep."""
     monitor = Monitor(fakes)
     fakes.create("prod")
     monitor.sweep("prod")
@@ -235,7 +235,7 @@ def test_a_dataset_has_a_limit_of_its_own(fakes: Fakes) -> None:
 
 
 def test_an_open_job_that_is_gone_twice_has_vanished(fakes: Fakes) -> None:
-    """404 by id, twice in a row, closes it; nothing is said at the first."""
+    """404 by id, twice in a row, closes it; nothing is published at the first."""
     monitor, job = open_for_ten_minutes(fakes)
     fakes.delete("prod", job)
     monitor.sweep()
@@ -249,7 +249,7 @@ def test_an_open_job_that_is_gone_twice_has_vanished(fakes: Fakes) -> None:
 
 
 def open_for_ten_minutes(fakes: Fakes) -> tuple[Monitor, str]:
-    """A monitor, and an open job that it has told of ten minutes ago."""
+    """A monitor, and an open job that it has published ten minutes ago."""
     monitor = Monitor(fakes)
     job = fakes.create("prod", status="PROCESSING").body["id"]
     monitor.sweep()
@@ -272,7 +272,7 @@ def test_a_job_that_was_gone_once_has_not_vanished(fakes: Fakes) -> None:
 
 
 def test_overlapping_sweeps_that_meet_one_404_have_missed_a_job_once(fakes: Fakes) -> None:
-    """Twice in a row means at two moments, not by two sweeps at the same one."""
+    """Twice in a row means at two moments, not by two sweeps at the same moment."""
     first, job = open_for_ten_minutes(fakes)
     kept = fakes.jobs["prod"].pop(job)
     second = Monitor(fakes)
@@ -285,7 +285,7 @@ def test_overlapping_sweeps_that_meet_one_404_have_missed_a_job_once(fakes: Fake
 
 
 def test_a_job_is_given_time_to_be_found_by_its_id(fakes: Fakes) -> None:
-    """One that was created a moment ago has not vanished because the service does not know it yet."""
+    """A job created a moment ago has not vanished if the service does not know it yet."""
     monitor = Monitor(fakes)
     job = fakes.create("prod").body["id"]
     monitor.sweep()
@@ -301,7 +301,7 @@ def test_a_job_is_given_time_to_be_found_by_its_id(fakes: Fakes) -> None:
 
 
 def test_a_job_that_is_back_after_it_vanished_is_published(fakes: Fakes) -> None:
-    """Also if the service shows no time of its last change to compare."""
+    """Even if the service shows no time of its last change to compare."""
     monitor, job = open_for_ten_minutes(fakes)
     kept = fakes.jobs["prod"].pop(job)
     for _ in range(2):
@@ -395,7 +395,7 @@ def test_a_final_job_without_a_creation_time_is_published_once(fakes: Fakes) -> 
 
 
 def test_a_job_that_appears_late_is_not_missed(fakes: Fakes) -> None:
-    """One that the listing shows only minutes after newer ones, and ended by then."""
+    """One that the listing shows only minutes after newer ones, and that has ended by then."""
     monitor = Monitor(fakes)
     monitor.sweep()
     late = fakes.create("prod", status="FAILED", late_ms=10 * MINUTE_MS).body["id"]
@@ -424,7 +424,7 @@ def test_a_job_that_appears_late_is_not_missed(fakes: Fakes) -> None:
 def test_a_silent_failure_has_an_outcome_of_its_own(
     fakes: Fakes, body: dict[str, Any], outcome: str
 ) -> None:
-    """So that a rule can tell success from success with errors and from an empty export."""
+    """So that a rule can distinguish success, success with errors and an empty export."""
     monitor = Monitor(fakes)
     monitor.sweep()
     fakes.create("prod", **body)
@@ -433,11 +433,11 @@ def test_a_silent_failure_has_an_outcome_of_its_own(
     assert event.detail["outcome"] == outcome
 
 
-# -- size, time, trouble -------------------------------------------------------------------------
+# -- size, time, problems ------------------------------------------------------------------------
 
 
 def test_an_item_stays_below_its_limit_while_a_sink_is_down(fakes: Fakes) -> None:
-    """Of a big job that ended and was reopened, as many events wait as fit; the last is published too."""
+    """A big job that ended and was reopened: as many events wait as fit; the last is published."""
     monitor = Monitor(fakes, replace(NO_DELAYS, events=EventPolicy(topic_events="all")))
     monitor.sweep()
     job = fakes.create("prod", **BIG).body["id"]
@@ -451,7 +451,7 @@ def test_an_item_stays_below_its_limit_while_a_sink_is_down(fakes: Fakes) -> Non
         (record,) = (item for key, item in fakes.items.items() if key[0] == "job")
         assert len(record.history) == MAX_HISTORY
         assert record.end_detail
-        assert size_of(WRITER.job(record).written) < 400_000  # DynamoDB takes 409,600 bytes
+        assert size_of(WRITER.job(record).written) < 400_000  # DynamoDB allows 409,600 bytes
         fakes.now += MINUTE_MS
         fakes.move("prod", job, ("PROCESSING", "QUEUED")[number % 2])
     fakes.move("prod", job, "FAILED")
@@ -465,7 +465,7 @@ def test_an_item_stays_below_its_limit_while_a_sink_is_down(fakes: Fakes) -> Non
 
 
 def test_big_jobs_fit_and_what_was_cut_is_marked(fakes: Fakes) -> None:
-    """1,500 segments, megabytes of call stack, and text of many-byte characters stay within bounds."""
+    """1,500 segments, megabytes of call stack and text of many-byte characters stay bounded."""
     monitor = Monitor(fakes)
     monitor.sweep()
     fakes.create("prod", status="FAILED", **BIG)
@@ -479,7 +479,7 @@ def test_big_jobs_fit_and_what_was_cut_is_marked(fakes: Fakes) -> None:
 def test_records_that_can_t_be_read_are_counted_and_the_log_names_their_fields(
     fakes: Fakes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of all pages together, in a line a sweep; the readable jobs are recorded all the same."""
+    """Those of all pages together, in one line per sweep; the readable jobs are still recorded."""
 
     class WithOddRecords(FakeApi):
         def list_jobs(self, sandbox: str, *, limit: int, cursor: str | None = None) -> JobPage:
@@ -495,7 +495,7 @@ def test_records_that_can_t_be_read_are_counted_and_the_log_names_their_fields(
 
 
 def test_thousands_of_changes_are_worked_off_over_several_runs(fakes: Fakes) -> None:
-    """Little time: each run stops cleanly, the next goes on, oldest first, nothing lost or repeated."""
+    """Each run stops cleanly and the next continues: oldest first, nothing lost or repeated."""
     left = {"calls": 0}
 
     def time_left_s() -> float:
@@ -505,17 +505,17 @@ def test_thousands_of_changes_are_worked_off_over_several_runs(fakes: Fakes) -> 
     monitor = Monitor(fakes, time_left_s=time_left_s, page_size=1_000)
     monitor.sweep()
     jobs = [fakes.create("prod", status="FAILED").body["id"] for _ in range(3_000)]
-    said: list[tuple[str, str]] = []
+    published: list[tuple[str, str]] = []
     runs = 0
-    while len(said) < len(jobs):
+    while len(published) < len(jobs):
         runs += 1
         left["calls"] = 80
         report = monitor.sweeper.sweep("prod")
         assert report.unfinished or report.changes
-        said += monitor.published()
+        published += monitor.published()
         fakes.now += MINUTE_MS
         assert runs < 20
-    assert said == [(job, "FAILED") for job in jobs]
+    assert published == [(job, "FAILED") for job in jobs]
     assert runs > 1
     assert monitor.sweeper.sweep("prod").changes == 0
     left["calls"] = 0
@@ -523,7 +523,7 @@ def test_thousands_of_changes_are_worked_off_over_several_runs(fakes: Fakes) -> 
 
 
 def test_an_event_is_built_once(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sweep with a thousand changes builds a thousand events, though it compares them with baselines."""
+    """A sweep with a thousand changes builds a thousand events, despite comparing baselines."""
     built: list[str] = []
     state_change = build.state_change
 
@@ -589,7 +589,7 @@ def test_no_event_is_made_while_the_organisation_is_not_known(fakes: Fakes) -> N
 
 
 def test_a_table_out_of_reach_fails_the_sweep(fakes: Fakes) -> None:
-    """Neither state nor outbox can be read: nothing is published on a guess, and its age is said."""
+    """State and outbox can't be read: no event is guessed, and the failure's age is reported."""
     monitor = Monitor(fakes)
     monitor.sweep()
     fakes.create("prod")
@@ -647,7 +647,7 @@ def test_without_a_baseline_events_are_still_published(fakes: Fakes) -> None:
 
 
 def test_looking_leaves_time_for_what_was_seen(fakes: Fakes) -> None:
-    """Look-ups that hang use half of a run; the other half announces what the listing showed."""
+    """Look-ups that hang use half of a run; the other half publishes what the listing showed."""
     left = {"s": 300.0}
 
     class Hanging(FakeApi):
@@ -673,7 +673,7 @@ def test_looking_leaves_time_for_what_was_seen(fakes: Fakes) -> None:
 
 
 def test_a_first_sweep_without_end_starts_with_what_it_has_seen(fakes: Fakes) -> None:
-    """A listing too slow to be read back a week at once must not keep the monitor from starting."""
+    """A listing too slow to read a week at once must not keep the monitor from starting."""
     left = {"s": 300.0}
 
     class Slow(LongHistory):
@@ -693,7 +693,7 @@ def test_a_first_sweep_without_end_starts_with_what_it_has_seen(fakes: Fakes) ->
 
 
 def test_a_first_sweep_that_dies_halfway_leaves_the_rest_silent(fakes: Fakes) -> None:
-    """What it has not come to is still final before the first sweep, and is not announced later."""
+    """What it did not reach was final before the first sweep, and is not published later."""
     for _ in range(250):
         fakes.create("prod", status="SUCCEEDED")
     fakes.plan([("put", "dies after")])

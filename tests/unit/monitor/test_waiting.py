@@ -1,4 +1,4 @@
-"""What a sweep does for the requests that wait: wakes the creator, or ends them; in a world in memory."""
+"""What a sweep does for the requests that wait: wakes the creator, or ends them; with fakes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def creator() -> Creator:
 
 
 def woken(creator: Creator) -> list[str | None]:
-    """The sandboxes for which a sweep sends wake-ups; they are taken off the queue."""
+    """The sandboxes for which a sweep sends wake-ups; the wake-ups are removed from the queue."""
     creator.fakes.queue.clear()
     creator.sweep()
     messages, creator.fakes.queue = [message for _, message in creator.fakes.queue], []
@@ -38,7 +38,7 @@ def with_one_waiting(creator: Creator, **envelope: Any) -> str:
 
 
 def test_nobody_is_woken_while_nobody_waits(creator: Creator) -> None:
-    """Room alone is no reason, and a quiet sweep sends nothing."""
+    """Capacity alone is no reason, and a quiet sweep sends nothing."""
     assert woken(creator) == []
 
 
@@ -54,7 +54,7 @@ def test_one_message_wakes_the_creator_when_there_is_capacity(creator: Creator) 
 
 
 def test_a_held_line_is_not_woken(creator: Creator) -> None:
-    """Until the hold is over: a run could do nothing."""
+    """Until the hold is over, because a run could do nothing."""
 
     class Down(FakeApi):
         def create_job(self, *asked: Any, **options: Any) -> Any:
@@ -69,7 +69,7 @@ def test_a_held_line_is_not_woken(creator: Creator) -> None:
 
 
 def test_a_turn_that_is_to_come_wakes_nobody(creator: Creator) -> None:
-    """One that was put off is not tried before its time."""
+    """A request that was put off is not tried before its time."""
     job = with_one_waiting(creator)
     creator.fakes.move("prod", job, "SUCCEEDED")
     creator.sweep()
@@ -86,7 +86,7 @@ def test_a_turn_that_is_to_come_wakes_nobody(creator: Creator) -> None:
 
 
 def test_a_cancel_that_is_due_wakes_whatever_the_cap(creator: Creator) -> None:
-    """Cancel requests stand outside line and cap."""
+    """Line and cap do not apply to cancel requests."""
     with_one_waiting(creator)
     creator.send("stop", action="cancel", cancelRequestKey="not-there-yet")
     creator.work()
@@ -111,7 +111,7 @@ def test_a_job_that_was_just_linked_and_has_ended_frees_capacity_at_once(creator
 
 
 def test_ten_thousand_who_wait_cost_a_sweep_no_call_but_its_query(creator: Creator) -> None:
-    """While there is no room; and it says how many they are, and since when the oldest waits."""
+    """While there is no capacity; it reports how many they are, and the age of the oldest."""
     with_one_waiting(creator)
     for number in range(10_000):
         key = ("ticket", "prod", f"k{number}")
@@ -128,7 +128,7 @@ def test_ten_thousand_who_wait_cost_a_sweep_no_call_but_its_query(creator: Creat
 def test_a_sweep_that_can_t_list_ends_publishes_and_wakes_all_the_same(creator: Creator) -> None:
     """What needs no listing does not wait for one."""
 
-    class Blind(FakeApi):
+    class NoListing(FakeApi):
         def list_jobs(self, *_: Any, **__: Any) -> Any:
             raise RetryLater("down")
 
@@ -138,7 +138,7 @@ def test_a_sweep_that_can_t_list_ends_publishes_and_wakes_all_the_same(creator: 
     creator.fakes.move("prod", job, "SUCCEEDED")
     creator.sweep()
     creator.fakes.queue.clear()
-    creator.sweep_api = lambda: Blind(creator.fakes)
+    creator.sweep_api = lambda: NoListing(creator.fakes)
     creator.fakes.now += 20 * MINUTE_MS
     assert woken(creator) == ["prod"]
     assert creator.ends() == [("key", "EXPIRED")]

@@ -47,7 +47,7 @@ def test_one_sandbox_s_failure_delays_no_other(fakes: Fakes) -> None:
 
 
 def test_how_long_a_sandbox_fails_is_reported_whatever_the_cause(fakes: Fakes) -> None:
-    """Also after an unexpected error, and in a process that has never seen the sandbox succeed."""
+    """Even after an unexpected error, and in a process that has never seen the sandbox succeed."""
 
     class Broken(FakeApi):
         def list_jobs(self, *_: Any, **__: Any) -> Any:
@@ -69,7 +69,7 @@ def test_how_long_a_sandbox_fails_is_reported_whatever_the_cause(fakes: Fakes) -
 
 
 class Time:
-    """A clock that only sleeping moves."""
+    """A clock that only sleeping advances."""
 
     def __init__(self, fakes: Fakes) -> None:
         self.now_s = 0.0
@@ -81,7 +81,7 @@ class Time:
 
 
 def test_faster_than_the_clock_while_jobs_are_open(fakes: Fakes) -> None:
-    """With `POLL_SECONDS` an alert comes within them of the end; when all is quiet, sweeps stop."""
+    """With `POLL_SECONDS` an alert comes that soon after the end; if all is quiet, sweeps stop."""
     monitor = Monitor(fakes)
     time = Time(fakes)
     job = fakes.create("prod").body["id"]
@@ -113,7 +113,7 @@ def test_faster_than_the_clock_while_jobs_are_open(fakes: Fakes) -> None:
     sweeps.clear()
     time.now_s = 200
     run()
-    assert sweeps == [200, 210, 220, 230, 240, 250]  # and the next invocation goes on at 260
+    assert sweeps == [200, 210, 220, 230, 240, 250]  # and the next invocation continues at 260
 
 
 @pytest.mark.parametrize(
