@@ -225,7 +225,7 @@ def _sns(operation: str, parameters: Parameters) -> Needed:
 
 
 def _sqs(operation: str, parameters: Parameters) -> Needed:
-    """A batch of messages needs what one of them needs; a new queue's tags need their own action."""
+    """A batch of messages needs what one of them needs; tags of a new queue need an action, too."""
     if operation == "CreateQueue":
         queue = arn("sqs", parameters["QueueName"])
         yield "sqs:CreateQueue", queue

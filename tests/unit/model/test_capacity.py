@@ -177,7 +177,7 @@ def test_the_service_may_ask_for_more_up_to_an_hour(asked_s: float, held_ms: int
 def test_jitter_only_ever_lengthens_a_hold_by_a_tenth(
     length_ms: int, asked_s: float | None, jitter: float
 ) -> None:
-    """So that sandboxes that failed together are not retried together; an hour stays about an hour."""
+    """So that sandboxes that failed together are not tried together; an hour stays about one."""
     before = Hold(length_ms=length_ms)
     plain = held_on(before, retry_after_s=asked_s, now=NOW)
     hold = held_on(before, retry_after_s=asked_s, jitter=jitter, now=NOW)
