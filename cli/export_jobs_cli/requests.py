@@ -18,6 +18,7 @@ from export_jobs.contract.times import rfc3339
 from export_jobs.creator.message import Request, key_of_rejected, named_sandbox, read_request
 from export_jobs.events.wording import span
 from export_jobs.model.records import JobRecord, RequestRecord
+from pydantic.alias_generators import to_camel
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -100,19 +101,19 @@ class Ending:
 
     def as_json(self) -> dict[str, Any]:
         names = {name: value for name, value in asdict(self).items() if name != "exit_code"}
-        return {_camel(name): value for name, value in names.items()}
+        return {to_camel(name): value for name, value in names.items()}
 
 
 def read_body(file: str) -> str:
     """The text of a file, or of standard input for `-`. Raises UserError."""
-    if file == "-":
-        return sys.stdin.read()
+    name = "standard input" if file == "-" else file
     try:
-        return Path(file).read_text()
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return raw.decode()
     except OSError as error:
-        raise UserError(f"can't read {file}: {error.strerror}") from None
+        raise UserError(f"can't read {name}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UserError(f"can't read {file}: it is not UTF-8 text") from None
+        raise UserError(f"can't read {name}: it is not UTF-8 text") from None
 
 
 def checked_for(target: Target, body: str) -> Request:
@@ -479,8 +480,3 @@ def _command(ending: Ending) -> str:
     if ending.rejected and ending.outcome != "CANCELLED":  # it has no dead letter
         return f"export-jobs dlq show {escape(shlex.quote(ending.request_key))}"
     return escape(command_to_show(ending.request_key))
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.title() for part in rest)

@@ -208,6 +208,22 @@ def test_a_request_is_checked_without_a_stack(tmp_path: Path) -> None:
     assert "did you mean 'filter'?" in bad.stderr
 
 
+def test_a_request_is_utf_8_in_any_locale(tmp_path: Path) -> None:
+    """From a file and from standard input alike; other text is refused."""
+    body = json.dumps(
+        {**json.loads(envelope("umlaut")), "correlationId": "Köln"}, ensure_ascii=False
+    )
+    for raw, code in ((body.encode(), 0), (body.encode("latin-1"), 2)):
+        (tmp_path / "request.json").write_bytes(raw)
+        for source, name in (("-", "standard input"), ("request.json", "request.json")):
+            done = typed(["request", "create", source, "--dry-run", "--json"], tmp_path, stdin=raw)
+            assert done.returncode == code, done.stderr
+            if code:
+                assert done.stderr == f"error: can't read {name}: it is not UTF-8 text\n"
+            else:
+                assert json.loads(done.stdout)["correlationId"] == "Köln"
+
+
 def test_a_profile_and_a_region_are_for_a_deployed_stack(tmp_path: Path) -> None:
     """The local system would ignore them; a profile that does not exist is named."""
     done = typed(["job", "list", "--region", "eu-west-1"], tmp_path)

@@ -29,16 +29,18 @@ PACE_S = 0.2
 
 
 def typed(
-    command: Sequence[str], folder: Path, *, stdin: str = ""
+    command: Sequence[str], folder: Path, *, stdin: str | bytes = ""
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command in a folder, until it ends by itself.
 
-    It runs in this process: importing everything again takes longer than most commands.
+    It runs in this process: importing everything again takes longer than most commands. The locale
+    of its standard input is not UTF-8, though a str is piped as UTF-8.
     """
     out, err = io.StringIO(), io.StringIO()
     warnings = logging.StreamHandler(err)
     warnings.setLevel(logging.WARNING)  # the default without a logging configuration
     code = 0
+    piped = stdin.encode() if isinstance(stdin, str) else stdin
     with (
         chdir(folder),
         redirect_stdout(out),
@@ -46,7 +48,7 @@ def typed(
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(sys, "argv", [str(EXPORT_JOBS), *command])
-        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped), encoding="latin-1"))
         for name, value in _SETTINGS.items():
             patch.setenv(name, value)
         logging.getLogger().addHandler(warnings)

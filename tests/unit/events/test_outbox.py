@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,8 +21,16 @@ from export_jobs.events.outbox import (
     waiting_ms,
 )
 from export_jobs.model.limits import LEASE_MS
-from export_jobs.model.ports import QueueUnavailable, StoreUnavailable
-from export_jobs.model.records import Event, EventType, JobRecord, OutboxItem, Sink, Undelivered
+from export_jobs.model.ports import QueueUnavailable, RequestReader, StoreUnavailable
+from export_jobs.model.records import (
+    Event,
+    EventType,
+    JobRecord,
+    OutboxItem,
+    RequestRecord,
+    Sink,
+    Undelivered,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +61,15 @@ class Sinks:
         return [ids for asked, ids in self.calls if asked == sink]
 
 
+@dataclass
+class Messages:
+    """The records of requests: by default, one for each key, with a body."""
+
+    requests: Callable[[Sequence[str]], Mapping[str, RequestRecord]] = lambda keys: {
+        key: RequestRecord(key, "REJECTED", "prod", body=f"body of {key}") for key in keys
+    }
+
+
 def event(event_id: str, *, detected_at: int = NOW, reason: str = "no") -> Event:
     detail = {
         "eventId": event_id,
@@ -81,11 +98,15 @@ def published(
     bearers: Sequence[Bearer],
     sinks: Sinks,
     *,
-    body_of: Callable[[str], str | None] = lambda key: f"body of {key}",
+    store: RequestReader | None = None,
     out_of_time: Callable[[], bool] = lambda: False,
 ) -> Published:
     return publish(
-        bearers, publisher=sinks, dead_letter_queue=sinks, body_of=body_of, out_of_time=out_of_time
+        bearers,
+        publisher=sinks,
+        dead_letter_queue=sinks,
+        store=store or Messages(),
+        out_of_time=out_of_time,
     )
 
 
@@ -257,13 +278,13 @@ def test_a_dead_letter_that_can_t_be_sent_stays_in_the_outbox() -> None:
 def test_a_message_that_can_t_be_read_now_is_sent_later() -> None:
     """One whose record is gone for good has nothing to send, and is not retried for ever."""
 
-    def body_of(record_key: str) -> str | None:
-        if record_key == "record of a":
+    def requests(keys: Sequence[str]) -> Mapping[str, RequestRecord]:
+        if "record of a" in keys:
             raise StoreUnavailable("throttled")
-        return None
+        return {}
 
     sinks = Sinks()
-    result = published([item("a"), item("b")], sinks, body_of=body_of)
+    result = published([item("a"), item("b")], sinks, store=Messages(requests))
     assert sinks.letters == []
     assert dict(result.reached) == {"a1": BOTH, "b1": ALL}
 

@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from export_jobs.events.policy import EventPolicy
+from export_jobs.events.policy import EventPolicy, TopicEvents
 from export_jobs.model.capacity import DelayPolicy
 
 
@@ -67,7 +67,7 @@ class Settings(BaseModel):
     dead_letter_queue_url: QueueUrl
     event_bus_name: Required
     topic_arn: Required
-    topic_events: Literal["notable", "all"] = "notable"
+    topic_events: TopicEvents = "notable"
     stack_id: Required
     stack_name: str | None = None
     max_open_exports: Annotated[int, Field(ge=1, le=200)] = 20

@@ -207,12 +207,10 @@ class RequestProcessor:
             [*jobs, *items],
             publisher=self._publisher,
             dead_letter_queue=self._dead_letter_queue,
-            body_of=self._body_of,
+            store=self._store,
             out_of_time=self._out_of_time,
         )
-        for sink, failed in published.failed.items():
-            if failed:
-                report.problems.append(f"{failed} events did not reach the {sink}")
+        report.problems += published.problems
         steps = [Step(jobs=(after,)) for after in (self._after(j, published.reached) for j in jobs)]
         for item in items:
             after = outbox.after_delivery(item, published.reached)
@@ -258,10 +256,6 @@ class RequestProcessor:
 
     def _after(self, job: JobRecord, reached: outbox.Reached) -> JobRecord:
         return replace(outbox.after_delivery(job, reached), touched_at=self._clock())
-
-    def _body_of(self, record_key: str) -> str | None:
-        record = self._store.requests([record_key]).get(record_key)
-        return record.body if record else None
 
     # -- the run -----------------------------------------------------------------------------------
 

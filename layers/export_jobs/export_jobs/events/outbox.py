@@ -19,6 +19,7 @@ from export_jobs.model.ports import (
     DeadLetterQueue,
     EventPublisher,
     QueueUnavailable,
+    RequestReader,
     StoreUnavailable,
 )
 from export_jobs.model.records import Event, JobRecord, OutboxItem, PublishedEvent, Sink
@@ -61,6 +62,11 @@ class Published:
     """The events that reached the bus."""
     unfinished: bool = False
     """There was not enough time to publish all events."""
+
+    @property
+    def problems(self) -> list[str]:
+        """For each sink that did not accept all events, how many it has not received."""
+        return [f"{n} events did not reach the {sink}" for sink, n in self.failed.items() if n]
 
 
 def can_publish(bearer: Bearer, *, now: int) -> bool:
@@ -106,14 +112,14 @@ def publish(
     *,
     publisher: EventPublisher,
     dead_letter_queue: DeadLetterQueue,
-    body_of: Callable[[str], str | None],
+    store: RequestReader,
     out_of_time: Callable[[], bool],
 ) -> Published:
     """Publishes every event to the sinks that it has not reached.
 
     The n-th events of all bearers go before any (n+1)-th, and a job's next event only after the
-    previous one has arrived, so that each job's events stay in order. `body_of` returns the message
-    of a rejected request by its record's key, for its dead letter; it may raise StoreUnavailable.
+    previous one has arrived, so that each job's events stay in order. The dead letter of a rejected
+    request is its message, which is read from the `store`.
     """
     result = Published()
     for sink in SINKS:
@@ -129,7 +135,7 @@ def publish(
         if out_of_time():
             result.unfinished = True
             break
-        _deliver_dead_letter(item, event, dead_letter_queue, body_of, result)
+        _deliver_dead_letter(item, event, dead_letter_queue, store, result)
     return result
 
 
@@ -172,13 +178,13 @@ def _deliver_dead_letter(
     item: OutboxItem,
     event: Event,
     dead_letter_queue: DeadLetterQueue,
-    body_of: Callable[[str], str | None],
+    store: RequestReader,
     result: Published,
 ) -> None:
     try:
-        body = body_of(item.record_key)
-        if body is not None:  # if its record is gone, there is nothing to send
-            send_dead_letter(body, event, item.record_key, dead_letter_queue)
+        record = store.requests([item.record_key]).get(item.record_key)
+        if record and record.body is not None:  # otherwise it has expired: there is none to send
+            send_dead_letter(record.body, event, item.record_key, dead_letter_queue)
     except (QueueUnavailable, StoreUnavailable) as error:
         result.failed["dlq"] += 1
         logger.warning("a rejected request is not yet in the dead-letter queue: %s", error)

@@ -50,11 +50,15 @@ class RequestApi(Protocol):
     def org_id(self) -> str: ...
 
 
-class RequestStore(Protocol):
-    """Requests, tickets, gates and their links to jobs. May raise StoreUnavailable."""
+class RequestReader(Protocol):
+    """Requests by their keys. May raise StoreUnavailable."""
 
     def requests(self, keys: Sequence[str]) -> Mapping[str, RequestRecord]:
         """The records of those that exist, with their bodies; strongly consistent."""
+
+
+class RequestStore(RequestReader, Protocol):
+    """Requests, tickets, gates and their links to jobs. May raise StoreUnavailable."""
 
     def gate(self, sandbox: str) -> Gate:
         """Strongly consistent; a transaction is seen as a whole or not at all."""

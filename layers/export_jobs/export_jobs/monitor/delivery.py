@@ -45,15 +45,13 @@ class Delivery:
             bearers,
             publisher=self._publisher,
             dead_letter_queue=self._dead_letter_queue,
-            body_of=self._body_of,
+            store=self._store,
             out_of_time=self._out_of_time,
         )
         report.events += published.events
         report.published += published.delivered
         report.unfinished |= published.unfinished
-        for sink, failed in published.failed.items():
-            if failed:
-                report.problems.append(f"{failed} events did not reach the {sink}")
+        report.problems += published.problems
         return published.reached
 
     def publish_items(self, ours: Sequence[OutboxItem], report: SweepReport) -> bool:
@@ -93,7 +91,3 @@ class Delivery:
         if bearer.outbox:
             waiting_ms = outbox.waiting_ms(bearer, self._clock())
             report.oldest_undelivered_ms = max(report.oldest_undelivered_ms, waiting_ms)
-
-    def _body_of(self, record_key: str) -> str | None:
-        record = self._store.requests([record_key]).get(record_key)
-        return record.body if record else None

@@ -143,13 +143,7 @@ class DynamoDbStore:
     def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
         """Those of the newest jobs that have ended, newest first; may be slightly stale."""
         with meaning("read the recent jobs"):
-            answer = self._client.query(
-                TableName=self._jobs_table,
-                KeyConditionExpression="sandbox = :sandbox AND begins_with(sk, :job)",
-                ExpressionAttributeValues={":sandbox": text(sandbox), ":job": text(items.JOB)},
-                ScanIndexForward=False,
-                Limit=RECENT,
-            )
+            answer = self._client.query(**self._newest_jobs(sandbox), Limit=RECENT)
         return [job for item in answer["Items"] if (job := items.job_of(item)).final]
 
     def jobs(self, sandbox: str, *, named: str | None = None) -> Iterator[JobRecord]:
@@ -157,16 +151,10 @@ class DynamoDbStore:
 
         `named`: only those with this id. That reads the others, too: ids have no index.
         """
-        values = {":sandbox": text(sandbox), ":job": text(items.JOB)}
-        request: dict[str, Any] = {
-            "TableName": self._jobs_table,
-            "KeyConditionExpression": "sandbox = :sandbox AND begins_with(sk, :job)",
-            "ExpressionAttributeValues": values,
-            "ScanIndexForward": False,
-        }
+        request = self._newest_jobs(sandbox)
         if named is not None:
             request["FilterExpression"] = "contains(sk, :named)"
-            values[":named"] = text(f"#{named}")
+            request["ExpressionAttributeValues"][":named"] = text(f"#{named}")
         for page in self._pages(self._client.query, request, "read the jobs"):
             for item in page["Items"]:
                 job = items.job_of(item)
@@ -313,6 +301,15 @@ class DynamoDbStore:
             **options,
         }
         return self._pages(self._client.query, request, doing)
+
+    def _newest_jobs(self, sandbox: str) -> dict[str, Any]:
+        """The query for all jobs of a sandbox, newest first."""
+        return {
+            "TableName": self._jobs_table,
+            "KeyConditionExpression": "sandbox = :sandbox AND begins_with(sk, :job)",
+            "ExpressionAttributeValues": {":sandbox": text(sandbox), ":job": text(items.JOB)},
+            "ScanIndexForward": False,
+        }
 
     def _pages(
         self, call: Callable[..., Any], request: dict[str, Any], doing: str
