@@ -11,7 +11,6 @@ from export_jobs.contract import RequestInvalid
 from export_jobs.contract.times import rfc3339
 from export_jobs.creator.message import Letter, Message, hints_in, read_request
 from export_jobs.model.records import RequestRecord
-from rich.markup import escape
 
 from export_jobs_cli import output
 from export_jobs_cli.errors import UserError
@@ -155,11 +154,11 @@ def show_list(letters: Sequence[DeadLetter]) -> None:
         return
     rows = [
         [
-            escape(letter.request_key),
+            output.plain(letter.request_key),
             f"{output.moment(letter.sent_at)} UTC",
             "rejected" if letter.letter else "moved",
             f"tried {letter.tries} times" if (letter.tries or 1) > 1 else "",
-            escape(letter.reason),
+            output.plain(letter.reason),
         ]
         for letter in letters
     ]
@@ -249,10 +248,11 @@ def redriven_as_json(
 def show_redriven(sent: Sequence[Sent], left: Sequence[tuple[DeadLetter, str]]) -> None:
     console = output.console()
     for one_sent in sent:
-        console.print(f"sent back {escape(one_sent.request_key)}", soft_wrap=True)
+        console.print(f"sent back {output.plain(one_sent.request_key)}", soft_wrap=True)
     for letter, why in left:
         console.print(
-            f"[yellow]left[/] {escape(letter.request_key)}: {escape(why)}", soft_wrap=True
+            f"[yellow]left[/] {output.plain(letter.request_key)}: {output.plain(why)}",
+            soft_wrap=True,
         )
     if not sent and not left:
         console.print("no dead letters")
@@ -261,6 +261,6 @@ def show_redriven(sent: Sequence[Sent], left: Sequence[tuple[DeadLetter, str]]) 
 def show_deleted(letters: Sequence[DeadLetter]) -> None:
     console = output.console()
     for letter in letters:
-        console.print(f"deleted {escape(letter.request_key)}", soft_wrap=True)
+        console.print(f"deleted {output.plain(letter.request_key)}", soft_wrap=True)
     if not letters:
         console.print("no dead letters")

@@ -67,7 +67,7 @@ def show(
         if as_json:
             output.print_json(letter.as_json())
         else:
-            typer.echo(letter.body)
+            output.print_body(letter.body)
 
 
 @dlq_app.command(short_help="Send dead letters back to the queue.")

@@ -17,7 +17,6 @@ from export_jobs.aws.settings import MonitorSettings, SettingsInvalid
 from export_jobs.client import BadCredentials, Forbidden, RetryLater, SegmentationError
 from export_jobs.model.limits import CLOCKS_MS, CREATOR_TIMEOUT_S, MONITOR_TIMEOUT_S
 from export_jobs.model.ports import StoreUnavailable
-from rich.markup import escape
 
 from export_jobs_cli import output
 from export_jobs_cli.errors import UserError
@@ -126,13 +125,13 @@ def show(finding: Finding) -> None:
     mark, style = {"ok": ("ok", "green"), "look": ("look", "yellow"), "bad": ("BAD", "bold red")}[
         finding.state
     ]
-    where = f"{escape(finding.sandbox)}: " if finding.sandbox else ""
+    where = f"{output.plain(finding.sandbox)}: " if finding.sandbox else ""
     console.print(
-        f"[{style}]{mark:<5}[/]{escape(finding.name):<18}{where}{escape(finding.detail)}",
+        f"[{style}]{mark:<5}[/]{output.plain(finding.name):<18}{where}{output.plain(finding.detail)}",
         soft_wrap=True,
     )
     if finding.cure:
-        console.print(f"     -> {escape(finding.cure)}", style="yellow", soft_wrap=True)
+        console.print(f"     -> {output.plain(finding.cure)}", style="yellow", soft_wrap=True)
 
 
 def as_json(findings: list[Finding]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -88,7 +87,7 @@ def tail(
 
     def show(event: Mapping[str, Any]) -> None:
         if as_json:
-            typer.echo(json.dumps(event, ensure_ascii=False))
+            typer.echo(output.json_text(event))
         else:
             line = event_list.line_of(str(event["detail-type"]), event["detail"])
             output.console().print(line, soft_wrap=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from export_jobs.contract.text import one_line
 from export_jobs.events.registry import kind_named
 from export_jobs.model.records import JobRecord
-from rich.markup import escape
 
 from export_jobs_cli import output
 
@@ -67,8 +67,9 @@ def summary(event_type: str, detail: Mapping[str, Any]) -> str:
     """What an event reports, as a line of markup; good and bad news have colours."""
     kind = kind_named(event_type)
     if kind is None:  # from a stack that is newer than this command
-        return escape(event_type)
-    headline, more = escape(kind.headline(detail)), escape(kind.in_brief(detail))
+        return output.plain(event_type)
+    headline = output.plain(kind.headline(detail, one_line))
+    more = output.plain(kind.in_brief(detail))
     if kind.is_bad_news(detail):
         headline = f"[bold red]{headline}[/]"
     elif detail.get("final"):
@@ -80,8 +81,8 @@ def plain_summary(event_type: str, detail: Mapping[str, Any]) -> str:
     kind = kind_named(event_type)
     if kind is None:
         return event_type
-    more = kind.in_brief(detail)
-    return kind.headline(detail) + (f": {more}" if more else "")
+    more = one_line(kind.in_brief(detail))
+    return kind.headline(detail, one_line) + (f": {more}" if more else "")
 
 
 def show(record: JobRecord | None) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from export_jobs.model.records import SOURCE
-from rich.markup import escape
 
 from export_jobs_cli import output
 from export_jobs_cli.signals import stopped_by_signals
@@ -111,6 +110,8 @@ def _quietly(remove: Callable[[], Any]) -> None:
     try:
         remove()
     except ClientError as error:
-        output.console(stderr=True).print(escape(f"not removed: {refusal(error)}"), soft_wrap=True)
+        output.console(stderr=True).print(
+            output.plain(f"not removed: {refusal(error)}"), soft_wrap=True
+        )
     except BotoCoreError as error:
-        output.console(stderr=True).print(escape(f"not removed: {error}"), soft_wrap=True)
+        output.console(stderr=True).print(output.plain(f"not removed: {error}"), soft_wrap=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from export_jobs.events.wording import span
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -31,7 +30,8 @@ def show(found: Sequence[KnownJob], *, sandboxes: int) -> None:
     if with_errors:
         console.print("\nfirst errors", style="bold")
         output.facts(
-            console, [(escape(j.id), escape(error_text(j.errors[0]))) for j in with_errors]
+            console,
+            [(output.plain(j.id), output.plain(error_text(j.errors[0]))) for j in with_errors],
         )
 
 
@@ -89,10 +89,10 @@ def _row(job: KnownJob) -> list[str]:
     profiles = job.profiles_exported
     return [
         output.moment(job.created_at)[5:16],
-        escape(job.id),
-        escape(job.sandbox),
+        output.plain(job.id),
+        output.plain(job.sandbox),
         output.styled(status_of(job)),
         span(job.duration_ms),
         "" if profiles is None else f"{profiles:,}",
-        escape(job.dataset_id or ""),
+        output.plain(job.dataset_id or ""),
     ]

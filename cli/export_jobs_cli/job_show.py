@@ -13,7 +13,6 @@ from export_jobs.contract.times import rfc3339
 from export_jobs.events.wording import span
 from export_jobs.model.records import RequestRecord
 from rich.console import Console
-from rich.markup import escape
 
 from export_jobs_cli import output
 from export_jobs_cli.event_list import events_of, lines_of
@@ -73,21 +72,24 @@ def look_up(system: DeployedSystem, known: KnownJob) -> JobDetails:
 def show(details: JobDetails) -> None:
     console, known = output.console(), details.known
     job, profiles = known.job, known.profiles_exported
-    console.print(f"[bold]job {escape(known.id)}[/] {output.styled(status_of(known))}\n")
+    console.print(f"[bold]job {output.plain(known.id)}[/] {output.styled(status_of(known))}\n")
     output.facts(
         console,
         [
-            ("sandbox", escape(known.sandbox)),
-            ("dataset", escape(known.dataset_id or "")),
-            ("schema", escape(job.schema_.name or "") if job and job.schema_ else None),
-            ("fields", escape(job.fields_ or "all") if job else None),
+            ("sandbox", output.plain(known.sandbox)),
+            ("dataset", output.plain(known.dataset_id or "")),
+            ("schema", output.plain(job.schema_.name or "") if job and job.schema_ else None),
+            ("fields", output.plain(job.fields_ or "all") if job else None),
             ("segments", _segments(known.segment_ids)),
             ("took" if known.is_final else "running for", span(known.duration_ms)),
             ("profiles", None if profiles is None else f"{profiles:,}"),
-            *(("error", escape(error_text(error))) for error in known.errors[:_SHOWN_ERRORS]),
+            *(("error", output.plain(error_text(error))) for error in known.errors[:_SHOWN_ERRORS]),
             ("more errors", str(max(0, len(known.errors) - _SHOWN_ERRORS) or "")),
-            ("request", escape(_request(known))),
-            ("correlation", escape(known.record.correlation_id or "") if known.record else None),
+            ("request", output.plain(_request(known))),
+            (
+                "correlation",
+                output.plain(known.record.correlation_id or "") if known.record else None,
+            ),
         ],
     )
     _show_timeline(console, details)
@@ -98,7 +100,7 @@ def show(details: JobDetails) -> None:
         title = "\ndata" if known.is_final else "\ndata, once the job has succeeded"
         console.print(title, style="bold")
         for place in details.data:
-            console.print(escape(place), soft_wrap=True)
+            console.print(output.plain(place), soft_wrap=True)
 
 
 def _show_timeline(console: Console, details: JobDetails) -> None:
@@ -108,7 +110,8 @@ def _show_timeline(console: Console, details: JobDetails) -> None:
     console.print("\ntimeline (UTC)", style="bold")
     first = moments[0][0]
     lines = [
-        (output.moment(at), f"{escape(what)} [dim]+{span(at - first)}[/]") for at, what in moments
+        (output.moment(at), f"{output.plain(what)} [dim]+{span(at - first)}[/]")
+        for at, what in moments
     ]
     output.facts(console, lines)
 
@@ -156,4 +159,4 @@ def _segments(ids: list[str] | None) -> str | None:
     if not ids:
         return "none named: every profile"
     more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
-    return escape(", ".join(ids[:3])) + more
+    return output.plain(", ".join(ids[:3])) + more

@@ -1,15 +1,21 @@
-"""Prints to one console; without a terminal as plain text, one record per line, never wrapped."""
+"""Prints to one console; without a terminal as plain text, one record per line, never wrapped.
+
+Text from outside goes through `plain`, or `plain_lines` if it has lines of our own.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import typer
+from export_jobs.contract.text import one_line
+from export_jobs.contract.times import rfc3339
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape  # noqa: TID251  what `plain` is made of
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -39,19 +45,56 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
+def plain(text: str) -> str:
+    """Text from outside as markup: shown as it is, on one line, without acting in the terminal."""
+    return escape(one_line(text))
+
+
+def plain_lines(text: str) -> str:
+    """The same for a text of several lines, which keep their indentation."""
+    return "\n".join(
+        line[: len(line) - len(line.lstrip(" "))] + plain(line) for line in text.split("\n")
+    )
+
+
 def error(text: str) -> None:
     """Prints an error that the user can fix, on standard error."""
-    console(stderr=True).print(f"error: {text}", style="red", markup=False, soft_wrap=True)
+    console(stderr=True).print(f"error: {plain_lines(text)}", style="red", soft_wrap=True)
+
+
+def print_body(text: str) -> None:
+    """Prints the body of a message: unchanged and in UTF-8, or safely if this is a terminal."""
+    if console().is_terminal:
+        typer.echo("\n".join(one_line(line) for line in text.splitlines()))
+    else:
+        typer.get_binary_stream("stdout").write(f"{text}\n".encode("utf-8", "replace"))
 
 
 def print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(json_text(value, indent=2))
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON in which a character that could act in a terminal is escaped; others are readable.
+
+    Where the output has another encoding than UTF-8, it is ASCII.
+    """
+    in_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    text = json.dumps(value, indent=indent, ensure_ascii=not in_unicode)
+    return re.sub(r"[^\n -~]", _printable_or_escaped, text)
+
+
+def _printable_or_escaped(found: re.Match[str]) -> str:
+    if found[0].isprintable():
+        return found[0]
+    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def styled(status: str | None) -> str:
     """A status as markup, in its colour."""
     style = _STYLES.get(status or "")
-    text = escape(status or "")
+    text = plain(status or "")
     return f"[{style}]{text}[/]" if style else text
 
 
@@ -121,7 +164,7 @@ def moment(epoch_ms: int | None) -> str:
     """`2026-01-31 02:00:05` in UTC, as in the events and the logs."""
     if not epoch_ms:
         return ""
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return rfc3339(epoch_ms)[:19].replace("T", " ")
 
 
 def facts(target: Console, lines: Sequence[tuple[str, str | None]]) -> None:

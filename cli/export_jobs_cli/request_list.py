@@ -12,7 +12,6 @@ from export_jobs.aws.clock import now_ms
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.wording import span
 from export_jobs.model.records import Attempt, JobRecord, RequestRecord, RequestStatus
-from rich.markup import escape
 
 from export_jobs_cli import output
 from export_jobs_cli.line import Line, ticket_as_json
@@ -84,7 +83,7 @@ def show(found: RequestList) -> None:
     console = output.console()
     for line in found.lines:
         console.print(
-            f"[bold]{escape(line.sandbox)}[/]: {len(line.creates)} waiting, "
+            f"[bold]{output.plain(line.sandbox)}[/]: {len(line.creates)} waiting, "
             f"{line.open_exports} of {line.max_open} exports open",
             soft_wrap=True,
         )
@@ -102,8 +101,8 @@ def _show_waiting(found: RequestList, *, several: bool) -> None:
     rows = [
         [
             str(row["place"] or "cancel"),
-            escape(row["requestKey"]),
-            escape(row["sandboxName"]),
+            output.plain(row["requestKey"]),
+            output.plain(row["sandboxName"]),
             _moment(row["since"]),
             _moment(row["deadline"]),
         ]
@@ -117,11 +116,11 @@ def _show_under_way(found: RequestList, *, several: bool) -> None:
     rows = [
         [
             output.styled(row["status"]),
-            escape(row["requestKey"]),
-            escape(row["sandboxName"]),
+            output.plain(row["requestKey"]),
+            output.plain(row["sandboxName"]),
             span(row["ageMs"]),
-            escape(row["jobId"] or ""),
-            escape(row["jobStatus"] or ""),
+            output.plain(row["jobId"] or ""),
+            output.plain(row["jobStatus"] or ""),
         ]
         for row in found.under_way()
     ]
@@ -155,13 +154,13 @@ def _show_table(
 def _show_ended(ended: Sequence[RequestRecord]) -> None:
     rows = [
         [
-            escape(record.named or record.request_key),
+            output.plain(record.named or record.request_key),
             f"{output.moment(record.touched_at)} UTC",
-            escape(record.sandbox),
+            output.plain(record.sandbox),
             output.styled(record.status),
-            escape("" if record.outcome == record.status else record.outcome or ""),
-            escape(f"job {record.job_id}" if record.job_id else ""),
-            escape(record.reason or ""),
+            output.plain("" if record.outcome == record.status else record.outcome or ""),
+            output.plain(f"job {record.job_id}" if record.job_id else ""),
+            output.plain(record.reason or ""),
         ]
         for record in ended
     ]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from export_jobs.contract.times import rfc3339
+from export_jobs.events.wording import command_line
 from export_jobs.model.records import ENDED, RequestRecord
-from rich.markup import escape
 
 from export_jobs_cli import output
 from export_jobs_cli.dead_letters import received
@@ -157,16 +156,19 @@ def show(state: RequestState) -> None:
     output.facts(
         output.console(),
         [
-            ("request", escape(state.request_key)),
+            ("request", output.plain(state.request_key)),
             ("state", f"{output.styled(state.status)}{words and ': '}{words}{place}"),
             ("since", f"{output.moment(state.since)} UTC" if state.since else None),
-            ("waits for", escape(state.wait_in_words or "")),
+            ("waits for", output.plain(state.wait_in_words or "")),
             ("deadline", f"{output.moment(state.deadline_ms)} UTC" if state.deadline_ms else None),
-            ("cancelled by", escape(f"request {state.cancelled_by}" if state.cancelled_by else "")),
-            ("outcome", escape(state.outcome or "")),
-            ("reason", escape(state.reason or "")),
-            ("job", escape(state.job_id or "")),
-            ("sandbox", escape(state.sandbox or "")),
+            (
+                "cancelled by",
+                output.plain(f"request {state.cancelled_by}" if state.cancelled_by else ""),
+            ),
+            ("outcome", output.plain(state.outcome or "")),
+            ("reason", output.plain(state.reason or "")),
+            ("job", output.plain(state.job_id or "")),
+            ("sandbox", output.plain(state.sandbox or "")),
             *(
                 ("open exports", f"{count} of {state.max_open_exports}")
                 for count in (state.open_exports or {}).values()
@@ -178,7 +180,7 @@ def show(state: RequestState) -> None:
 
 def _command(state: RequestState) -> str | None:
     if state.job_id:
-        return escape(f"export-jobs job show {shlex.quote(state.job_id)}")
+        return output.plain(command_line("job show", state.job_id))
     if state.status == DEAD:
-        return escape(f"export-jobs dlq show {shlex.quote(state.request_key)}")
+        return output.plain(command_line("dlq show", state.request_key))
     return None if state.status in ENDED else "export-jobs request list"

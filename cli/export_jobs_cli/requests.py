@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +13,12 @@ from typing import Any
 
 from export_jobs.client import NotFound, RetryLater
 from export_jobs.contract import RequestInvalid
+from export_jobs.contract.text import decode_text, one_line
 from export_jobs.contract.times import rfc3339
 from export_jobs.creator.message import Request, key_of_rejected, named_sandbox, read_request
-from export_jobs.events.wording import span
+from export_jobs.events.wording import command_line, span
 from export_jobs.model.records import JobRecord, RequestRecord
 from pydantic.alias_generators import to_camel
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from export_jobs_cli import output
@@ -108,12 +107,11 @@ def read_body(file: str) -> str:
     """The text of a file, or of standard input for `-`. Raises UserError."""
     name = "standard input" if file == "-" else file
     try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return raw.decode()
+        return decode_text(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
     except OSError as error:
         raise UserError(f"can't read {name}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"can't read {name}: it is not UTF-8 text") from None
+    except ValueError as error:
+        raise UserError(f"can't read {name}: {error}") from None
 
 
 def checked_for(target: Target, body: str) -> Request:
@@ -197,8 +195,8 @@ def _with_its_job(system: DeployedSystem, request: Request, key: str) -> Request
         raise UserError(
             f"request key {key!r} was rejected on {when} ({record.outcome}: {record.reason}); "
             "sending it again has no effect.\n"
-            f"Correct and redrive it: export-jobs dlq redrive {shlex.quote(key)} "
-            "--body FILE\nOr give it a new requestKey."
+            f"Correct and redrive it: {command_line('dlq redrive', key)} --body FILE\n"
+            "Or give it a new requestKey."
         )
     if record.status == "CANCELLED":
         raise UserError(
@@ -225,21 +223,21 @@ def followed(system: DeployedSystem, sent: Sent, waiting: Waiting, *, quiet: boo
     """Waits for a request and its job to end; progress is shown on standard error."""
     console = output.console(stderr=True)
     if sent.known and not quiet:
-        console.print(escape(already(sent, sent.known)), soft_wrap=True)
+        console.print(output.plain(already(sent, sent.known)), soft_wrap=True)
     try:
         with progress(quiet=quiet) as report:
             return wait(system, sent, waiting, report=report)
     except BaseException:  # on Ctrl-C, too: shows how to find the request again
         console.print(
             "the request continues without this command; to see its state:\n"
-            f"  {escape(command_to_show(sent.request_key))}",
+            f"  {output.plain(command_to_show(sent.request_key))}",
             soft_wrap=True,
         )
         raise
 
 
 def command_to_show(request_key: str) -> str:
-    return f"export-jobs request show {shlex.quote(request_key)}"
+    return command_line("request show", request_key)
 
 
 def wait(
@@ -426,21 +424,21 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
         )
         with Progress(*line, console=console, transient=True) as moving:
             task = moving.add_task("sent", total=None)
-            yield lambda text: moving.update(task, description=text)
+            yield lambda text: moving.update(task, description=one_line(text))
     else:
         began = time.monotonic()
         yield lambda text: console.print(
-            f"{time.monotonic() - began:4.0f} s  {escape(text)}", soft_wrap=True
+            f"{time.monotonic() - began:4.0f} s  {output.plain(text)}", soft_wrap=True
         )
 
 
 def show_sent(sent: Sent) -> None:
     console = output.console()
     if sent.known:
-        console.print(escape(already(sent, sent.known)), soft_wrap=True)
+        console.print(output.plain(already(sent, sent.known)), soft_wrap=True)
         return
     console.print(
-        f"sent {sent.request.action} request {escape(sent.request_key)} to the queue",
+        f"sent {sent.request.action} request {output.plain(sent.request_key)} to the queue",
         soft_wrap=True,
     )
 
@@ -453,18 +451,18 @@ def show_ending(ending: Ending) -> None:
     output.facts(
         console,
         [
-            ("request", escape(ending.request_key)),
+            ("request", output.plain(ending.request_key)),
             ("rejected" if ending.rejected else "outcome", _styled_outcome(ending)),
-            ("reason", escape(ending.reason or "")),
-            ("job", escape(ending.job_id or "")),
-            ("sandbox", escape(ending.sandbox or "") if ending.job_id else None),
+            ("reason", output.plain(ending.reason or "")),
+            ("job", output.plain(ending.job_id or "")),
+            ("sandbox", output.plain(ending.sandbox or "") if ending.job_id else None),
             ("status", output.styled(status)),
             ("took", span(ending.duration_ms)),
             (
                 "profiles",
                 None if ending.profiles_exported is None else f"{ending.profiles_exported:,}",
             ),
-            ("first error", escape(ending.first_error or "")),
+            ("first error", output.plain(ending.first_error or "")),
             ("details", _command(ending)),
         ],
     )
@@ -476,7 +474,7 @@ def _styled_outcome(ending: Ending) -> str:
 
 def _command(ending: Ending) -> str:
     if ending.job_id:
-        return f"export-jobs job show {escape(shlex.quote(ending.job_id))}"
+        return output.plain(command_line("job show", ending.job_id))
     if ending.rejected and ending.outcome != "CANCELLED":  # it has no dead letter
-        return f"export-jobs dlq show {escape(shlex.quote(ending.request_key))}"
-    return escape(command_to_show(ending.request_key))
+        return output.plain(command_line("dlq show", ending.request_key))
+    return output.plain(command_to_show(ending.request_key))

@@ -28,7 +28,6 @@ from export_jobs.aws.settings import CreatorSettings, MonitorSettings, SettingsI
 from export_jobs.client import (
     Credentials,
     ImsTokens,
-    SecretUnreadable,
     SegmentationClient,
     SegmentationError,
     Transport,
@@ -137,10 +136,7 @@ class DeployedSystem:
     @cached_property
     def _credentials(self) -> Credentials:
         secret = self.client("secretsmanager").get_secret_value(SecretId=self.monitor.aep_secret_id)
-        text = secret.get("SecretString")
-        if text is None:
-            raise SecretUnreadable("the secret contains binary data; store it as JSON text")
-        return Credentials.from_secret(text)
+        return Credentials.from_secret(secret.get("SecretString") or secret["SecretBinary"])
 
     @cached_property
     def store(self) -> DynamoDbStore:

@@ -161,8 +161,8 @@ _END = "End of what is made from the models."
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     for path, schema in schemas().items():
-        path.write_text(text_of(schema))
-    TEMPLATE.write_text(in_template(TEMPLATE.read_text()))
+        path.write_text(text_of(schema), encoding="utf-8")
+    TEMPLATE.write_text(in_template(TEMPLATE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

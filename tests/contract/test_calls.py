@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,22 @@ def test_what_is_no_json_object_is_refused(caller: Caller, data: Any) -> None:
     """400, however broken it is."""
     answer = caller.call("POST", headers={"Content-Type": "application/json"}, data=data)
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_body_may_have_a_byte_order_mark(caller: Caller, encoding: str) -> None:
+    """As from a file."""
+    data = json.dumps(BODY).encode(encoding)
+    answer = caller.call("POST", headers={"Content-Type": "application/json"}, data=data)
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_doubled_field_is_refused_by_name(caller: Caller) -> None:
+    """As the client refuses it before it sends anything."""
+    data = json.dumps(BODY)[:-1] + ', "filter": {"emptyProfiles": true}, "filter": {}}'
+    answer = caller.call("POST", headers={"Content-Type": "application/json"}, data=data)
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "written more than once: filter"
 
 
 @pytest.mark.parametrize("echoes", [True, False])

@@ -237,7 +237,7 @@ MEANS_NO_JOB = {
 def test_a_create_call_that_was_not_surely_turned_away_may_have_had_its_effect(
     *, readable: bool
 ) -> None:
-    """For every status: only a 2xx with a job means success, and only nine others mean no job."""
+    """Field case 1: only a 2xx with a job means success, and only nine others mean no job."""
     bodiless = {*range(100, 200), 204, 304}
     with served(b"", tries=3) as (client, server):
         for status in range(101, 1000):
@@ -256,7 +256,7 @@ def test_a_create_call_that_was_not_surely_turned_away_may_have_had_its_effect(
 
 
 def test_what_a_create_call_did_not_find_is_no_job() -> None:
-    """A 404 is reported, in the service's words, as a problem with what the request names."""
+    """Field case 8: a 404 is a problem with what the request names, in the service's words."""
     sent_back = {"title": "NotFoundError", "detail": "Dataset 5b7c does not exist"}
     with served(answer(404, sent_back)) as (client, _), pytest.raises(Refused) as caught:
         create(client)
@@ -479,7 +479,7 @@ def test_delete_is_tried_again(broken: Reply) -> None:
     ],
 )
 def test_delete_takes_success_with_any_body_or_none(reply: Reply) -> None:
-    """Any 2xx, once: the sources differ, and a sibling endpoint answers 202."""
+    """Field case 7: any 2xx, once: the sources differ, and a sibling endpoint answers 202."""
     with served(reply, tries=3) as (client, server):
         client.cancel_job("prod", "1")
     assert len(server.requests) == 1
@@ -805,6 +805,72 @@ def test_a_secret_that_can_t_be_sent_is_the_credential_s_fault(part: str, odd: s
     with pytest.raises(BadCredentials, match=f"{part} must be printable ASCII") as caught:
         Credentials.from_secret(json.dumps(secret))
     assert odd not in str(caught.value)
+
+
+SECRET = {"clientId": "i", "clientSecret": "planted", "orgId": "o", "scopes": "c"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        json.dumps(SECRET),
+        "\ufeff" + json.dumps(SECRET),
+        json.dumps(SECRET).encode(),
+        json.dumps(SECRET).encode("utf-8-sig"),
+        json.dumps(SECRET).encode("utf-16"),
+    ],
+    ids=["text", "marked text", "utf-8", "marked utf-8", "marked utf-16"],
+)
+def test_a_secret_is_read_in_the_encodings_of_files(value: str | bytes) -> None:
+    """Stored from a file, as text or as binary data, it keeps the file's byte order mark."""
+    assert Credentials.from_secret(value) == Credentials("i", "planted", "o", "c")
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (json.dumps(SECRET).encode("utf-16-le"), "UTF-16 or UTF-32 without a byte order mark"),
+        (json.dumps(SECRET).encode("utf-32"), "it is UTF-32"),
+        ('{"clientId": "plänted"}'.encode("cp1252"), "it is not UTF-8, at byte 17"),
+        ('{"clientId": "planted', "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ('"planted"', "lacks clientId, clientSecret, orgId, scopes"),
+        ("null", "lacks clientId"),
+    ],
+)
+def test_a_secret_that_can_t_be_read_is_the_credential_s_fault(
+    value: str | bytes, says: str
+) -> None:
+    """The error names the encoding or what is missing, and quotes nothing."""
+    with pytest.raises(BadCredentials, match=says) as caught:
+        Credentials.from_secret(value)
+    assert "nted" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_an_answer_may_have_a_byte_order_mark(encoding: str) -> None:
+    """A proxy or another implementation of the service may add one."""
+    with served(answer(200, json.dumps(JOB).encode(encoding))) as (client, _):
+        assert client.get_job("prod", "1").id == "1"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "cp037", "utf-32"])
+def test_an_answer_in_another_encoding_is_not_understood(encoding: str) -> None:
+    """After a create call, the job may exist."""
+    with served(answer(200, json.dumps(JOB).encode(encoding))) as (client, _):
+        with pytest.raises(NotUnderstood):
+            client.get_job("prod", "1")
+        with pytest.raises(OutcomeUnknown):
+            create(client)
+
+
+def test_an_error_quotes_the_service_on_one_line() -> None:
+    """Field case 25: what it answers can't act where the error is read."""
+    text = b"no\r\n\x1b[31mred \xe2\x80\xaegpj \xc2\x9b2J <!channel>"
+    with served(answer(400, text)) as (client, _), pytest.raises(Refused) as caught:
+        client.get_job("prod", "1")
+    assert str(caught.value).isprintable()
+    assert "no �[31mred �gpj �2J <!channel>" in str(caught.value)
 
 
 def test_help_on_the_models_teaches_the_api() -> None:

@@ -208,19 +208,28 @@ def test_a_request_is_checked_without_a_stack(tmp_path: Path) -> None:
     assert "did you mean 'filter'?" in bad.stderr
 
 
-def test_a_request_is_utf_8_in_any_locale(tmp_path: Path) -> None:
-    """From a file and from standard input alike; other text is refused."""
+def test_a_request_is_read_in_any_locale(tmp_path: Path) -> None:
+    """Field case 17: from a file or standard input; another encoding than these is named."""
     body = json.dumps(
         {**json.loads(envelope("umlaut")), "correlationId": "Köln"}, ensure_ascii=False
     )
-    for raw, code in ((body.encode(), 0), (body.encode("latin-1"), 2)):
+    odd = body.encode("latin-1")
+    at = odd.index(b"\xf6") + 1
+    for raw, error in (
+        (body.encode(), None),
+        (body.encode("utf-8-sig"), None),
+        (body.encode("utf-16"), None),
+        (odd, f"it is not UTF-8, at byte {at}; use UTF-8"),
+        (body.encode("utf-16-le"), "it is UTF-16 or UTF-32 without a byte order mark; use UTF-8"),
+    ):
         (tmp_path / "request.json").write_bytes(raw)
         for source, name in (("-", "standard input"), ("request.json", "request.json")):
             done = typed(["request", "create", source, "--dry-run", "--json"], tmp_path, stdin=raw)
-            assert done.returncode == code, done.stderr
-            if code:
-                assert done.stderr == f"error: can't read {name}: it is not UTF-8 text\n"
+            if error:
+                assert done.returncode == 2
+                assert done.stderr == f"error: can't read {name}: {error}\n"
             else:
+                assert done.returncode == 0, done.stderr
                 assert json.loads(done.stdout)["correlationId"] == "Köln"
 
 

@@ -131,7 +131,7 @@ def test_the_state_of_a_request_is_shown(local: Local) -> None:
 def test_what_was_rejected_as_it_came_is_still_shown_when_its_dead_letter_is_gone(
     local: Local,
 ) -> None:
-    """By the key in its message, although its record has another."""
+    """Field case 32: by the key in its message, although its record has another."""
     local.send(envelope("misspelt", filtre={}))
     until(lambda: local.dead("misspelt"))
     before = local.json("request", "show", "misspelt")
@@ -144,7 +144,7 @@ def test_what_was_rejected_as_it_came_is_still_shown_when_its_dead_letter_is_gon
 
 
 def test_a_key_that_nobody_knows_is_not_taken_for_a_queued_one(local: Local) -> None:
-    """Whatever is in the queue; the output shows how many messages that is."""
+    """Field case 33: whatever is in the queue; the output shows how many messages that is."""
     url = local.description["outputs"]["RequestQueueUrl"]
     sqs = local.client("sqs")
     sqs.send_message(QueueUrl=url, MessageBody=envelope("later"), DelaySeconds=600)
@@ -280,7 +280,7 @@ def test_a_message_that_sqs_itself_moved_is_listed_as_what_it_is(local: Local) -
 
 
 def test_what_a_pipe_gets_is_not_wrapped(local: Local) -> None:
-    """A reason is one line, without trailing blanks."""
+    """Field case 34: a reason is one line, without trailing blanks."""
     local.send(envelope("long-reason", filtre={}, feilds="x", shcema={}))
     until(lambda: local.dead("long-reason"))
     lines = local.run("dlq", "list").stdout.splitlines()

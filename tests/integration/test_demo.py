@@ -127,7 +127,7 @@ def test_a_folder_without_requests_is_reported_in_one_line(tmp_path: Path) -> No
     ("name", "content", "words"),
     [
         ("one.v2.json", b"{}", "NAME.twice.json"),
-        ("one.json", b"\xff", "can't be read"),
+        ("one.json", b"\xff", "can't be read: it is not UTF-8, at byte 1"),
         ("one.json", b"", "empty"),
         ("one.json", b" " * 262_145, "256 KB"),
         ("one.cancel.json", b'{"cancelRequestKey": 5}', "needs a cancelRequestKey"),

@@ -64,7 +64,7 @@ def credential_file(tmp_path: Path) -> Path:
             f"{ADDRESSES} --credential no-json",
             "no-json is not a credential: the secret's value is not",
         ),
-        (f"{ADDRESSES} --credential no-text", "no-text can't be read: it is not UTF-8"),
+        (f"{ADDRESSES} --credential no-text", "secret's value can't be read: it is not UTF-8"),
         (
             f"{ADDRESSES} --credential half.json",
             "half.json is not a credential: the secret lacks orgId",

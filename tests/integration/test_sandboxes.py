@@ -84,7 +84,7 @@ def store_of(system: LocalSystem) -> DynamoDbStore:
 
 
 def test_a_sandbox_is_taken_out_and_put_back(system: LocalSystem, deploy: Deploy) -> None:
-    """Its waiting requests end, its open job is followed to its end; added back, it is as new.
+    """Field case 11: its requests end, its open job is followed; added back, it is as new.
 
     Open jobs are published then, but none that ended while it was not watched.
     """

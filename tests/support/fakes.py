@@ -136,9 +136,10 @@ class Fakes:
     """Every status of every job, in order; VANISHED when it was deleted."""
     quirks: set[str] = field(default_factory=set)
     """What is wrong with the answers. In listings: `lags`, `repeats`, `misses`; `late`: they show
-    what a create call made only a minute later. In listings and by id: `omits`, of a job's optional
+    what a create call made only `late_ms` later. In listings and by id: `omits`, of a job's optional
     fields those that the listing of Adobe's own example leaves out.
     """
+    late_ms: int = 60_000
     items: dict[tuple[str, ...], Any] = field(default_factory=dict)
     """What is in the tables, by kind, sandbox and key."""
     open: dict[str, dict[tuple[str, ...], Any]] = field(default_factory=lambda: defaultdict(dict))
@@ -330,7 +331,7 @@ class FakeApi:
             if body["destination"]["datasetId"] == "refused":
                 raise Refused("no such dataset")
             shown_id = request_id if self._fakes.echoes_request_id else "service's own"
-            late_ms = 60_000 if "late" in self._fakes.quirks else 0
+            late_ms = self._fakes.late_ms if "late" in self._fakes.quirks else 0
             job = self._fakes.create(sandbox, late_ms=late_ms, **body, requestId=shown_id)
             self._fakes.note_made(sandbox, job, request_id)
             return Job.model_validate(job.body)

@@ -18,7 +18,6 @@ from export_jobs_local.exporting.catalog import DataBroken
 from export_jobs_local.project import REQUESTS
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
-from rich.markup import escape
 
 from export_jobs_cli import output
 from export_jobs_cli.directories import writable
@@ -100,7 +99,7 @@ def show(result: DemoResult) -> None:
         ("request", "end", "job", "status", "profiles", ""),
         [
             (
-                escape(row.name),
+                output.plain(row.name),
                 row.end or "-",
                 row.job_id or "",
                 output.styled(row.job_status),
@@ -126,9 +125,9 @@ def show(result: DemoResult) -> None:
     ):
         console.print(f"  {name:<12} {len(lines)}", style="bold red" if lines else "green")
         for line in lines:
-            console.print(f"    {escape(line)}")
-    exports = escape(str(result.directory / "exports"))
-    logs = escape(str(result.directory / "logs"))
+            console.print(f"    {output.plain(line)}")
+    exports = output.plain(str(result.directory / "exports"))
+    logs = output.plain(str(result.directory / "logs"))
     console.print(f"\nExports: {exports}/<datasetId>/<batchId>/*.parquet", soft_wrap=True)
     console.print(f"Logs:    {logs}   ({result.seconds:.0f} s)", soft_wrap=True)
 
@@ -148,7 +147,7 @@ class _LiveView:
 
     def arrived(self, delivery: Delivery) -> None:
         what = summary(delivery.type, delivery.detail)
-        line = escape(delivery.subject or "") if delivery.sink == "topic" else what
+        line = output.plain(delivery.subject or "") if delivery.sink == "topic" else what
         self._print(f"[bold]{delivery.sink:<5}[/]  {line}")
 
     def _print(self, text: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from export_jobs.client import Credentials, SecretUnreadable
+from export_jobs.contract.text import decode_text
 from export_jobs_local.aws.parameters import ParameterRefused, check
 from export_jobs_local.aws.template import read_template
 from export_jobs_local.project import TEMPLATE
@@ -81,15 +82,13 @@ def _split(typed: Sequence[str]) -> dict[str, str]:
 def _secret(path: Path) -> str:
     """The text of a valid credential file. Error messages contain none of its values."""
     try:
-        text = path.read_text(encoding="utf-8")
-        Credentials.from_secret(text)
+        raw = path.read_bytes()
+        Credentials.from_secret(raw)
     except OSError as error:
         raise UserError(f"the credential {path} can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"the credential {path} can't be read: it is not UTF-8") from None
     except SecretUnreadable as error:
         raise UserError(
             f"{path} is not a credential: {error}; it must be a JSON object with clientId, "
             "clientSecret, orgId and scopes"
         ) from None
-    return text
+    return decode_text(raw)

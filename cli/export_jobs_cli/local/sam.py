@@ -24,7 +24,8 @@ _SHARES_THE_NETWORK = sys.platform == "linux"
 
 def write_sam_files(system: LocalSystem) -> str:
     """Writes the template and the variables. Returns instructions for the user."""
-    SAM_TEMPLATE.write_text(declaring_the_endpoint(TEMPLATE.read_text()))
+    template = TEMPLATE.read_text(encoding="utf-8")
+    SAM_TEMPLATE.write_text(declaring_the_endpoint(template), encoding="utf-8")
     SAM_VARIABLES.write_text(json.dumps(variables(system), indent=2) + "\n")
     network = " --docker-network host" if _SHARES_THE_NETWORK else ""
     return f"""

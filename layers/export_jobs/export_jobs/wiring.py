@@ -80,10 +80,10 @@ def credentials_from(secret_id: str) -> Callable[[], Credentials]:
         from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415  imports boto3
 
         try:
-            text = parameters.get_secret(secret_id, max_age=SECRET_MAX_AGE_S)
+            value = parameters.get_secret(secret_id, max_age=SECRET_MAX_AGE_S)
         except parameters.GetParameterError as error:
             raise RetryLater(f"can't read the secret {secret_id}: {error}") from error
-        return Credentials.from_secret(str(text))
+        return Credentials.from_secret(value)
 
     return read
 

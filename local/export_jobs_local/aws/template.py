@@ -19,7 +19,7 @@ _CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion"
 
 def read_template(path: Path) -> dict[str, Any]:
     """The template, with CloudFormation's short forms (`!Ref`) expanded."""
-    template: dict[str, Any] = yaml_parse(path.read_text())
+    template: dict[str, Any] = yaml_parse(path.read_text(encoding="utf-8"))
     return template
 
 

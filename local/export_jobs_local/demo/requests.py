@@ -7,10 +7,11 @@ A request whose name begins with `invalid-` must be rejected; with `fails-`, its
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from export_jobs.contract.text import decode_json, decode_text
 
 Sending = Literal["once", "twice", "lost-answer", "cancel"]
 _SENDINGS: dict[str, Sending] = {
@@ -63,8 +64,8 @@ def _read(path: Path) -> DemoRequest:
             + ", ".join(f"NAME.{known}.json" for known in _SENDINGS if known)
         )
     try:
-        body = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        body = decode_text(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise RequestsUnusable(f"{path} can't be read: {error}") from None
     if not 0 < len(body.encode()) <= MAX_MESSAGE_BYTES:
         raise RequestsUnusable(f"{path} is empty, or larger than 256 KB, the limit of a message")
@@ -94,7 +95,7 @@ def _read(path: Path) -> DemoRequest:
 def _object_in(body: str) -> dict[str, Any]:
     """The JSON object in a body; a body without one is sent nevertheless, to be rejected."""
     try:
-        message = json.loads(body)
+        message = decode_json(body)
     except (ValueError, RecursionError):
         return {}
     return message if isinstance(message, dict) else {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from export_jobs.contract.text import decode_json
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 PARQUET_FOLDERS = ("fragments", "events", "memberships")
@@ -116,6 +116,6 @@ class DataDirectory:
     def _read(self, name: str, entry: type[_T]) -> list[_T]:
         path = self.root / name
         try:
-            return TypeAdapter(list[entry]).validate_python(json.loads(path.read_text()))  # type: ignore[valid-type]
-        except (OSError, ValueError, ValidationError) as error:
+            return TypeAdapter(list[entry]).validate_python(decode_json(path.read_bytes()))  # type: ignore[valid-type]
+        except (OSError, ValueError, RecursionError) as error:
             raise DataBroken(f"{path} can't be read: {error}") from None

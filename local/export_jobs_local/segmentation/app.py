@@ -9,6 +9,7 @@ from typing import Annotated
 from urllib.parse import parse_qsl
 
 from export_jobs.contract import RequestInvalid, parse_create_request
+from export_jobs.contract.text import DoubledKeys, decode_json
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
@@ -121,10 +122,10 @@ async def create_job(request: Request, caller: Known, state: State) -> JsonAnswe
     if content_type != "application/json":
         raise bad_request("A valid content-type must be specified")
     try:
-        asked = parse_create_request(await request.json())
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, RequestInvalid):
-            raise bad_request(str(error)) from None
+        asked = parse_create_request(decode_json(await request.body(), refuse_doubled_keys=True))
+    except (RequestInvalid, DoubledKeys) as error:
+        raise bad_request(str(error)) from None
+    except (ValueError, RecursionError):
         raise bad_request("The body is not valid JSON") from None
     request_id = str(uuid.uuid4())
     if state.echo_request_id:
@@ -198,7 +199,7 @@ def create_app(state: ServiceState) -> FastAPI:
     @app.get("/docs", include_in_schema=False)
     def page() -> HTMLResponse:
         """A page to read and try the OpenAPI document, without internet access."""
-        return HTMLResponse(_PAGE.read_text())
+        return HTMLResponse(_PAGE.read_text(encoding="utf-8"))
 
     @app.exception_handler(GatewayError)
     async def refuse(_request: Request, error: GatewayError) -> JsonAnswer:

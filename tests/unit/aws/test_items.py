@@ -101,7 +101,7 @@ def test_attributes_that_are_not_known_are_passed_over(kind: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(FROZEN_ITEMS["state"]) - {"sandbox", "sk"}))
 def test_an_absent_attribute_of_the_state_has_its_default(name: str) -> None:
-    """Whichever it is, the sweep continues."""
+    """Field case 12: whichever it is, the sweep continues."""
     item = frozen("state")
     del item[name]
     state = items.state_of(item)
@@ -141,7 +141,7 @@ def test_fingerprints_of_another_rule_are_read_as_none() -> None:
 def test_an_item_of_an_unknown_kind_is_passed_over_with_one_warning(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A newer version's, or one with another form of key; the items beside it are read."""
+    """Field case 12: a newer version's, or one with another key; the items beside it are read."""
     monkeypatch.setattr(index, "_warned_of", set())
     strange = [
         {"sandbox": {"S": "prod"}, "sk": {"S": sort_key}, "openKey": {"S": "6#x"}}

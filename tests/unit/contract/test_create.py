@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from export_jobs.contract import CreateExportJob, RequestInvalid, parse_create_request
+from export_jobs.contract.text import json_path
+from pydantic import BaseModel
 from support.files import seed
 
 MINIMAL = {"destination": {"datasetId": "d"}, "schema": {"name": "s"}}
@@ -39,10 +42,10 @@ def test_what_was_asked_leaves_unchanged(body: dict[str, Any]) -> None:
         (changed("destination.datasetId", ...), "destination.datasetId", "required"),
         (changed("destination", ...), "destination", "required"),
         (changed("schema", ...), "schema", "required"),
-        (changed("schema.name", ""), "schema.name", "at least 1"),
-        (changed("filter.segments", []), "filter.segments", "empty list"),
+        (changed("schema.name", ""), "schema.name", "is empty"),
+        (changed("filter.segments", []), "filter.segments", "is empty"),
         (changed("filter.segments.0.segmentId", ...), "filter.segments[0].segmentId", "required"),
-        (changed("filter.segments.0.status", []), "filter.segments[0].status", "empty list"),
+        (changed("filter.segments.0.status", []), "filter.segments[0].status", "is empty"),
         (changed("filter.segments.0.status", ["in"]), "filter.segments[0].status[0]", "realized"),
         (
             changed("filter.segments.0.status", ["exited", "exited"]),
@@ -83,6 +86,97 @@ def test_a_wrong_field_is_named(body: dict[str, Any], field: str, says: str) -> 
         parse_create_request(body)
     assert [problem.field for problem in error.value.problems] == [field]
     assert says in error.value.problems[0].message
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every place below the top of a document."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for step, inner in entries:
+        yield (*path, step)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*path, step))
+
+
+LARGEST: dict[str, Any] = {
+    "destination": {"datasetId": "d", "segmentPerBatch": True},
+    "schema": {"name": "s"},
+    "fields": "a,b",
+    "mergePolicy": {"id": "m", "version": 1},
+    "filter": {
+        "segments": [{"segmentId": "x", "segmentNs": "ups", "status": ["realized"]}],
+        "segmentQualificationTime": {
+            "startTime": "2018-01-01T00:00:00Z",
+            "endTime": "2018-02-01T00:00:00Z",
+        },
+        "fromIngestTimestamp": "2018-01-01T00:00:00Z",
+        "emptyProfiles": True,
+    },
+    "additionalFields": {
+        "eventList": {
+            "fields": "e",
+            "filter": {
+                "fromIngestTimestamp": "2018-01-01T00:00:00Z",
+                "toIngestTimestamp": "2018-01-01T00:00:00Z",
+            },
+        }
+    },
+    "evaluationInfo": {"segmentation": True},
+}
+"""A request with every field that there is."""
+
+
+def with_value(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    body = copy.deepcopy(LARGEST)
+    at: Any = body
+    for step in path[:-1]:
+        at = at[step]
+    at[path[-1]] = value
+    return body
+
+
+def test_the_largest_request_has_every_field() -> None:
+    """So that the tests below try all of them."""
+
+    def of_models(model: type[BaseModel]) -> Iterator[str]:
+        for schema in [model.model_json_schema(), *model.model_json_schema()["$defs"].values()]:
+            yield from schema.get("properties", {})
+
+    names = {step for path in places(LARGEST) for step in path if isinstance(step, str)}
+    assert names == set(of_models(CreateExportJob))
+    assert parse_create_request(LARGEST).to_wire() == LARGEST
+
+
+@pytest.mark.parametrize("path", list(places(LARGEST)), ids=str)
+@pytest.mark.parametrize("value", [None, {}, [], "", " ", "\u00a0\t"], ids=repr)
+def test_a_field_without_a_value_is_not_taken_for_one_left_out(
+    path: tuple[str | int, ...], value: Any
+) -> None:
+    """Field case 14: left out, a filter means everybody; only an empty list of fields is meant."""
+    if path in {("fields",), ("additionalFields", "eventList", "fields")} and value == "":
+        parse_create_request(with_value(path, value))
+        return
+    with pytest.raises(RequestInvalid) as caught:
+        parse_create_request(with_value(path, value))
+    named = caught.value.problems[0].field
+    assert named.startswith(json_path(*path))
+
+
+@pytest.mark.parametrize("path", [p for p in places(LARGEST) if isinstance(p[-1], str)], ids=str)
+@pytest.mark.parametrize("misspell", [str.upper, str.title, lambda n: n + " ", lambda n: n[1:]])
+def test_a_misspelt_field_is_not_taken_for_an_unknown_one_to_ignore(
+    path: tuple[str | int, ...], misspell: Callable[[str], str]
+) -> None:
+    """It would be left out, and the export would be of more than was meant."""
+    body = with_value(path, None)
+    at: Any = body
+    for step in path[:-1]:
+        at = at[step]
+    del at[path[-1]]
+    name = misspell(str(path[-1]))
+    at[name] = "x"
+    with pytest.raises(RequestInvalid) as caught:
+        parse_create_request(body)
+    assert json_path(*path[:-1], name) in {problem.field for problem in caught.value.problems}
 
 
 def test_every_problem_is_found_at_once() -> None:

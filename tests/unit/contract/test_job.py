@@ -107,7 +107,7 @@ def test_variants_and_broken_details_cost_no_job(
     ],
 )
 def test_errors_are_read_as_far_as_they_can_be(shown: Any, read: list[Any]) -> None:
-    """Whatever their form; and if there is any, the job has succeeded with errors."""
+    """Field case 6: whatever their form; if there is any, the job has succeeded with errors."""
     job = Job.model_validate({"id": 1, "status": "SUCCEEDED", "errors": shown})
     assert [(error.code, error.msg) for error in job.errors] == read
     assert outcome_of(job) == ("SUCCEEDED_WITH_ERRORS" if read else "SUCCEEDED")
@@ -134,6 +134,55 @@ def test_a_bad_entry_costs_itself_and_not_its_list(bad: Any) -> None:
     assert job.destination.batch_ids == ["b"]
     assert job.destination.batches[0].status == ["exited"]
     assert job.metrics.exported_profile_by_namespace_counter == {"a": 1, "c": 3}
+
+
+@pytest.mark.parametrize(
+    ("destination", "read"),
+    [
+        ({"datasetId": "a", "dataSetId": "b"}, "a"),
+        ({"dataSetId": "b", "datasetId": "a"}, "a"),
+        ({"datasetId": None, "dataSetId": "b"}, "b"),
+        ({"datasetId": "", "dataSetId": "b"}, "b"),
+        ({"datasetId": " ", "dataSetId": "b"}, "b"),
+        ({"datasetId": {}, "dataSetId": "b"}, "b"),
+        ({"datasetId": True, "dataSetId": 7}, "7"),
+        ({"datasetId": "a", "dataSetId": None}, "a"),
+        ({"datasetId": None, "dataSetId": ""}, None),
+        ({"dataSetId": "b"}, "b"),
+        ({}, None),
+    ],
+)
+def test_the_first_spelling_with_a_value_counts(
+    destination: dict[str, Any], read: str | None
+) -> None:
+    """The seed itself writes `datasetId` and `dataSetId`."""
+    job = Job.model_validate({"id": 1, "status": "NEW", "destination": destination})
+    assert job.destination is not None
+    assert job.destination.dataset_id == read
+
+
+@pytest.mark.parametrize(
+    "odd", [True, False, -1, 10**15, 10**40, 1.5, "many", "9" * 5_000, float("nan"), [7], {}]
+)
+def test_an_impossible_number_is_no_number(odd: Any) -> None:
+    """DynamoDB could not store some of them, and true is not one profile."""
+    timing = {"startTimeInMs": odd, "endTimeInMs": 7, "totalTimeInMs": odd}
+    metrics = {
+        "totalTime": timing,
+        "totalExportedProfileCounter": odd,
+        "exportedProfileByNamespaceCounter": {"a": odd, "b": 2},
+    }
+    fields = {"metrics": metrics, "creationTime": odd, "updateTime": odd}
+    job = Job.model_validate({"id": 1, "status": "SUCCEEDED", **fields})
+    assert job.metrics is not None
+    assert job.metrics.total_time is not None
+    assert job.metrics.total_time.end_time_in_ms == 7
+    assert job.metrics.exported_profile_by_namespace_counter == {"b": 2}
+    assert job.metrics.total_exported_profile_counter is None
+    total = job.metrics.total_time
+    assert (total.start_time_in_ms, total.total_time_in_ms) == (None, None)
+    if odd != 10**15 or isinstance(odd, bool):
+        assert (job.creation_time, job.update_time) == (None, None)
 
 
 def test_what_was_read_is_read_the_same_again() -> None:

@@ -101,7 +101,17 @@ def test_a_cancel_request_names_a_job_or_a_request(
         ({"action": "cancel", "jobId": "1", "job": JOB}, "(body)", "belongs to a create"),
         ({"action": "cancel", "jobId": "1", "cancelRequestKey": "k"}, "(body)", "either"),
         ({"action": "cancel", "jobId": True}, "jobId", "string"),
+        ({"action": "cancel", "jobId": " "}, "jobId", "is blank"),
+        ({"action": "cancel", "jobId": ""}, "jobId", "is empty"),
         ({"action": "stop", "job": JOB}, "action", "create"),
+        ({"correlationId": "a\u2028b", "job": JOB}, "correlationId", "pattern"),
+        ({"correlationId": "a\x9bb", "job": JOB}, "correlationId", "pattern"),
+        ({"expiresAt": "9999-12-31T23:59:59-05:00", "job": JOB}, "expiresAt", "in UTC"),
+        ({"sandboxName": "", "job": JOB}, "sandboxName", "is blank"),
+        ({"sandboxName": " ", "job": JOB}, "sandboxName", "is blank"),
+        ({"job": {}}, "job.destination", "is required"),
+        ("{}", "job.destination", "is required"),
+        (json.dumps(json.dumps({"job": JOB})), "(body)", "encoded twice"),
         ("é" * (MAX_BODY_BYTES // 2 + 1), "(body)", "the limit is 258,048 (252 KB)"),
     ],
 )
@@ -111,6 +121,116 @@ def test_a_problem_is_reported_with_its_field(body: Any, field: str, said: str) 
         read(body)
     (problem,) = [p for p in caught.value.problems if p.field == field]
     assert said in problem.message
+
+
+ENVELOPES: list[dict[str, Any]] = [
+    {
+        "action": "create",
+        "sandboxName": "dev",
+        "requestKey": "k",
+        "correlationId": "c",
+        "expiresAt": "2027-01-01T00:00:00Z",
+        "job": JOB,
+    },
+    {"action": "cancel", "sandboxName": "dev", "requestKey": "k", "jobId": "1"},
+    {"action": "cancel", "sandboxName": "dev", "requestKey": "k", "cancelRequestKey": "k2"},
+]
+FIELDS = [(envelope, name) for envelope in ENVELOPES for name in envelope]
+
+
+@pytest.mark.parametrize(("envelope", "name"), FIELDS)
+@pytest.mark.parametrize("value", [None, {}, [], "", " "], ids=repr)
+def test_a_field_of_the_envelope_without_a_value_is_named(
+    envelope: dict[str, Any], name: str, value: Any
+) -> None:
+    """Left out, a sandbox means the first one, a key a request of its own, an expiry none."""
+    if name == "correlationId" and isinstance(value, str):
+        read({**envelope, name: value})  # it selects nothing
+        return
+    with pytest.raises(RequestInvalid) as caught:
+        read({**envelope, name: value})
+    assert [p for p in caught.value.problems if p.field.startswith(name)]
+
+
+@pytest.mark.parametrize(("envelope", "name"), FIELDS)
+def test_a_misspelt_field_of_the_envelope_is_named(envelope: dict[str, Any], name: str) -> None:
+    """For create and cancel requests."""
+    misspelt = {key: value for key, value in envelope.items() if key != name}
+    with pytest.raises(RequestInvalid) as caught:
+        read({**misspelt, f"{name}s": envelope[name]})
+    fields = {problem.field for problem in caught.value.problems}
+    assert {f"{name}s", f"job.{name}s"} & fields or "(body)" in fields
+
+
+@pytest.mark.parametrize(("envelope", "name"), FIELDS)
+def test_a_doubled_field_of_the_envelope_is_named(envelope: dict[str, Any], name: str) -> None:
+    """Even with the same value twice: a parser would take one of them without a word."""
+    body = text(envelope)[:-1] + f", {json.dumps({name: envelope[name]})[1:]}"
+    with pytest.raises(RequestInvalid) as caught:
+        read(body)
+    (problem,) = caught.value.problems
+    assert (problem.field, "once" in problem.message) == (name, True)
+
+
+@pytest.mark.parametrize("envelope", ["%s", '{"job": %s}'])
+def test_a_doubled_filter_is_named(envelope: str) -> None:
+    """Field case 15: the second, without segments, would export everybody."""
+    job = text(JOB)[:-1] + ', "filter": {"segments": [{"segmentId": "x"}]}, "filter": {}}'
+    with pytest.raises(RequestInvalid) as caught:
+        read(envelope % job)
+    assert [p.field for p in caught.value.problems] == [
+        "job.filter" if "job" in envelope else "filter"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "says"),
+    [
+        (
+            {"Type": "Notification", "MessageId": "m", "TopicArn": "arn", "Message": text(JOB)},
+            "raw message delivery (RawMessageDelivery)",
+        ),
+        (
+            {"version": "0", "id": "i", "detail-type": "t", "source": "s", "detail": {"job": JOB}},
+            "input transformer",
+        ),
+        (
+            {"version": "1.0", "requestContext": {}, "requestPayload": JOB, "responsePayload": {}},
+            "wrapped by Lambda",
+        ),
+        ({"Records": [{"eventSource": "aws:s3", "s3": {}}]}, "a notification from S3"),
+    ],
+)
+def test_a_request_in_the_envelope_of_another_service_is_recognised(
+    wrapped: dict[str, Any], says: str
+) -> None:
+    """Field case 19: the one reason is what to change, not a list of unknown fields."""
+    with pytest.raises(RequestInvalid) as caught:
+        read(wrapped)
+    (problem,) = caught.value.problems
+    assert problem.field == "(body)"
+    assert says in problem.message
+
+
+def test_a_byte_order_mark_does_no_harm() -> None:
+    """Field case 17: a file's mark is still there when its text is a message."""
+    body = "\ufeff" + text({"requestKey": "k", "job": JOB})
+    assert read(body).body_hash == read({"job": JOB}).body_hash
+    assert job_asked_for(body) == JOB
+    assert hints_in(body).request_key == "k"
+    assert cancel_asked_for("\ufeff" + text(ENVELOPES[1])) == ("1", None)
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "epoch_ms"),
+    [
+        ("9999-12-31T23:59:59.999999999Z", 253_402_300_799_999),
+        ("0001-01-01T00:00:00Z", -62_135_596_800_000),
+    ],
+)
+def test_an_expiry_at_the_end_of_time_is_read(expires_at: str, epoch_ms: int) -> None:
+    """Field case 13: what can be represented in UTC is a time like any other."""
+    assert read({"job": JOB, "expiresAt": expires_at}).expires_at == epoch_ms
 
 
 @given(st.text(max_size=200) | st.dictionaries(st.text(max_size=20), st.integers()).map(json.dumps))

@@ -56,6 +56,32 @@ def test_a_lone_request_costs_seven_calls(creator: Creator) -> None:
     assert calls == {"transact": 4, "get item": 1, "query": 1, "publish to bus": 1}
 
 
+class SlowTokens(FakeApi):
+    """IMS takes a minute for a token."""
+
+    def prepare(self) -> None:
+        if not self._has_token:
+            self._fakes.now += MINUTE_MS
+        super().prepare()
+
+
+@pytest.mark.parametrize("echoes", [True, False])
+def test_a_slow_token_and_a_late_listing_make_no_second_job(
+    creator: Creator, *, echoes: bool
+) -> None:
+    """Field case 3: the time that a token takes does not count towards that of the call."""
+    creator.fakes.echoes_request_id = echoes
+    creator.fakes.quirks.add("late")
+    creator.fakes.late_ms = 150 * SECOND_MS
+    creator.api = lambda: SlowTokens(creator.fakes)
+    creator.sweep()
+    creator.send(**CREATE)
+    creator.fakes.plan([("create", "times out after")])
+    creator.until_ended()
+    assert creator.ends() == [("key", "CREATED")]
+    assert len(creator.jobs) == 1
+
+
 def test_a_full_batch_costs_no_more_calls_than_a_lone_request(creator: Creator) -> None:
     """Ten requests, recorded, noted, linked and published together."""
     creator.max_open = 20
@@ -456,7 +482,7 @@ class Down(FakeApi):
     "failure", [RetryLater("429"), BadCredentials("expired"), Forbidden("no permission")]
 )
 def test_six_hours_of_outage_are_waited_out(creator: Creator, failure: Exception) -> None:
-    """Outages and bad credentials never lead to the dead-letter queue, and cost few calls."""
+    """Field case 23: outages never lead to the dead-letter queue, and cost few calls."""
     Down.failure = failure
     creator.api = lambda: Down(creator.fakes)
     creator.sweep()

@@ -98,7 +98,7 @@ bodies = st.fixed_dictionaries(
                 "fromIngestTimestamp": moments,
                 "emptyProfiles": st.booleans(),
             },
-        ),
+        ).filter(bool),
         "additionalFields": st.fixed_dictionaries(
             {
                 "eventList": st.fixed_dictionaries(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from export_jobs.contract.text import printable
+from export_jobs.contract.text import one_line
 from export_jobs.events.outbox import MAX_REASON
 from export_jobs.model.ports import QueueUnavailable
 from export_jobs.model.wake_up import wake_up_body
@@ -39,7 +39,7 @@ class SqsDeadLetterQueue:
             reason = f"{reason[: MAX_REASON - 50]} (the body is truncated here)"
         attributes = {
             "requestKey": request_key,
-            "reason": printable(reason[:MAX_REASON]),
+            "reason": one_line(reason[:MAX_REASON]),
             "eventId": event_id,
         }
         if record_key != request_key:

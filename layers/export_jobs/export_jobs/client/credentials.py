@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 
 from export_jobs.contract.errors import BadCredentials
+from export_jobs.contract.text import decode_json, decode_text
 
 _SENDABLE = re.compile(r"[\x20-\x7e]+")
 """What OAuth allows in the parts of a credential (RFC 6749, appendix A), and a header can hold."""
@@ -26,11 +26,15 @@ class Credentials:
     scopes: str
 
     @classmethod
-    def from_secret(cls, text: str) -> Credentials:
-        """Parses the JSON text of the secret. Raises SecretUnreadable."""
+    def from_secret(cls, value: str | bytes) -> Credentials:
+        """Parses the JSON of the secret, a text or bytes. Raises SecretUnreadable."""
         try:
-            secret = json.loads(text)
-        except ValueError:
+            text = decode_text(value) if isinstance(value, bytes) else value
+        except ValueError as error:
+            raise SecretUnreadable(f"the secret's value can't be read: {error}") from None
+        try:
+            secret = decode_json(text)
+        except (ValueError, RecursionError):
             raise SecretUnreadable("the secret's value is not JSON") from None
         names = ("clientId", "clientSecret", "orgId", "scopes")
         values = [secret.get(name) if isinstance(secret, dict) else None for name in names]

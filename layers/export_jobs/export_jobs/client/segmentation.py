@@ -23,6 +23,7 @@ from export_jobs.contract.errors import (
     RetryLater,
     SegmentationError,
 )
+from export_jobs.contract.text import one_line
 
 REFUSED_FOR_GOOD = frozenset({400, 404, 405, 413, 415, 422})
 """Responses to a create call after which no job exists, and none ever will for the same request."""
@@ -257,7 +258,7 @@ class SegmentationClient:
             text = text.replace(secret, "[removed]")
             # The end of the text, or the service, may have cut it off.
             text = re.sub(re.escape(secret[:12]) + r"[\w.~+/=-]*", "[removed]", text)
-        excerpt = _SECRETS.sub("[removed]", " ".join(text.split()))[:300] or "(no body)"
+        excerpt = _SECRETS.sub("[removed]", one_line(text))[:300] or "(no body)"
         return f"HTTP {answer.status}: {excerpt}"
 
     def _next_cursor(self, link: str | None) -> str | None:

@@ -2,6 +2,9 @@
 
 The models hold what was requested and nothing else: `CreateExportJob.to_wire` returns the body
 unchanged, without defaults of our own. Source: `docs/contract.md`.
+
+A field that is left out often means "all": all profiles, all events, any time. So a field that is
+null, empty or blank is refused, instead of being read as one that was left out.
 """
 
 from __future__ import annotations
@@ -9,20 +12,29 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
 
+from export_jobs.contract.text import json_path
 from export_jobs.contract.times import parse_rfc3339
+
+_T = TypeVar("_T")
+
+
+EMPTY = "is empty; leave it out, or say what you want"
+NOT_BLANK = r"\S"
 
 
 class FieldProblem(NamedTuple):
@@ -58,9 +70,9 @@ def _first_duplicate(values: Iterable[Any]) -> Any:
 
 
 def _checked_field_list(value: str) -> str:
-    names = [name.strip() for name in value.split(",")]
-    if names == [""]:
-        return value
+    if value and not value.strip():
+        raise ValueError("is blank; leave it out for all fields")
+    names = [name.strip() for name in value.split(",") if value]
     if "" in names:
         raise ValueError("has an empty name between commas")
     if duplicate := _first_duplicate(names):
@@ -68,6 +80,22 @@ def _checked_field_list(value: str) -> str:
     return value
 
 
+class _NeverNull:
+    """Lets None stand for a field that was left out, and refuses null in its place."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        schema = handler(source)
+        return schema["schema"] if schema["type"] == "nullable" else schema
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]  # null, which is refused
+
+
+OptionalField = Annotated[_T | None, _NeverNull(), Field(json_schema_extra=_without_default)]
+"""A field that may be left out, and is then None; a null is refused."""
 Rfc3339 = Annotated[
     str,
     AfterValidator(_checked_time),
@@ -80,36 +108,51 @@ FieldList = Annotated[
     Field(description="comma-separated field paths; empty means all fields"),
 ]
 """Comma-separated field paths; empty means all fields."""
-Name = Annotated[str, Field(min_length=1, max_length=256)]
+Name = Annotated[str, Field(min_length=1, max_length=256, pattern=NOT_BLANK)]
 
 
-class _Request(BaseModel):
+class RequestPart(BaseModel):
+    """A part of a request: no unknown field, no null, and not empty."""
+
     model_config = ConfigDict(
-        alias_generator=to_camel, extra="forbid", frozen=True, strict=True, populate_by_name=False
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"minProperties": 1},
     )
 
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError(EMPTY)
+        return self
 
-class Destination(_Request):
+
+class _Body(RequestPart):
+    model_config = ConfigDict(strict=True)
+
+
+class Destination(_Body):
     """Where to export to: an existing dataset, in one batch or in one batch per segment."""
 
     dataset_id: Name
     segment_per_batch: bool = False
 
 
-class Schema(_Request):
+class Schema(_Body):
     """The schema of the destination dataset, e.g. `_xdm.context.profile`."""
 
     name: Name
 
 
-class MergePolicy(_Request):
+class MergePolicy(_Body):
     """The merge policy to apply; include it when several segments are exported."""
 
     id: Name
     version: Annotated[int, Field(ge=0)] = 1
 
 
-class Segment(_Request):
+class Segment(_Body):
     """A segment to export. `status` selects its members; the service defaults to `["realized"]`."""
 
     segment_id: Name
@@ -126,11 +169,11 @@ class Segment(_Request):
         return value
 
 
-class QualificationTime(_Request):
+class QualificationTime(_Body):
     """When the profile qualified for the segment: from `startTime` and/or until `endTime`."""
 
-    start_time: Rfc3339 | None = None
-    end_time: Rfc3339 | None = None
+    start_time: OptionalField[Rfc3339] = None
+    end_time: OptionalField[Rfc3339] = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -138,12 +181,12 @@ class QualificationTime(_Request):
         return self
 
 
-class Filter(_Request):
+class Filter(_Body):
     """Which profiles to export; all of them if it is left out."""
 
-    segments: Annotated[list[Segment], Field(min_length=1)] | None = None
-    segment_qualification_time: QualificationTime | None = None
-    from_ingest_timestamp: Rfc3339 | None = None
+    segments: OptionalField[Annotated[list[Segment], Field(min_length=1)]] = None
+    segment_qualification_time: OptionalField[QualificationTime] = None
+    from_ingest_timestamp: OptionalField[Rfc3339] = None
     empty_profiles: bool = False
 
     @field_validator("segments")
@@ -155,11 +198,11 @@ class Filter(_Request):
         return value
 
 
-class EventFilter(_Request):
+class EventFilter(_Body):
     """Selects events by when they were ingested (not by when they happened)."""
 
-    from_ingest_timestamp: Rfc3339 | None = None
-    to_ingest_timestamp: Rfc3339 | None = None
+    from_ingest_timestamp: OptionalField[Rfc3339] = None
+    to_ingest_timestamp: OptionalField[Rfc3339] = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -172,33 +215,33 @@ class EventFilter(_Request):
         return self
 
 
-class EventList(_Request):
+class EventList(_Body):
     """Time-series events to export with each profile."""
 
     fields: FieldList = ""
-    filter: EventFilter | None = None
+    filter: OptionalField[EventFilter] = None
 
 
-class AdditionalFields(_Request):
-    event_list: EventList | None = None
+class AdditionalFields(_Body):
+    event_list: OptionalField[EventList] = None
 
 
-class EvaluationInfo(_Request):
+class EvaluationInfo(_Body):
     """`segmentation: true` evaluates the segments as part of the job."""
 
     segmentation: bool = False
 
 
-class CreateExportJob(_Request):
+class CreateExportJob(_Body):
     """The body of `POST /export/jobs`."""
 
     destination: Destination
     schema_: Schema = Field(alias="schema")
     fields: FieldList = ""
-    merge_policy: MergePolicy | None = None
-    filter: Filter | None = None
-    additional_fields: AdditionalFields | None = None
-    evaluation_info: EvaluationInfo | None = None
+    merge_policy: OptionalField[MergePolicy] = None
+    filter: OptionalField[Filter] = None
+    additional_fields: OptionalField[AdditionalFields] = None
+    evaluation_info: OptionalField[EvaluationInfo] = None
 
     def to_wire(self) -> dict[str, Any]:
         """The body to send: the request unchanged, with nothing added."""
@@ -220,7 +263,7 @@ def parse_create_request(body: Any) -> CreateExportJob:
 def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[FieldProblem]:
     """Pydantic's errors by wire name, with the nearest known field for an unknown one."""
     return [
-        FieldProblem(_path(found["loc"]) or "(body)", _message(dict(found), model))
+        FieldProblem(json_path(*found["loc"]) or "(body)", _message(dict(found), model))
         for found in error.errors(include_url=False, include_context=True)
     ]
 
@@ -230,21 +273,18 @@ def _check_span(start: str | None, end: str | None, start_name: str, end_name: s
         raise ValueError(f"{start_name} is after {end_name}")
 
 
-def _path(location: tuple[int | str, ...]) -> str:
-    path = ""
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
-    return path
-
-
 def _message(found: dict[str, Any], model: type[BaseModel]) -> str:
     match found["type"]:
+        case kind if found["input"] is None and kind not in {"missing", "extra_forbidden"}:
+            return "is null; leave it out, or give it a value"
         case "missing":
             return "is required"
         case "extra_forbidden":
             return _unknown_field(found["loc"], model)
-        case "too_short":
-            return "is an empty list; leave it out, or say what you want"
+        case "too_short" | "string_too_short":
+            return EMPTY
+        case "string_pattern_mismatch" if found["ctx"]["pattern"] == NOT_BLANK:
+            return "is blank"
         case "value_error":
             return str(found["ctx"]["error"])
         case _:

@@ -15,7 +15,6 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
-    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,6 +22,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 
@@ -95,6 +95,13 @@ def _as_text(value: Any) -> Any:
     return value
 
 
+def _no_truth_value(value: Any) -> Any:
+    """Refuses true and false, which pydantic reads as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004  the error that pydantic expects
+    return value
+
+
 Lenient = Annotated[_T | None, WrapValidator(_none_if_unreadable)]
 _Entry = Annotated[_T, WrapValidator(_marked_if_unreadable)]
 ListOrOne = Annotated[
@@ -103,9 +110,13 @@ ListOrOne = Annotated[
     WrapValidator(_empty_if_unreadable),
     BeforeValidator(_as_list),
 ]
-Counters = Annotated[dict[str, _Entry[int]], AfterValidator(_readable)]
-Identifier = Annotated[str, BeforeValidator(_as_text), Field(min_length=1, max_length=256)]
-EpochMs = Annotated[int, Field(ge=0, lt=10**14)]
+Count = Annotated[int, Field(ge=0, lt=10**15), BeforeValidator(_no_truth_value)]
+"""A number of profiles or milliseconds; DynamoDB and JSON keep its size exactly."""
+Counters = Annotated[dict[str, _Entry[Count]], AfterValidator(_readable)]
+Identifier = Annotated[
+    str, BeforeValidator(_as_text), Field(min_length=1, max_length=256, pattern=r"\S")
+]
+EpochMs = Annotated[int, Field(ge=0, lt=10**14), BeforeValidator(_no_truth_value)]
 """Milliseconds since 1970-01-01 UTC."""
 
 
@@ -127,12 +138,22 @@ class Batch(_Answer):
 class Destination(_Answer):
     """Where a job exports to: in one batch (`batch_id`), or in one per segment (`batches`)."""
 
-    dataset_id: Lenient[Identifier] = Field(
-        default=None, validation_alias=AliasChoices("datasetId", "dataSetId", "dataset_id")
-    )
+    dataset_id: Lenient[Identifier] = None
     segment_per_batch: Lenient[bool] = None
     batch_id: Lenient[Identifier] = None
     batches: ListOrOne[Batch] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_one_dataset_id(cls, value: Any) -> Any:
+        """Reads the first spelling of the dataset's id that has a value."""
+        if not isinstance(value, dict) or "dataSetId" not in value:
+            return value
+        others = {name: held for name, held in value.items() if name != "dataSetId"}
+        text = _as_text(value.get("datasetId"))
+        if not isinstance(text, str) or not text.strip():
+            others["datasetId"] = value["dataSetId"]
+        return others
 
     @property
     def batch_ids(self) -> list[str]:
@@ -175,13 +196,13 @@ class Timing(_Answer):
 
     start_time_in_ms: Lenient[EpochMs] = None
     end_time_in_ms: Lenient[EpochMs] = None
-    total_time_in_ms: Lenient[int] = None
+    total_time_in_ms: Lenient[Count] = None
 
 
 class Metrics(_Answer):
     total_time: Lenient[Timing] = None
     profile_export_time: Lenient[Timing] = None
-    total_exported_profile_counter: Lenient[int] = None
+    total_exported_profile_counter: Lenient[Count] = None
     exported_profile_by_namespace_counter: Lenient[Counters] = None
 
 

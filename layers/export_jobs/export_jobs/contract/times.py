@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import overload
 
-_RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})")
+_RFC_3339 = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_rfc3339(value: str) -> datetime:
-    """Parses an RFC 3339 time, which always has a zone. Raises ValueError with the problem."""
+    """Parses an RFC 3339 time, which always has a zone; the result is in UTC.
+
+    Raises ValueError with the problem.
+    """
     if not _RFC_3339.fullmatch(value):
         raise ValueError("must be an RFC 3339 time with a zone, such as 2026-01-31T00:00:00Z")
     try:
-        return datetime.fromisoformat(value.upper())
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
     except ValueError as error:
         raise ValueError(f"is no time that exists ({error})") from None
+    except OverflowError:
+        raise ValueError("can't be represented in UTC, which has the years 0001 to 9999") from None
+
+
+def epoch_ms_of(value: str) -> int:
+    """An RFC 3339 time in epoch milliseconds, rounded down. Raises ValueError with the problem."""
+    return (parse_rfc3339(value) - _EPOCH) // timedelta(milliseconds=1)
 
 
 @overload
@@ -27,5 +40,5 @@ def rfc3339(epoch_ms: int | None) -> str | None:
     """Epoch milliseconds as `2026-01-31T00:00:00.000Z`; None stays None."""
     if epoch_ms is None:
         return None
-    at = datetime.fromtimestamp(epoch_ms / 1000, UTC)
+    at = _EPOCH + timedelta(milliseconds=epoch_ms)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,23 +7,20 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from export_jobs.contract import CreateExportJob, FieldProblem, RequestInvalid
-from export_jobs.contract.create import Rfc3339, describe_problems
-from export_jobs.contract.text import decode_json
-from export_jobs.contract.times import parse_rfc3339
+from export_jobs.contract.create import (
+    NOT_BLANK,
+    OptionalField,
+    RequestPart,
+    Rfc3339,
+    describe_problems,
+)
+from export_jobs.contract.text import DoubledKeys, decode_json
+from export_jobs.contract.times import epoch_ms_of
 from export_jobs.model import wake_up
 from export_jobs.model.records import Action, RequestRecord
 
@@ -38,7 +35,11 @@ _KEY = r"[!-~]{1,128}"
 _RECORD_KEY = r"[!-~]{1,256}"
 _EVENT_ID = r"[0-9a-f-]{36}"
 Key = Annotated[str, Field(min_length=1, max_length=MAX_KEY, pattern=f"^{_KEY}$")]
-CorrelationId = Annotated[str, Field(max_length=MAX_CORRELATION_ID, pattern=r"^[^\x00-\x1f\x7f]*$")]
+CorrelationId = Annotated[
+    str,
+    # No control characters and no line ends.
+    Field(max_length=MAX_CORRELATION_ID, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"),
+]
 JobId = Annotated[
     str,
     BeforeValidator(
@@ -46,36 +47,55 @@ JobId = Annotated[
             str(value) if isinstance(value, int) and not isinstance(value, bool) else value
         )
     ),
-    Field(min_length=1, max_length=256),
+    Field(min_length=1, max_length=256, pattern=NOT_BLANK),
 ]
 """An id as the service shows it: a number or a string."""
+_WRAPPERS: Mapping[frozenset[str], str] = {
+    frozenset({"Type", "TopicArn", "Message"}): (
+        "is wrapped by SNS; turn on raw message delivery (RawMessageDelivery) for the subscription"
+    ),
+    frozenset({"detail-type", "source", "detail"}): (
+        "is an EventBridge event, not a request; give the rule's target an input transformer that "
+        "makes the request, or the input path $.detail if the detail is one"
+    ),
+    frozenset({"requestContext", "requestPayload"}): (
+        "is wrapped by Lambda as the record of an invocation; send the request itself"
+    ),
+    frozenset({"Records"}): (
+        "is a list of records, such as a notification from S3, and not a request; send one message "
+        "for each request"
+    ),
+}
+"""What another AWS service makes of a message, by the fields that show it, and what to do."""
 _ENVELOPE_MARKS = frozenset({"action", "job", "jobId", "cancelRequestKey", "requestKey"})
 
 
-class Envelope(BaseModel):
+class Envelope(RequestPart):
     """A message on the request queue. A bare POST body is read as `{"job": <body>}`."""
-
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
 
     action: Action = "create"
     sandbox_name: Annotated[
-        str | None, Field(description="a watched sandbox; the first of them by default")
+        OptionalField[Annotated[str, Field(pattern=NOT_BLANK)]],
+        Field(description="a watched sandbox; the first of them by default"),
     ] = None
     request_key: Annotated[
-        Key | None, Field(description="messages with the same key are the same request")
+        OptionalField[Key], Field(description="messages with the same key are the same request")
     ] = None
     correlation_id: Annotated[
-        CorrelationId | None, Field(description="part of every event of the request and its job")
+        OptionalField[CorrelationId],
+        Field(description="part of every event of the request and its job"),
     ] = None
     expires_at: Annotated[
-        Rfc3339 | None, Field(description="the request is rejected if it still waits then")
+        OptionalField[Rfc3339],
+        Field(description="the request is rejected if it still waits then"),
     ] = None
     job: Annotated[
-        CreateExportJob | None, Field(description="the POST body, for a create request")
+        OptionalField[CreateExportJob], Field(description="the POST body, for a create request")
     ] = None
-    job_id: JobId | None = None
+    job_id: OptionalField[JobId] = None
     cancel_request_key: Annotated[
-        Key | None, Field(description="key of the request to cancel, even if it has no job yet")
+        OptionalField[Key],
+        Field(description="key of the request to cancel, even if it has no job yet"),
     ] = None
 
     @model_validator(mode="after")
@@ -182,7 +202,7 @@ def read_request(body: str, *, sandboxes: Collection[str]) -> Request:
         names_sandbox=envelope.sandbox_name is not None,
         body_hash=_hash_of(envelope),
         correlation_id=envelope.correlation_id,
-        expires_at=_epoch_ms(envelope.expires_at),
+        expires_at=epoch_ms_of(envelope.expires_at) if envelope.expires_at else None,
         dataset_id=envelope.job.destination.dataset_id if envelope.job else None,
         job_id=envelope.job_id,
         cancel_request_key=envelope.cancel_request_key,
@@ -245,18 +265,37 @@ def key_of_rejected(message_id: str, body: str) -> str:
 
 
 def _envelope(body: str) -> Envelope:
-    try:
-        decoded = decode_json(body)
-    except (ValueError, RecursionError) as error:
-        raise RequestInvalid([FieldProblem("(body)", f"is not JSON: {error}")]) from None
+    decoded = _decoded(body)
     if not isinstance(decoded, dict):
-        raise RequestInvalid([FieldProblem("(body)", "must be a JSON object")])
+        twice = "; it is JSON that was encoded twice" if isinstance(decoded, str) else ""
+        raise RequestInvalid([FieldProblem("(body)", f"must be a JSON object{twice}")])
+    if wrapper := _wrapper_of(decoded):
+        raise RequestInvalid([FieldProblem("(body)", wrapper)])
     if not _ENVELOPE_MARKS & decoded.keys():
         decoded = {"job": decoded}
     try:
         return Envelope.model_validate(decoded)
     except ValidationError as error:
         raise RequestInvalid(describe_problems(error, Envelope)) from None
+
+
+def _decoded(body: str) -> Any:
+    """Decodes a message that becomes a request. Raises RequestInvalid."""
+    try:
+        return decode_json(body, refuse_doubled_keys=True)
+    except DoubledKeys as doubled:
+        problem = "is written more than once; say what you want once"
+        raise RequestInvalid([FieldProblem(path, problem) for path in doubled.paths]) from None
+    except (ValueError, RecursionError) as error:
+        raise RequestInvalid([FieldProblem("(body)", f"is not JSON: {error}")]) from None
+
+
+def _wrapper_of(decoded: Mapping[str, Any]) -> str | None:
+    """What to do about a request that another service has wrapped; None if it is not wrapped."""
+    for fields, what_to_do in _WRAPPERS.items():
+        if fields <= decoded.keys():
+            return what_to_do
+    return None
 
 
 def _hash_of(envelope: Envelope) -> str:
@@ -269,7 +308,3 @@ def _hash_of(envelope: Envelope) -> str:
     }
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     return f"{HASH_RULE}:{digest}"
-
-
-def _epoch_ms(time: str | None) -> int | None:
-    return None if time is None else int(parse_rfc3339(time).astimezone(UTC).timestamp() * 1000)

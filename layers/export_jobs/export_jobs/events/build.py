@@ -2,6 +2,9 @@
 
 Every text and list is limited, because a bus entry and an SNS message hold 256 KB, while a job may
 have 1,500 segments and megabytes of call stack; `truncated` names the fields that were cut.
+
+Every text is on one line and without control characters, so that whatever it comes to, such as a log
+or the template of a rule's target, it can't be mistaken for more than a text.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel
 
 from export_jobs.contract import Job
+from export_jobs.contract.text import one_line
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.details import (
     Baseline,
@@ -251,8 +255,28 @@ def _event_id(*parts: Any) -> str:
     return str(uuid.uuid5(_NAMESPACE, "\0".join(str(part) for part in parts)))
 
 
+_VERBATIM = "correlationId"
+"""For whoever sent the request to compare; checked when the request was read."""
+
+
+def _on_one_line(value: Any) -> Any:
+    """All texts in a value of a detail, each on one line."""
+    match value:
+        case str():
+            return one_line(value)
+        case list():
+            return [_on_one_line(entry) for entry in value]
+        case dict():
+            return {one_line(name): _on_one_line(inner) for name, inner in value.items()}
+        case _:
+            return value
+
+
 def _dump(detail: BaseModel) -> dict[str, Any]:
-    dumped = detail.model_dump(by_alias=True, mode="json")
+    dumped = {
+        name: value if name == _VERBATIM else _on_one_line(value)
+        for name, value in detail.model_dump(by_alias=True, mode="json").items()
+    }
     for most in (20, 5, 0):  # only needed for texts of multi-byte characters
         if len(json.dumps(dumped, ensure_ascii=False).encode()) <= MAX_DETAIL_BYTES:
             break

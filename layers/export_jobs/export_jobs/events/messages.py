@@ -1,26 +1,34 @@
-"""Messages for people about an event: the subject and text of an e-mail, and a chat message."""
+"""Messages for people about an event: the subject and text of an e-mail, and a chat message.
+
+Values from outside are shown as they are and never interpreted. In an e-mail they are on one line;
+in a chat they are code, in which neither mentions nor links nor formatting work.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from export_jobs.contract.text import printable
+from export_jobs.contract.text import one_line
 from export_jobs.events.registry import kind_named
-from export_jobs.events.wording import Fact
+from export_jobs.events.wording import Fact, Quote, command_line
 from export_jobs.model.records import Event
 
 MAX_SUBJECT = 99
 """A subject in SNS has fewer than 100 ASCII characters."""
 MAX_CHAT_TEXT = 1_500
+MAX_CHAT_VALUE = 300
+"""Characters of one value in a chat message, before they are escaped."""
+_CHAT_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "`": "\N{MODIFIER LETTER GRAVE ACCENT}"}
+"""Slack takes the first three in code, too; a backtick would end the code, and can't be escaped.
+
+https://api.slack.com/reference/surfaces/formatting
+"""
 
 
 def subject(event: Event) -> str:
     """One line of ASCII, at most MAX_SUBJECT: what happened to which export, in which sandbox."""
-    sandbox = event.detail.get("sandboxName")
-    line = f"[{sandbox}] {_headline(event)}" if sandbox else _headline(event)
-    plain = printable(line).encode("ascii", "replace").decode()
-    plain = " ".join(plain.split())
+    plain = one_line(_headline(event, one_line)).encode("ascii", "replace").decode()
     return plain if len(plain) <= MAX_SUBJECT else plain[: MAX_SUBJECT - 3] + "..."
 
 
@@ -29,8 +37,8 @@ def email(event: Event, *, stack: str | None = None) -> str:
 
     `stack` is the name of the stack for the suggested command.
     """
-    lines = [f"{_headline(event)}.", ""]
-    lines += [f"{name + ':':<20}{value}" for name, value in _facts(event)]
+    lines = [f"{_happened(event, one_line)}.", ""]
+    lines += [f"{name + ':':<20}{one_line(value)}" for name, value in _facts(event)]
     lines += ["", f"Details:  {_next_step(event, stack)}", "", f"Event {event.id}"]
     return "\n".join(lines)
 
@@ -44,31 +52,56 @@ def chat(event: Event, *, stack: str | None = None) -> dict[str, Any]:
     sandbox = event.detail.get("sandboxName")
     thread = kind.thread(event.detail) if kind else event.id
     mark = ":warning: " if kind and kind.is_bad_news(event.detail) else ""
-    text = "\n".join(f"*{name}*: {value}" for name, value in _facts(event))
+    headline = _headline(event, _as_code)
     return {
         "version": "1.0",
         "source": "custom",
         "id": event.id,
         "content": {
             "textType": "client-markdown",
-            "title": mark + subject(event),
-            "description": text[:MAX_CHAT_TEXT],
-            "nextSteps": [f"`{_next_step(event, stack)}`"],
+            "title": mark + headline,
+            "description": _chat_text(event),
+            "nextSteps": [_as_code(_next_step(event, stack), most=None)],
         },
         "metadata": {
-            "threadId": f"export-{sandbox}-{thread}" if sandbox else f"export-{thread}",
-            "summary": subject(event),
+            "threadId": one_line(f"export-{sandbox}-{thread}" if sandbox else f"export-{thread}"),
+            "summary": headline,
             "eventType": event.type,
         },
     }
 
 
+def _chat_text(event: Event) -> str:
+    """The facts, as many whole lines as MAX_CHAT_TEXT takes."""
+    text = ""
+    for name, value in _facts(event):
+        line = f"*{name}*: {_as_code(value)}"
+        if len(text) + len(line) >= MAX_CHAT_TEXT:
+            break
+        text += f"\n{line}" if text else line
+    return text
+
+
+def _as_code(value: str, *, most: int | None = MAX_CHAT_VALUE) -> str:
+    line = one_line(value)
+    if most is not None and len(line) > most:
+        line = line[: most - 1] + "…"
+    return "`" + "".join(_CHAT_ENTITIES.get(c, c) for c in line) + "`"
+
+
 # The outbox may have an event of a newer version of this software: it is published under its type.
 
 
-def _headline(event: Event) -> str:
+def _headline(event: Event, quote: Quote) -> str:
+    """What happened, after the sandbox in brackets, if the event has one."""
+    sandbox = event.detail.get("sandboxName")
+    happened = _happened(event, quote)
+    return f"[{quote(sandbox)}] {happened}" if sandbox else happened
+
+
+def _happened(event: Event, quote: Quote) -> str:
     kind = kind_named(event.type)
-    return kind.headline(event.detail) if kind else event.type
+    return kind.headline(event.detail, quote) if kind else event.type
 
 
 def _facts(event: Event) -> Iterator[Fact]:
@@ -81,5 +114,4 @@ def _facts(event: Event) -> Iterator[Fact]:
 
 def _next_step(event: Event, stack: str | None) -> str:
     kind = kind_named(event.type)
-    command = kind.next_step(event.detail) if kind else "export-jobs job list"
-    return f"{command} --stack {stack}" if stack else command
+    return kind.next_step(event.detail, stack) if kind else command_line("job list", stack=stack)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from export_jobs.events import wording
 from export_jobs.events.details import JobEventDetail, RequestEventDetail
-from export_jobs.events.wording import Detail, Fact
+from export_jobs.events.wording import Detail, Fact, Quote
 from export_jobs.model.records import EventType
 
 _BAD_OUTCOMES = frozenset({"SUCCEEDED_WITH_ERRORS", "SUCCEEDED_EMPTY", "FAILED", "VANISHED"})
@@ -33,12 +33,12 @@ class EventKind:
     """The heading in docs/events.md under which its fields are explained."""
     thread: Callable[[Detail], str]
     """What it is about; a chat channel groups messages by thread."""
-    headline: Callable[[Detail], str]
+    headline: Callable[[Detail, Quote], str]
     facts: Callable[[Detail], Iterator[Fact]]
     in_brief: Callable[[Detail], str]
     """What the headline leaves out, for a line in a terminal."""
-    next_step: Callable[[Detail], str]
-    """A command of `export-jobs`."""
+    next_step: Callable[[Detail, str | None], str]
+    """A command of `export-jobs` for a POSIX shell; also takes the name of the stack, if known."""
     is_notable: Callable[[Detail], bool]
     """Whether people want to know of it, so that it goes to the topic."""
     is_bad_news: Callable[[Detail], bool]

@@ -1,11 +1,19 @@
-"""The texts of an event for people: its headline, the facts below it, and the next step."""
+"""The texts of an event for people: its headline, the facts below it, and the next step.
+
+Ids, statuses and other values come from outside. A headline quotes them with a function that suits
+where it is shown; whoever shows a fact quotes its whole text.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from export_jobs.contract.text import one_line
+
+Quote = Callable[[str], str]
+"""Makes a value from outside safe to show: in a chat, an e-mail, a terminal."""
 Detail = Mapping[str, Any]
 """An event's `detail`, as published."""
 Fact = tuple[str, str]
@@ -37,17 +45,18 @@ def span(milliseconds: int | None) -> str:
 # -- headlines -----------------------------------------------------------------------------------
 
 
-def job_changed(detail: Detail) -> str:
-    happened = _HAPPENED.get(detail["outcome"], f"is {detail['status']}")
-    return f"Export job {detail['jobId']} {happened}"
+def job_changed(detail: Detail, quote: Quote) -> str:
+    happened = _HAPPENED.get(detail["outcome"]) or f"is {quote(detail['status'])}"
+    return f"Export job {quote(detail['jobId'])} {happened}"
 
 
-def job_delayed(detail: Detail) -> str:
-    return f"Export job {detail['jobId']} is LATE: running for {span(detail['durationMs'])}"
+def job_delayed(detail: Detail, quote: Quote) -> str:
+    running = span(detail["durationMs"])
+    return f"Export job {quote(detail['jobId'])} is LATE: running for {running}"
 
 
-def request_accepted(detail: Detail) -> str:
-    key, job = detail["requestKey"], detail["jobId"]
+def request_accepted(detail: Detail, quote: Quote) -> str:
+    key, job = quote(detail["requestKey"]), quote(detail["jobId"] or "")
     match detail["outcome"]:
         case "CREATED":
             return f"Export request {key} was accepted as job {job}"
@@ -56,14 +65,15 @@ def request_accepted(detail: Detail) -> str:
         case "CANCELLED":
             return f"Request {key} cancelled an export before it had a job"
         case _:
-            what = f"export job {job} had ended" if job else "the export had ended"
+            what = f"export job {job} had ended" if detail["jobId"] else "the export had ended"
             return f"Request {key} had nothing to cancel: {what}"
 
 
-def request_rejected(detail: Detail) -> str:
+def request_rejected(detail: Detail, quote: Quote) -> str:
+    key = quote(detail["requestKey"])
     if detail["outcome"] == "CANCELLED":
-        return f"Export request {detail['requestKey']} was cancelled before it had a job"
-    return f"Export request {detail['requestKey']} was REJECTED ({detail['outcome']})"
+        return f"Export request {key} was cancelled before it had a job"
+    return f"Export request {key} was REJECTED ({detail['outcome']})"
 
 
 # -- facts ---------------------------------------------------------------------------------------
@@ -150,16 +160,29 @@ def request_in_brief(detail: Detail) -> str:
 # -- next steps ----------------------------------------------------------------------------------
 
 
-def look_at_job(detail: Detail) -> str:
+def command_line(
+    command: str, *values: str, sandbox: str | None = None, stack: str | None = None
+) -> str:
+    """A command of `export-jobs` with its arguments, quoted for a POSIX shell."""
+    arguments = [one_line(value) for value in values]
+    options: list[str] = []
+    for name, value in (("--sandbox", sandbox), ("--stack", stack)):
+        options += [name, one_line(value)] if value else []
+    if any(argument.startswith("-") for argument in arguments):
+        words = [*options, "--", *arguments]  # otherwise it would be taken for an option
+    else:
+        words = [*arguments, *options]
+    return shlex.join(["export-jobs", *command.split(), *words])
+
+
+def look_at_job(detail: Detail, stack: str | None) -> str:
     """The command that shows the job, or all jobs if the event has none."""
     if not detail.get("jobId"):
-        return "export-jobs job list"
-    job, sandbox = shlex.quote(detail["jobId"]), shlex.quote(detail["sandboxName"])
-    return f"export-jobs job show {job} --sandbox {sandbox}"
+        return command_line("job list", stack=stack)
+    return command_line("job show", detail["jobId"], sandbox=detail["sandboxName"], stack=stack)
 
 
-def look_at_rejection(detail: Detail) -> str:
+def look_at_rejection(detail: Detail, stack: str | None) -> str:
     """The command that shows the dead letter, or the request if it was cancelled."""
-    key = shlex.quote(detail["requestKey"])
-    what = "request" if detail["outcome"] == "CANCELLED" else "dlq"
-    return f"export-jobs {what} show {key}"
+    what = "request show" if detail["outcome"] == "CANCELLED" else "dlq show"
+    return command_line(what, detail["requestKey"], stack=stack)
