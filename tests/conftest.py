@@ -15,6 +15,7 @@ from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from hypothesis import HealthCheck, settings
+from support.faults import LONG
 from support.local import Bench
 from support.schemas import validate_event
 
@@ -26,6 +27,13 @@ settings.load_profile("default")
 
 # A shell starts background commands with Ctrl-C ignored, and their children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives a test of the long settings two hours."""
+    if LONG:
+        for item in items:
+            item.add_marker(pytest.mark.timeout(7_200))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,213 @@
+"""Promise 8 at the terminal: whatever is on record or in the queue, it only shows as text."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from export_jobs.contract import Job
+from export_jobs.contract.text import one_line
+from export_jobs.creator.message import Letter
+from export_jobs.events.build import state_change
+from export_jobs.events.details import Baseline
+from export_jobs.model.records import Event, JobRecord, RequestRecord, Undelivered
+from export_jobs_cli import (
+    dead_letters,
+    doctor,
+    event_list,
+    job_list,
+    job_show,
+    output,
+    request_list,
+    request_state,
+    requests,
+)
+from export_jobs_cli.errors import UserError
+from export_jobs_cli.jobs import KnownJob
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from support.hostile import hostile
+
+AT = 1_769_824_800_000
+Text = Callable[[], str]
+
+
+def a_job(text: Text) -> KnownJob:
+    """A job as the service shows it, and its record with an event that is not delivered."""
+    job = Job.model_validate(
+        {
+            "id": text()[:256],
+            "status": text()[:64],
+            "creationTime": AT,
+            "destination": {"datasetId": text()[:256], "batchId": text()[:256]},
+            "schema": {"name": text()},
+            "fields": text(),
+            "filter": {"segments": [{"segmentId": text()[:256]}]},
+            "errors": [{"code": text()[:256], "msg": text()}, text()],
+        }
+    )
+    record = JobRecord(
+        "prod",
+        job.id,
+        AT,
+        status=text(),
+        sequence=1,
+        request_key=text(),
+        correlation_id=text(),
+        duplicate_of=text(),
+    )
+    event = state_change(
+        record, job, previous_status=text(), baseline=Baseline(), stack_id="s", now=AT
+    )
+    unclean = {"jobId": text(), "requestKey": text(), "errors": [{"code": None, "message": text()}]}
+    older = Event(event.type, {**event.detail, **unclean})
+    outbox = tuple(Undelivered(one, frozenset({"bus"})) for one in (event, older))
+    return KnownJob("prod", replace(record, outbox=outbox), job)
+
+
+def a_letter(text: Text) -> dead_letters.DeadLetter:
+    key = text()
+    return dead_letters.DeadLetter("m", "r", text(), key, text(), AT, Letter(key, key, text()))
+
+
+def an_ending(text: Text, *, rejected: bool = True) -> requests.Ending:
+    return requests.Ending(
+        1, text(), "m", "create", rejected=rejected, outcome="REFUSED", reason=text(),
+        job_id=None if rejected else text(), sandbox=text(), status=text(), first_error=text(),
+    )  # fmt: skip
+
+
+def a_request(text: Text) -> RequestRecord:
+    return RequestRecord(
+        text(), "REJECTED", "prod", outcome="INVALID", reason=text(), job_id=text(), touched_at=AT
+    )
+
+
+def a_state(text: Text, status: str = "REJECTED") -> request_state.RequestState:
+    return request_state.RequestState(
+        text(), status, wait_in_words=text(), cancelled_by=text(), outcome=text(), reason=text(),
+        job_id=None if status == request_state.DEAD else text(), sandbox=text(),
+    )  # fmt: skip
+
+
+def progress_of(text: Text) -> None:
+    with requests.progress(quiet=False) as report:
+        report(text())
+
+
+def error_of(text: Text) -> None:
+    problem = UserError(f"the request is invalid:\n  job.{one_line(text())}: {one_line(text())}")
+    output.error(str(problem))
+    output.error(one_line(text()))
+
+
+SHOWN: dict[str, Callable[[Text], object]] = {
+    "job show": lambda text: job_show.show(
+        job_show.JobDetails(a_job(text), a_request(text), [text()])
+    ),
+    "job list": lambda text: job_list.show([a_job(text), a_job(text)], sandboxes=2),
+    "event list": lambda text: event_list.show(a_job(text).record),
+    "event tail": lambda text: output.print_json({text(): [text(), {"detail": text()}]}),
+    "request show": lambda text: request_state.show(a_state(text)),
+    "request show, dead": lambda text: request_state.show(a_state(text, request_state.DEAD)),
+    "request list --ended": lambda text: request_list._show_ended([a_request(text)] * 2),
+    "request --wait, rejected": lambda text: requests.show_ending(an_ending(text)),
+    "request --wait": lambda text: requests.show_ending(an_ending(text, rejected=False)),
+    "request, progress": progress_of,
+    "dlq list": lambda text: dead_letters.show_list([a_letter(text), a_letter(text)]),
+    "dlq redrive": lambda text: dead_letters.show_redriven([], [(a_letter(text), text())]),
+    "dlq delete": lambda text: dead_letters.show_deleted([a_letter(text)]),
+    "doctor": lambda text: doctor.show(doctor.Finding("x", "bad", text(), text(), text())),
+    "an error": error_of,
+}
+
+
+@dataclass
+class Shown:
+    lines: list[str]
+
+    @classmethod
+    def by(cls, show: Callable[[Text], object], text: Text) -> Shown:
+        out = io.StringIO()
+        with redirect_stdout(out), redirect_stderr(out):
+            show(text)
+        return cls(out.getvalue().split("\n"))
+
+
+@pytest.mark.parametrize("name", SHOWN)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(data=st.data())
+def test_text_forges_no_line_and_reaches_no_terminal(name: str, data: st.DataObject) -> None:
+    """As many lines as with harmless text, and no control character in any."""
+    shown = Shown.by(SHOWN[name], lambda: data.draw(hostile.filter(str.strip)))
+    harmless = Shown.by(SHOWN[name], lambda: "x")
+    assert len(shown.lines) == len(harmless.lines)
+    for line in shown.lines:
+        assert line.isprintable(), line
+
+
+@pytest.mark.parametrize("name", SHOWN)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@given(data=st.data())
+def test_a_terminal_gets_nothing_but_text(name: str, data: st.DataObject) -> None:
+    """Also where tables are fitted to its width; without styles, all that is left is text."""
+
+    def terminal(**_: Any) -> Console:
+        return Console(force_terminal=True, color_system=None, width=80, highlight=False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "console", terminal)
+        if name == "request, progress":
+            return  # a moving line draws itself with escapes of its own
+        shown = Shown.by(SHOWN[name], lambda: data.draw(hostile.filter(str.strip)))
+    for line in shown.lines:
+        assert line.isprintable(), line
+
+
+@given(st.recursive(hostile, lambda inner: st.lists(inner) | st.dictionaries(hostile, inner)))
+def test_json_stays_what_it_was_and_acts_in_no_terminal(value: Any) -> None:
+    """What can't be printed is escaped, and read back as it was; letters stay readable."""
+    for text in (output.json_text(value), output.json_text(value, indent=2)):
+        assert text.replace("\n", "").isprintable()
+        assert json.loads(text) == value
+    assert output.json_text("プロファイル é 😀") == '"プロファイル é 😀"'
+    with redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="cp1252")):
+        assert output.json_text("プロ") == '"\\u30d7\\u30ed"'
+
+
+@given(hostile)
+def test_a_body_goes_unchanged_into_a_file_and_safely_to_a_terminal(body: str) -> None:
+    """`dlq show KEY > corrected.json` has to give the body; a terminal must not obey it."""
+    file = io.BytesIO()
+    with redirect_stdout(io.TextIOWrapper(file, encoding="cp1252")):
+        output.print_body(body)
+        assert file.getvalue().decode("utf-8") == body + "\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "console", lambda **_: Console(force_terminal=True))
+        for line in Shown.by(lambda _: output.print_body(body), str).lines:
+            assert line.isprintable()
+
+
+@given(hostile)
+def test_the_hints_of_commands_are_for_a_shell(key: str) -> None:
+    """Each value in them is one word."""
+    state = request_state.RequestState(key, "CREATED", job_id=key)
+    hints = [
+        requests.command_to_show(key),
+        *(
+            line
+            for line in Shown.by(lambda _: request_state.show(state), str).lines
+            if line[:7] == "details"
+        ),
+    ]
+    for hint in hints:
+        words = shlex.split(hint.removeprefix("details").strip())
+        assert words[0] == "export-jobs"
+        assert words[-1] == one_line(key)
