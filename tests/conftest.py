@@ -15,6 +15,7 @@ from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from hypothesis import HealthCheck, settings
+from support.cloudformation import NEEDED
 from support.faults import LONG
 from support.local import Bench
 from support.schemas import validate_event
@@ -67,13 +68,7 @@ def clients(aws: MotoServer) -> dict[str, Any]:
 def stack(aws: MotoServer) -> Iterator[LocalStack]:
     """A separate stack for the test, with nothing left by other tests."""
     stack = LocalStack(aws, f"test-{uuid.uuid4().hex[:8]}")
-    stack.deploy(
-        TEMPLATE,
-        {
-            "AepSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:aep-1",
-            "Sandboxes": "prod,dev",
-        },
-    )
+    stack.deploy(TEMPLATE, {**NEEDED, "Sandboxes": "prod,dev"})
     yield stack
     stack.delete()
 

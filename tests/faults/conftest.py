@@ -13,6 +13,7 @@ from export_jobs_local.aws.subscribers import Subscribers
 from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
+from support.cloudformation import NEEDED
 from support.local import Bench, Clock
 
 SANDBOXES = tuple(f"s{number}" for number in range(5_000))
@@ -25,7 +26,7 @@ def workshop(aws: MotoServer, clients: dict[str, Any]) -> Iterator[Bench]:
     config = ServiceConfig(manual=True, sandboxes=SANDBOXES, clock=clock)
     with SegmentationService(config) as service:
         stack = LocalStack(aws, "faults")
-        stack.deploy(TEMPLATE, {"AepSecretArn": "arn:aws:secretsmanager:us-east-1:1:secret:aep-1"})
+        stack.deploy(TEMPLATE, NEEDED)
         subscribers = Subscribers(
             sqs=clients["sqs"],
             events=clients["events"],

@@ -120,7 +120,6 @@ LEFT_OUT: Mapping[str, Mapping[str, Sequence[str]]] = {
         ],
     },
     "AWS::DynamoDB::Table": {
-        "it is retained, also when its creation is rolled back": ["dynamodb:DeleteTable"],
         "nothing is imported": ["dynamodb:*Import*", "logs:*", "s3:*"],
         "it streams nowhere": ["dynamodb:?*ableKinesis*", "dynamodb:UpdateKinesis*", "kinesis:*"],
         "it has no replicas": [
@@ -196,6 +195,10 @@ LEFT_OUT: Mapping[str, Mapping[str, Sequence[str]]] = {
 
 A handler uses these only if the property is set. A pattern stands for the actions that match it.
 """
+THROUGH_CLOUDFORMATION = {
+    "ForAnyValue:StringEquals": {"aws:CalledVia": "cloudformation.amazonaws.com"}
+}
+"""The condition of what only CloudFormation may do for a deployer."""
 ONLY_MADE = {"AWS::S3::Bucket", "AWS::S3::BucketPolicy"}
 """What SAM creates once for all its stacks, and neither changes nor removes."""
 
@@ -417,24 +420,31 @@ def test_what_is_left_out_is_in_the_schemas() -> None:
                 assert any(fnmatchcase(action, pattern) for action in _listed_for(kind)), pattern
 
 
-def test_the_tables_are_retained() -> None:
-    """So a deployer needs no right to delete them, and has none."""
+def test_the_tables_are_retained_unless_their_creation_is_rolled_back(
+    statements: list[dict[str, Any]],
+) -> None:
+    """CloudFormation may delete a table that a failed deployment leaves, and a deployer none.
+
+    `UpdateReplacePolicy` has no RetainExceptOnCreate
+    (docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html).
+    """
     for resource in translated()["Resources"].values():
         if resource["Type"] == "AWS::DynamoDB::Table":
-            assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+            assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+            assert resource["UpdateReplacePolicy"] == "Retain"
+    (deleting,) = (one for one in statements if "dynamodb:DeleteTable" in listed(one["Action"]))
+    assert deleting["Action"] == "dynamodb:DeleteTable"
+    assert deleting["Condition"] == THROUGH_CLOUDFORMATION
 
 
 def test_what_bears_another_name_is_reached_through_the_stack_only(
     statements: list[dict[str, Any]],
 ) -> None:
     """Keys and triggers are named by ids, some actions have no resource: CloudFormation calls."""
-    through_cloudformation = {
-        "ForAnyValue:StringEquals": {"aws:CalledVia": "cloudformation.amazonaws.com"}
-    }
     of_the_functions = {
         "ArnLike": {"lambda:FunctionArn": arn("lambda", f"function:{STACK}-*")},
     }
     for statement in statements:
         for resource in listed(statement["Resource"]):
             if resource == ANY or resource.endswith(("key/*", "event-source-mapping:*")):
-                assert statement["Condition"] in (through_cloudformation, of_the_functions)
+                assert statement["Condition"] in (THROUGH_CLOUDFORMATION, of_the_functions)

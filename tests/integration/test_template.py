@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 from export_jobs.aws.settings import CreatorSettings, MonitorSettings
 from export_jobs.model.records import EventType
-from export_jobs_local.aws.server import REGION
+from export_jobs_local.aws.parameters import ParameterRefused
+from export_jobs_local.aws.server import REGION, MotoServer
+from export_jobs_local.aws.stack import LocalStack
+from export_jobs_local.project import TEMPLATE
 from export_jobs_local.schemas import for_registry
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
@@ -167,7 +170,7 @@ def test_what_is_set_reaches_the_functions() -> None:
 def test_no_parameter_is_without_effect(name: str) -> None:
     """The stack changes if only this parameter does."""
     parameter = translated()["Parameters"][name]
-    default = parameter.get("Default", f"{NEEDED['AepSecretArn']}-other")
+    default = parameter.get("Default", NEEDED["AepSecretArn"].replace("AbC123", "XyZ789"))
     assert render(EVERYTHING) != render({**EVERYTHING, name: str(default)})
 
 
@@ -292,6 +295,10 @@ def test_names_in_global_places_hold_the_region() -> None:
         ("ApiBaseUrl", "http://platform.adobe.io/data/core/ups"),
         ("Sandboxes", "prod, dev"),
         ("AepSecretArn", "export-jobs/aep"),
+        ("AepSecretArn", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:export-jobs/aep"),
+        ("AepSecretArn", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:my-secret"),
+        ("AepSecretArn", f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:aep-AbC12"),
+        ("AepSecretArn", f"arn:aws:secretsmanager:{REGION}:1:secret:aep-AbC123"),
         ("KmsKeyArn", f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/mine"),
         ("AlertEmail", "somebody"),
         ("DiscoverSchemas", "no"),
@@ -299,8 +306,15 @@ def test_names_in_global_places_hold_the_region() -> None:
 )
 def test_what_can_t_work_is_refused_before_anything_is_made(name: str, value: str) -> None:
     """By the parameter's own pattern, values or bounds."""
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ParameterRefused, match=name):
         render({**EVERYTHING, name: value})
+
+
+def test_a_local_stack_refuses_it_too(aws: MotoServer) -> None:
+    """Moto would create it, so a test could use what AWS refuses."""
+    without_suffix = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:aep"
+    with pytest.raises(ParameterRefused, match="AepSecretArn"):
+        LocalStack(aws, "refused").deploy(TEMPLATE, {"AepSecretArn": without_suffix})
 
 
 @given(st.data())

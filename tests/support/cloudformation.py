@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from export_jobs_local.aws.parameters import check
 from export_jobs_local.aws.server import REGION
 from export_jobs_local.aws.template import read_template, to_cloudformation
 from export_jobs_local.project import TEMPLATE
 
 STACK = "export-jobs"
 ACCOUNT = "123456789012"
-NEEDED = {"AepSecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:aep-1"}
+NEEDED = {"AepSecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:aep-AbC123"}
 """The parameters without a default."""
 NO_VALUE = object()
 
@@ -46,27 +47,14 @@ def translated() -> dict[str, Any]:
 
 
 def render(given: Mapping[str, str]) -> Rendered:
-    """Renders the template. Raises KeyError for a missing reference, ValueError for a bad value."""
+    """Renders the template. Raises KeyError for a missing reference, ParameterRefused for a value."""
     template = translated()
     parameters = {
         name: str(given[name] if name in given else parameter["Default"])
         for name, parameter in template["Parameters"].items()
     }
-    for name, value in parameters.items():
-        refuse(name, template["Parameters"][name], value)
+    check(template, parameters)
     return _Renderer(template, parameters).rendered()
-
-
-def refuse(name: str, parameter: Mapping[str, Any], value: str) -> None:
-    """Raises ValueError for a value that CloudFormation would not allow."""
-    allowed = [str(choice) for choice in parameter.get("AllowedValues", [value])]
-    number = int(value) if parameter["Type"] == "Number" else 0
-    if not (
-        re.search(parameter.get("AllowedPattern", ""), value, re.ASCII)
-        and value in allowed
-        and parameter.get("MinValue", number) <= number <= parameter.get("MaxValue", number)
-    ):
-        raise ValueError(f"{name} can't be {value!r}")
 
 
 class _Renderer:

@@ -22,7 +22,7 @@ from export_jobs_cli.main import main
 sys.argv = ["export-jobs", "job", "list", "--outcome", "\\u03b1\\u03b2\\u03b3\\u03b4\\u03b5"]
 main()
 """
-ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:aep-1"
+ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:aep-AbC123"
 CREATED = 1_769_824_800_000
 
 

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import botocore.session
 import cfnlint
 import pytest
 import typer
 from export_jobs_cli.main import app
 from export_jobs_local.aws.template import read_template
 from export_jobs_local.project import TEMPLATE
+from support.cloudformation import translated
 from support.files import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -105,36 +107,49 @@ def test_every_alarm_has_its_line() -> None:
             assert len(properties["AlarmDescription"]) > 80
 
 
-def regions_without(resource_type: str) -> set[str]:
-    """By the resource types of each region that cfn-lint knows; `sam` is no region."""
+def resource_types_by_region() -> dict[str, set[str]]:
+    """By cfn-lint's data; `sam` is no region."""
     schemas = Path(cfnlint.__file__).parent / "data" / "schemas" / "providers"
     return {
-        path.stem
+        path.stem: set(json.loads(path.read_text()))
         for path in schemas.glob("*.json")
-        if resource_type not in json.loads(path.read_text())
-    } - {"sam"}
+        if path.stem != "sam"
+    }
 
 
 def test_the_page_on_deployment_names_the_regions_that_lack_something() -> None:
-    """Every resource type of the template exists everywhere, unless the page states otherwise."""
+    """Every resource type that SAM creates exists everywhere, unless the page states otherwise."""
     page = (
         (ROOT / "docs" / "deploy.md").read_text().partition("## Regions")[2].partition("\n## ")[0]
     )
-    without_schemas, without_chat = page.split("\n- ")[1:]
-    restricted = {}
-    for resource in read_template(TEMPLATE)["Resources"].values():
-        if not resource["Type"].startswith("AWS::Serverless::"):
-            restricted[resource["Type"]] = regions_without(resource["Type"])
-    chat = restricted.pop("AWS::Chatbot::SlackChannelConfiguration")
-    assert all(region.startswith(("cn-", "us-gov-")) for region in chat)
-    assert "China and GovCloud" in without_chat
-    lacking = set().union(*restricted.values())
-    assert set(re.findall(r"`([a-z]+-[a-z]+-\d)`", without_schemas)) == lacking
-    assert {name for name, regions in restricted.items() if regions} == {
-        "AWS::EventSchemas::Discoverer",
-        "AWS::EventSchemas::Registry",
-        "AWS::EventSchemas::Schema",
+    known = resource_types_by_region()
+    restricted = {
+        kind: {region for region, kinds in known.items() if kind not in kinds}
+        for kind in {resource["Type"] for resource in translated()["Resources"].values()}
     }
+    without_schemas, without_chat = page.partition("The source is")[0].split("\n- ")[1:]
+    named = set(re.findall(r"`([a-z]+-[a-z]+-\d)`", without_schemas))
+    schemas = {"Discoverer", "Registry", "Schema"}
+    chat = restricted.pop("AWS::Chatbot::SlackChannelConfiguration")
+    assert chat == {region for region in known if region.startswith(("cn-", "us-gov-"))}
+    assert "China and GovCloud" in without_chat
+    assert {kind: regions for kind, regions in restricted.items() if regions} == {
+        f"AWS::EventSchemas::{kind}": named for kind in schemas
+    }
+
+
+def test_the_page_on_deployment_names_the_regions_that_nothing_is_known_of() -> None:
+    """Of each region that boto3 knows, there is a list of resource types, or the page says so."""
+    session = botocore.session.get_session()
+    partitions = session.get_available_partitions()
+    regions = {
+        region
+        for partition in partitions
+        for region in session.get_available_regions("dynamodb", partition)
+    }
+    unlisted = {r for r in regions - resource_types_by_region().keys() if r.count("-") == 2}
+    page = (ROOT / "docs" / "deploy.md").read_text().partition("It has\nno list for")[2]
+    assert set(re.findall(r"`([a-z]+-[a-z]+-\d)`", page.partition(".")[0])) == unlisted
 
 
 def test_every_make_target_in_the_docs_exists() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export_jobs_local.aws.parameters import check
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.template import code_folders, read_template, to_cloudformation
 
@@ -67,8 +68,9 @@ class LocalStack:
         self.outputs: dict[str, str] = {}
 
     def deploy(self, template_path: Path, parameters: Mapping[str, str]) -> None:
-        """Raises StackFailed."""
+        """Raises StackFailed, and ParameterRefused for a value that CloudFormation would refuse."""
         template = read_template(template_path)
+        check(template, parameters)
         self._folders = {
             name: template_path.parent / folder for name, folder in code_folders(template).items()
         }
