@@ -5,8 +5,10 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 import pytest
+from export_jobs_local.aws.server import REGION
 from support.broad_run import FUNCTIONS, SECRET_KEY, BroadRun, broad_run
-from support.iam import Grant, Keys, arn, granted_by, listed, needed_for, via
+from support.cloudformation import ACCOUNT, NEEDED, render
+from support.iam import Grant, Keys, arn, granted_by, listed, needed_for, queue_lets_in, via
 
 pytestmark = pytest.mark.xdist_group("broad-run")
 
@@ -84,3 +86,45 @@ def granted_to(run: BroadRun, function: str) -> set[Grant]:
     """What a function's own code may do."""
     statements = run.policies[function]
     return set(granted_by(s for s in statements if s["Sid"] not in LAMBDA_S_OWN))
+
+
+TAKEN = {
+    "a rule of the default bus": ("events.amazonaws.com", arn("events", "rule/any")),
+    "a rule of another bus": ("events.amazonaws.com", arn("events", "rule/bus/any")),
+    "a topic": ("sns.amazonaws.com", arn("sns", "any")),
+}
+ELSEWHERE = {ACCOUNT: "999999999999", REGION: "eu-west-1"}
+
+
+@pytest.mark.parametrize("sender", TAKEN)
+def test_the_queue_takes_requests_of_the_account_s_rules_and_topics(sender: str) -> None:
+    """By TLS only."""
+    service, source = TAKEN[sender]
+    sending = {"SourceArn": source}
+    assert queue_lets_in("RequestQueuePolicy", service, SecureTransport="true", **sending)
+    assert not queue_lets_in("RequestQueuePolicy", service, SecureTransport="false", **sending)
+
+
+@pytest.mark.parametrize("sender", TAKEN)
+def test_the_queue_lets_in_nobody_else(sender: str) -> None:
+    """Nor anybody for another account, nor for more than sending, nor to the rejected requests."""
+    service, source = TAKEN[sender]
+    policy = "RequestQueuePolicy"
+    for ours, other in ELSEWHERE.items():
+        assert not queue_lets_in(policy, service, SourceArn=source.replace(ours, other))
+    assert not queue_lets_in(policy, service)
+    assert not queue_lets_in(policy, service, SourceAccount=ACCOUNT)
+    assert not queue_lets_in(policy, "s3.amazonaws.com", SourceArn=source)
+    (swapped,) = {"events.amazonaws.com", "sns.amazonaws.com"} - {service}
+    assert not queue_lets_in(policy, swapped, SourceArn=source)
+    for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:SetQueueAttributes"):
+        assert not queue_lets_in(policy, service, action, SourceArn=source)
+    assert not queue_lets_in("RequestDeadLetterQueuePolicy", service, SourceArn=source)
+
+
+def test_each_queue_has_one_policy() -> None:
+    """A second one for the same queue would replace the first."""
+    rendered = render(NEEDED)
+    policies = rendered.of("AWS::SQS::QueuePolicy").values()
+    queues = [queue for policy in policies for queue in policy["Queues"]]
+    assert len(queues) == len(set(queues)) == len(rendered.of("AWS::SQS::Queue"))

@@ -16,6 +16,7 @@ from export_jobs.creator.message import job_asked_for, read_request
 from export_jobs.model.records import EventType
 from export_jobs_local.aws.server import REGION
 from support.files import ROOT
+from support.iam import queue_lets_in
 from support.local import Bench
 from support.one_of_each import DATASET, one_of_each
 
@@ -323,6 +324,60 @@ def test_the_nightly_schedule_is_taken_and_its_request_too(bench: Bench) -> None
     assert request.key == f"nightly-{NIGHT}"
     assert request.dataset_id == DATASET
     assert job_asked_for(json.dumps(body)) == body["job"]
+
+
+def test_a_rule_s_request_is_taken_and_its_repeat_is_the_same(bench: Bench) -> None:
+    """The key has the event's id, and the request queue lets the rule in."""
+    events = bench.clients["events"]
+    _, undelivered = queue(bench, "undelivered")
+    filled = {
+        "REQUEST_QUEUE_ARN": bench.stack.outputs["RequestQueueArn"],
+        "UNDELIVERED_ARN": undelivered,
+    }
+    targets = recipe("targets: request", **filled)
+    pattern = recipe("rule: audience complete")
+    where = {"EventBusName": "audiences"}
+    events.create_event_bus(Name="audiences")
+    rule = {"Name": "audience-complete", "EventPattern": json.dumps(pattern)}
+    arn = events.put_rule(**rule, **where)["RuleArn"]
+    events.put_targets(Rule=rule["Name"], Targets=targets, **where)
+    kept = events.list_targets_by_rule(Rule=rule["Name"], **where)["Targets"]
+    (source,), (detail_type,) = pattern["source"], pattern["detail-type"]
+    entry = {"Source": source, "DetailType": detail_type, "Detail": "{}", **where}
+    sent = events.put_events(Entries=[entry, entry, {**entry, "Source": "com.example.other"}])
+    events.remove_targets(Rule=rule["Name"], Ids=["request"], **where)
+    events.delete_rule(Name=rule["Name"], **where)
+    events.delete_event_bus(Name="audiences")
+    assert kept == targets
+    bodies = drained(bench, bench.stack.outputs["RequestQueueUrl"])
+    read = [read_request(json.dumps(body), sandboxes=["prod"]) for body in bodies]
+    of_events = [f"audience-{one['EventId']}" for one in sent["Entries"][:2]]
+    assert [request.key for request in read] == of_events
+    assert {request.dataset_id for request in read} == {DATASET}
+    assert queue_lets_in("RequestQueuePolicy", "events.amazonaws.com", SourceArn=arn)
+
+
+def test_a_topic_s_request_is_taken(bench: Bench) -> None:
+    """Raw, with its own key, by the command's own attributes; the request queue lets the topic in."""
+    sns = bench.clients["sns"]
+    topic = sns.create_topic(Name=f"{bench.stack.name}-requests")["TopicArn"]
+    (command,) = (c for c in commands("docs/recipes.md") if "$REQUEST_QUEUE_ARN" in c)
+    name, value = command[command.index("--attributes") + 1].split("=")
+    sns.subscribe(
+        TopicArn=topic,
+        Protocol=command[command.index("--protocol") + 1],
+        Endpoint=bench.stack.outputs["RequestQueueArn"],
+        Attributes={name: value},
+    )
+    wanted = recipe("request")
+    try:
+        sns.publish(TopicArn=topic, Message=json.dumps(wanted))
+    finally:
+        sns.delete_topic(TopicArn=topic)
+    (body,) = drained(bench, bench.stack.outputs["RequestQueueUrl"])
+    assert body == wanted
+    assert read_request(json.dumps(body), sandboxes=["prod"]).key == wanted["requestKey"]
+    assert queue_lets_in("RequestQueuePolicy", "sns.amazonaws.com", SourceArn=topic)
 
 
 def test_events_are_of_every_kind() -> None:
