@@ -8,7 +8,7 @@ import os
 
 import boto3
 import requests
-from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities import parameters
 from pydantic import BaseModel, ConfigDict
@@ -28,7 +28,6 @@ class Settings(BaseModel):
 
 logger = Logger()
 metrics = Metrics()
-tracer = Tracer()
 settings = Settings.model_validate(dict(os.environ))
 dynamodb = boto3.client("dynamodb")
 events = boto3.client("events")
@@ -38,7 +37,6 @@ session = requests.Session()
 
 @logger.inject_lambda_context
 @metrics.log_metrics
-@tracer.capture_lambda_handler(capture_response=False)
 def handler(event, context):
     secret = json.loads(parameters.get_secret(settings.aep_secret_id, max_age=60))
     answer = session.post(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Logger, Tracer
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.utilities.data_classes import SQSEvent, event_source
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -19,7 +19,6 @@ from export_jobs.telemetry import report_run
 
 logger = Logger()
 copy_config_to_registered_loggers(logger, include={"export_jobs"})
-tracer = Tracer()
 settings = creator_settings()
 time_left = TimeLeft()
 processor = RequestProcessor(
@@ -39,7 +38,6 @@ processor = RequestProcessor(
 
 
 @logger.inject_lambda_context
-@tracer.capture_lambda_handler(capture_response=False)
 @event_source(data_class=SQSEvent)
 def handler(event: SQSEvent, context: LambdaContext) -> dict[str, Any]:
     """Processes a batch. Returns the messages that failed; SQS delivers those again."""

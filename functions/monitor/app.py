@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from aws_lambda_powertools import Logger, Tracer
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from export_jobs import wiring
@@ -18,7 +18,6 @@ from export_jobs.telemetry import report_sweep
 
 logger = Logger()
 copy_config_to_registered_loggers(logger, include={"export_jobs"})
-tracer = Tracer()
 settings = monitor_settings()
 time_left = TimeLeft()
 store = wiring.store(settings)
@@ -46,7 +45,6 @@ class SweepFailed(Exception):
 
 
 @logger.inject_lambda_context
-@tracer.capture_lambda_handler(capture_response=False)
 def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Returns the number of sandboxes swept. Raises SweepFailed, so that the alarms see it."""
     time_left.until_end_of(context)

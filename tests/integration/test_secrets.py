@@ -5,18 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import os
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from export_jobs_local.aws.runtime import XRAY_DAEMON, FunctionPool, Invocation
+from export_jobs_local.aws.runtime import Invocation
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 from support.files import event
@@ -43,7 +41,7 @@ def left_behind(tmp_path_factory: pytest.TempPathFactory) -> LeftBehind:
     service = ServiceConfig(manual=True, client_secret=PLANTED, data_dir=state)
     found = LeftBehind()
     config = SystemConfig(logs=logs, service=service, triggers=False)
-    with LocalSystem(config) as system, _tracing(system) as segments:
+    with LocalSystem(config) as system:
         issuer = system.service._state.tokens
         issue = issuer.issue
 
@@ -55,7 +53,6 @@ def left_behind(tmp_path_factory: pytest.TempPathFactory) -> LeftBehind:
         answers = [*_succeed(system), *_fail(system), *_crash(system)]
         errors = [answer.error for answer in answers if answer.error]
         found.places["answers"] = repr(answers)
-        found.places["traces"] = segments()
         found.places["events"] = repr(system.subscribers.drain())
         found.places["items"] = _items(system)
         found.places["messages"] = _messages(system)
@@ -77,26 +74,16 @@ def test_the_run_used_the_secrets_it_looks_for(left_behind: LeftBehind) -> None:
         "items",
         "messages",
         "the stack",
-        "traces",
     } <= left_behind.places.keys()
     assert {"logs/monitor.log", "logs/creator.log"} <= left_behind.places.keys()
     assert any(name.startswith("state/") for name in left_behind.places)
-    for name in ("events", "items", "messages", "traces", "logs/monitor.log", "logs/creator.log"):
+    for name in ("events", "items", "messages", "logs/monitor.log", "logs/creator.log"):
         assert len(left_behind.places[name]) > 500, name
     assert '"CloudWatchMetrics"' in left_behind.places["logs/monitor.log"]
     assert (
         "Traceback" in left_behind.places["logs/monitor.log"]
         or "SweepFailed" in left_behind.places["answers"]
     )
-
-
-def test_the_run_was_traced(left_behind: LeftBehind) -> None:
-    """Both functions, their calls, and their exceptions: everything that X-Ray would receive."""
-    sent = left_behind.places["traces"]
-    for name in ("monitor", "creator"):
-        assert f'"Service": "{name}"' in sent
-    for name in ("## handler", "GetSecretValue", "dynamodb", "sns", "SweepFailed"):
-        assert name in sent, name
 
 
 def test_no_client_secret_is_anywhere(left_behind: LeftBehind) -> None:
@@ -128,36 +115,6 @@ def test_the_signing_key_is_the_owner_s_alone(tmp_path: Path) -> None:
 
     TokenIssuer(tmp_path, lifetime_s=60)
     assert (tmp_path / "token.key").stat().st_mode & 0o077 == 0
-
-
-@contextmanager
-def _tracing(system: LocalSystem) -> Iterator[Callable[[], str]]:
-    """Lets the functions send traces to our own daemon; yields a function that returns them all."""
-    received: list[bytes] = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon, ExitStack() as pools:
-        daemon.bind(("127.0.0.1", 0))
-        daemon.settimeout(0.5)
-        stopping = threading.Event()
-
-        def receive() -> None:
-            while not stopping.is_set():
-                with suppress(TimeoutError):
-                    received.append(daemon.recv(65_536))
-
-        receiving = threading.Thread(target=receive)
-        receiving.start()
-        pools.callback(receiving.join)
-        pools.callback(stopping.set)
-        address = f"127.0.0.1:{daemon.getsockname()[1]}"
-        for arn, pool in system.pools.items():
-            system.pools[arn] = FunctionPool(
-                pool.function,
-                layers=system.stack.layer_folders(),
-                environment={**system.aws.environment, XRAY_DAEMON: address},
-                logs=system.config.logs,
-            )
-            pools.callback(system.pools[arn].close)
-        yield lambda: b"\n".join(received).decode()
 
 
 def _succeed(system: LocalSystem) -> Iterator[Invocation]:

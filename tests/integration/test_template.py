@@ -52,6 +52,7 @@ EVERYTHING = {
     "KmsKeyArn": KEY,
     "ArchiveDays": "7",
     "DiscoverSchemas": "false",
+    "Tracing": "true",
     "LogLevel": "DEBUG",
     "LogRetentionDays": "90",
 }
@@ -64,6 +65,7 @@ SETS = {
     "a reservation": {**NEEDED, "MonitorReservedConcurrency": "2"},
     "an e-mail address": {**NEEDED, "AlertEmail": "oncall@example.com"},
     "no schemas": {**NEEDED, "DiscoverSchemas": "false"},
+    "tracing": {**NEEDED, "Tracing": "true"},
 }
 NOT_SETTABLE = {"PAGE_SIZE", "OVERLAP_SECONDS"}
 """Settings that tests change, but deployers do not."""
@@ -212,6 +214,18 @@ def test_concurrency_is_reserved_only_when_asked_for() -> None:
     assert "ReservedConcurrentExecutions" not in monitor
     monitor = render(SETS["a reservation"]).of("AWS::Lambda::Function")["MonitorFunction"]
     assert monitor["ReservedConcurrentExecutions"] == "2"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_runs_are_traced_only_when_asked_for(name: str) -> None:
+    """Then Lambda may write to X-Ray, and otherwise no role may."""
+    rendered = render(SETS[name])
+    asked = SETS[name].get("Tracing") == "true"
+    for function, role in (("MonitorFunction", "MonitorRole"), ("CreatorFunction", "CreatorRole")):
+        properties = rendered.of("AWS::Lambda::Function")[function]
+        assert properties["TracingConfig"] == {"Mode": "Active" if asked else "PassThrough"}
+        assert (statement(rendered, role, "Trace") is not None) == asked
+    assert ("xray:" in json.dumps(rendered.resources)) == asked
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -54,7 +54,7 @@ def broad_run() -> BroadRun:
         config = SystemConfig(
             logs=logs,
             service=ServiceConfig(manual=True, clock=clock.now_ms),
-            parameters={"SecretKmsKeyArn": SECRET_KEY, "MaxOpenExports": "2"},
+            parameters={"SecretKmsKeyArn": SECRET_KEY, "MaxOpenExports": "2", "Tracing": "true"},
             triggers=False,
         )
         with LocalSystem(config) as system, ExitStack() as pools:

@@ -117,7 +117,6 @@ def emulated(
                 "AWS_LAMBDA_FUNCTION_NAME": function.name,
                 "AWS_LAMBDA_FUNCTION_TIMEOUT": str(function.timeout_s),
                 "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
-                "AWS_SAM_LOCAL": "true",  # there is no X-Ray daemon here
                 "LAMBDA_TASK_ROOT": str(task),
                 "_HANDLER": function.handler,
                 "PYTHONDONTWRITEBYTECODE": "1",

@@ -26,7 +26,6 @@ from export_jobs_local.aws.lineage import Lineage
 from export_jobs_local.aws.stack import DeployedFunction
 
 _API = "/2018-06-01/runtime"
-XRAY_DAEMON = "AWS_XRAY_DAEMON_ADDRESS"
 _GRACE_S = 3.0
 
 
@@ -58,13 +57,9 @@ class ExecutionEnvironment:
         environment: Mapping[str, str],
         log: Path,
     ) -> None:
-        """`environment` is what Lambda adds: credentials, region, endpoint.
-
-        If it has the address of an X-Ray daemon, every run is traced; otherwise none is.
-        """
+        """`environment` is what Lambda adds: credentials, region, endpoint."""
         self._function = function
-        self._traced = XRAY_DAEMON in environment
-        self._api = _RuntimeApi(function.arn, traced=self._traced)
+        self._api = _RuntimeApi(function.arn)
         threading.Thread(
             target=self._api.serve_forever, args=(0.05,), name=function.name, daemon=True
         ).start()
@@ -139,7 +134,6 @@ class ExecutionEnvironment:
             "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
             "AWS_LAMBDA_LOG_STREAM_NAME": "local",
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            **({} if self._traced else {"AWS_SAM_LOCAL": "true"}),  # turns the tracer off
             "LAMBDA_TASK_ROOT": str(self._function.folder),
             "_HANDLER": self._function.handler,
             "PYTHONPATH": os.pathsep.join(str(layer) for layer in layers),
@@ -152,11 +146,10 @@ class _RuntimeApi(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, function_arn: str, *, traced: bool) -> None:
+    def __init__(self, function_arn: str) -> None:
         super().__init__(("127.0.0.1", 0), _RuntimeApiHandler)
         self.init_error: Mapping[str, Any] | None = None
         self._function_arn = function_arn
-        self._traced = traced
         self._inbox: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
         self._current: _Pending | None = None
 
@@ -194,8 +187,7 @@ class _RuntimeApi(ThreadingHTTPServer):
     def _trace_id(self, lineage: Lineage) -> str:
         """A new trace for each invocation, as on Lambda for a queue; the lineage continues."""
         root = f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
-        parent, sampled = secrets.token_hex(8), int(self._traced)
-        return f"Root={root};Parent={parent};Sampled={sampled};Lineage={lineage}"
+        return f"Root={root};Parent={secrets.token_hex(8)};Sampled=0;Lineage={lineage}"
 
 
 class _RuntimeApiHandler(BaseHTTPRequestHandler):
