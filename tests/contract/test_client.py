@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import gzip
-import itertools
 import json
 import math
 import socket
@@ -49,6 +48,7 @@ def client_to(
     time_left_s: Callable[[], float] = lambda: math.inf,
     tokens: Any = None,
     credentials: Callable[[], Credentials] = lambda: CREDENTIALS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> SegmentationClient:
     transport = Transport(time_left_s=time_left_s, tries=tries)
     tokens = tokens or ImsTokens(token_url=f"{url}/ims/token/v3", transport=transport)
@@ -57,6 +57,7 @@ def client_to(
         credentials=credentials,
         tokens=tokens,
         transport=transport,
+        clock=clock,
     )
 
 
@@ -715,46 +716,122 @@ def header(sent: bytes, name: str) -> str:
     return line.partition(b":")[2].decode().strip()
 
 
+class Secret:
+    """A secret that can be replaced, and a clock, which decide what the client reads and when."""
+
+    def __init__(self) -> None:
+        self.value = CREDENTIALS
+        self.reads = 0
+        self.now_s = 1_000.0
+
+    def read(self) -> Credentials:
+        self.reads += 1
+        return replace(self.value)  # an object of its own, as from JSON
+
+    def clock(self) -> float:
+        return self.now_s
+
+
+@pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("part", ["client_id", "client_secret", "org_id", "scopes"])
-def test_a_credential_that_replaces_another_gets_a_token_of_its_own(part: str) -> None:
-    """From the next call on, the token of one is never sent with the key of the other."""
-    secret = [CREDENTIALS]
+def test_a_credential_that_replaces_a_refused_one_is_used_at_once(part: str, status: int) -> None:
+    """In the same call, with a token of its own: that of one is never sent with the other's key."""
+    secret = Secret()
+    with scripted(answer(body=PAGE), answer(status), answer(body=PAGE)) as server:
+        server.ims = token_of
+        client = client_to(server.url, credentials=secret.read)
+        client.list_jobs("prod", limit=1)
+        secret.value = replace(CREDENTIALS, **{part: "another"})
+        client.list_jobs("prod", limit=1)
+    old, refused, new = (sent for *_, sent in server.requests)
+    for sent, credential in ((old, CREDENTIALS), (refused, CREDENTIALS), (new, secret.value)):
+        assert header(sent, "x-api-key") == credential.client_id
+        assert header(sent, "x-gw-ims-org-id") == credential.org_id
+        bearer = f"{credential.client_id}.{credential.client_secret}.{credential.scopes}"
+        assert header(sent, "authorization") == f"Bearer {bearer}"
+    assert secret.reads == 2
+
+
+def test_a_credential_that_ims_refuses_is_read_again() -> None:
+    """A kept one may be the old one; what was just read is not read again."""
+    secret = Secret()
+
+    def ims(form: Mapping[str, str]) -> bytes:
+        return answer(400) if form["client_secret"] == "planted-secret" else token_of(form)
+
+    with scripted(answer(body=PAGE)) as server:
+        server.ims = ims
+        client = client_to(server.url, credentials=secret.read)
+        assert client.org_id() == "org"
+        secret.value = replace(CREDENTIALS, client_secret="another")
+        client.list_jobs("prod", limit=1)
+        assert (secret.reads, len(server.requests)) == (2, 1)
+
+        secret.value = CREDENTIALS
+        secret.reads = 0
+        client = client_to(server.url, credentials=secret.read)
+        for _ in range(2):
+            with pytest.raises(BadCredentials):
+                client.list_jobs("prod", limit=1)
+        assert secret.reads == 2
+
+
+def test_a_working_credential_is_read_once_an_hour() -> None:
+    """Then one that replaced it takes effect, with a token of its own, though the old one works."""
+    secret = Secret()
     with scripted(answer(body=PAGE)) as server:
         server.ims = token_of
-        client = client_to(server.url, credentials=lambda: secret[0])
-        client.list_jobs("prod", limit=1)
-        secret[0] = replace(CREDENTIALS, **{part: "another"})
-        for _ in range(2):
+        client = client_to(server.url, credentials=secret.read, clock=secret.clock)
+        for _ in range(60):
             client.list_jobs("prod", limit=1)
-        secret[0] = CREDENTIALS
+            assert client.org_id() == "org"
+            secret.now_s += 60
+        assert secret.reads == 1
+        secret.value = replace(CREDENTIALS, client_id="another")
         client.list_jobs("prod", limit=1)
-    of_old, of_new = token_of(server.token_calls[0]), token_of(server.token_calls[1])
-    assert len(server.token_calls) == 2
-    bearers = [
-        header(sent, "authorization").removeprefix("Bearer ") for *_, sent in server.requests
-    ]
-    assert [bearer.encode() in of_old for bearer in bearers] == [
-        True,
-        part == "org_id",
-        part == "org_id",
-        True,
-    ]
-    assert all(bearer.encode() in of_new for bearer in bearers[1:3])
+        assert secret.reads == 2
     keys = [header(sent, "x-api-key") for *_, sent in server.requests]
-    assert keys == ["id", *(["another" if part == "client_id" else "id"] * 2), "id"]
+    assert keys == [*["id"] * 60, "another"]
+    assert len(server.token_calls) == 2
+
+
+def test_a_refused_key_is_not_tried_again_with_the_same_credential() -> None:
+    """A sandbox without permission costs one call, and one read of the secret."""
+    secret = Secret()
+    with scripted(answer(403)) as server:
+        client = client_to(server.url, credentials=secret.read)
+        with pytest.raises(Forbidden):
+            client.list_jobs("prod", limit=1)
+        assert (secret.reads, len(server.requests), len(server.token_calls)) == (2, 1, 1)
+
+
+def test_threads_that_are_refused_at_once_replace_the_credential_once() -> None:
+    """The first read serves all of them, as does the first token."""
+    secret = Secret()
+    all_refused = threading.Barrier(4)
+
+    def refused(connection: socket.socket) -> None:
+        all_refused.wait(5)
+        connection.sendall(answer(401, headers={"Connection": "close"}))
+
+    with scripted(*[refused] * 4, answer(body=PAGE)) as server, ThreadPoolExecutor(4) as pool:
+        server.ims = lambda _: token_answer(f"token-{len(server.token_calls)}")
+        client = client_to(server.url, credentials=secret.read)
+        list(pool.map(lambda _: client.list_jobs("prod", limit=1), range(4)))
+        assert len(server.requests) == 8
+        assert (secret.reads, len(server.token_calls)) == (2, 2)
 
 
 def test_token_and_headers_of_a_call_are_of_one_credential() -> None:
-    """Also while the secret is being replaced, and after a refused token."""
-    secrets = itertools.cycle(
+    """Also after a refused token, when the secret has been replaced."""
+    secrets = iter(
         [Credentials(name, "secret", f"org-of-{name}", "scope") for name in ("old", "new")]
     )
     with scripted(answer(401), answer(body=PAGE)) as server:
         server.ims = token_of
         client = client_to(server.url, credentials=lambda: next(secrets))
-        for _ in range(5):
-            client.list_jobs("prod", limit=1)
-    assert len(server.requests) == 6
+        client.list_jobs("prod", limit=1)
+    assert [header(sent, "x-api-key") for *_, sent in server.requests] == ["old", "new"]
     for *_, sent in server.requests:
         key = header(sent, "x-api-key")
         assert header(sent, "authorization") == f"Bearer {key}.secret.scope"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from export_jobs_local.aws.triggers import sqs_record
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 from support.files import event
+from support.quiet import first_sweeps
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +135,36 @@ def test_a_sweep_that_cannot_list_fails_its_invocation(system: LocalSystem) -> N
     assert error["errorType"] == "SweepFailed"
     assert "prod: can't list jobs" in error["errorMessage"]
     assert system.pool("monitor").invoke(event("monitor")).error is None
+
+
+@pytest.mark.parametrize("sandboxes", [("prod",), ("prod", "dev")])
+def test_a_quiet_sweep_reads_the_listing_and_the_table_and_nothing_else(
+    sandboxes: tuple[str, ...],
+) -> None:
+    """By the deployed function, once a sandbox; the secret and a token are read by the first run."""
+    first, *quiet = first_sweeps(4, sandboxes=sandboxes)
+    assert first.aws.count("secretsmanager:GetSecretValue") == first.api["token"] == 1
+    for sweep in quiet:
+        assert sweep.aws == ("dynamodb:Query",) * len(sandboxes)
+        assert sweep.api == {"list": len(sandboxes)}
+
+
+def test_a_replaced_secret_is_read_when_the_old_one_is_refused(system: LocalSystem) -> None:
+    """Also by a running process: by the sweep that meets the refusal, and then by the next."""
+    monitor, control = system.pool("monitor"), system.service.control
+    assert monitor.invoke(event("monitor")).error is None
+    secrets = system.aws.client("secretsmanager")
+    kept = secrets.get_secret_value(SecretId="export-jobs/aep")["SecretString"]
+    broken = json.dumps({**json.loads(kept), "clientId": "another"})
+    try:
+        secrets.put_secret_value(SecretId="export-jobs/aep", SecretString=broken)
+        control.expire_tokens()
+        error = monitor.invoke(event("monitor")).error
+        assert error is not None
+        assert "IMS refuses the client" in error["errorMessage"]
+    finally:
+        secrets.put_secret_value(SecretId="export-jobs/aep", SecretString=kept)
+    assert monitor.invoke(event("monitor")).error is None
 
 
 def test_logs_name_what_happened_and_hold_no_secret(system: LocalSystem) -> None:

@@ -58,7 +58,7 @@ def broad_run() -> BroadRun:
             triggers=False,
         )
         with LocalSystem(config) as system, ExitStack() as pools:
-            run = _Run(system, clock, {name: _recording_pool(system, name) for name in FUNCTIONS})
+            run = _Run(system, clock, {name: recording_pool(system, name) for name in FUNCTIONS})
             for pool in run.pools.values():
                 pools.callback(pool.close)
             _go_through_everything(run)
@@ -66,7 +66,7 @@ def broad_run() -> BroadRun:
             emitted, namespaces = emitted_metrics(lines)
             return BroadRun(
                 calls={
-                    name: [json.loads(line) for line in _calls_file(logs, name).open()]
+                    name: [json.loads(line) for line in calls_file(logs, name).open()]
                     for name in FUNCTIONS
                 },
                 policies={name: _policy(system, name) for name in FUNCTIONS},
@@ -302,8 +302,8 @@ def _leave_in_the_outbox(run: _Run) -> None:
     assert [d.sink for d in published] == ["topic"]
 
 
-def _recording_pool(system: LocalSystem, name: str) -> FunctionPool:
-    return _pool(system, name, CALLS_FILE=str(_calls_file(system.config.logs, name)))
+def recording_pool(system: LocalSystem, name: str) -> FunctionPool:
+    return _pool(system, name, CALLS_FILE=str(calls_file(system.config.logs, name)))
 
 
 def _pool(system: LocalSystem, name: str, **variables: str) -> FunctionPool:
@@ -319,7 +319,7 @@ def _pool(system: LocalSystem, name: str, **variables: str) -> FunctionPool:
     )
 
 
-def _calls_file(logs: Path, name: str) -> Path:
+def calls_file(logs: Path, name: str) -> Path:
     return logs / f"{name}.calls"
 
 

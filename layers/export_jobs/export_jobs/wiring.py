@@ -21,10 +21,10 @@ from export_jobs.telemetry import MeasuredTransport
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-SECRET_MAX_AGE_S = 60
 AFTER_A_CALL_S = 12.0
 """The time that the longest call to the service must leave to record its result."""
 
@@ -73,17 +73,23 @@ def sqs() -> SQSClient:
     return client
 
 
+@cache
+def secretsmanager() -> SecretsManagerClient:
+    client: SecretsManagerClient = _client("secretsmanager")
+    return client
+
+
 def credentials_from(secret_id: str) -> Callable[[], Credentials]:
-    """Reads the secret from Secrets Manager, at most once a minute."""
+    """Returns a function that reads the secret from Secrets Manager, at each call."""
 
     def read() -> Credentials:
-        from aws_lambda_powertools.utilities import parameters  # noqa: PLC0415  imports boto3
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  with boto3
 
         try:
-            value = parameters.get_secret(secret_id, max_age=SECRET_MAX_AGE_S)
-        except parameters.GetParameterError as error:
+            secret = secretsmanager().get_secret_value(SecretId=secret_id)
+        except (BotoCoreError, ClientError) as error:
             raise RetryLater(f"can't read the secret {secret_id}: {error}") from error
-        return Credentials.from_secret(value)
+        return Credentials.from_secret(secret.get("SecretString") or secret["SecretBinary"])
 
     return read
 

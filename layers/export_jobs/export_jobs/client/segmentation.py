@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote, urljoin, urlsplit
@@ -10,7 +11,7 @@ from urllib.parse import parse_qs, quote, urljoin, urlsplit
 from pydantic import ValidationError
 
 from export_jobs.client.credentials import Credentials
-from export_jobs.client.tokens import ImsTokens
+from export_jobs.client.tokens import Authorization, Authorizer, ImsTokens
 from export_jobs.client.transport import Answer, Transport
 from export_jobs.contract import Job, JobPage
 from export_jobs.contract.errors import (
@@ -44,27 +45,28 @@ class SegmentationClient:
         credentials: Callable[[], Credentials],
         tokens: ImsTokens,
         transport: Transport,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`base_url` is the service's root, `https://platform.adobe.io/data/core/ups`.
 
-        `credentials` is called once for each call, so a replaced secret takes effect by itself; it
-        may raise a SegmentationError.
+        `credentials` reads the secret, which happens seldom (see Authorizer); it may raise a
+        SegmentationError. `clock` returns seconds.
         """
         self._jobs_url = base_url.rstrip("/") + "/export/jobs"
-        self._credentials = credentials
+        self._authorizer = Authorizer(credentials, tokens, clock=clock)
         self._tokens = tokens
         self._transport = transport
 
     def prepare(self) -> None:
         """Gets a token ready, so that the next call need not fetch one.
 
-        Raises what `ImsTokens.get` raises.
+        Raises what `Authorizer.get` raises.
         """
-        self._tokens.get(self._credentials())
+        self._authorizer.get()
 
     def org_id(self) -> str:
         """The organisation that the credential belongs to."""
-        return self._credentials().org_id
+        return self._authorizer.credentials().org_id
 
     def list_jobs(
         self, sandbox: str, *, limit: int, cursor: str | None = None, status: str | None = None
@@ -165,34 +167,30 @@ class SegmentationClient:
         may_send: Callable[[], bool] = lambda: True,
         failure: Callable[[Answer], SegmentationError] | None = None,
     ) -> Answer:
-        """Returns a successful response; replaces a refused token once.
+        """Returns a successful response; replaces a refused token or credential once.
 
-        `failure` makes the error of any other response. The credential is read once, so that the
-        token belongs to the one in the headers.
+        `failure` makes the error of any other response. A refused key (403) is tried again only with
+        another credential.
         """
-        credentials = self._credentials()
-        headers = {
-            "Accept": "application/json",
-            "x-api-key": credentials.client_id,
-            "x-gw-ims-org-id": credentials.org_id,
-            "x-sandbox-name": sandbox,
-        }
-        if request_id is not None:
-            headers["x-request-id"] = request_id
-        for last in (False, True):
-            token = self._tokens.get(credentials)
-            answer = self._transport.send(
+
+        def send(authorization: Authorization) -> Answer:
+            return self._transport.send(
                 method,
                 url,
-                token=token,
-                headers=headers,
+                token=authorization.token,
+                headers=_headers(authorization.credentials, sandbox, request_id),
                 params=params,
                 json_body=json_body,
                 may_send=may_send,
             )
-            if answer.status != 401 or last:
-                break
-            self._tokens.forget(token)
+
+        first = self._authorizer.get()
+        answer = send(first)
+        if answer.status in {401, 403}:
+            self._authorizer.refused(first, token=answer.status == 401)
+            second = self._authorizer.get()
+            if answer.status == 401 or second != first:
+                answer = send(second)
         if answer.succeeded:
             return answer
         raise (failure or self._failure)(answer)
@@ -277,3 +275,13 @@ class SegmentationClient:
         if len(offsets) != 1:
             raise NotUnderstood("the listing's next link has no single offset")
         return offsets[0]
+
+
+def _headers(credentials: Credentials, sandbox: str, request_id: str | None) -> Mapping[str, str]:
+    headers = {
+        "Accept": "application/json",
+        "x-api-key": credentials.client_id,
+        "x-gw-ims-org-id": credentials.org_id,
+        "x-sandbox-name": sandbox,
+    }
+    return headers if request_id is None else {**headers, "x-request-id": request_id}

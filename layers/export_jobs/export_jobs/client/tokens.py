@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from export_jobs.client.credentials import Credentials
 from export_jobs.client.transport import Transport
@@ -13,6 +14,10 @@ from export_jobs.contract.errors import BadCredentials, NotUnderstood, RetryLate
 
 MARGIN_S = 300.0
 """How long before its expiry a token is replaced (IMS issues it for 24 hours)."""
+CREDENTIAL_MAX_AGE_S = 3_600.0
+"""How long a credential is kept while it works. Each read of the secret costs money: every minute
+would cost more than all other calls of a quiet sweep, and every hour costs less than a cent a month.
+"""
 REMEMBERED = 16
 """How many of the last tokens are kept, to be removed from texts that quote them."""
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -87,6 +92,68 @@ class ImsTokens:
         if not isinstance(lifetime, int | float) or not 0 < lifetime < 10**9:
             lifetime = 2 * MARGIN_S
         return token, float(lifetime)
+
+
+class Authorization(NamedTuple):
+    """A credential, and a token of it."""
+
+    credentials: Credentials
+    token: str
+
+
+class Authorizer:
+    """Authorizes calls with one credential, for all threads.
+
+    It is read again when it or its token is refused, and after an hour, so that one that replaces it
+    takes effect by then, even if both work.
+    """
+
+    def __init__(
+        self, read: Callable[[], Credentials], tokens: ImsTokens, *, clock: Callable[[], float]
+    ) -> None:
+        """`read` may raise a SegmentationError. `clock` returns seconds."""
+        self._read = read
+        self._tokens = tokens
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: Credentials | None = None
+        self._due = 0.0
+
+    def credentials(self) -> Credentials:
+        """The credential, without a token. Raises what `read` raises."""
+        with self._lock:
+            return self._current()
+
+    def get(self) -> Authorization:
+        """Raises what `read` and `ImsTokens.get` raise."""
+        with self._lock:
+            kept = self._kept
+            credentials = self._current()
+            try:
+                return Authorization(credentials, self._tokens.get(credentials))
+            except BadCredentials:
+                self._kept = None
+                if credentials is not kept:
+                    raise
+            credentials = self._current()
+            return Authorization(credentials, self._tokens.get(credentials))
+
+    def refused(self, authorization: Authorization, *, token: bool) -> None:
+        """Forgets a refused credential, and its token if that was refused.
+
+        If another thread has already replaced them, nothing is forgotten.
+        """
+        if token:
+            self._tokens.forget(authorization.token)
+        with self._lock:
+            if self._kept is authorization.credentials:
+                self._kept = None
+
+    def _current(self) -> Credentials:
+        if self._kept is None or self._clock() >= self._due:
+            self._kept = self._read()
+            self._due = self._clock() + CREDENTIAL_MAX_AGE_S
+        return self._kept
 
 
 def _code(body: dict[str, object]) -> str:
