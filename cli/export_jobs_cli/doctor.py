@@ -442,7 +442,7 @@ def _swept_lately(system: DeployedSystem, sandbox: str) -> bool:
     now = datetime.now(UTC)
     points = system.client("cloudwatch").get_metric_statistics(
         Namespace=system.outputs["MetricsNamespace"],
-        MetricName="SweepSucceeded",
+        MetricName="SweepAge",
         Dimensions=[
             {"Name": "sandbox", "Value": sandbox},
             {"Name": "service", "Value": "monitor"},
@@ -450,9 +450,9 @@ def _swept_lately(system: DeployedSystem, sandbox: str) -> bool:
         StartTime=now - timedelta(minutes=SWEEP_WINDOW_MINUTES),
         EndTime=now,
         Period=60,
-        Statistics=["Maximum"],
+        Statistics=["Minimum"],
     )["Datapoints"]
-    return any(point["Maximum"] >= 1 for point in points)
+    return any(point["Minimum"] == 0 for point in points)
 
 
 def _code(error: ClientError) -> str:

@@ -39,10 +39,11 @@ SUMMED = {
     "DuplicateJobs",
     "Errors",
     "RequestsFailed",
-    "SweepSucceeded",
     "Throttles",
     "UnreadableJobs",
 }
+LEAST = {"SweepsStoppedAlarm": "Minimum"}
+"""Alarms that one good value prevents: one sandbox that is swept."""
 NEVER_OVER = {"DuplicateJobsAlarm"}
 """Alarms about something that has happened: a message that all is well again would be wrong."""
 Watched = tuple[str, str, dict[str, str] | None]
@@ -80,7 +81,8 @@ def emitted(
         )
         for outcome in METRIC_OF_JOBS
     ]
-    report_sweep(SweepReport("prod", unreadable=1, duplicates=1, events=ended))
+    wrong = {"unreadable": 1, "duplicates": 1, "oldest_undelivered_ms": 1}
+    report_sweep(SweepReport("prod", **wrong, events=ended))
     swept, _ = emitted_metrics(capfd.readouterr().out.splitlines())
     return run.emitted | swept
 
@@ -99,7 +101,7 @@ def test_alarms_watch_what_is_emitted(
 
 def test_the_dashboard_shows_what_is_emitted(stack: Rendered, emitted: Emitted) -> None:
     """Each metric is ours, with exactly these dimensions, or AWS's for one of our resources."""
-    body = json.loads(stack.resources["Dashboard"]["Properties"]["DashboardBody"])
+    body = json.loads(stack.resources["StackDashboard"]["Properties"]["DashboardBody"])
     for widget in body["widgets"]:
         watched = list(of_widget(widget["properties"]["metrics"]))
         assert watched
@@ -122,7 +124,7 @@ def test_alarms_of_aws_s_metrics_watch_the_right_resource(
 
 def test_every_outcome_of_a_job_is_on_the_dashboard(stack: Rendered) -> None:
     """A new outcome must not go unseen."""
-    text = stack.resources["Dashboard"]["Properties"]["DashboardBody"]
+    text = stack.resources["StackDashboard"]["Properties"]["DashboardBody"]
     for metric in METRIC_OF_JOBS.values():
         assert f'MetricName=\\"{metric}\\"' in text
 
@@ -134,7 +136,7 @@ def test_metrics_are_in_the_stack_s_own_namespace(run: BroadRun) -> None:
 
 NO_DATA = None
 RINGS: dict[str, list[list[float | None]]] = {
-    "SweepsStoppedAlarm": [[0] * 15, [NO_DATA] * 15],
+    "SweepsStoppedAlarm": [[1] * 15, [NO_DATA] * 15, [1, NO_DATA, 90_000] * 5],
     "SandboxStaleAlarm": [[15 * MINUTE + 1]],
     "UndeliveredEventsAlarm": [[10 * MINUTE + 1]],
     "DuplicateJobsAlarm": [[1]],
@@ -150,7 +152,7 @@ RINGS: dict[str, list[list[float | None]]] = {
 }
 """Values of the last periods, the newest last, at which an alarm has to fire."""
 QUIET: dict[str, list[list[float | None]]] = {
-    "SweepsStoppedAlarm": [[0] * 14 + [1], [1] + [NO_DATA] * 14],
+    "SweepsStoppedAlarm": [[1] * 14 + [0], [0] + [NO_DATA] * 14],
     "SandboxStaleAlarm": [[15 * MINUTE], [NO_DATA]],
     "UndeliveredEventsAlarm": [[10 * MINUTE], [NO_DATA]],
     "DuplicateJobsAlarm": [[0], [NO_DATA]],
@@ -187,7 +189,8 @@ def test_alarms_are_ones_that_cloudwatch_takes(alarms: dict[str, dict[str, Any]]
         assert period in {60, 300}, name
         assert period * int(alarm["EvaluationPeriods"]) <= 3 * 3600, name
         metrics = {metric for _, metric, _ in of_alarm(alarm)}
-        assert statistic == ("Sum" if metrics <= SUMMED else "Maximum"), name
+        expected = "Sum" if metrics <= SUMMED else "Maximum"
+        assert statistic == LEAST.get(name, expected), name
         assert alarm["AlarmActions"] == ["AlertTopic"], name
         assert alarm.get("OKActions", []) == ([] if name in NEVER_OVER else ["AlertTopic"]), name
 
@@ -216,7 +219,7 @@ def watched_by(alarm: dict[str, Any]) -> tuple[int, str]:
         for metric in alarm["Metrics"]
         if "MetricStat" in metric or "SELECT" in metric["Expression"]
     )
-    words = {"SUM": "Sum", "MAX": "Maximum"}
+    words = {"SUM": "Sum", "MAX": "Maximum", "MIN": "Minimum"}
     return query["Period"], query.get("Stat") or words[query["Expression"].split("(")[0][7:]]
 
 

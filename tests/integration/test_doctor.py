@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -145,3 +146,27 @@ def test_a_cure_fits_the_error(error: Exception, cure: str) -> None:
     assert found.state == "bad"
     assert cure in str(found.cure)
     assert ("permissions" in str(found.cure)) is (cure == "permissions")
+
+
+@pytest.mark.parametrize(
+    ("ages", "swept"), [([], False), ([1.0, 90_000.0], False), ([90_000.0, 0.0], True)]
+)
+def test_only_a_good_sweep_counts_as_one(
+    aws: MotoServer, system: DeployedSystem, ages: list[float], *, swept: bool
+) -> None:
+    """CloudWatch has an age of 0 after it; a sweep that failed has reported another."""
+    dimensions = {"sandbox": "prod", "service": "monitor"}
+    for age in ages:
+        aws.client("cloudwatch").put_metric_data(
+            Namespace=system.outputs["MetricsNamespace"],
+            MetricData=[
+                {
+                    "MetricName": "SweepAge",
+                    "Dimensions": [{"Name": n, "Value": v} for n, v in dimensions.items()],
+                    "Value": age,
+                    "Timestamp": datetime.now(UTC) - timedelta(minutes=2),
+                }
+            ],
+        )
+    assert doctor._swept_lately(system, "prod") == swept
+    assert not doctor._swept_lately(system, "dev")

@@ -50,6 +50,7 @@ EVERYTHING = {
     "RetentionDays": "31",
     "AlertEmail": "oncall@example.com",
     "KmsKeyArn": KEY,
+    "Dashboard": "false",
     "ArchiveDays": "7",
     "DiscoverSchemas": "false",
     "Tracing": "true",
@@ -66,6 +67,7 @@ SETS = {
     "an e-mail address": {**NEEDED, "AlertEmail": "oncall@example.com"},
     "no schemas": {**NEEDED, "DiscoverSchemas": "false"},
     "tracing": {**NEEDED, "Tracing": "true"},
+    "no dashboard": {**NEEDED, "Dashboard": "false"},
 }
 NOT_SETTABLE = {"PAGE_SIZE", "OVERLAP_SECONDS"}
 """Settings that tests change, but deployers do not."""
@@ -229,6 +231,17 @@ def test_runs_are_traced_only_when_asked_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
+def test_a_dashboard_has_its_address_and_none_has_none(name: str) -> None:
+    """The output would lead nowhere without a dashboard, and no alarm's text needs one."""
+    rendered = render(SETS[name])
+    wanted = SETS[name].get("Dashboard") != "false"
+    assert len(rendered.of("AWS::CloudWatch::Dashboard")) == wanted
+    assert ("DashboardUrl" in rendered.outputs) == wanted
+    for alarm in rendered.of("AWS::CloudWatch::Alarm").values():
+        assert "dashboard" not in alarm["AlarmDescription"]
+
+
+@pytest.mark.parametrize("name", SETS)
 def test_a_channel_is_made_for_slack_only(name: str) -> None:
     """Both ids are needed; the topic notifies the channel."""
     rendered = render(SETS[name])
@@ -289,7 +302,7 @@ def test_the_page_on_deployment_lists_every_parameter_with_its_default() -> None
 
 def test_names_in_global_places_hold_the_region() -> None:
     """The same stack in a second region must not find the names of dashboard or channel taken."""
-    rendered = render(EVERYTHING)
+    rendered = render({**EVERYTHING, "Dashboard": "true"})
     (channel,) = rendered.of("AWS::Chatbot::SlackChannelConfiguration").values()
     (dashboard,) = rendered.of("AWS::CloudWatch::Dashboard").values()
     assert channel["ConfigurationName"] == dashboard["DashboardName"] == f"{STACK}-{REGION}"

@@ -73,7 +73,7 @@ class _Renderer:
         self._resources = {
             name: resource
             for name, resource in template["Resources"].items()
-            if "Condition" not in resource or self._holds({"Condition": resource["Condition"]})
+            if self._exists(resource)
         }
 
     def rendered(self) -> Rendered:
@@ -82,8 +82,15 @@ class _Renderer:
                 name: self._value({k: v for k, v in resource.items() if k != "Metadata"})
                 for name, resource in self._resources.items()
             },
-            {name: self._value(o["Value"]) for name, o in self._template["Outputs"].items()},
+            {
+                name: self._value(output["Value"])
+                for name, output in self._template["Outputs"].items()
+                if self._exists(output)
+            },
         )
+
+    def _exists(self, declared: Mapping[str, Any]) -> bool:
+        return "Condition" not in declared or self._holds({"Condition": declared["Condition"]})
 
     def _holds(self, condition: Mapping[str, Any]) -> bool:
         ((function, given),) = condition.items()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from typing import Any, get_args
 
@@ -17,22 +19,12 @@ from export_jobs.telemetry import (
     METRIC_OF_JOBS,
     METRIC_OF_MESSAGES,
     METRIC_OF_REQUESTS,
+    MeasuredTransport,
     logger,
     report_run,
     report_sweep,
 )
-
-QUIET = {
-    "SweepSucceeded": 1,
-    "SweepAge": 0,
-    "OpenJobs": 0,
-    "OldestUndelivered": 0,
-    "RequestsWaiting": 0,
-    "OldestRequestMinutes": 0,
-}
-"""What every sweep reports."""
-IDLE = {"RequestsRecorded": 0, "RequestsDuplicate": 0, "RequestsFailed": 0}
-"""What every run of the creator reports."""
+from support.scripted import answer, scripted
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +92,7 @@ def test_a_sweep_with_any_number_of_ends_is_measured_whole(
     report_sweep(report)
     lines = emitted(capsys)
     assert {line["sandbox"] for line in lines} == {"prod"}
-    assert [line["SweepSucceeded"] for line in lines if "SweepSucceeded" in line] == [[1.0]]
+    assert [line["SweepAge"] for line in lines if "SweepAge" in line] == [[0.0]]
     assert sum(len(line.get("JobDuration", [])) for line in lines) == ended
     assert sum(sum(line.get("JobsFailed", [])) for line in lines) == ended
     assert all(len(line.get("JobDuration", [])) <= 100 for line in lines)
@@ -111,7 +103,9 @@ def test_a_sweep_with_any_number_of_ends_is_measured_whole(
     [
         ({}, {}),
         ({"open_jobs": 7}, {"OpenJobs": 7}),
-        ({"problems": ["x"], "failing_ms": 90_000}, {"SweepSucceeded": 0, "SweepAge": 90_000}),
+        ({"problems": ["x"], "failing_ms": 90_000}, {"SweepAge": 90_000}),
+        ({"problems": ["the first"], "failing_ms": 0}, {"SweepAge": 1}),
+        ({"failing_ms": 90_000}, {}),
         ({"oldest_undelivered_ms": 5}, {"OldestUndelivered": 5}),
         (
             {"waiting": 40, "oldest_request_ms": 90_000},
@@ -124,10 +118,10 @@ def test_a_sweep_with_any_number_of_ends_is_measured_whole(
 def test_a_sweep_reports_the_state_of_its_sandbox(
     capsys: pytest.CaptureFixture[str], fields: dict[str, Any], told: dict[str, float]
 ) -> None:
-    """Every time and by sandbox, even zeros; what should never happen, only when it does."""
+    """By sandbox: its age every time, which only a good sweep reports as 0; else no zeros."""
     report_sweep(SweepReport("prod", **fields))
     (line,) = emitted(capsys)
-    assert metrics_in(line) == {**QUIET, **told}
+    assert metrics_in(line) == {"SweepAge": 0, **told}
     assert dimensions_of(line) == {"sandbox", "service"}
 
 
@@ -170,11 +164,11 @@ def test_a_sweep_s_line_shows_its_results(logged: list[Any]) -> None:
 def test_a_run_reports_the_outcomes_of_requests(
     capsys: pytest.CaptureFixture[str], report: RunReport, told: dict[str, float]
 ) -> None:
-    """For all sandboxes together and every time, even if none failed."""
+    """For all sandboxes together, without zeros; nothing at all, if there is nothing to count."""
     report_run(report)
-    (line,) = emitted(capsys)
-    assert metrics_in(line) == {**IDLE, **told}
-    assert dimensions_of(line) == {"service"}
+    lines = emitted(capsys)
+    assert [metrics_in(line) for line in lines] == ([told] if told else [])
+    assert all(dimensions_of(line) == {"service"} for line in lines)
 
 
 def test_a_run_s_line_shows_the_result_of_each_message(logged: list[Any]) -> None:
@@ -189,6 +183,36 @@ def test_a_run_s_line_shows_the_result_of_each_message(logged: list[Any]) -> Non
     assert fields["handled"] == {"RECORDED": 2, "WAKE_UP": 1}
     assert fields["ends"] == {"CREATED": 2}
     assert with_problems["problems"] == problems[:20]
+
+
+@pytest.mark.parametrize(("path", "failed"), [("/good", 0), ("/missing", 0), ("/bad", 1)])
+def test_a_call_that_fails_is_counted(
+    capsys: pytest.CaptureFixture[str], path: str, failed: int
+) -> None:
+    """One that succeeds is not, nor a 404, which is an answer like any other."""
+    statuses = {"/good": 200, "/missing": 404, "/bad": 500}
+    with scripted(answer(statuses[path], {})) as server:
+        MeasuredTransport(tries=1).send("GET", f"{server.url}{path}")
+    assert [metrics_in(line) for line in emitted(capsys)] == [{"ApiErrors": 1}] * failed
+
+
+def test_a_line_shows_the_slowest_call_since_the_last(logged: list[Any]) -> None:
+    """Each line starts again: a sweep without a call shows none."""
+    with scripted(slowly, answer(body={})) as server:
+        transport = MeasuredTransport(tries=1)
+        report_sweep(SweepReport("prod"))
+        for _ in range(2):
+            transport.send("GET", server.url)
+    report_run(RunReport())
+    report_sweep(SweepReport("prod"))
+    _, with_calls, without = (fields["apiMs"] for _, _, fields in logged)
+    assert 200 <= with_calls < 2_000
+    assert without == 0
+
+
+def slowly(connection: socket.socket) -> None:
+    time.sleep(0.2)
+    connection.sendall(answer(body={}, headers={"Connection": "close"}))
 
 
 def test_neither_function_loads_what_is_the_other_s() -> None:

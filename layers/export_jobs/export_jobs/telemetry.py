@@ -1,4 +1,8 @@
-"""Log lines of sweeps and requests, and metrics in CloudWatch's embedded metric format."""
+"""Log lines of sweeps and requests, and metrics in CloudWatch's embedded metric format.
+
+CloudWatch charges for a metric by the hour in which it is reported. So only SweepAge is reported at
+each sweep, because an alarm must see it, and every other metric only when it is not zero.
+"""
 
 from __future__ import annotations
 
@@ -66,17 +70,20 @@ def report_sweep(report: SweepReport) -> None:
     metrics = EphemeralMetrics()
     metrics.add_dimension("sandbox", report.sandbox)
     good = not report.problems
-    metrics.add_metric("SweepSucceeded", MetricUnit.Count, 1 if good else 0)
-    metrics.add_metric("SweepAge", MetricUnit.Milliseconds, report.failing_ms)
-    metrics.add_metric("OpenJobs", MetricUnit.Count, report.open_jobs)
-    metrics.add_metric("OldestUndelivered", MetricUnit.Milliseconds, report.oldest_undelivered_ms)
-    metrics.add_metric("RequestsWaiting", MetricUnit.Count, report.waiting)
-    oldest_minutes = report.oldest_request_ms / MINUTE_MS  # CloudWatch has no such unit
-    metrics.add_metric("OldestRequestMinutes", MetricUnit.NoUnit, oldest_minutes)
-    if report.duplicates:
-        metrics.add_metric("DuplicateJobs", MetricUnit.Count, report.duplicates)
-    if report.unreadable:
-        metrics.add_metric("UnreadableJobs", MetricUnit.Count, report.unreadable)
+    # A sweep that fails for the first time has an age, too: only a good one has none.
+    age_ms = 0 if good else max(1, report.failing_ms)
+    metrics.add_metric("SweepAge", MetricUnit.Milliseconds, age_ms)
+    for name, unit, value in (
+        ("OpenJobs", MetricUnit.Count, report.open_jobs),
+        ("OldestUndelivered", MetricUnit.Milliseconds, report.oldest_undelivered_ms),
+        ("RequestsWaiting", MetricUnit.Count, report.waiting),
+        # CloudWatch has no minutes.
+        ("OldestRequestMinutes", MetricUnit.NoUnit, report.oldest_request_ms / MINUTE_MS),
+        ("DuplicateJobs", MetricUnit.Count, report.duplicates),
+        ("UnreadableJobs", MetricUnit.Count, report.unreadable),
+    ):
+        if value:
+            metrics.add_metric(name, unit, value)
     ended = [
         event.detail
         for event in report.events
@@ -96,6 +103,7 @@ def report_sweep(report: SweepReport) -> None:
         waiting=report.waiting,
         duplicates=report.duplicates,
         unfinished=report.unfinished,
+        apiMs=_slowest_call_ms(),
         problems=report.problems[:MAX_PROBLEMS],
     )
 
@@ -103,14 +111,17 @@ def report_sweep(report: SweepReport) -> None:
 def report_run(report: RunReport) -> None:
     """Writes the metrics and the log line of a creator's run, which have no sandbox."""
     handled = Counter(report.handled.values())
+    counts = {
+        **{name: handled[how] for how, name in METRIC_OF_MESSAGES.items()},
+        **{METRIC_OF_REQUESTS[outcome]: count for outcome, count in report.ends.items()},
+        "DuplicateJobs": report.duplicates,
+    }
     metrics = EphemeralMetrics()
-    for how, name in METRIC_OF_MESSAGES.items():
-        metrics.add_metric(name, MetricUnit.Count, handled[how])
-    for outcome, count in report.ends.items():
-        metrics.add_metric(METRIC_OF_REQUESTS[outcome], MetricUnit.Count, count)
-    if report.duplicates:
-        metrics.add_metric("DuplicateJobs", MetricUnit.Count, report.duplicates)
-    _emit(metrics)
+    for name, count in counts.items():
+        if count:
+            metrics.add_metric(name, MetricUnit.Count, count)
+    if any(counts.values()):
+        _emit(metrics)
     good = not report.problems
     (logger.info if good else logger.error)(
         "processed" if good else "processing failed",
@@ -118,6 +129,7 @@ def report_run(report: RunReport) -> None:
         handled=handled,
         ends=report.ends,
         duplicates=report.duplicates,
+        apiMs=_slowest_call_ms(),
         problems=report.problems[:MAX_PROBLEMS],
     )
 
@@ -135,10 +147,22 @@ def _of_ended(sandbox: str, details: Sequence[Mapping[str, Any]]) -> EphemeralMe
     return metrics
 
 
-class MeasuredTransport(Transport):
-    """A transport that reports each call: `ApiLatency` in ms, including retries, and `ApiErrors`.
+_calls_ms: list[float] = []
+"""How long the calls took since the last sweep or run was reported."""
 
-    An error is a call without a response, or with a status of 400 or more, except 404.
+
+def _slowest_call_ms() -> int:
+    """The time of the slowest call since the last report, by this process, whatever its sandbox."""
+    taken = _calls_ms[:]
+    del _calls_ms[: len(taken)]
+    return round(max(taken, default=0))
+
+
+class MeasuredTransport(Transport):
+    """A transport that measures each call, including retries, and reports those that fail.
+
+    `ApiErrors` counts calls without a response, or with a status of 400 or more, except 404. The
+    slowest call is in the next log line of a sweep or a run.
     """
 
     def send(self, method: str, url: str, **options: Any) -> Answer:
@@ -149,11 +173,11 @@ class MeasuredTransport(Transport):
             good = answer.status < 400 or answer.status == 404
             return answer
         finally:
-            metrics = EphemeralMetrics()
-            elapsed_ms = (time.monotonic() - began) * 1000
-            metrics.add_metric("ApiLatency", MetricUnit.Milliseconds, elapsed_ms)
-            metrics.add_metric("ApiErrors", MetricUnit.Count, 0 if good else 1)
-            _emit(metrics)
+            _calls_ms.append((time.monotonic() - began) * 1000)
+            if not good:
+                metrics = EphemeralMetrics()
+                metrics.add_metric("ApiErrors", MetricUnit.Count, 1)
+                _emit(metrics)
 
 
 def _emit(metrics: EphemeralMetrics) -> None:
