@@ -8,12 +8,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from export_jobs.client.tokens import CREDENTIAL_MAX_AGE_S
+from support.broad_run import emitted_metrics
 from support.files import ROOT
+from support.quiet import first_sweeps
 
 sys.path.insert(0, str(ROOT))  # they are not an installed package
 
 from benchmarks import __main__ as command
-from benchmarks import cost, growth
+from benchmarks import bill, cost, growth
 from benchmarks.line import Served, field_case_21
 from benchmarks.measuring import Line, Spread, in_turns, interleaved, line_through
 from benchmarks.report import Section, put_into
@@ -37,6 +40,35 @@ MARKDOWN = """\
 
 How it was measured.
 """
+
+
+class TestBill:
+    def test_the_page_on_deployment_has_the_table(self) -> None:
+        """`python -m benchmarks.bill --page docs/deploy.md` puts it there."""
+        page = (ROOT / "docs" / "deploy.md").read_text()
+        assert put_into(page, "bill", bill.table()) == page
+        beyond_free = bill.rows()[-1][5].strip("*")
+        assert f"costs **${beyond_free}** a month" in page
+        assert f"stack then costs ${float(beyond_free) - 1:.2f}." in page
+
+    def test_the_bill_is_under_two_dollars(self) -> None:
+        """Beyond what every account has free, for one sandbox."""
+        assert float(bill.rows()[-1][5].strip("*")) < 2
+
+    def test_amounts_are_those_of_a_real_quiet_sweep(self) -> None:
+        """A new metric, call or log line would make the table wrong."""
+        _, _, sweep = first_sweeps(3)
+        emitted, _ = emitted_metrics(list(sweep.lines))
+        assert len({name for name, _ in emitted}) == bill.QUIET.metrics
+        assert sweep.aws == ("dynamodb:Query",) * bill.QUIET.queries
+        log_bytes = sum(len(line) + 1 for line in sweep.lines)
+        assert log_bytes == pytest.approx(bill.QUIET.log_bytes, rel=0.02)
+        assert bill.amounts()[0]["reads of the secret"] == bill.HOURS * 3_600 / CREDENTIAL_MAX_AGE_S
+
+    def test_free_amounts_count_once(self) -> None:
+        """What is beyond them is charged, and nothing below zero."""
+        price = bill.Price(2.0, per=10, free=100)
+        assert (price.of(150), price.beyond_free(150), price.beyond_free(50)) == (30, 10, 0)
 
 
 class TestCostToKnow:
