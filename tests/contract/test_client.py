@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import urllib3
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient, Transport
+from export_jobs.client.tokens import CREDENTIAL_MAX_AGE_S
 from export_jobs.client.transport import IDLE_S, MAX_BODY_BYTES, MAX_TEXT_BYTES
 from export_jobs.contract import CreateExportJob, Job
 from export_jobs.contract.errors import (
@@ -793,6 +794,32 @@ def test_a_working_credential_is_read_once_an_hour() -> None:
     keys = [header(sent, "x-api-key") for *_, sent in server.requests]
     assert keys == [*["id"] * 60, "another"]
     assert len(server.token_calls) == 2
+
+
+def test_a_working_credential_is_kept_while_it_cannot_be_read() -> None:
+    """An outage of Secrets Manager stops no sweep; the next call tries again."""
+    secret = Secret()
+    readable = True
+
+    def read() -> Credentials:
+        credentials = secret.read()
+        if not readable:
+            raise RetryLater("can't read the secret")
+        return credentials
+
+    with scripted(answer(body=PAGE)) as server:
+        server.ims = token_of
+        client = client_to(server.url, credentials=read, clock=secret.clock)
+        client.list_jobs("prod", limit=1)
+        readable = False
+        secret.now_s += CREDENTIAL_MAX_AGE_S
+        secret.value = replace(CREDENTIALS, client_id="another")
+        client.list_jobs("prod", limit=1)
+        readable = True
+        client.list_jobs("prod", limit=1)
+        keys = [header(sent, "x-api-key") for *_, sent in server.requests]
+        assert keys == ["id", "id", "another"]
+        assert secret.reads == 3
 
 
 def test_a_refused_key_is_not_tried_again_with_the_same_credential() -> None:

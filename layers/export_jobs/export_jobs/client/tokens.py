@@ -105,7 +105,7 @@ class Authorizer:
     """Authorizes calls with one credential, for all threads.
 
     It is read again when it or its token is refused, and after an hour, so that one that replaces it
-    takes effect by then, even if both work.
+    takes effect by then, even if both work. If it can't be read after an hour, it is kept.
     """
 
     def __init__(
@@ -151,8 +151,12 @@ class Authorizer:
 
     def _current(self) -> Credentials:
         if self._kept is None or self._clock() >= self._due:
-            self._kept = self._read()
-            self._due = self._clock() + CREDENTIAL_MAX_AGE_S
+            try:
+                self._kept = self._read()
+                self._due = self._clock() + CREDENTIAL_MAX_AGE_S
+            except RetryLater:
+                if self._kept is None:
+                    raise
         return self._kept
 
 
