@@ -10,8 +10,15 @@ import pytest
 import requests
 from export_jobs.client import SegmentationClient
 from export_jobs.contract import RequestInvalid, parse_create_request
-from export_jobs.contract.errors import BadCredentials, Forbidden, NotFound, Refused
-from export_jobs_local.segmentation.config import ServiceConfig
+from export_jobs.contract.errors import (
+    BadCredentials,
+    Forbidden,
+    NotFound,
+    NotUnderstood,
+    Refused,
+    SegmentationError,
+)
+from export_jobs_local.segmentation.config import MAY_CREATE, ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from support.files import seed
 from support.local import client_of
@@ -527,3 +534,69 @@ def same_shape(shown: Any, real: Any, place: str = "") -> None:
             same_shape(shown[0], value, f"{place}[]")
     else:
         assert type(real) is type(shown), f"{place}: {real!r}"
+
+
+# -- access control --------------------------------------------------------------------------------
+
+
+def test_access_control_shows_what_the_credential_may_do(caller: Caller) -> None:
+    """As in Adobe's example: an asterisk for a permission held, nothing for one that is not."""
+    url = f"{caller.service.root_url}/data/foundation/access-control/acl"
+    asked = [
+        f"/permissions/{MAY_CREATE}",
+        "/permissions/manage-datasets",
+        "/resource-types/schemas",
+    ]
+    answer = requests.post(
+        f"{url}/effective-policies", json=asked, headers=caller.headers(), timeout=10
+    )
+    assert answer.json() == {"policies": {f"/permissions/{MAY_CREATE}": ["*"]}}
+    headers = {k: v for k, v in caller.headers().items() if k != "x-sandbox-name"}
+    known = requests.get(f"{url}/reference", headers=headers, timeout=10).json()
+    assert known["permissions"][MAY_CREATE] == {"segments": ["read"]}
+    assert known["resource-types"]["datasets"] == ["read", "write", "delete"]
+
+
+@pytest.mark.parametrize("body", ['{"a": 1}', "[1]", "[", '"text"'])
+def test_access_control_takes_an_array_of_names(caller: Caller, body: str) -> None:
+    """Anything else is malformed."""
+    url = f"{caller.service.root_url}/data/foundation/access-control/acl/effective-policies"
+    headers = {**caller.headers(), "Content-Type": "application/json"}
+    assert requests.post(url, data=body, headers=headers, timeout=10).status_code == 400
+
+
+def test_a_permission_that_is_taken_away_is_missing_in_that_sandbox(
+    service: SegmentationService, client: SegmentationClient
+) -> None:
+    """Access control and create calls agree, in each sandbox."""
+    service.control.deny_create("dev")
+    assert client.has_permission("prod", MAY_CREATE)
+    assert not client.has_permission("dev", MAY_CREATE)
+    with pytest.raises(Forbidden, match="Export Audience for Segment"):
+        client.create_job("dev", BODY, request_id="r", may_send=lambda: True)
+    assert client.create_job("prod", BODY, request_id="r", may_send=lambda: True).status == "NEW"
+    assert not service.control.jobs("dev")
+
+
+def test_the_client_tells_a_permission_from_an_unknown_name(client: SegmentationClient) -> None:
+    """Access control leaves out both from what the credential has."""
+    assert client.knows_permission("prod", "manage-datasets")
+    assert not client.has_permission("prod", "manage-datasets")
+    assert not client.knows_permission("prod", "no-such-permission")
+    assert not client.has_permission("prod", "no-such-permission")
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [("http", Refused), ("not_json", NotUnderstood), ("reset_before", SegmentationError)],
+)
+def test_access_control_that_does_not_answer_says_nothing_either_way(
+    service: SegmentationService, client: SegmentationClient, kind: str, error: Any
+) -> None:
+    """An error is neither a permission nor the lack of one."""
+    for call in ("policies", "reference"):
+        service.control.plan_fault(call, kind, status=404)
+    with pytest.raises(error):
+        client.has_permission("prod", MAY_CREATE)
+    with pytest.raises(error):
+        client.knows_permission("prod", MAY_CREATE)

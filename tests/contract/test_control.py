@@ -128,6 +128,17 @@ def test_a_setting_that_is_no_number_is_refused(caller: Caller) -> None:
     assert answer.status_code == 422
 
 
+def test_the_permission_to_create_is_taken_away_and_given_back(caller: Caller) -> None:
+    """In the sandboxes named and no others; an unknown one is refused, and changes nothing."""
+    for denied, status in ((["prod"], 403), (["dev"], 200), ([], 200)):
+        answer = control(caller, "POST", "/settings", json={"createDeniedIn": denied})
+        assert answer.status_code == 204
+        assert caller.call("POST", json=BODY).status_code == status
+    wrong = control(caller, "POST", "/settings", json={"createDeniedIn": ["prod", "nowhere"]})
+    assert wrong.status_code == 400
+    assert caller.call("POST", json=BODY).status_code == 200
+
+
 def test_the_pace_is_for_both_waits() -> None:
     """A job created after the pace is set to zero ends at once."""
     with SegmentationService(ServiceConfig(pace_s=60, run_s=60)) as service:

@@ -68,12 +68,14 @@ def controls(scripted: Caller) -> list[Any]:
 
 
 def test_the_document_has_every_call(operations: list[Any]) -> None:
-    """The four of `/export/jobs` and the token call; all others belong to the control."""
+    """Those of `/export/jobs`, IMS and access control; all others belong to the control."""
     assert sorted((o.method.upper(), o.path) for o in operations) == [
         ("DELETE", "/data/core/ups/export/jobs/{job_id}"),
         ("GET", "/data/core/ups/export/jobs"),
         ("GET", "/data/core/ups/export/jobs/{job_id}"),
+        ("GET", "/data/foundation/access-control/acl/reference"),
         ("POST", "/data/core/ups/export/jobs"),
+        ("POST", "/data/foundation/access-control/acl/effective-policies"),
         ("POST", "/ims/token/v3"),
     ]
 

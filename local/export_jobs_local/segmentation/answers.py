@@ -34,6 +34,11 @@ def not_found(job_id: str) -> GatewayError:
     return _service_error(404, "NotFoundError", f"Export job {job_id} does not exist")
 
 
+def may_not_create(sandbox: str) -> GatewayError:
+    detail = f"Sandbox {sandbox}: the permission Export Audience for Segment is missing"
+    return _service_error(403, "ForbiddenError", detail)
+
+
 def no_such_call(status: int, method: str, path: str) -> GatewayError:
     """A path or method that the service does not have, or a body that it can't read."""
     match status:
@@ -145,7 +150,32 @@ GATEWAY: Described = {
     403: _answer("no token, or the key or the organisation is wrong", _GATEWAY_ERROR),
 }
 PAGE: Described = {200: _answer("a page of jobs", _PAGE)}
-CREATED: Described = {200: _answer("the job, NEW", _JOB)}
+CREATED: Described = {
+    200: _answer("the job, NEW", _JOB),
+    403: _answer(
+        "as for any call, or no permission to create jobs",
+        {"anyOf": [_GATEWAY_ERROR, _SERVICE_ERROR]},
+    ),
+}
+_RIGHTS = {"type": "array", "items": _TEXT}
+POLICIES: Described = {
+    200: _answer(
+        "the permissions asked for that the credential has, each with an asterisk",
+        _object({"policies": {"type": "object", "additionalProperties": _RIGHTS}}),
+    )
+}
+_RIGHTS_BY_TYPE = {"type": "object", "additionalProperties": _RIGHTS}
+REFERENCE: Described = {
+    200: _answer(
+        "every permission, with the rights that it includes, and every resource type",
+        _object(
+            {
+                "permissions": {"type": "object", "additionalProperties": _RIGHTS_BY_TYPE},
+                "resource-types": _RIGHTS_BY_TYPE,
+            }
+        ),
+    )
+}
 JOB: Described = {
     200: _answer("the job", _JOB),
     404: _answer("no such job", _SERVICE_ERROR),
@@ -177,6 +207,7 @@ def _body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 _CREATE = CreateExportJob.model_json_schema(by_alias=True)
 CREATE_BODY = _body("application/json", _inlined(_CREATE, _CREATE.get("$defs", {})))
+POLICIES_BODY = _body("application/json", _RIGHTS)
 TOKEN_BODY = _body(
     "application/x-www-form-urlencoded",
     _object({"grant_type": _TEXT, "client_id": _TEXT, "client_secret": _TEXT, "scope": _TEXT}),

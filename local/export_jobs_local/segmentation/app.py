@@ -1,11 +1,11 @@
-"""The HTTP API: IMS's token call and the four calls of `/export/jobs`, as in docs/contract.md."""
+"""The HTTP API as in docs/contract.md: `/export/jobs`, IMS's token call and access control."""
 
 from __future__ import annotations
 
 import re
 import uuid
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from export_jobs.contract import RequestInvalid, parse_create_request
@@ -17,7 +17,13 @@ from starlette.exceptions import HTTPException
 
 from export_jobs_local.segmentation import answers
 from export_jobs_local.segmentation.answers import GatewayError, JsonAnswer, bad_request
-from export_jobs_local.segmentation.config import API_PATH, IMS_PATH
+from export_jobs_local.segmentation.config import (
+    ACCESS_CONTROL_PATH,
+    API_PATH,
+    IMS_PATH,
+    MAY_CREATE,
+    PERMISSIONS,
+)
 from export_jobs_local.segmentation.state import ServiceState
 from export_jobs_local.segmentation.store import StoredJob
 
@@ -28,8 +34,8 @@ _PAGE = Path(__file__).with_name("page.html")
 _CURSOR = re.compile(r"([0-9]{1,15})_([0-9]{1,15})")
 
 
-class Caller:
-    """The caller's organisation and sandbox, after the gateway's checks."""
+class Entitled:
+    """The caller's organisation, after the gateway's checks."""
 
     def __init__(
         self,
@@ -38,8 +44,6 @@ class Caller:
         authorization: Annotated[str | None, Header(description="Bearer and a token")] = None,
         x_api_key: Annotated[str | None, Header(description="the client id")] = None,
         x_gw_ims_org_id: Annotated[str | None, Header(description="the organisation")] = None,
-        x_sandbox_name: Annotated[str, Header(description="the AEP sandbox")] = "",
-        x_profile_instance_id: Annotated[str, Header()] = "ups",
     ) -> None:
         state: ServiceState = request.app.state.service
         config = state.config
@@ -56,9 +60,24 @@ class Caller:
             raise GatewayError(401, "401013", "Oauth token is not valid")
         if x_gw_ims_org_id not in {config.org_id, *config.other_orgs}:
             raise GatewayError(403, "403025", "Profile is not valid")
-        if x_sandbox_name not in config.sandboxes:
-            raise bad_request(f"x-sandbox-name must name a sandbox: {', '.join(config.sandboxes)}")
         self.org = x_gw_ims_org_id
+
+
+class Caller:
+    """The caller's organisation and sandbox."""
+
+    def __init__(
+        self,
+        request: Request,
+        entitled: Annotated[Entitled, Depends(Entitled)],
+        *,
+        x_sandbox_name: Annotated[str, Header(description="the AEP sandbox")] = "",
+        x_profile_instance_id: Annotated[str, Header()] = "ups",
+    ) -> None:
+        sandboxes = service_state(request).config.sandboxes
+        if x_sandbox_name not in sandboxes:
+            raise bad_request(f"x-sandbox-name must name a sandbox: {', '.join(sandboxes)}")
+        self.org = entitled.org
         self.sandbox = x_sandbox_name
         self.instance = x_profile_instance_id
 
@@ -118,15 +137,14 @@ def list_jobs(
 @router.post("/export/jobs/", include_in_schema=False)
 async def create_job(request: Request, caller: Known, state: State) -> JsonAnswer:
     """Creates a job; returns it with the status NEW."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "application/json":
-        raise bad_request("A valid content-type must be specified")
+    if caller.sandbox in state.create_denied_in:
+        raise answers.may_not_create(caller.sandbox)
     try:
-        asked = parse_create_request(decode_json(await request.body(), refuse_doubled_keys=True))
-    except (RequestInvalid, DoubledKeys) as error:
+        asked = parse_create_request(await _json(request))
+    except RequestInvalid as error:
         raise bad_request(str(error)) from None
-    except (ValueError, RecursionError):
-        raise bad_request("The body is not valid JSON") from None
+    except RecursionError:
+        raise bad_request("The body is nested too deeply") from None
     request_id = str(uuid.uuid4())
     if state.echo_request_id:
         request_id = request.headers.get("x-request-id") or request_id
@@ -156,6 +174,30 @@ def cancel_job(job_id: str, caller: Known, state: State) -> Response:
     if state.config.delete_answers == 204:
         return Response(status_code=204)
     return JsonAnswer({"status": True, "message": "Export job has been marked for cancelling"})
+
+
+access_control = APIRouter(
+    prefix=ACCESS_CONTROL_PATH, tags=["access control"], responses=answers.GATEWAY
+)
+
+
+@access_control.post(
+    "/effective-policies", responses=answers.POLICIES, openapi_extra=answers.POLICIES_BODY
+)
+async def effective_policies(request: Request, caller: Known, state: State) -> JsonAnswer:
+    """Which of the named permissions the credential has; those that it lacks are left out."""
+    names = await _json(request)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise bad_request("The body must be an array of names")
+    held = set() if caller.sandbox in state.create_denied_in else {f"/permissions/{MAY_CREATE}"}
+    return JsonAnswer({"policies": {name: ["*"] for name in sorted(held & set(names))}})
+
+
+@access_control.get("/reference", responses=answers.REFERENCE)
+def reference(_entitled: Annotated[Entitled, Depends(Entitled)]) -> JsonAnswer:
+    """The names of all permissions."""
+    types = {name: rights for all_of in PERMISSIONS.values() for name, rights in all_of.items()}
+    return JsonAnswer({"permissions": PERMISSIONS, "resource-types": types})
 
 
 ims = APIRouter(tags=["IMS"])
@@ -195,6 +237,7 @@ def create_app(state: ServiceState) -> FastAPI:
     app.state.service = state
     app.include_router(ims)
     app.include_router(router)
+    app.include_router(access_control)
 
     @app.get("/docs", include_in_schema=False)
     def page() -> HTMLResponse:
@@ -217,6 +260,18 @@ def create_app(state: ServiceState) -> FastAPI:
         return JsonAnswer({"detail": found}, status_code=422)
 
     return app
+
+
+async def _json(request: Request) -> Any:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise bad_request("A valid content-type must be specified")
+    try:
+        return decode_json(await request.body(), refuse_doubled_keys=True)
+    except DoubledKeys as error:
+        raise bad_request(str(error)) from None
+    except (ValueError, RecursionError):
+        raise bad_request("The body is not valid JSON") from None
 
 
 def _existing(job_id: str, caller: Caller, state: ServiceState) -> StoredJob:

@@ -12,6 +12,17 @@ from export_jobs_local.segmentation.engine import ExportEngine
 
 API_PATH = "/data/core/ups"
 IMS_PATH = "/ims/token/v3"
+ACCESS_CONTROL_PATH = "/data/foundation/access-control/acl"
+MAY_CREATE = "export-audience-for-segment"
+"""Adobe's permission to create export jobs."""
+PERMISSIONS = {
+    MAY_CREATE: {"segments": ["read"]},
+    "manage-datasets": {
+        "connection": ["read", "write", "delete"],
+        "datasets": ["read", "write", "delete"],
+    },
+}
+"""Some permissions with the rights that they include, as Adobe's example has them."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,8 @@ class ServiceConfig:
     other_orgs: tuple[str, ...] = ()
     """Further organisations that the client may act for."""
     sandboxes: tuple[str, ...] = ("prod", "dev")
+    create_denied_in: tuple[str, ...] = ()
+    """Sandboxes in which the credential lacks the permission to create jobs."""
     client_id: str = "local-client-id"
     client_secret: str = field(default="local-client-secret", repr=False)
     scopes: str = "openid,AdobeID,read_organizations"

@@ -63,6 +63,10 @@ class Switches(BaseModel):
     echo_request_id: Annotated[
         bool | None, Field(description="whether a job shows the caller's `x-request-id`")
     ] = None
+    create_denied_in: Annotated[
+        list[str] | None,
+        Field(description="sandboxes in which the credential may not create jobs"),
+    ] = None
     pace_s: Annotated[
         float | None,
         Field(ge=0, le=86_400, description="seconds that jobs stay NEW, and then PROCESSING"),
@@ -156,6 +160,10 @@ def clear_faults(request: Request) -> None:
 @router.post("/settings", status_code=204, response_class=Response)
 def change_settings(request: Request, switches: Switches) -> None:
     state = _state(request)
+    if switches.create_denied_in is not None:
+        for name in switches.create_denied_in:
+            _check_sandbox(state, name)
+        Control(state).deny_create(*switches.create_denied_in)
     if switches.echo_request_id is not None:
         state.echo_request_id = switches.echo_request_id
     if switches.pace_s is not None:

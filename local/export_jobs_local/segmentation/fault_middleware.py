@@ -7,18 +7,24 @@ import json
 import re
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from export_jobs_local.segmentation.config import API_PATH, IMS_PATH
+from export_jobs_local.segmentation.config import ACCESS_CONTROL_PATH, API_PATH, IMS_PATH
 from export_jobs_local.segmentation.faults import Call, Fault
 from export_jobs_local.segmentation.state import ServiceState
 
 Transports = dict[tuple[str, int], asyncio.Transport]
 _JOBS = f"{API_PATH}/export/jobs"
+_OTHER_CALLS: Mapping[tuple[str, str], Call] = {
+    ("POST", IMS_PATH): "token",
+    ("POST", f"{ACCESS_CONTROL_PATH}/effective-policies"): "policies",
+    ("GET", f"{ACCESS_CONTROL_PATH}/reference"): "reference",
+}
 _NOT_JSON = b"<html><body>Service temporarily confused</body></html>"
 
 
@@ -185,8 +191,8 @@ class FaultMiddleware:
 def _call_of(scope: Scope) -> Call | None:
     """The kind of API call that a request is; None for any other request."""
     path, method = scope["path"].rstrip("/"), scope["method"]
-    if path == IMS_PATH and method == "POST":
-        return "token"
+    if other := _OTHER_CALLS.get((method, path)):
+        return other
     if path == _JOBS:
         by_method: dict[str, Call] = {"GET": "list", "POST": "create"}
         return by_method.get(method)

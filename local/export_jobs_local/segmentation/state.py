@@ -35,6 +35,7 @@ class ServiceState:
     def __init__(self, config: ServiceConfig, directory: Path) -> None:
         self.config = config
         self.echo_request_id = config.echo_request_id
+        self.create_denied_in = frozenset(config.create_denied_in)
         self.store = JobStore(directory)
         self.tokens = TokenIssuer(directory, lifetime_s=config.token_lifetime_s)
         self.lifecycle = JobLifecycle(
@@ -218,6 +219,10 @@ class Control:
 
     def expire_tokens(self) -> None:
         self._state.tokens.revoke_all()
+
+    def deny_create(self, *sandboxes: str) -> None:
+        """Takes the permission to create jobs away in these sandboxes; grants it in all others."""
+        self._state.create_denied_in = frozenset(sandboxes)
 
     def echo_request_id(self, on: bool) -> None:
         self._state.echo_request_id = on

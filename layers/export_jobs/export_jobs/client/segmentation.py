@@ -1,10 +1,10 @@
-"""The four calls of `/export/jobs`. Source of every fact: `docs/contract.md`."""
+"""The four calls of `/export/jobs`, and two of access control. Facts: `docs/contract.md`."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
@@ -28,6 +28,8 @@ from export_jobs.contract.text import one_line
 
 REFUSED_FOR_GOOD = frozenset({400, 404, 405, 413, 415, 422})
 """Responses to a create call after which no job exists, and none ever will for the same request."""
+_ACCESS_CONTROL = "/data/foundation/access-control/acl"
+"""Adobe's Access Control API, on the same host."""
 _SECRETS = re.compile(r"(?i)(bearer\s+)?[A-Za-z0-9_\-]{12,}\.[A-Za-z0-9_\-.]{12,}")
 """Anything that looks like a token (JWT) in a text that will be shown."""
 
@@ -53,6 +55,7 @@ class SegmentationClient:
         SegmentationError. `clock` returns seconds.
         """
         self._jobs_url = base_url.rstrip("/") + "/export/jobs"
+        self._acl_url = urljoin(base_url, _ACCESS_CONTROL)
         self._authorizer = Authorizer(credentials, tokens, clock=clock)
         self._tokens = tokens
         self._transport = transport
@@ -150,6 +153,23 @@ class SegmentationClient:
         """
         self._call("DELETE", self._job_url(job_id), sandbox, failure=self._no_job)
 
+    def has_permission(self, sandbox: str, permission: str) -> bool:
+        """Whether the credential has a permission of Adobe's in a sandbox, by access control."""
+        url, name = f"{self._acl_url}/effective-policies", f"/permissions/{permission}"
+        answer = self._call("POST", url, sandbox, json_body=[name])
+        policies = answer.body.get("policies") if isinstance(answer.body, dict) else None
+        if not isinstance(policies, dict):
+            raise self._not_understood(answer, "no policies")
+        return any(key.strip("/") == name.strip("/") for key, held in policies.items() if held)
+
+    def knows_permission(self, sandbox: str, permission: str) -> bool:
+        """Whether access control has a permission of this name at all."""
+        answer = self._call("GET", f"{self._acl_url}/reference", sandbox)
+        known = answer.body.get("permissions") if isinstance(answer.body, dict) else None
+        if not isinstance(known, dict):
+            raise self._not_understood(answer, "no permissions")
+        return permission in known
+
     def _job_url(self, job_id: str) -> str:
         if job_id in {"", ".", ".."}:
             raise NotFound(f"there is no job {job_id!r}")
@@ -162,7 +182,7 @@ class SegmentationClient:
         sandbox: str,
         *,
         params: dict[str, str] | None = None,
-        json_body: Mapping[str, Any] | None = None,
+        json_body: Mapping[str, Any] | Sequence[str] | None = None,
         request_id: str | None = None,
         may_send: Callable[[], bool] = lambda: True,
         failure: Callable[[Answer], SegmentationError] | None = None,

@@ -14,7 +14,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -158,7 +158,7 @@ class Transport:
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
-        json_body: Mapping[str, Any] | None = None,
+        json_body: Mapping[str, Any] | Sequence[str] | None = None,
         form: Mapping[str, str] | None = None,
         may_send: Callable[[], bool] = lambda: True,
     ) -> Answer:
@@ -302,9 +302,10 @@ def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
     return headers
 
 
-def _encoded(body: Mapping[str, Any]) -> bytes:
+def _encoded(body: Mapping[str, Any] | Sequence[str]) -> bytes:
     try:
-        return json.dumps(dict(body), allow_nan=False).encode()
+        plain = dict(body) if isinstance(body, Mapping) else list(body)
+        return json.dumps(plain, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError):
         raise Refused("not sent: its body can't be written as JSON") from None
 
