@@ -75,8 +75,8 @@ def doctor(
 ) -> None:
     """Check everything that the system needs, and show how to fix what is wrong.
 
-    Checks credentials, secret, token, API, clock, tables, bus, topic, queues, trigger, schedule
-    and sweeps. Changes nothing. Exits with 0 if nothing is BAD, otherwise with 1.
+    Checks credentials, functions, quota, secret, token, API, permissions, clock, tables, bus, topic,
+    key, alarms, queues, trigger, schedule and sweeps. Changes nothing. Exits with 0 if nothing is BAD, otherwise with 1.
     """
     from export_jobs_cli import doctor as doctors  # noqa: PLC0415  keeps help fast
     from export_jobs_cli import output  # noqa: PLC0415

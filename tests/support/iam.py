@@ -27,7 +27,8 @@ NO_RESOURCE = frozenset(
         "cloudwatch:GetMetricStatistics",
         *("events:ListRuleNamesByTarget", "events:ListRules"),
         "kms:CreateKey",
-        *("lambda:CreateEventSourceMapping", "lambda:ListEventSourceMappings"),
+        *("lambda:CreateEventSourceMapping", "lambda:GetAccountSettings"),
+        "lambda:ListEventSourceMappings",
         *("logs:DescribeIndexPolicies", "logs:DescribeLogGroups", "logs:DescribeResourcePolicies"),
         "schemas:CreateDiscoverer",
         *("sns:GetSubscriptionAttributes", "sns:SetSubscriptionAttributes", "sns:Unsubscribe"),
@@ -210,7 +211,9 @@ def _cloudformation(operation: str, parameters: Parameters) -> Needed:
 
 
 def _cloudwatch(operation: str, parameters: Parameters) -> Needed:
-    yield _known("cloudwatch", operation, ["GetMetricStatistics"]), ANY
+    """Alarms are described by the prefix of their names, which is no resource of its own."""
+    action = _known("cloudwatch", operation, ["DescribeAlarms", "GetMetricStatistics"])
+    yield action, arn("cloudwatch", "alarm:*") if operation == "DescribeAlarms" else ANY
 
 
 def _dynamodb(operation: str, parameters: Parameters) -> Needed:
@@ -251,11 +254,16 @@ def _events(operation: str, parameters: Parameters) -> Needed:
             yield _known("events", operation, known), rule
 
 
+def _kms(operation: str, parameters: Parameters) -> Needed:
+    yield _known("kms", operation, ["DescribeKey", "GetKeyPolicy"]), parameters["KeyId"]
+
+
 def _lambda(operation: str, parameters: Parameters) -> Needed:
-    if operation == "ListEventSourceMappings":
-        yield "lambda:ListEventSourceMappings", ANY
+    if operation in {"GetAccountSettings", "ListEventSourceMappings"}:
+        yield f"lambda:{operation}", ANY
         return
-    action = _known("lambda", operation, ["GetFunctionConfiguration"])
+    known = ("GetFunctionConcurrency", "GetFunctionConfiguration", "GetFunctionRecursionConfig")
+    action = _known("lambda", operation, known)
     yield action, arn("lambda", f"function:{parameters['FunctionName']}")
 
 
@@ -280,6 +288,9 @@ def _secretsmanager(operation: str, parameters: Parameters) -> Needed:
 
 def _sns(operation: str, parameters: Parameters) -> Needed:
     """A batch of messages needs `sns:Publish`."""
+    if operation == "GetSubscriptionAttributes":
+        yield "sns:GetSubscriptionAttributes", ANY
+        return
     known = ("Publish", "GetTopicAttributes", "ListSubscriptionsByTopic")
     name = operation.removesuffix("Batch")
     yield _known("sns", name, known), parameters["TopicArn"]
@@ -319,6 +330,7 @@ _SERVICES: Mapping[str, Callable[[str, Parameters], Needed]] = {
     "cloudwatch": _cloudwatch,
     "dynamodb": _dynamodb,
     "events": _events,
+    "kms": _kms,
     "lambda": _lambda,
     "s3": _s3,
     "secretsmanager": _secretsmanager,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -42,6 +43,7 @@ class MotoServer:
 
         make_quicker()
         _keep_trace_headers()
+        _keep_key_policies()
         app = _Tracing(_OneAtATime(DomainDispatcherApplication(create_backend_app)))
         self._server = make_server(
             "127.0.0.1", self._port, app, threaded=True, request_handler=_Silent
@@ -185,3 +187,22 @@ def _keep_trace_headers() -> None:
         return send_message(*args, system_attributes=system_attributes, **more)
 
     SQSBackend.send_message = sending  # type: ignore[method-assign]
+
+
+@functools.cache
+def _keep_key_policies() -> None:
+    """Keeps the policy of a key as text, as KMS returns it.
+
+    Moto keeps that of a stack's key as it is in the template, and then can't describe the key.
+    Patches the whole process, once.
+    """
+    from moto.kms.models import KmsBackend  # noqa: PLC0415  with the server's own imports
+
+    create = KmsBackend.create_key
+
+    @functools.wraps(create)
+    def creating(self: Any, policy: Any, *args: Any, **options: Any) -> Any:
+        text = json.dumps(policy) if isinstance(policy, dict) else policy
+        return create(self, text, *args, **options)
+
+    KmsBackend.create_key = creating  # type: ignore[method-assign]

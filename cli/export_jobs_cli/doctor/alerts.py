@@ -1,0 +1,288 @@
+"""Checks of what tells people: the topic, its key, the alarms, and who gets them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from shlex import quote
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from export_jobs_cli.doctor.findings import WorthALook, Wrong, code_of
+from export_jobs_cli.doctor.policies import Asked, Verdict, allows
+from export_jobs_cli.stack import DeployedSystem
+
+ALARMS = (
+    "creator-errors",
+    "creator-throttled",
+    "duplicates-found",
+    "events-undelivered",
+    "jobs-unreadable",
+    "monitor-errors",
+    "monitor-throttled",
+    "queue-old",
+    "request-old",
+    "requests-dead",
+    "requests-failing",
+    "sandbox-stale",
+    "sweeps-stopped",
+)
+"""The template's alarms, without the stack's name before them.
+
+With the prefix alone, those of a stack whose name begins the same would be taken for this one's.
+"""
+_CLOUDWATCH = "cloudwatch.amazonaws.com"
+_KEY_ACTIONS = ("kms:Decrypt", "kms:GenerateDataKey")
+"""What CloudWatch needs for an encrypted topic.
+
+docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+"""
+_KEY_CURES = {
+    "Disabled": "aws kms enable-key --key-id {key}",
+    "PendingDeletion": "aws kms cancel-key-deletion --key-id {key}, then aws kms enable-key "
+    "--key-id {key}",
+}
+_NEW_KEY = "deploy the stack again, with KmsKeyArn left empty or with a customer managed key"
+_NOTHING_PUBLISHED = (
+    "Nothing can be published to the topic: alarms are silently lost, and events for people wait "
+    "in the outbox."
+)
+_ALARM_FIELDS = frozenset(
+    {
+        *("AWSAccountId", "AlarmActions", "AlarmArn", "AlarmConfigurationUpdatedTimestamp"),
+        *("AlarmDescription", "AlarmName", "InsufficientDataActions", "NewStateReason"),
+        *("NewStateValue", "OKActions", "OldStateValue", "Region", "StateChangeTime", "Trigger"),
+    }
+)
+"""The names in the message of an alarm."""
+
+
+class Topic:
+    """The stack's topic, each part of it read once."""
+
+    def __init__(self, system: DeployedSystem) -> None:
+        self.system = system
+
+    @cached_property
+    def arn(self) -> str:
+        return self.system.outputs["AlertTopicArn"]
+
+    @cached_property
+    def attributes(self) -> Mapping[str, str]:
+        attributes = self.system.client("sns").get_topic_attributes(TopicArn=self.arn)["Attributes"]
+        return dict(attributes)
+
+    @cached_property
+    def subscriptions(self) -> list[Mapping[str, str]]:
+        pages = self.system.client("sns").get_paginator("list_subscriptions_by_topic")
+        return [
+            subscription
+            for page in pages.paginate(TopicArn=self.arn)
+            for subscription in page["Subscriptions"]
+        ]
+
+    @property
+    def confirmed(self) -> list[Mapping[str, str]]:
+        """Others are pending, or were deleted, and have that word for an ARN."""
+        return [s for s in self.subscriptions if s["SubscriptionArn"].startswith("arn:")]
+
+    def is_open_to_alarms(
+        self, policy: Mapping[str, Any], actions: Iterable[str], resource: str
+    ) -> Verdict:
+        """Whether a policy lets CloudWatch carry out these actions for each alarm of the stack."""
+        _, partition, _, region, account, *_ = self.arn.split(":")
+        verdicts = [
+            allows(
+                policy,
+                Asked(
+                    _CLOUDWATCH,
+                    action,
+                    resource,
+                    {
+                        "aws:sourceaccount": account,
+                        "aws:sourcearn": f"arn:{partition}:cloudwatch:{region}:{account}:alarm:"
+                        f"{self.system.name}-{alarm}",
+                        "aws:sourceowner": account,
+                        "aws:securetransport": "true",
+                    },
+                ),
+            )
+            for action in actions
+            for alarm in ALARMS
+        ]
+        return False if False in verdicts else None if None in verdicts else True
+
+
+def subscribers(topic: Topic) -> str:
+    try:
+        topic.attributes  # noqa: B018  read before the subscriptions, to tell what is missing
+    except ClientError as error:
+        if code_of(error) in {"NotFound", "NotFoundException"}:
+            raise Wrong(
+                f"there is no topic {topic.arn}",
+                "deploy the stack again",
+                "Nobody is told of failed exports or alarms. Events for people wait in the outbox.",
+            ) from None
+        raise
+    pending = [
+        s["Endpoint"] for s in topic.subscriptions if s["SubscriptionArn"] == "PendingConfirmation"
+    ]
+    if pending:
+        raise WorthALook(
+            f"not confirmed: {', '.join(pending)}",
+            "follow the link in the e-mail from SNS",
+            "Until then, these addresses get no message and no alarm.",
+        )
+    if not topic.subscriptions:
+        raise WorthALook(
+            "no subscriptions", "deploy with AlertEmail, or subscribe those responsible"
+        )
+    kinds = sorted({s["Protocol"] for s in topic.subscriptions})
+    return f"{len(topic.subscriptions)} subscribed, by {', '.join(kinds)}"
+
+
+def key(topic: Topic) -> str:
+    """AWS's own key for SNS can't be used: its policy lets only principals of the account use it.
+
+    repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
+    """
+    name = topic.attributes.get("KmsMasterKeyId")
+    if not name:
+        raise WorthALook(
+            "the topic is not encrypted",
+            "deploy the stack again",
+            "Alarms and events arrive, but SNS keeps them unencrypted.",
+        )
+    kms = topic.system.client("kms")
+    if name.endswith("alias/aws/sns"):
+        raise _managed_by_aws(name)
+    described = _described(kms, name)
+    if described.get("KeyManager") == "AWS":
+        raise _managed_by_aws(name)
+    _check_state(described)
+    policy = json.loads(kms.get_key_policy(KeyId=described["Arn"], PolicyName="default")["Policy"])
+    verdict = topic.is_open_to_alarms(policy, _KEY_ACTIONS, described["Arn"])
+    _check_policy(verdict, f"the policy of {described['Arn']}", " and ".join(_KEY_ACTIONS))
+    return f"{described['Arn']}, which alarms can use"
+
+
+def _described(kms: Any, name: str) -> Mapping[str, Any]:
+    try:
+        described: Mapping[str, Any] = kms.describe_key(KeyId=name)["KeyMetadata"]
+    except ClientError as error:
+        if code_of(error) == "NotFoundException":
+            raise Wrong(f"there is no key {name}", _NEW_KEY, _NOTHING_PUBLISHED) from None
+        raise
+    return described
+
+
+def _managed_by_aws(name: str) -> Wrong:
+    return Wrong(f"{name} is managed by AWS, and alarms can't use it", _NEW_KEY)
+
+
+def _check_state(described: Mapping[str, Any]) -> None:
+    state, arn = described["KeyState"], described["Arn"]
+    if state != "Enabled":
+        cure = _KEY_CURES.get(state, "check the key in the AWS console")
+        raise Wrong(f"{arn} is {state}", cure.format(key=quote(arn)), _NOTHING_PUBLISHED)
+
+
+def _check_policy(verdict: Verdict, policy: str, actions: str) -> None:
+    """Raises unless the verdict is that alarms may do what they need."""
+    cure = f"let {_CLOUDWATCH} do {actions} in it, for this account's alarms (see template.yaml)"
+    if verdict is None:
+        raise WorthALook(
+            f"can't be determined: {policy} has statements that doctor does not understand",
+            "compare it with template.yaml, or set an alarm off: aws cloudwatch set-alarm-state",
+            "Unknown: if CloudWatch may not use it, alarms are silently lost.",
+        )
+    if not verdict:
+        raise Wrong(
+            f"{policy} does not let alarms use it",
+            cure,
+            "Alarms are silently lost: CloudWatch can't publish to the topic, and reports it only "
+            "in the alarm's history.",
+        )
+
+
+def alarms(topic: Topic) -> str:
+    """A finding of an earlier rule hides those of later ones, which are less severe."""
+    found = {alarm["AlarmName"]: alarm for alarm in _alarms(topic.system)}
+    names = [f"{topic.system.name}-{alarm}" for alarm in ALARMS]
+    there = [found[name] for name in names if name in found]
+    if topic.system.is_on_this_machine and not there:
+        return "not checked: a local AWS has no alarms"
+    again = "deploy the stack again"
+    _none([name for name in names if name not in found], "missing", again)
+    silent = [alarm["AlarmName"] for alarm in there if not alarm["ActionsEnabled"]]
+    enable = f"aws cloudwatch enable-alarm-actions --alarm-names {' '.join(map(quote, silent))}"
+    _none(silent, "with their actions disabled", enable)
+    elsewhere = [a["AlarmName"] for a in there if topic.arn not in a.get("AlarmActions", [])]
+    _none(elsewhere, "without the topic in their actions", again)
+    policy = json.loads(topic.attributes.get("Policy") or "{}")
+    verdict = topic.is_open_to_alarms(policy, ["sns:Publish"], topic.arn)
+    _check_policy(verdict, f"the policy of {topic.arn}", "sns:Publish")
+    ringing = [alarm["AlarmName"] for alarm in there if alarm["StateValue"] == "ALARM"]
+    if ringing:
+        raise WorthALook(
+            f"in ALARM: {', '.join(ringing)}",
+            "docs/operations.md has the cure for each alarm",
+            "Something fails, or has failed lately; the alarm's description says what.",
+        )
+    return f"{len(there)}, none in ALARM"
+
+
+def _alarms(system: DeployedSystem) -> Iterator[Mapping[str, Any]]:
+    pages = system.client("cloudwatch").get_paginator("describe_alarms")
+    asked = {"AlarmNamePrefix": f"{system.name}-", "AlarmTypes": ["MetricAlarm"]}
+    for page in pages.paginate(**asked):
+        yield from page["MetricAlarms"]
+
+
+def _none(names: list[str], what: str, cure: str) -> None:
+    """Raises if there are such alarms."""
+    if names:
+        raise Wrong(f"{what}: {', '.join(names)}", cure)
+
+
+def recipients(topic: Topic) -> str:
+    """Alarms have no message attributes, so a filter policy on attributes leaves them all out."""
+    sns = topic.system.client("sns")
+    reached = [
+        subscription
+        for subscription in topic.confirmed
+        if _takes_alarms(
+            sns.get_subscription_attributes(SubscriptionArn=subscription["SubscriptionArn"])[
+                "Attributes"
+            ]
+        )
+    ]
+    if not reached:
+        raise WorthALook(
+            "every subscription has a filter policy that leaves alarms out",
+            "add a subscription without a filter policy, for another address",
+        )
+    return f"{len(reached)} of {len(topic.confirmed)} confirmed subscriptions take alarms"
+
+
+def _takes_alarms(attributes: Mapping[str, str]) -> bool:
+    policy = json.loads(attributes.get("FilterPolicy") or "{}")
+    if not policy:
+        return True
+    return attributes.get("FilterPolicyScope") == "MessageBody" and _fits_alarms(policy)
+
+
+def _fits_alarms(policy: Mapping[str, Any]) -> bool:
+    """Whether a policy on the body can match alarms: all that it asks for is part of them.
+
+    The values are not compared, as they differ from alarm to alarm.
+    """
+    return all(_fits(name, wanted) for name, wanted in policy.items())
+
+
+def _fits(name: str, wanted: Any) -> bool:
+    if name == "$or":
+        return any(_fits_alarms(one) for one in wanted)
+    return name in _ALARM_FIELDS or wanted == [{"exists": False}]

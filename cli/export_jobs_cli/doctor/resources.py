@@ -1,0 +1,127 @@
+"""Checks of the account, the stack, and where it keeps and sends things."""
+
+from __future__ import annotations
+
+import json
+
+from botocore.exceptions import ClientError
+from export_jobs.aws.dynamodb.items import OPEN_INDEX
+
+from export_jobs_cli.doctor.findings import WorthALook, Wrong, code_of
+from export_jobs_cli.errors import UserError
+from export_jobs_cli.stack import DeployedSystem
+
+_TABLE_CURES = {
+    "CREATING": "wait, and run doctor again",
+    "DELETING": "it is being deleted, with what it remembers: restore it from its backups "
+    "(point-in-time recovery), or let the stack create an empty one",
+    "INACCESSIBLE_ENCRYPTION_CREDENTIALS": "enable the KMS key that encrypts it",
+}
+"""What to do about a table's state; for any other, see the console."""
+
+
+def identity(system: DeployedSystem) -> str:
+    return str(system.client("sts").get_caller_identity()["Arn"])
+
+
+def stack(system: DeployedSystem) -> str:
+    try:
+        return f"{system.name}, {len(system.outputs)} outputs"
+    except UserError as error:
+        raise Wrong(
+            str(error).partition(";")[0],
+            "check the name (--stack, EXPORT_JOBS_STACK), the account (AWS_PROFILE; see the line "
+            "above) and the region (AWS_REGION): `aws cloudformation list-stacks` lists the stacks",
+        ) from None
+
+
+def jobs_table(system: DeployedSystem) -> str:
+    return _table(system, "JobsTableName", index=OPEN_INDEX)
+
+
+def requests_table(system: DeployedSystem) -> str:
+    return _table(system, "RequestsTableName")
+
+
+def _table(system: DeployedSystem, output_name: str, *, index: str | None = None) -> str:
+    name = system.outputs[output_name]
+    try:
+        table = system.client("dynamodb").describe_table(TableName=name)["Table"]
+    except ClientError as error:
+        if code_of(error) == "ResourceNotFoundException":
+            raise Wrong(
+                f"there is no table {name}",
+                "deploy the stack again, or restore the table from its backups",
+            ) from None
+        raise
+    status = table["TableStatus"]
+    if status not in {"ACTIVE", "UPDATING"}:
+        cure = _TABLE_CURES.get(status, "check the table in the AWS console")
+        raise Wrong(f"{name} is {status}", cure)
+    indexes = {found["IndexName"] for found in table.get("LocalSecondaryIndexes", [])}
+    if index and index not in indexes:
+        raise Wrong(
+            f"{name} has no index {index!r}", "it can't be added: have the stack recreate the table"
+        )
+    return f"{name}{f', with its index {index!r}' if index else ''}"
+
+
+def event_bus(system: DeployedSystem) -> str:
+    name = system.outputs["EventBusName"]
+    events = system.client("events")
+    try:
+        events.describe_event_bus(Name=name)
+    except ClientError as error:
+        if code_of(error) == "ResourceNotFoundException":
+            raise Wrong(f"there is no bus {name}", "deploy the stack again") from None
+        raise
+    rules = events.list_rules(EventBusName=name)["Rules"]
+    return f"{name}, {len(rules)} {'rule' if len(rules) == 1 else 'rules'}"
+
+
+def request_queue(system: DeployedSystem) -> str:
+    attributes = queue_attributes(system, "RequestQueueUrl")
+    dead = queue_attributes(system, "DeadLetterQueueUrl")
+    policy = json.loads(attributes.get("RedrivePolicy", "{}"))
+    if policy.get("deadLetterTargetArn") != dead["QueueArn"]:
+        raise Wrong(
+            "it has no redrive policy to the dead-letter queue",
+            "deploy the stack again",
+            "A message that always fails is received again and again, and delays others.",
+        )
+    limit_s = system.function("CreatorFunctionName").get("Timeout", 0)
+    if int(attributes["VisibilityTimeout"]) < limit_s:
+        raise Wrong(
+            f"its visibility timeout is shorter than the creator's timeout of {limit_s} s",
+            "deploy the stack again",
+            "A message is received again while its first run still works on it.",
+        )
+    waiting = int(attributes["ApproximateNumberOfMessages"])
+    waiting += int(attributes.get("ApproximateNumberOfMessagesDelayed", 0))
+    return f"{waiting} not recorded yet; dead letters after {policy['maxReceiveCount']} receives"
+
+
+def dead_letters(system: DeployedSystem) -> str:
+    count = int(queue_attributes(system, "DeadLetterQueueUrl")["ApproximateNumberOfMessages"])
+    if count:
+        raise WorthALook(
+            f"{count} rejected or failed",
+            "`export-jobs dlq list` shows why; correct and redrive them, or delete them",
+        )
+    return "none"
+
+
+def queue_attributes(system: DeployedSystem, output_name: str) -> dict[str, str]:
+    sqs = system.client("sqs")
+    url = system.outputs[output_name]
+    try:
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    except ClientError as error:
+        if "NonExistentQueue" in code_of(error):
+            raise Wrong(
+                f"there is no queue {url}",
+                "deploy the stack again",
+                "Requests can't be sent, or those that are rejected can't be kept.",
+            ) from None
+        raise
+    return dict(found)

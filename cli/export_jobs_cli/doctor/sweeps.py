@@ -1,0 +1,61 @@
+"""Checks of what the tables and the metrics say about recent sweeps and waiting requests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from export_jobs_cli import output
+from export_jobs_cli.doctor.findings import WorthALook, Wrong
+from export_jobs_cli.line import Line
+from export_jobs_cli.stack import DeployedSystem
+
+SWEEP_WINDOW_MINUTES = 15
+
+
+def sweeps(system: DeployedSystem, sandbox: str) -> str:
+    """The tables show whether sweeps fail; only CloudWatch shows that they have stopped."""
+    state = system.store.load(sandbox).state
+    if state is None:
+        raise Wrong("never swept", "wait for the schedule's next run; then read the monitor's log")
+    if state.failing_since:
+        raise Wrong(
+            f"sweeps have failed since {output.moment(state.failing_since)} UTC",
+            "read the monitor's log; see the checks above",
+        )
+    if not system.is_on_this_machine and not _swept_lately(system, sandbox):
+        raise Wrong(
+            f"no successful sweep in {SWEEP_WINDOW_MINUTES} minutes",
+            "check the schedule, the monitor's log and its throttles",
+        )
+    return f"successful; last recorded change {output.moment(state.swept_at)[5:16]} UTC"
+
+
+def line(system: DeployedSystem, sandbox: str) -> str:
+    line = Line(system, sandbox)
+    waiting = (
+        f"{len(line.creates)} waiting, {line.open_exports} of {line.max_open} exports open, "
+        f"{len(line.attempts)} create calls with unknown outcome"
+    )
+    if line.held_until:
+        raise WorthALook(
+            f"{waiting}; held until {output.moment(line.held_until)} UTC",
+            "the service failed or throttled: read the creator's log; a created job lifts the hold",
+        )
+    return waiting
+
+
+def _swept_lately(system: DeployedSystem, sandbox: str) -> bool:
+    now = datetime.now(UTC)
+    points = system.client("cloudwatch").get_metric_statistics(
+        Namespace=system.outputs["MetricsNamespace"],
+        MetricName="SweepAge",
+        Dimensions=[
+            {"Name": "sandbox", "Value": sandbox},
+            {"Name": "service", "Value": "monitor"},
+        ],
+        StartTime=now - timedelta(minutes=SWEEP_WINDOW_MINUTES),
+        EndTime=now,
+        Period=60,
+        Statistics=["Minimum"],
+    )["Datapoints"]
+    return any(point["Minimum"] == 0 for point in points)
