@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import get_args
 
+from export_jobs_cli.doctor.adobe import GATEWAY_CURES
 from export_jobs_cli.doctor.findings import EFFECTS, OPTIONAL, Name
 from support.files import ROOT
 
@@ -40,3 +41,13 @@ def test_the_docs_name_the_checks_that_may_be_denied() -> None:
     (paragraph,) = [text for text in page.split("\n\n") if "it is only `look`" in text]
     named = re.findall(r"`([a-z ]+)`", paragraph.partition("For ")[2].partition("which")[0])
     assert set(named) == OPTIONAL
+
+
+def test_every_error_of_the_gateway_has_its_cure() -> None:
+    """Each code of docs/contract.md, here and in the row of the API."""
+    page = (ROOT / "docs" / "contract.md").read_text().partition("## Errors")[2]
+    errors = page.partition("\n## ")[0]
+    codes = set(re.findall(r"`(40\d{4})`", errors))
+    assert len(codes) > 4
+    assert set(GATEWAY_CURES) == codes
+    assert set(re.findall(r"`(40\d{4})`", rows()["Segmentation API"][1])) == codes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from email.utils import parsedate_to_datetime
+from shlex import quote
 
 from botocore.exceptions import ClientError
 from export_jobs.client import BadCredentials, Forbidden, Refused, RetryLater, SegmentationError
@@ -24,7 +25,7 @@ _REMOVED = (
     "something between here and Adobe removes headers: check ApiBaseUrl, and the proxy or mock "
     "behind it"
 )
-_GATEWAY_CURES = {
+GATEWAY_CURES = {
     "400003": _REMOVED,
     "403000": _REMOVED,
     "403010": _REMOVED,
@@ -79,7 +80,8 @@ def _secret_problem(error: ClientError, name: str) -> Wrong | None:
         )
     if code == "InvalidRequestException" and "marked" in message:
         return Wrong(
-            f"{name} is marked for deletion", "restore it: aws secretsmanager restore-secret"
+            f"{name} is marked for deletion",
+            f"aws secretsmanager restore-secret --secret-id {quote(name)}",
         )
     if code == "DecryptionFailure":
         return Wrong(
@@ -126,7 +128,7 @@ def api(system: DeployedSystem, sandbox: str) -> str:
         ) from None
     except (BadCredentials, Forbidden, Refused) as error:
         otherwise = _OTHERWISE.get(type(error), _NO_SUCH_SANDBOX)
-        raise Wrong(str(error), _cure(_GATEWAY_CODE, _GATEWAY_CURES, error, otherwise)) from None
+        raise Wrong(str(error), _cure(_GATEWAY_CODE, GATEWAY_CURES, error, otherwise)) from None
     except SegmentationError as error:
         raise Wrong(
             str(error),
