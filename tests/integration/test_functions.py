@@ -13,7 +13,8 @@ from export_jobs_local.aws.triggers import sqs_record
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 from support.files import event
-from support.quiet import first_sweeps
+
+pytestmark = pytest.mark.xdist_group("functions")  # the tests share one system, in their order
 
 
 @pytest.fixture(scope="module")
@@ -135,18 +136,6 @@ def test_a_sweep_that_cannot_list_fails_its_invocation(system: LocalSystem) -> N
     assert error["errorType"] == "SweepFailed"
     assert "prod: can't list jobs" in error["errorMessage"]
     assert system.pool("monitor").invoke(event("monitor")).error is None
-
-
-@pytest.mark.parametrize("sandboxes", [("prod",), ("prod", "dev")])
-def test_a_quiet_sweep_reads_the_listing_and_the_table_and_nothing_else(
-    sandboxes: tuple[str, ...],
-) -> None:
-    """By the deployed function, once a sandbox; the secret and a token are read by the first run."""
-    first, *quiet = first_sweeps(4, sandboxes=sandboxes)
-    assert first.aws.count("secretsmanager:GetSecretValue") == first.api["token"] == 1
-    for sweep in quiet:
-        assert sweep.aws == ("dynamodb:Query",) * len(sandboxes)
-        assert sweep.api == {"list": len(sandboxes)}
 
 
 def test_a_replaced_secret_is_read_when_the_old_one_is_refused(system: LocalSystem) -> None:
