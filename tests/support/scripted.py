@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import time
 import urllib.parse
@@ -52,7 +53,9 @@ def token_answer(token: Any = "planted.token") -> bytes:
 class ScriptedServer:
     """Answers token calls itself, and other calls with the next reply; repeats the last reply."""
 
-    def __init__(self, *replies: Reply) -> None:
+    def __init__(self, *replies: Reply, tls: ssl.SSLContext | None = None) -> None:
+        """With `tls`, its calls are encrypted."""
+        self._tls = tls
         self._replies = list(replies)
         self.requests: list[tuple[str, str, bytes]] = []
         """Method, path, and head with body, of every call except token calls."""
@@ -62,7 +65,8 @@ class ScriptedServer:
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen()
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._closing = threading.Event()
         self._connections: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -92,6 +96,11 @@ class ScriptedServer:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(5)
+        if self._tls:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                return
         with connection, contextlib.suppress(OSError):
             while not self._closing.is_set():
                 received = _request(connection)
@@ -136,8 +145,8 @@ def _request(connection: socket.socket) -> tuple[str, str, bytes] | None:
 
 
 @contextlib.contextmanager
-def scripted(*replies: Reply) -> Iterator[ScriptedServer]:
-    server = ScriptedServer(*replies)
+def scripted(*replies: Reply, tls: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
+    server = ScriptedServer(*replies, tls=tls)
     try:
         yield server
     finally:

@@ -3,8 +3,10 @@
 The read timeout of requests and urllib3 applies to each chunk: a response that arrives one byte at
 a time never exceeds it. Here it applies to the whole response, from the first byte to the last.
 
-Connecting may take long: the name lookup, several addresses, TLS. So whether a call may still be
-sent is checked once its connection is open, immediately before its first byte.
+Connecting may take long: the name lookup, several addresses, a proxy, TLS. So whether a call may
+still be sent is checked once its connection is open, immediately before its first byte.
+
+A proxy is asked for a tunnel, in which TLS hides the call from it. Nothing else is sent to a proxy.
 """
 
 from __future__ import annotations
@@ -21,8 +23,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidProxyURL
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+
+class ProxyNotSupported(InvalidProxyURL):
+    """Only http:// and https:// proxies are: a SOCKS library has connections of its own."""
 
 
 class Withheld(Exception):
@@ -110,20 +117,31 @@ class _Connection(HTTPConnection):
     response_class = _Response
     _used_at = 0.0
 
+    def connect(self) -> None:
+        """Opens the connection. Through a proxy, urllib3 does so before the request is written."""
+        super().connect()
+        self._used_at = _now_s()
+
     def endheaders(self, *args: Any, **options: Any) -> None:
         """Completes the head of a request, which was only buffered until now, and sends it."""
         call = _SENDING.get()
-        at_s = time.time()  # a monotonic clock may stand still while Lambda is frozen
+        at_s = _now_s()
         if self.sock is not None and at_s - self._used_at > call.max_idle_s:
             self.sock.close()
             self.sock = None
         if self.sock is None:
             self.connect()
+        if self.proxy is not None and self._tunnel_host is None:
+            raise ProxyNotSupported("the proxy would read the call")
         if not call.may_send():
             raise Withheld
         call.begun = True
         self._used_at = at_s
         super().endheaders(*args, **options)
+
+
+def _now_s() -> float:
+    return time.time()  # a monotonic clock may stand still while Lambda is frozen
 
 
 class _TlsConnection(_Connection, HTTPSConnection):
@@ -138,9 +156,20 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
+_POOLS = {"http": _Pool, "https": _TlsPool}
+
+
 class WholeAnswerAdapter(HTTPAdapter):
     """requests' adapter without its retries, and with a read timeout for the whole response."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """The pools of connections through a proxy. Raises ProxyNotSupported."""
+        if not proxy.lower().startswith(("http://", "https://")):
+            raise ProxyNotSupported("the proxy's address must begin with http:// or https://")
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager

@@ -1,7 +1,8 @@
 """HTTP for both the API and IMS: limited in time and size, and to the configured hosts.
 
-TLS certificates are always verified. Redirects are not followed, and proxies, `.netrc` and cookies
-of the environment are ignored: a token goes to the configured host only. GET and DELETE are retried
+TLS certificates are always verified. Redirects are not followed, and `.netrc` and cookies are
+ignored: a token goes to the configured host only. A proxy of the environment opens the connection,
+but TLS is with that host, so the proxy sees no token. GET and DELETE are retried
 after connection failures and "try later" responses, with backoff and jitter; a POST is retried only
 if nothing of it was sent.
 """
@@ -20,10 +21,17 @@ from datetime import UTC
 from typing import Any
 
 import requests
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, ProtocolError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    ProtocolError,
+    ProxyError,
+)
 from urllib3.util.retry import Retry
 
 from export_jobs.client.connections import WholeAnswerAdapter, Withheld, sending
+from export_jobs.client.environment import proxies_for, trusted
 from export_jobs.contract.errors import (
     NotSent,
     NotUnderstood,
@@ -37,6 +45,8 @@ from export_jobs.contract.text import decode_json
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_TEXT_BYTES = 16 * 1024
 """Longer than any token that an error may quote: a truncated token could not be removed."""
+MAX_WORDS = 200
+"""The most letters of a failure's own text in an error."""
 TRIED_AGAIN = frozenset({429, 500, 502, 503, 504})
 """Responses after which a GET or a DELETE is retried within the call."""
 TRIES = 3
@@ -112,7 +122,7 @@ class _Bearer(requests.auth.AuthBase):
 
 
 class _Session(requests.Session):
-    """A session that ignores its environment and every `Location`."""
+    """A session that ignores its environment, except as told, and every `Location`."""
 
     def __init__(self, connections: int) -> None:
         super().__init__()
@@ -242,12 +252,14 @@ class Transport:
                 response = self._session.send(
                     prepared,
                     timeout=(min(CONNECT_TIMEOUT_S, answer_within_s), answer_within_s),
+                    proxies=proxies_for(str(prepared.url)),
+                    verify=trusted(),
                     allow_redirects=False,
                     stream=True,
                 )
             except Withheld:
                 raise NotSent("not sent: it was too late when the connection was open") from None
-            except (requests.RequestException, HTTPError) as error:
+            except (HTTPError, OSError) as error:  # among them, requests' own errors
                 if not call.begun:
                     raise _NeverSent(_kind(error)) from None
                 raise _Lost(f"no response from the service: {_kind(error)}") from None
@@ -365,8 +377,12 @@ def _decoded(content: bytes) -> Any:
 
 
 def _kind(error: BaseException) -> str:
-    """The kind of a failure. Its own text may quote the request, so it is left out."""
+    """The kind of a failure. Its own text may quote the request, so it is left out.
+
+    Except a plain OSError's: which file is missing, or with which status a proxy has refused.
+    """
     cause = error.args[0] if error.args else None
     reason = cause.reason if isinstance(cause, MaxRetryError) and cause.reason else error
-    words = f": {error}" if type(error) is OSError else ""
+    origin = reason.original_error if isinstance(reason, ProxyError) else reason
+    words = f": {origin}"[:MAX_WORDS] if type(origin) is OSError else ""
     return f"{type(reason).__name__}{words}"
