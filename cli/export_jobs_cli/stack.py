@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -32,18 +31,18 @@ from export_jobs.client import (
     SegmentationError,
     Transport,
 )
+from export_jobs.client.environment import on_this_machine
 from export_jobs.model.ports import StoreUnavailable
+from export_jobs_local.isolation import aws_client, aws_session
 from export_jobs_local.project import LOCAL_STACK
 
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.running import NoneRuns, running_description
 
-_LOCAL_KEY = "local"
-_CONFIG = Config(
-    connect_timeout=5,
-    read_timeout=30,
-    retries={"mode": "standard", "total_max_attempts": 3},
-)
+_CONFIG = Config(connect_timeout=5, read_timeout=30)
+"""For AWS, the shell has its say on retries, too."""
+_LOCAL_CONFIG = _CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 3}))
+_NO_PROXY = Config(proxies={})
 
 
 @dataclass(frozen=True)
@@ -66,20 +65,33 @@ class DeployedSystem:
         endpoint_url: str | None = None,
         data_directory: str | None = None,
     ) -> None:
-        """`data_directory`: where the local service keeps its exports, if it keeps them."""
+        """`endpoint_url` is that of an AWS on this machine.
+
+        `data_directory`: where the local service keeps its exports, if it keeps them.
+        """
         self.name = name
         self.data_directory = data_directory
         self._session = session
         self._endpoint_url = endpoint_url
 
     def client(self, service: Any) -> Any:
-        return self._session.client(service, endpoint_url=self._endpoint_url, config=_CONFIG)
+        """A boto3 client. Raises UserError if the shell has settings that boto3 can't read."""
+        if self._endpoint_url is not None:
+            return aws_client(self._session, service, self._endpoint_url, _LOCAL_CONFIG)
+        try:
+            client = self._session.client(service, config=_CONFIG)
+            if on_this_machine(client.meta.endpoint_url):  # by AWS_ENDPOINT_URL, for example
+                client = self._session.client(service, config=_CONFIG.merge(_NO_PROXY))
+        except ValueError as error:
+            raise UserError(
+                f"boto3 can't read a setting: {error}; check the variables AWS_… and ~/.aws/config"
+            ) from None
+        return client
 
     @property
     def is_on_this_machine(self) -> bool:
         """Whether its AWS is a local one, which has no CloudWatch metrics."""
-        host = urlsplit(self.client("sts").meta.endpoint_url).hostname
-        return host in {"127.0.0.1", "localhost"}
+        return on_this_machine(self.client("sts").meta.endpoint_url)
 
     @cached_property
     def outputs(self) -> Mapping[str, str]:
@@ -217,8 +229,11 @@ def _system_of(target: Target) -> DeployedSystem:
         try:
             return _local(running_description())
         except NoneRuns:
-            if "AWS_ENDPOINT_URL" not in os.environ:
+            endpoint_url = os.environ.get("AWS_ENDPOINT_URL")
+            if not endpoint_url:
                 raise
+            if on_this_machine(endpoint_url):
+                return DeployedSystem(LOCAL_STACK, session=aws_session(), endpoint_url=endpoint_url)
     # boto3 reads only the second variable; the AWS CLI and other SDKs read the first one first.
     region = target.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     try:
@@ -229,14 +244,9 @@ def _system_of(target: Target) -> DeployedSystem:
 
 
 def _local(description: Mapping[str, Any]) -> DeployedSystem:
-    session = boto3.Session(
-        aws_access_key_id=_LOCAL_KEY,
-        aws_secret_access_key=_LOCAL_KEY,
-        region_name=str(description["region"]),
-    )
     return DeployedSystem(
         str(description["stackName"]),
-        session=session,
+        session=aws_session(str(description["region"])),
         endpoint_url=str(description["awsEndpointUrl"]),
         data_directory=description.get("dataDirectory"),
     )

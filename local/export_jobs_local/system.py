@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from export_jobs_local.aws.runtime import FunctionPool
-from export_jobs_local.aws.server import REGION, MotoServer
+from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Subscribers
 from export_jobs_local.aws.triggers import QueueTrigger, ScheduleTrigger
+from export_jobs_local.isolation import REGION
 from export_jobs_local.project import LOCAL_STACK, TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService

@@ -19,7 +19,7 @@ from requests.structures import CaseInsensitiveDict
 from support.creator import CREATE, Creator
 from support.faults import LONG
 from support.files import seed
-from support.hostile import hostile, hostile_key
+from support.hostile_text import hostile, hostile_key
 
 EXAMPLES = 10_000 if LONG else 150
 JOB: dict[str, Any] = {

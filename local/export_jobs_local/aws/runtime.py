@@ -119,10 +119,15 @@ class ExecutionEnvironment:
     def _environment(
         self, layers: Sequence[Path], environment: Mapping[str, str]
     ) -> dict[str, str]:
-        """The template's variables and Lambda's own; of this machine's, only the PATH."""
+        """The template's variables and Lambda's own; of this machine's, only the PATH.
+
+        There is no home directory: boto3 would read `.aws` in it, and without the variable in the
+        user's own.
+        """
         name = self._function.name
         return {
             "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": os.devnull,
             "LANG": "C.UTF-8",
             "TZ": "UTC",
             **environment,

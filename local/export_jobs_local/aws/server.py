@@ -12,18 +12,23 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
-import boto3
-import requests
 from botocore.config import Config
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from export_jobs_local.aws.quicker import make_quicker
+from export_jobs_local.isolation import (
+    KEY,
+    REGION,
+    aws_client,
+    aws_session,
+    http_session,
+    isolated,
+)
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-REGION = "us-east-1"
-_KEY = "local"
+_CONFIG = Config(retries={"mode": "standard"}, connect_timeout=5, read_timeout=30)
 
 
 class MotoServer:
@@ -34,17 +39,20 @@ class MotoServer:
 
     def __init__(self, *, port: int = 0) -> None:
         self._port = port
+        self._session = aws_session()
 
     def __enter__(self) -> Self:
-        from moto.moto_server.werkzeug_app import (  # noqa: PLC0415  half a second of imports
-            DomainDispatcherApplication,
-            create_backend_app,
-        )
+        with isolated():  # moto uses botocore as soon as it is imported
+            from moto.moto_server.werkzeug_app import (  # noqa: PLC0415  half a second of imports
+                DomainDispatcherApplication,
+                create_backend_app,
+            )
 
-        make_quicker()
-        _keep_trace_headers()
-        _keep_key_policies()
-        app = _Tracing(_OneAtATime(DomainDispatcherApplication(create_backend_app)))
+            make_quicker()
+            _keep_trace_headers()
+            _keep_key_policies()
+        services = DomainDispatcherApplication(create_backend_app)
+        app = _Isolated(_Tracing(_OneAtATime(services)))
         self._server = make_server(
             "127.0.0.1", self._port, app, threaded=True, request_handler=_Silent
         )
@@ -72,25 +80,14 @@ class MotoServer:
             "AWS_ENDPOINT_URL": self.url,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": _KEY,
-            "AWS_SECRET_ACCESS_KEY": _KEY,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": KEY,
+            "NO_PROXY": "127.0.0.1",
         }
 
     def client(self, service: Any) -> Any:
-        """A boto3 client of this server, independent of the machine's AWS settings."""
-        return boto3.client(
-            service,
-            endpoint_url=self.url,
-            region_name=REGION,
-            aws_access_key_id=_KEY,
-            aws_secret_access_key=_KEY,
-            config=Config(
-                retries={"mode": "standard"},
-                connect_timeout=5,
-                read_timeout=30,
-                proxies={},  # a proxy of the environment can't reach this machine
-            ),
-        )
+        """A boto3 client of this server, independent of the shell's settings."""
+        return aws_client(self._session, service, self.url, _CONFIG)
 
     def stop_own_pollers(self) -> None:
         """Stops moto from polling queues itself: it would run the functions in Docker."""
@@ -102,8 +99,7 @@ class MotoServer:
                     queue.lambda_event_source_mappings.clear()
 
     def _reset(self) -> None:
-        with requests.Session() as session:
-            session.trust_env = False  # no proxy here, either
+        with http_session() as session:
             session.post(f"{self.url}/moto-api/reset", timeout=10).raise_for_status()
 
 
@@ -114,6 +110,17 @@ class _Silent(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Logs nothing."""
+
+
+class _Isolated:
+    """Isolates the botocore sessions with which moto looks up the regions of its services."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with isolated():
+            return self._app(environ, start_response)
 
 
 class _OneAtATime:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-from export_jobs_local.aws.server import REGION
+from export_jobs_local.isolation import isolated
 
 _CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
 
@@ -39,6 +37,6 @@ def to_cloudformation(
     for name in code_folders(template):
         resource = template["Resources"][name]
         resource["Properties"][_CODE[resource["Type"]]] = {"Bucket": bucket, "Key": name}
-    with patch.dict(os.environ, {"AWS_DEFAULT_REGION": REGION}):  # the translator asks boto3 for it
+    with isolated():  # the translator asks boto3 for the region
         translated: dict[str, Any] = Translator({}, Parser()).translate(template, dict(parameters))
     return translated

@@ -15,8 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from export_jobs_local.aws.lineage import MAX_INVOCATIONS, Lineage
 from export_jobs_local.aws.runtime import FunctionPool, Invocation
-from export_jobs_local.aws.server import REGION
 from export_jobs_local.aws.stack import DeployedQueueTrigger, DeployedSchedule
+from export_jobs_local.isolation import REGION
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

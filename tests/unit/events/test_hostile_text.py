@@ -19,7 +19,7 @@ from export_jobs.events.wording import command_line
 from export_jobs.model.records import Event, JobRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.hostile import hostile, hostile_key
+from support.hostile_text import hostile, hostile_key
 from support.one_of_each import NOW, one_of_each
 from support.schemas import validate_event
 
