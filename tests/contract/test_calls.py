@@ -66,6 +66,29 @@ def test_a_token_is_given_as_ims_gives_it(caller: Caller) -> None:
     assert (answer.json()["token_type"], answer.json()["expires_in"]) == ("bearer", 86_399)
 
 
+def test_a_token_is_given_for_parameters_in_the_query(caller: Caller) -> None:
+    """Adobe documents the body or the query; where both have a parameter, the body's counts."""
+    service = caller.service
+    good = {
+        "grant_type": "client_credentials",
+        "client_id": service.client_id,
+        "client_secret": service.client_secret,
+        "scope": service.scopes,
+    }
+    bad = {**good, "client_secret": "wrong"}
+    url = service.ims_url
+    assert requests.post(url, params=good, timeout=10).json()["token_type"] == "bearer"
+    assert requests.post(url, params=bad, timeout=10).json()["error"] == "invalid_client"
+    assert requests.post(url, params=bad, data=good, timeout=10).status_code == 200
+    assert requests.post(url, params=good, data=bad, timeout=10).status_code == 400
+    for name, value in good.items():
+        rest = {other: good[other] for other in good.keys() - {name}}
+        split = requests.post(url, params={name: value}, data=rest, timeout=10)
+        assert split.status_code == 200, name
+        emptied = requests.post(url, params=good, data={name: ""}, timeout=10)
+        assert emptied.status_code == 400, name
+
+
 @pytest.mark.parametrize(
     ("form", "error"),
     [

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from export_jobs_local.isolation import http_session
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from hypothesis import HealthCheck, given, settings
@@ -80,6 +81,21 @@ def test_the_document_has_every_call(operations: list[Any]) -> None:
     ]
 
 
+def test_the_token_call_has_its_parameters_in_the_query_and_in_the_body(
+    operations: list[Any],
+) -> None:
+    """None is required in one of the two, as it may be in the other."""
+    (token,) = [o for o in operations if o.path == "/ims/token/v3"]
+    described = token.definition.raw
+    names = {"grant_type", "client_id", "client_secret", "scope"}
+    assert {one["name"] for one in described["parameters"] if one["in"] == "query"} == names
+    assert not any(one["required"] for one in described["parameters"])
+    assert not described["requestBody"].get("required")
+    (form,) = described["requestBody"]["content"].values()
+    assert form["schema"]["properties"].keys() == names
+    assert not form["schema"]["required"]
+
+
 @settings(
     max_examples=2_000 if LONG else 250, deadline=None, suppress_health_check=list(HealthCheck)
 )
@@ -90,7 +106,8 @@ def test_no_answer_is_outside_the_document(
     """No crash, and no status, content type or body that the document does not describe."""
     operation = data.draw(st.sampled_from(operations))
     case = data.draw(operation.as_strategy())
-    case.call_and_validate(checks=CHECKS, headers=caller.headers() if entitled else None)
+    headers = caller.headers() if entitled else None
+    case.call_and_validate(session=http_session(), checks=CHECKS, headers=headers)
 
 
 @settings(
@@ -105,7 +122,7 @@ def test_no_answer_of_the_control_is_outside_the_document(
     case = data.draw(operation.as_strategy())
     if isinstance(case.body, dict) and case.body.get("kind") == "refuse":
         case.body["seconds"] = 0
-    case.call_and_validate(checks=CHECKS)
+    case.call_and_validate(session=http_session(), checks=CHECKS)
     scripted.service.control.clear_faults()
     for query in ("?limit=1000", "?limit=3&status=NEW"):
         assert scripted.call("GET", query).status_code == 200

@@ -208,10 +208,21 @@ def _body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
 _CREATE = CreateExportJob.model_json_schema(by_alias=True)
 CREATE_BODY = _body("application/json", _inlined(_CREATE, _CREATE.get("$defs", {})))
 POLICIES_BODY = _body("application/json", _RIGHTS)
-TOKEN_BODY = _body(
-    "application/x-www-form-urlencoded",
-    _object({"grant_type": _TEXT, "client_id": _TEXT, "client_secret": _TEXT, "scope": _TEXT}),
-)
+_TOKEN_PARAMETERS = ("grant_type", "client_id", "client_secret", "scope")
+TOKEN_CALL = {
+    "requestBody": {
+        "description": "A parameter here overrides one of the query.",
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "schema": _object({}, **dict.fromkeys(_TOKEN_PARAMETERS, _TEXT))
+            }
+        },
+    },
+    "parameters": [
+        {"name": name, "in": "query", "required": False, "schema": _TEXT}
+        for name in _TOKEN_PARAMETERS
+    ],
+}
 TOKEN: Described = {
     200: _answer(
         "a token", _object({"access_token": _TEXT, "token_type": _TEXT, "expires_in": _NUMBER})

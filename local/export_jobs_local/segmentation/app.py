@@ -203,11 +203,12 @@ def reference(_entitled: Annotated[Entitled, Depends(Entitled)]) -> JsonAnswer:
 ims = APIRouter(tags=["IMS"])
 
 
-@ims.post(IMS_PATH, responses=answers.TOKEN, openapi_extra=answers.TOKEN_BODY)
+@ims.post(IMS_PATH, responses=answers.TOKEN, openapi_extra=answers.TOKEN_CALL)
 async def token(request: Request, state: State) -> JsonAnswer:
-    """OAuth server-to-server: a token for the client's credentials, form-encoded."""
+    """OAuth server-to-server: a token for the client's credentials, in the body or the query."""
     config = state.config
-    form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+    body = (await request.body()).decode("utf-8", "replace")
+    form = {**request.query_params, **dict(parse_qsl(body, keep_blank_values=True))}
     if form.get("grant_type") != "client_credentials":
         return answers.oauth_error("unsupported_grant_type", "use client_credentials")
     if form.get("client_id") != config.client_id:
