@@ -1,12 +1,12 @@
 # Everything runs in .venv, with hashed, pinned requirements. `make help` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
-SAM := .venv-sam/bin/sam
+# SAM asks boto3 for the region, which fails with a shell's AWS settings that boto3 can't use.
+SAM := env -i PATH="$$PATH" HOME="$$HOME" AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null \
+	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 CHECKOV := .venv-checkov/bin/checkov
 PIP := -m pip install --quiet --disable-pip-version-check --no-deps
 JOBS ?= 3
-
-export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo local test bench lint docs format requirements clean

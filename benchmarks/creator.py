@@ -21,6 +21,7 @@ from export_jobs.creator.message import Message
 from export_jobs.creator.policy import CreatorPolicy
 from export_jobs.creator.process import RequestProcessor
 from export_jobs.model.wake_up import wake_up_body
+from export_jobs_local.isolation import http_session
 
 from benchmarks import line
 from benchmarks.measuring import LONG, Spread, Timed, in_turns, timed
@@ -141,7 +142,7 @@ class Bare:
     def __init__(self, stage: Stage, sandbox: str, at_once: int, numbers: Iterator[int]) -> None:
         self._url = stage.jobs_url
         self._headers = stage.bare_headers(sandbox)
-        self._sessions = [requests.Session() for _ in range(at_once)]
+        self._sessions = [http_session() for _ in range(at_once)]
         self._numbers = numbers
 
     def __call__(self) -> Timed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import requests
+from export_jobs_local.isolation import http_session
 from export_jobs_local.segmentation.clock import now_ms
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
@@ -46,7 +46,7 @@ def pages_that_aepp_reads(histories: Sequence[int]) -> dict[int, int]:
 
 
 def _token(service: SegmentationService) -> str:
-    answer = requests.post(
+    answer = http_session().post(
         service.ims_url,
         data={
             "grant_type": "client_credentials",

@@ -18,8 +18,6 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import boto3
-import requests
 from botocore.config import Config
 from export_jobs import wiring
 from export_jobs.aws.dynamodb.store import DynamoDbStore
@@ -27,8 +25,9 @@ from export_jobs.aws.publisher import AwsEventPublisher
 from export_jobs.aws.sqs import SqsDeadLetterQueue, SqsRequestQueue
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient
 from export_jobs.telemetry import MeasuredTransport
-from export_jobs_local.aws.server import REGION, MotoServer
+from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack
+from export_jobs_local.isolation import REGION, aws_client, aws_session, http_session
 from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import API_PATH, ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
@@ -37,7 +36,6 @@ from export_jobs_local.system import describe_service, local_parameters
 from benchmarks.peers import LOGGED_WITHIN_S
 
 START_TIMEOUT_S = 60.0
-KEY = "local"
 
 
 class Stage:
@@ -48,7 +46,8 @@ class Stage:
         self.outputs: dict[str, str] = description["outputs"]
         self.jobs_url = description["apiUrl"] + "/export/jobs"
         self._control_url = description["apiUrl"].removesuffix(API_PATH) + "/_control"
-        self._control = requests.Session()
+        self._control = http_session()
+        self._session = aws_session(description["region"])
 
     def aws(self, service: Any) -> Any:
         """A client as the functions make it, but with a longer timeout.
@@ -57,16 +56,7 @@ class Stage:
         `ClientRequestToken`, a retry would conflict with its own effect, unlike with DynamoDB.
         """
         config = wiring._config().merge(Config(read_timeout=60))
-        return boto3.client(service, config=config, **self._where)
-
-    @property
-    def _where(self) -> dict[str, Any]:
-        return {
-            "endpoint_url": self._description["awsEndpointUrl"],
-            "region_name": self._description["region"],
-            "aws_access_key_id": KEY,
-            "aws_secret_access_key": KEY,
-        }
+        return aws_client(self._session, service, self._description["awsEndpointUrl"], config)
 
     @property
     def credentials(self) -> Credentials:
@@ -92,7 +82,7 @@ class Stage:
     def bare_headers(self, sandbox: str) -> dict[str, str]:
         """The headers that a call needs, with a new token."""
         credentials = self.credentials
-        answer = requests.post(
+        answer = self._control.post(
             self._description["imsUrl"],
             data={
                 "grant_type": "client_credentials",
@@ -119,7 +109,12 @@ class Stage:
 
     def empty_tables(self) -> None:
         """Empties the tables: moto copies them in transactions, so turns would get slower."""
-        dynamodb = boto3.resource("dynamodb", **self._where)
+        dynamodb = self._session.resource(
+            "dynamodb",
+            endpoint_url=self._description["awsEndpointUrl"],
+            verify=True,
+            config=Config(proxies={}),
+        )
         for name in ("JobsTableName", "RequestsTableName"):
             table = dynamodb.Table(self.outputs[name])
             keys = [key["AttributeName"] for key in table.key_schema]

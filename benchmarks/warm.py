@@ -18,10 +18,10 @@ from functools import partial
 from typing import Any
 from urllib.parse import urljoin
 
-import requests
 from export_jobs.aws.clock import now_ms
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
+from export_jobs_local.isolation import http_session
 
 from benchmarks.measuring import LONG, Spread, Timed, in_turns, repeated, timed
 from benchmarks.report import Section
@@ -84,7 +84,7 @@ class Bare:
     def __init__(self, stage: Stage, payloads: Payloads) -> None:
         self._stage = stage
         self._payloads = payloads
-        self._session = requests.Session()
+        self._session = http_session()
         self._headers = stage.bare_headers("one")
         self._dynamodb = stage.aws("dynamodb")
         self._events = stage.aws("events")

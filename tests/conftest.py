@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
+import types
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Delivery, Subscribers
+from export_jobs_local.isolation import http_session
 from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
@@ -28,6 +31,9 @@ settings.load_profile("default")
 
 # A shell starts background commands with Ctrl-C ignored, and their children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# `requests.get` and the like, which only tests use, are for what runs here: no proxy of the shell.
+requests.api.sessions = types.SimpleNamespace(Session=http_session)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pytest
 import requests
+from export_jobs_local.isolation import http_session
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.faults import Fault, FaultKind, FaultPlan
 from export_jobs_local.segmentation.server import SegmentationService
@@ -55,7 +56,7 @@ def is_refused(caller: Caller) -> bool:
 
 def test_connections_are_refused_for_a_while(caller: Caller) -> None:
     """The socket refuses them once the plan is answered; later the same port answers again."""
-    with requests.Session() as kept:
+    with http_session() as kept:
         kept.get(f"{caller.service.root_url}/_control/faults", timeout=10)
         assert plan(caller, call="create", kind="refuse", seconds=0.6).status_code == 201
         began = time.monotonic()

@@ -233,6 +233,7 @@ def test_a_request_is_read_in_any_locale(tmp_path: Path) -> None:
                 assert json.loads(done.stdout)["correlationId"] == "Köln"
 
 
+@pytest.mark.usefixtures("no_aws_settings")
 def test_a_profile_and_a_region_are_for_a_deployed_stack(tmp_path: Path) -> None:
     """The local system would ignore them; a profile that does not exist is named."""
     done = typed(["job", "list", "--region", "eu-west-1"], tmp_path)

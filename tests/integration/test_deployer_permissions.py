@@ -298,7 +298,8 @@ class _Sam:
         self._folder = folder
         self._file = folder / "calls"
         self._environment = {
-            **os.environ,
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
             **aws.environment,
             # Moto reads the bucket from the path of a template's URL only on this host.
             "AWS_ENDPOINT_URL": aws.url.replace("127.0.0.1", "localhost"),

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, get_args
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
 from botocore.stub import Stubber
@@ -18,9 +17,10 @@ from export_jobs.model.limits import CREATOR_TIMEOUT_S
 from export_jobs_cli.doctor import Finding, adobe, alerts, examine, functions, resources, sweeps
 from export_jobs_cli.doctor.findings import OPTIONAL, Name, found
 from export_jobs_cli.stack import DeployedSystem
-from export_jobs_local.aws.server import REGION, MotoServer
+from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.template import read_template
+from export_jobs_local.isolation import aws_session
 from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
@@ -66,10 +66,7 @@ def in_aws(system: DeployedSystem, monkeypatch: pytest.MonkeyPatch) -> DeployedS
 
 
 def system_of(aws: MotoServer, name: str) -> DeployedSystem:
-    session = boto3.Session(
-        aws_access_key_id="local", aws_secret_access_key="local", region_name=REGION
-    )
-    return DeployedSystem(name, session=session, endpoint_url=aws.url)
+    return DeployedSystem(name, session=aws_session(), endpoint_url=aws.url)
 
 
 def findings(system: DeployedSystem) -> dict[tuple[str, str | None], Finding]:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from export_jobs_local.aws import triggers
 from export_jobs_local.aws.lineage import MAX_INVOCATIONS, Lineage
 from export_jobs_local.aws.runtime import FunctionPool
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack, StackFailed
 from export_jobs_local.aws.triggers import QueueTrigger, scheduled_event
+from export_jobs_local.isolation import http_session
 from support.command_line import until
 from support.files import ROOT
 
@@ -237,8 +237,7 @@ def test_a_call_s_trace_header_is_kept_on_its_messages(
 def test_the_query_protocol_s_header_is_kept_too(aws: MotoServer, queue: Queue) -> None:
     """Older SDKs send forms; each call's header applies to its own messages only."""
     signature = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/sqs/aws4_request, Signature=0"
-    with requests.Session() as session:
-        session.trust_env = False
+    with http_session() as session:
         for body, headers in (("traced", {"X-Amzn-Trace-Id": HEADER}), ("untraced", {})):
             session.post(
                 aws.url,

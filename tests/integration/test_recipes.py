@@ -15,6 +15,7 @@ from botocore import xform_name
 from export_jobs.creator.message import job_asked_for, read_request
 from export_jobs.model.records import EventType
 from export_jobs_local.aws.server import REGION
+from export_jobs_local.isolation import isolated
 from support.files import ROOT
 from support.iam import queue_lets_in
 from support.local import Bench
@@ -152,6 +153,7 @@ def raise_alarm(bench: Bench) -> None:
     bench.clients["sns"].publish(TopicArn=topic, Message=json.dumps({"AlarmName": "some"}))
 
 
+@pytest.mark.usefixtures("no_aws_settings")  # moto's Step Functions read them, in threads
 def test_the_workflow_is_a_target_and_runs_once_for_each_event(
     bench: Bench, rule: Rule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,7 +416,8 @@ def commands(page: str) -> list[list[str]]:
 @pytest.mark.parametrize("page", ["docs/recipes.md", "docs/operations.md", "README.md"])
 def test_every_aws_command_is_one(page: str) -> None:
     """The operation exists, with every option, and no required option is missing."""
-    session = botocore.session.get_session()
+    with isolated():
+        session = botocore.session.get_session()
     tried = commands(page)
     assert tried
     for service, operation, *words in tried:

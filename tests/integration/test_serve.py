@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import pytest
 import requests
+from export_jobs_local.isolation import aws_client, aws_session
 from support.command_line import EXPORT_JOBS, typed
 
 
@@ -75,13 +75,7 @@ def test_api_answers_once_it_prints_its_addresses(tmp_path: Path) -> None:
 def test_local_works_and_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
     """A message on the stack's queue becomes a job; after Ctrl-C no process and no port is left."""
     with running("local", "--sweep-every", "0.5", cwd=tmp_path) as (process, printed):
-        sqs = boto3.client(
-            "sqs",
-            endpoint_url=printed["awsEndpointUrl"],
-            region_name=printed["region"],
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-        )
+        sqs = aws_client(aws_session(printed["region"]), "sqs", printed["awsEndpointUrl"])
         body = '{"destination": {"datasetId": "5b7c86968f7b6501e21ba9df"}, "schema": {"name": "_xdm.context.profile"}}'
         sqs.send_message(QueueUrl=printed["outputs"]["RequestQueueUrl"], MessageBody=body)
         journal = printed["apiUrl"].replace("/data/core/ups", "/_control/journal")

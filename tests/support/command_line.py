@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import logging
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,20 @@ import boto3
 import pytest
 import requests
 from export_jobs_cli.main import main
+from export_jobs_local.isolation import aws_client, aws_session
+
+from support.shells import without_aws_settings
 
 EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
 _SETTINGS = {"COLUMNS": "80", "AWS_EC2_METADATA_DISABLED": "true"}
-PLAIN = {**os.environ, **_SETTINGS}
+PLAIN = {**without_aws_settings(), **_SETTINGS}
 PACE_S = 0.2
 """How long a job of a local system stays NEW, unless a test changes it."""
+
+
+@functools.cache
+def _session() -> boto3.Session:
+    return aws_session()  # one for all, as it reads the descriptions of services
 
 
 def typed(
@@ -79,13 +87,7 @@ class Local:
         return json.loads(done.stdout)
 
     def client(self, service: Any) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self.description["awsEndpointUrl"],
-            region_name=self.description["region"],
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-        )
+        return aws_client(_session(), service, self.description["awsEndpointUrl"])
 
     def control(self, path: str) -> str:
         root = self.description["apiUrl"].removesuffix("/data/core/ups")
@@ -114,12 +116,15 @@ class Local:
 
 
 @contextmanager
-def running_local(folder: Path, *command: str) -> Iterator[Local]:
+def running_local(
+    folder: Path, *command: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Local]:
     """The whole system, as a user starts it in another terminal."""
     command = command or ("local", "--pace", str(PACE_S), "--sweep-every", "1", "--data", "data")
     with subprocess.Popen(
         [EXPORT_JOBS, *command, "--json"],
         cwd=folder,
+        env=environment,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

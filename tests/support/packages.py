@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import requests
 from export_jobs_local.aws.stack import DeployedFunction
+from export_jobs_local.isolation import REGION
 
 from support.files import ROOT
+from support.shells import without_aws_settings
 
 SAM = ROOT / ".venv-sam" / "bin" / "sam"
 RUNTIME_S_OWN = [
@@ -49,7 +51,12 @@ def sam_build(folder: Path, **variables: str) -> Path:
     done = subprocess.run(
         [SAM, "build", "--template", ROOT / "template.yaml", "--build-dir", built],
         cwd=folder,
-        env={**os.environ, "SAM_CLI_TELEMETRY": "0", **variables},
+        env={
+            **without_aws_settings(),  # with the shell's for the network, which pip may need
+            "AWS_DEFAULT_REGION": REGION,
+            "SAM_CLI_TELEMETRY": "0",
+            **variables,
+        },
         capture_output=True,
         text=True,
         timeout=240,
@@ -111,6 +118,7 @@ def emulated(
             cwd=task,
             env={
                 "PATH": os.environ["PATH"],
+                "HOME": os.devnull,  # otherwise boto3 reads .aws in the user's own
                 "LANG": "C.UTF-8",
                 **environment,
                 **function.environment,

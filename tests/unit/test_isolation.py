@@ -17,8 +17,8 @@ from export_jobs_local.isolation import (
     http_session,
     isolated,
 )
-from support.hostile import FILES, home, variables
 from support.scripted import answer, scripted
+from support.shells import FILES, home, variables
 
 SERVICES = ("cloudformation", "dynamodb", "events", "lambda", "s3", "secretsmanager", "sns", "sqs")
 UNCHANGED = {"region", "config_file", "credentials_file"}
@@ -79,6 +79,6 @@ def test_http_to_this_machine_uses_no_setting_of_the_shell() -> None:
     with scripted(answer(body={})) as server, http_session() as session:
         assert session.get(server.url, timeout=5).status_code == 200
         with pytest.raises(requests.RequestException):
-            requests.get(server.url, timeout=5)
+            requests.Session().get(server.url, timeout=5)
     ((_, _, sent),) = server.requests
     assert b"authorization" not in sent.lower()

@@ -1,7 +1,8 @@
-"""A shell and a home directory with settings for AWS and the network that fit nothing here."""
+"""Shells: one without settings for AWS, and one with settings that fit nothing here."""
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,12 @@ from pathlib import Path
 import botocore.session
 
 NOWHERE = "/nowhere/at-all.pem"
+
+
+def without_aws_settings() -> dict[str, str]:
+    """The environment without anything that boto3 reads for AWS; its proxies are left in it."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return others | dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
 
 
 def closed_port() -> int:
@@ -54,6 +61,13 @@ def variables() -> dict[str, dict[str, str]]:
         ),
         "S3": {"AWS_S3_US_EAST_1_REGIONAL_ENDPOINT": "x", "AWS_S3_USE_ARN_REGION": "x"},
     }
+
+
+def everything(*, reverse: bool = False) -> dict[str, str]:
+    """All variables at once; where two set the same one, the later, or with `reverse` the earlier."""
+    settings = [*variables().values()]
+    ordered = settings[::-1] if reverse else settings
+    return {name: value for one in ordered for name, value in one.items()}
 
 
 FILES = {
