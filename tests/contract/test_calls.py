@@ -67,7 +67,7 @@ def test_a_token_is_given_as_ims_gives_it(caller: Caller) -> None:
 
 
 def test_a_token_is_given_for_parameters_in_the_query(caller: Caller) -> None:
-    """Adobe documents the body or the query; where both have a parameter, the body's counts."""
+    """Field case 28: Adobe documents the body or the query; if both have one, the body's counts."""
     service = caller.service
     good = {
         "grant_type": "client_credentials",

@@ -736,7 +736,7 @@ class Secret:
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("part", ["client_id", "client_secret", "org_id", "scopes"])
 def test_a_credential_that_replaces_a_refused_one_is_used_at_once(part: str, status: int) -> None:
-    """In the same call, with a token of its own: that of one is never sent with the other's key."""
+    """Field case 9: in the same call, and no token is ever sent with the other's key."""
     secret = Secret()
     with scripted(answer(body=PAGE), answer(status), answer(body=PAGE)) as server:
         server.ims = token_of

@@ -424,7 +424,7 @@ def test_what_is_left_out_is_in_the_schemas() -> None:
 def test_the_tables_are_retained_unless_their_creation_is_rolled_back(
     statements: list[dict[str, Any]],
 ) -> None:
-    """CloudFormation may delete a table that a failed deployment leaves, and a deployer none.
+    """Field case 30: CloudFormation may delete a failed deployment's tables, and a deployer none.
 
     `UpdateReplacePolicy` has no RetainExceptOnCreate
     (docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html).

@@ -37,7 +37,7 @@ def listed(local: Local) -> Any:
 
 
 def test_sixty_requests_wait_in_order_for_twenty_places(slow: Local) -> None:
-    """Twenty jobs are open, the queue is empty, forty wait in order; a job's end admits one."""
+    """Field case 22: they wait in the table, not in the queue; a job's end admits the next one."""
     for key in KEYS:
         slow.send(envelope(key))
 

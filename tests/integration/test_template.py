@@ -338,7 +338,7 @@ def test_what_can_t_work_is_refused_before_anything_is_made(name: str, value: st
 
 
 def test_a_local_stack_refuses_it_too(aws: MotoServer) -> None:
-    """Moto would create it, so a test could use what AWS refuses."""
+    """Field case 29: moto would create it, so a test could use what AWS refuses."""
     without_suffix = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:aep"
     with pytest.raises(ParameterRefused, match="AepSecretArn"):
         LocalStack(aws, "refused").deploy(TEMPLATE, {"AepSecretArn": without_suffix})

@@ -189,6 +189,13 @@ def test_an_error_without_a_code_appears_without_one() -> None:
     assert "None" not in text
 
 
+def test_a_request_that_was_cancelled_on_purpose_is_no_bad_news() -> None:
+    """Field case 35: its headline is neutral, unlike that of any other rejection."""
+    title = chat(KINDS["cancelled-before"])["content"]["title"]
+    assert title == "[`prod`] Export request `nightly-newsletter` was cancelled before it had a job"
+    assert chat(KINDS["refused"])["content"]["title"].startswith(":warning: ")
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_the_message_reads_as_it_was_last_looked_at(name: str) -> None:
     """Subject, text and chat: a changed word shows everywhere that it appears."""

@@ -18,6 +18,8 @@ CREDENTIAL_MAX_AGE_S = 3_600.0
 """How long a credential is kept while it works. Each read of the secret costs money: every minute
 would cost more than all other calls of a quiet sweep, and every hour costs less than a cent a month.
 """
+AGAIN_S = 60.0
+"""How long after the secret could not be read it is read again, while a credential is kept."""
 REMEMBERED = 16
 """How many of the last tokens are kept, to be removed from texts that quote them."""
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -157,6 +159,7 @@ class Authorizer:
             except RetryLater:
                 if self._kept is None:
                     raise
+                self._due = self._clock() + AGAIN_S
         return self._kept
 
 
