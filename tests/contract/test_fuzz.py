@@ -11,13 +11,14 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from export_jobs.client import Credentials, SegmentationClient
+from export_jobs.client import SegmentationClient
 from export_jobs.client.transport import Answer
 from export_jobs.contract import Job, JobPage
 from export_jobs.contract.errors import OutcomeUnknown, SegmentationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
+from support.fed import fed_client
 from support.files import seed
 from support.scripted import ScriptedServer, answer
 
@@ -84,39 +85,6 @@ def mutated(draw: st.DrawFn) -> Any:
         else:
             del parent[path[-1]]
     return document
-
-
-class Fed:
-    """A transport that returns a given answer, instead of one from a socket."""
-
-    def __init__(self, fed: Answer) -> None:
-        self._fed = fed
-
-    def send(self, _method: str, _url: str, **_: Any) -> Answer:
-        return self._fed
-
-
-class Token:
-    """Tokens that need no IMS."""
-
-    def get(self, _credentials: Credentials) -> str:
-        return "token"
-
-    def forget(self, _token: str) -> None:
-        pass
-
-    def secrets(self) -> list[str]:
-        return ["token"]
-
-
-def fed_client(fed: Answer) -> SegmentationClient:
-    credentials = Credentials("id", "secret", "org", "scope")
-    return SegmentationClient(
-        base_url="https://platform.adobe.io/data/core/ups",
-        credentials=lambda: credentials,
-        tokens=Token(),  # type: ignore[arg-type]
-        transport=Fed(fed),  # type: ignore[arg-type]
-    )
 
 
 statuses = st.sampled_from(

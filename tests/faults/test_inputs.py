@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, get_args
 
-from export_jobs.client import Credentials, SegmentationClient
 from export_jobs.client.transport import Answer
 from export_jobs.contract.text import decode_text
 from export_jobs.creator.message import Message
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 from support.creator import CREATE, Creator
 from support.faults import LONG
+from support.fed import Fed, client_of
 from support.files import seed
 from support.hostile_text import hostile, hostile_key
 
@@ -276,42 +276,6 @@ def answers(draw: st.DrawFn) -> Answer:
     return Answer(status, CaseInsensitiveDict({"Retry-After": wait}), body, text[:2_000])
 
 
-class Feeding:
-    """A transport that answers every call with the next of the given answers, in turn."""
-
-    def __init__(self, fed: Sequence[Answer]) -> None:
-        self._fed = list(fed)
-        self.calls = 0
-
-    def send(self, _method: str, _url: str, **options: Any) -> Answer:
-        assert options.get("may_send", lambda: True)()
-        self.calls += 1
-        return self._fed[self.calls % len(self._fed)]
-
-
-class Token:
-    """Tokens that need no IMS."""
-
-    def get(self, _credentials: Credentials) -> str:
-        return "token"
-
-    def forget(self, _token: str) -> None:
-        pass
-
-    def secrets(self) -> list[str]:
-        return ["token"]
-
-
-def fed_client(transport: Feeding) -> SegmentationClient:
-    credentials = Credentials("id", "secret", "ORG@AdobeOrg", "scope")
-    return SegmentationClient(
-        base_url="https://platform.adobe.io/data/core/ups",
-        credentials=lambda: credentials,
-        tokens=Token(),  # type: ignore[arg-type]
-        transport=transport,  # type: ignore[arg-type]
-    )
-
-
 @settings(max_examples=EXAMPLES)
 @given(fed=st.lists(answers(), min_size=1, max_size=6), good=st.integers(0, 5))
 def test_no_answer_stops_a_sweep_or_loses_a_request(fed: list[Answer], good: int) -> None:
@@ -320,8 +284,8 @@ def test_no_answer_stops_a_sweep_or_loses_a_request(fed: list[Answer], good: int
     for sandbox in creator.sandboxes:
         creator.sweep(sandbox)
     usual, usual_in_sweeps = creator.api, creator.sweep_api
-    transport = Feeding(fed)
-    creator.api = creator.sweep_api = lambda: fed_client(transport)  # type: ignore[assignment,return-value]
+    transport = Fed(*fed)
+    creator.api = creator.sweep_api = lambda: client_of(transport)  # type: ignore[assignment,return-value]
     messages: list[Message] = [
         creator.send("make", **CREATE),
         creator.send("stop", action="cancel", jobId="11037"),
