@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -66,8 +67,10 @@ def print_body(text: str) -> None:
     """Prints the body of a message: unchanged and in UTF-8, or safely if this is a terminal."""
     if console().is_terminal:
         typer.echo("\n".join(one_line(line) for line in text.splitlines()))
-    else:
-        typer.get_binary_stream("stdout").write(f"{text}\n".encode("utf-8", "replace"))
+        return
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    sys.stdout.write(f"{text}\n")  # typer would take terminal escapes out
 
 
 def print_json(value: Any) -> None:

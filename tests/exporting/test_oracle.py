@@ -191,7 +191,8 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
         request["mergePolicy"] = {"id": draw(some(list(POLICIES)))}
     if draw(st.booleans()):
         request["evaluationInfo"] = {"segmentation": draw(st.booleans())}
-    request["filter"] = draw(filters())
+    if selection := draw(filters()):
+        request["filter"] = selection
     if draw(st.booleans()):
         listed: dict[str, Any] = {
             "fields": draw(fields_of([*oracle.EVENT_FIELDS, "commerce", "commerce.order"]))

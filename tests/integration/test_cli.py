@@ -268,7 +268,7 @@ def test_an_unknown_job_is_reported_in_one_line(local: Local) -> None:
 
 def test_a_rejected_request_is_listed_corrected_and_redriven_to_success(local: Local) -> None:
     """The dead letter shows the reason; the corrected request becomes a job under the same key."""
-    local.send(envelope("typo", filtre={}))
+    local.send(envelope("typo", filtre={"emptyProfiles": True}))
     letter = until(lambda: local.dead("typo"))
     assert "did you mean 'filter'?" in letter["reason"]
     assert letter["tries"] == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
@@ -188,6 +189,7 @@ def test_a_body_goes_unchanged_into_a_file_and_safely_to_a_terminal(body: str) -
     file = io.BytesIO()
     with redirect_stdout(io.TextIOWrapper(file, encoding="cp1252")):
         output.print_body(body)
+        sys.stdout.flush()
         assert file.getvalue().decode("utf-8") == body + "\n"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(output, "console", lambda **_: Console(force_terminal=True))

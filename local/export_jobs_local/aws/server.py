@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -43,11 +44,13 @@ class MotoServer:
 
     def __enter__(self) -> Self:
         with isolated():  # moto uses botocore as soon as it is imported
-            from moto.moto_server.werkzeug_app import (  # noqa: PLC0415  half a second of imports
+            from moto.core.loaders import Loader  # noqa: PLC0415  half a second of imports
+            from moto.moto_server.werkzeug_app import (  # noqa: PLC0415
                 DomainDispatcherApplication,
                 create_backend_app,
             )
 
+            Loader.CUSTOMER_DATA_PATH = os.devnull  # instead of ~/.aws/models
             make_quicker()
             _keep_trace_headers()
             _keep_key_policies()
