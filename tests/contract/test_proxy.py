@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+from export_jobs.client.environment import proxies_for
 from export_jobs.client.transport import IDLE_S
 from export_jobs.contract.errors import OutcomeUnknown, RetryLater
 from support.proxy import HOST, Proxy, proxied, server_tls
@@ -144,6 +145,7 @@ def test_no_call_without_tls_goes_to_a_proxy(
     with proxied(server.port) as proxy:
         for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(variable, proxy.url)
+        assert not proxies_for(f"http://{HOST}")
         with pytest.raises(RetryLater, match="can't reach"):
             client_to(f"http://{HOST}", tokens=OpaqueTokens()).list_jobs("prod", limit=1)
         assert proxy.asked == []

@@ -63,17 +63,26 @@ def variables() -> dict[str, dict[str, str]]:
     }
 
 
+HIDING = {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_DATA_PATH"}
+"""With one of these, boto3 does not read some of the files of a home directory."""
+
+
 def everything(*, reverse: bool = False) -> dict[str, str]:
-    """All variables at once; where two set the same one, the later, or with `reverse` the earlier."""
+    """All variables but those that hide others.
+
+    Where two set the same one, the later counts, or with `reverse` the earlier.
+    """
     settings = [*variables().values()]
     ordered = settings[::-1] if reverse else settings
-    return {name: value for one in ordered for name, value in one.items()}
+    merged = {name: value for one in ordered for name, value in one.items()}
+    return {name: value for name, value in merged.items() if name not in HIDING}
 
 
 FILES = {
     "files that can't be read": {
         ".aws/config": "no [section\n= and no value\n",
         ".aws/credentials": "[default\n",
+        ".aws/models/sqs/2012-11-05/service-2.json": "{",
         ".netrc": "machine\n",
     },
     "files with other settings": {

@@ -43,17 +43,15 @@ class MotoServer:
         self._session = aws_session()
 
     def __enter__(self) -> Self:
-        with isolated():  # moto uses botocore as soon as it is imported
-            from moto.core.loaders import Loader  # noqa: PLC0415  half a second of imports
-            from moto.moto_server.werkzeug_app import (  # noqa: PLC0415
-                DomainDispatcherApplication,
-                create_backend_app,
-            )
+        from moto.moto_server.werkzeug_app import (  # noqa: PLC0415  half a second of imports
+            DomainDispatcherApplication,
+            create_backend_app,
+        )
 
-            Loader.CUSTOMER_DATA_PATH = os.devnull  # instead of ~/.aws/models
-            make_quicker()
-            _keep_trace_headers()
-            _keep_key_policies()
+        make_quicker()
+        _ignore_models_at_home()
+        _keep_trace_headers()
+        _keep_key_policies()
         services = DomainDispatcherApplication(create_backend_app)
         app = _Isolated(_Tracing(_OneAtATime(services)))
         self._server = make_server(
@@ -175,6 +173,13 @@ class _Tracing:
             return self._app(environ, start_response)
         finally:
             _TRACE_HEADER.reset(kept)
+
+
+def _ignore_models_at_home() -> None:
+    """Keeps moto from reading descriptions of services in ~/.aws/models, as botocore does."""
+    from moto.core.loaders import Loader  # noqa: PLC0415  with the server's own imports
+
+    Loader.CUSTOMER_DATA_PATH = os.devnull
 
 
 @functools.cache
