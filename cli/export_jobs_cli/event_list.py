@@ -68,6 +68,7 @@ def summary(event_type: str, detail: Mapping[str, Any]) -> str:
     kind = kind_named(event_type)
     if kind is None:  # from a stack that is newer than this command
         return output.plain(event_type)
+    detail = kind.whole(detail)
     headline = output.plain(kind.headline(detail, one_line))
     more = output.plain(kind.in_brief(detail))
     if kind.is_bad_news(detail):
@@ -81,6 +82,7 @@ def plain_summary(event_type: str, detail: Mapping[str, Any]) -> str:
     kind = kind_named(event_type)
     if kind is None:
         return event_type
+    detail = kind.whole(detail)
     more = one_line(kind.in_brief(detail))
     return kind.headline(detail, one_line) + (f": {more}" if more else "")
 
@@ -96,16 +98,7 @@ def _whole(detail: Mapping[str, Any], record: JobRecord) -> Mapping[str, Any]:
     end = record.end_detail
     if end and end.get("eventId") == detail.get("eventId"):
         return end
-    return {**_EMPTY, "jobId": record.job_id, "sandboxName": record.sandbox, **detail}
-
-
-_EMPTY: Mapping[str, Any] = {
-    "errors": [],
-    "requestKey": None,
-    "reason": None,
-    "profilesExported": None,
-}
-"""Fields that the short form lacks, but that an event's wording needs."""
+    return {"jobId": record.job_id, "sandboxName": record.sandbox, **detail}
 
 
 def _why_none(record: JobRecord | None) -> str:

@@ -100,8 +100,7 @@ class KnownJob:
     def segment_ids(self) -> list[str] | None:
         """None if unknown: they are recorded once the job has ended."""
         if self.job:
-            segments = self.job.filter.segments if self.job.filter else []
-            return [str(segment.segment_id) for segment in segments]
+            return _segment_ids(self.job)
         listed = self._end.get("segments")
         return None if listed is None else [str(segment["segmentId"]) for segment in listed]
 
@@ -137,6 +136,15 @@ class KnownJob:
     @property
     def _end(self) -> Mapping[str, Any]:
         return self._record.end_detail or {}
+
+
+def _segment_ids(job: Job) -> list[str] | None:
+    """Empty if the job exports every profile; None if the service shows what can't be read."""
+    if job.filter is None:
+        return None if "filter" in job.model_fields_set else []
+    if not job.filter.segments and "segments" in job.filter.model_fields_set:
+        return None
+    return [segment.segment_id or "?" for segment in job.filter.segments]
 
 
 @dataclass(frozen=True)

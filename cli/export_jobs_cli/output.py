@@ -41,8 +41,10 @@ _NOT_WRAPPED = 100_000
 def console(*, stderr: bool = False) -> Console:
     """Makes a console without emoji: Rich would replace the `:secret:` in an ARN."""
     made = Console(highlight=False, emoji=False, stderr=stderr)
-    if not made.is_terminal:
-        made = Console(highlight=False, emoji=False, stderr=stderr, width=_NOT_WRAPPED)
+    if not made.file.isatty():  # whatever FORCE_COLOR says, which Rich takes for a terminal
+        made = Console(
+            highlight=False, emoji=False, stderr=stderr, width=_NOT_WRAPPED, force_terminal=False
+        )
     return made
 
 

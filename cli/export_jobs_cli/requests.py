@@ -105,7 +105,7 @@ class Ending:
 
 def read_body(file: str) -> str:
     """The text of a file, or of standard input for `-`. Raises UserError."""
-    name = "standard input" if file == "-" else file
+    name = "standard input" if file == "-" else one_line(file)
     try:
         return decode_text(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
     except OSError as error:
@@ -193,9 +193,10 @@ def _with_its_job(system: DeployedSystem, request: Request, key: str) -> Request
     when = f"{output.moment(record.touched_at)} UTC"
     if record.status == "REJECTED":
         raise UserError(
-            f"request key {key!r} was rejected on {when} ({record.outcome}: {record.reason}); "
+            f"request key {key!r} was rejected on {when} ({record.outcome}: "
+            f"{one_line(record.reason or '')}); "
             "sending it again has no effect.\n"
-            f"Correct and redrive it: {command_line('dlq redrive', key)} --body FILE\n"
+            f"Correct and redrive it: {command_line('dlq redrive --body FILE', key)}\n"
             "Or give it a new requestKey."
         )
     if record.status == "CANCELLED":

@@ -101,6 +101,18 @@ def test_every_form_of_the_next_link_is_read(link: Any, cursor: str | None) -> N
         assert client.list_jobs("prod", limit=2).next_cursor == cursor
 
 
+@pytest.mark.parametrize(
+    "link", ["/export/jobs?offset=1_1", 5, [], {"next": {"href": "?offset=1_1"}}, {"next": 7}]
+)
+def test_a_link_that_can_t_be_read_is_no_last_page(link: Any) -> None:
+    """Otherwise a listing would count as complete without the jobs on its next page."""
+    with (
+        served(answer(body={**PAGE, "link": link})) as (client, _),
+        pytest.raises(NotUnderstood),
+    ):
+        client.list_jobs("prod", limit=1)
+
+
 def test_a_link_with_the_whole_address_of_the_service_is_read() -> None:
     """An absolute link is followed, too, if it points to the service."""
     with ExitStack() as stack:
@@ -824,6 +836,23 @@ def test_a_working_credential_is_kept_while_it_cannot_be_read() -> None:
         assert secret.reads == 3
 
 
+def test_a_refused_token_is_replaced_though_the_secret_cannot_be_read() -> None:
+    """The credential is kept: only its token was refused."""
+    reads = 0
+
+    def read() -> Credentials:
+        nonlocal reads
+        reads += 1
+        if reads > 1:
+            raise RetryLater("can't read the secret")
+        return CREDENTIALS
+
+    with scripted(answer(401), answer(body=PAGE)) as server:
+        server.ims = token_of
+        assert client_to(server.url, credentials=read).list_jobs("prod", limit=1)
+        assert (len(server.token_calls), reads) == (2, 2)
+
+
 def test_a_refused_key_is_not_tried_again_with_the_same_credential() -> None:
     """A sandbox without permission costs one call, and one read of the secret."""
     secret = Secret()
@@ -940,6 +969,7 @@ def test_a_secret_is_read_in_the_encodings_of_files(value: str | bytes) -> None:
         ('{"clientId": "plänted"}'.encode("cp1252"), "it is not UTF-8, at byte 17"),
         ('{"clientId": "planted', "is not JSON"),
         ("[" * 100_000, "is not JSON"),
+        ('ÿþ{"clientId": "planted"}', "UTF-16 that was read with another encoding"),
         ('"planted"', "lacks clientId, clientSecret, orgId, scopes"),
         ("null", "lacks clientId"),
     ],

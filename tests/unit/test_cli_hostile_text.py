@@ -104,9 +104,12 @@ def progress_of(text: Text) -> None:
 
 
 def error_of(text: Text) -> None:
-    problem = UserError(f"the request is invalid:\n  job.{one_line(text())}: {one_line(text())}")
-    output.error(str(problem))
-    output.error(one_line(text()))
+    with pytest.raises(UserError) as caught:
+        requests.checked(json.dumps({"job": {text(): 1}}), sandboxes=["prod"])
+    output.error(str(caught.value))
+    with pytest.raises(UserError) as caught:
+        requests.read_body(f"/no/{text()}".replace("\0", ""))
+    output.error(str(caught.value))
 
 
 SHOWN: dict[str, Callable[[Text], object]] = {

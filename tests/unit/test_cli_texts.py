@@ -121,6 +121,13 @@ def test_what_a_console_can_t_show_is_replaced(tmp_path: Path) -> None:
     assert b"error: '?????' is not" in printed.stderr
 
 
+def test_a_forced_colour_makes_a_pipe_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CI services set it, and a file still gets whole lines, and a dead letter's body unchanged."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert not output.console().is_terminal
+    assert output.console().width > 1_000
+
+
 def test_an_error_without_a_code_is_shown_without_one(capsys: pytest.CaptureFixture[str]) -> None:
     """The service may write an error as plain text."""
     job_list.show([known(errors=["Job aborted."])], sandboxes=1)

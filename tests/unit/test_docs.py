@@ -8,12 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import botocore.session
 import cfnlint
 import pytest
 import typer
 from export_jobs_cli.main import app
 from export_jobs_local.aws.template import read_template
+from export_jobs_local.isolation import aws_session
 from export_jobs_local.project import TEMPLATE
 from support.cloudformation import translated
 from support.files import ROOT
@@ -140,7 +140,7 @@ def test_the_page_on_deployment_names_the_regions_that_lack_something() -> None:
 
 def test_the_page_on_deployment_names_the_regions_that_nothing_is_known_of() -> None:
     """Of each region that boto3 knows, there is a list of resource types, or the page says so."""
-    session = botocore.session.get_session()
+    session = aws_session()
     partitions = session.get_available_partitions()
     regions = {
         region

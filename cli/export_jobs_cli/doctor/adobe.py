@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from shlex import quote
 
@@ -188,10 +189,12 @@ def clock(system: DeployedSystem) -> str:
             "Not checked: this machine can't reach the API. The functions may.",
         ) from None
     here = (before + time.time()) / 2
-    date = answer.headers.get("Date")
-    if not date:
-        return "not compared: the service sends no Date header"
-    skew_s = here - parsedate_to_datetime(date).timestamp()
+    date = answer.headers.get("Date", "")
+    try:
+        there = parsedate_to_datetime(date)
+    except ValueError:
+        return "not compared: the service sends no Date header that can be read"
+    skew_s = here - there.replace(tzinfo=there.tzinfo or UTC).timestamp()  # -0000 is UTC, too
     if abs(skew_s) > MAX_SKEW_S:
         raise Wrong(
             f"this machine's clock is {skew_s:+.0f} s off the service's, {date}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import duckdb
@@ -42,7 +43,7 @@ def make(root: Path, *, profiles: int, seed: int, force: bool, as_json: bool) ->
     else:
         console().print(
             f"{profiles:,} profiles with {generated['events']:,} events are in {folder}\n"
-            f"use it with: export-jobs local --data {root}",
+            f"use it with: export-jobs local --data {shlex.quote(str(root))}",
             markup=False,
             soft_wrap=True,
         )

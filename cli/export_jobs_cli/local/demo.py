@@ -100,8 +100,8 @@ def show(result: DemoResult) -> None:
         [
             (
                 output.plain(row.name),
-                row.end or "-",
-                row.job_id or "",
+                output.plain(row.end or "-"),
+                output.plain(row.job_id or ""),
                 output.styled(row.job_status),
                 "" if row.profiles is None else f"{row.profiles:,}",
                 "ok" if row.as_expected else "[bold red]!![/]",
@@ -143,7 +143,7 @@ class _LiveView:
         self._print(text)
 
     def sent(self, name: str) -> None:
-        self._print(f"[dim]sent [/]  {name}")
+        self._print(f"[dim]sent [/]  {output.plain(name)}")
 
     def arrived(self, delivery: Delivery) -> None:
         what = summary(delivery.type, delivery.detail)

@@ -188,6 +188,7 @@ The stack's outputs:
 
 To connect with aws or boto3:
 
+  unset AWS_PROFILE
 {exports}
 
   aws sqs send-message --queue-url {system.stack.outputs["RequestQueueUrl"]} \\

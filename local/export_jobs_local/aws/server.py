@@ -48,6 +48,7 @@ class MotoServer:
             create_backend_app,
         )
 
+        os.environ.pop("INITIAL_NO_AUTH_ACTION_COUNT", None)  # moto would check permissions
         make_quicker()
         _ignore_models_at_home()
         _keep_trace_headers()
@@ -84,6 +85,7 @@ class MotoServer:
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": KEY,
             "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",  # some read only this one
         }
 
     def client(self, service: Any) -> Any:

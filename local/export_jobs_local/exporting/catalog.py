@@ -116,6 +116,7 @@ class DataDirectory:
     def _read(self, name: str, entry: type[_T]) -> list[_T]:
         path = self.root / name
         try:
-            return TypeAdapter(list[entry]).validate_python(decode_json(path.read_bytes()))  # type: ignore[valid-type]
+            decoded = decode_json(path.read_bytes(), refuse_doubled_keys=True)
+            return TypeAdapter(list[entry]).validate_python(decoded)  # type: ignore[valid-type]
         except (OSError, ValueError, RecursionError) as error:
             raise DataBroken(f"{path} can't be read: {error}") from None

@@ -121,6 +121,14 @@ def test_an_item_that_has_nothing_but_its_keys_is_read(kind: str) -> None:
     READERS[kind](item)
 
 
+def test_an_entry_of_the_outbox_that_cannot_be_read_costs_only_itself() -> None:
+    """The undelivered events beside it are still published."""
+    good = frozen("job")["outbox"]["L"]
+    job = items.job_of(frozen("job") | {"outbox": {"L": [{"S": "no JSON"}, *good, {"N": "1"}]}})
+    assert good
+    assert job.outbox == RECORDS["job"].outbox
+
+
 def test_an_attribute_that_cannot_be_read_has_its_default(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

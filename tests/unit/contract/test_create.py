@@ -195,6 +195,22 @@ def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
         parse_create_request(body)
 
 
+@pytest.mark.parametrize("odd", ["\u200b", "a\x00", " a", "a\u202eb", "a\n"])
+@pytest.mark.parametrize("path", ["destination.datasetId", "schema.name", "mergePolicy.id"])
+def test_a_name_that_can_t_be_seen_whole_is_refused(path: str, odd: str) -> None:
+    """Pasted from a page, an id may have more characters than are seen."""
+    with pytest.raises(RequestInvalid, match=path):
+        parse_create_request(changed(path, odd))
+
+
+def test_a_problem_is_one_line_whatever_the_field_is_called() -> None:
+    """A field's name can't forge the line of another problem."""
+    with pytest.raises(RequestInvalid) as caught:
+        parse_create_request({**MINIMAL, "a\n  job.forged: is wrong": 1})
+    (problem,) = caught.value.problems
+    assert str(problem).isprintable()
+
+
 def test_a_segment_listed_twice_is_refused() -> None:
     """It would be unclear whether the segment is exported once or twice."""
     segment = {"segmentId": "a"}

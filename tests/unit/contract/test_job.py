@@ -185,6 +185,21 @@ def test_an_impossible_number_is_no_number(odd: Any) -> None:
         assert (job.creation_time, job.update_time) == (None, None)
 
 
+def test_blanks_around_an_id_or_a_status_are_no_part_of_it() -> None:
+    """A job that has SUCCEEDED with a line end is final, as its events say."""
+    job = Job.model_validate({"id": " 7 ", "status": "SUCCEEDED\n", "requestId": "\t"})
+    assert (job.id, job.status, job.is_final, job.request_id) == ("7", "SUCCEEDED", True, None)
+
+
+@pytest.mark.parametrize("number", ["\N{GRINNING FACE}" * 129, "\ud800", " ", "", "x" * 257])
+def test_an_id_that_no_key_can_hold_makes_a_record_unreadable(number: str) -> None:
+    """A key in DynamoDB has 1,024 bytes: a job that can't be stored would stop every sweep."""
+    page = JobPage.from_answer(
+        {"records": [{"id": number, "status": "NEW"}, {"id": 1, "status": "N"}]}
+    )
+    assert ([job.id for job in page.records], page.unreadable_fields) == (["1"], {"id"})
+
+
 def test_what_was_read_is_read_the_same_again() -> None:
     """A stored job, with the parts that were left out, is read back unchanged."""
     shown = {"errors": [None, "x", [1]], "filter": {"segments": [7, {"segmentId": 5}]}}

@@ -44,6 +44,7 @@ def test_any_other_encoding_is_named(raw: bytes, names: str) -> None:
     ("text", "names"),
     [
         ("\ufeff" + TEXT, None),
+        ("\ufeff\ufeff" + TEXT, None),
         ((b"\xef\xbb\xbf" + TEXT.encode()).decode("cp1252"), "UTF-8 that was read with another"),
         (TEXT.encode("utf-16").decode("latin-1"), "UTF-16 that was read with another"),
     ],

@@ -21,6 +21,8 @@ LAST_MS = 253_402_300_799_999
         ("2026-02-30T00:00:00Z", "no time that exists"),
         ("2026-01-31T23:59:60Z", "no time that exists"),
         ("2026-01-31T00:00:00+24:00", "no time that exists"),
+        ("2026-01-31T00:00:00+00:60", "with a zone"),
+        ("2026-01-31T00:00:00+99:00", "with a zone"),
         ("0000-01-01T00:00:00Z", "no time that exists"),
         ("2026-01-31T00:00:00", "with a zone"),
         ("2026-01-31", "with a zone"),

@@ -112,6 +112,11 @@ def test_a_cancel_request_names_a_job_or_a_request(
         ({"job": {}}, "job.destination", "is required"),
         ("{}", "job.destination", "is required"),
         (json.dumps(json.dumps({"job": JOB})), "(body)", "encoded twice"),
+        ({"requestKey": "k", "job": text(JOB)}, "job", "it is JSON as a text"),
+        ({"requestKey": "k", "job": [JOB]}, "job", "must be an object"),
+        ({**JOB, "requestKey": "k"}, "(body)", "put that body under 'job'"),
+        ({**JOB, "sandboxName": "dev"}, "(body)", "has sandboxName beside the body of a POST"),
+        ({"action": "cancel", "jobId": "1\x00"}, "jobId", "can't be seen"),
         ("é" * (MAX_BODY_BYTES // 2 + 1), "(body)", "the limit is 258,048 (252 KB)"),
     ],
 )
@@ -199,6 +204,11 @@ def test_a_doubled_filter_is_named(envelope: str) -> None:
             "wrapped by Lambda",
         ),
         ({"Records": [{"eventSource": "aws:s3", "s3": {}}]}, "a notification from S3"),
+        ({"MessageId": "m", "ReceiptHandle": "r", "Body": text(JOB)}, "send the request itself"),
+        ({"messageId": "m", "body": text(JOB), "eventSource": "aws:sqs"}, "the request itself"),
+        ({"requestKey": "k", "reason": "INVALID", "body": text(JOB)}, "the request itself"),
+        ({"specversion": "1.0", "type": "t", "data": JOB}, "the request itself"),
+        ({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}, "ignore it"),
     ],
 )
 def test_a_request_in_the_envelope_of_another_service_is_recognised(

@@ -26,7 +26,7 @@ texts = st.text(max_size=30) | st.builds(
 )
 bodies = st.fixed_dictionaries(
     {
-        "id": st.integers(1, 10**9) | st.text(min_size=1, max_size=256),
+        "id": st.integers(1, 10**9) | st.text(min_size=1, max_size=128).filter(str.strip),
         "status": st.sampled_from(["NEW", "SUCCEEDED", "FAILED", "ODD"]),
     },
     optional={

@@ -17,6 +17,7 @@ from export_jobs.events.details import Baseline
 from export_jobs.events.messages import MAX_SUBJECT, chat, email, subject
 from export_jobs.events.wording import command_line
 from export_jobs.model.records import Event, JobRecord
+from export_jobs_cli.event_list import plain_summary, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hostile_text import hostile, hostile_key
@@ -120,6 +121,20 @@ def test_the_suggested_command_is_the_one_meant(events: tuple[Event, Event]) -> 
         for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
             in_chat = in_chat.replace(entity, character)
         assert in_chat.strip("`") == mailed.replace("`", "\N{MODIFIER LETTER GRAVE ACCENT}")
+
+
+@pytest.mark.parametrize("name", sorted(EVENTS))
+def test_an_event_that_lacks_a_field_is_shown_without_it(name: str) -> None:
+    """Field case 12: another version may have left it in the outbox; it must not stop a sweep."""
+    event = EVENTS[name]
+    for missing in [*event.detail, None]:
+        kept = {key: value for key, value in event.detail.items() if missing not in {key, None}}
+        less = Event(event.type, {**kept, "eventId": event.id})
+        assert subject(less)
+        assert email(less, stack="st")
+        assert chat(less, stack="st")
+        assert summary(event.type, kept)
+        assert plain_summary(event.type, kept)
 
 
 @given(hostile_key | hostile, hostile)

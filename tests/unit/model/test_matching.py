@@ -283,6 +283,35 @@ def test_the_same_is_the_same_however_it_is_written(path: str, value: Any) -> No
     assert as_shown == hashes_of_request(same)[name]
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("filter.fromIngestTimestamp", ""),
+        ("filter.fromIngestTimestamp", 1_514_764_800_000),
+        ("filter.segmentQualificationTime.startTime", ""),
+        ("filter.segmentQualificationTime.endTime", "never"),
+        ("filter.emptyProfiles", "true"),
+        ("filter.emptyProfiles", ""),
+        ("schema.name", ""),
+        ("additionalFields.eventList.filter.toIngestTimestamp", ""),
+        ("filter.segments.segmentId", None),
+    ],
+)
+def test_what_shows_no_value_is_no_contradiction(path: str, value: Any) -> None:
+    """Empty or unreadable is like not shown; a time in epoch milliseconds is that time."""
+    asked, of_job = hashes_of_request(FULL), hashes_of_job(shown(changed(path, value)))
+    assert {name for name in of_job if name in asked and of_job[name] != asked[name]} == set()
+
+
+def test_a_deeply_nested_field_is_no_obstacle() -> None:
+    """An unknown field of one job must not stop every sweep."""
+    deep: Any = {}
+    for _ in range(900):
+        deep = {"a": deep}
+    job = shown(FULL, computeGatewayJobId=deep, unknown=deep)
+    assert hashes_of_job(job) == hashes_of_job(shown(FULL))
+
+
 @given(bodies)
 def test_a_job_shows_what_its_request_asked_for(body: dict[str, Any]) -> None:
     """However the service fills in defaults and orders lists."""

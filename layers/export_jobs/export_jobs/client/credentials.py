@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from export_jobs.contract.errors import BadCredentials
-from export_jobs.contract.text import decode_json, decode_text
+from export_jobs.contract.text import OtherEncoding, decode_json
 
 _SENDABLE = re.compile(r"[\x20-\x7e]+")
 """What OAuth allows in the parts of a credential (RFC 6749, appendix A), and a header can hold."""
@@ -29,12 +29,10 @@ class Credentials:
     def from_secret(cls, value: str | bytes) -> Credentials:
         """Parses the JSON of the secret, a text or bytes. Raises SecretUnreadable."""
         try:
-            text = decode_text(value) if isinstance(value, bytes) else value
-        except ValueError as error:
+            secret = decode_json(value)
+        except OtherEncoding as error:
             raise SecretUnreadable(f"the secret's value can't be read: {error}") from None
-        try:
-            secret = decode_json(text)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # their text may quote the value
             raise SecretUnreadable("the secret's value is not JSON") from None
         names = ("clientId", "clientSecret", "orgId", "scopes")
         values = [secret.get(name) if isinstance(secret, dict) else None for name in names]

@@ -134,22 +134,21 @@ class Authorizer:
             try:
                 return Authorization(credentials, self._tokens.get(credentials))
             except BadCredentials:
-                self._kept = None
-                if credentials is not kept:
+                self._due = 0.0
+                if credentials is not kept or (another := self._current()) == credentials:
                     raise
-            credentials = self._current()
-            return Authorization(credentials, self._tokens.get(credentials))
+            return Authorization(another, self._tokens.get(another))
 
     def refused(self, authorization: Authorization, *, token: bool) -> None:
-        """Forgets a refused credential, and its token if that was refused.
+        """Has a refused credential read again, and forgets its token if that was refused.
 
-        If another thread has already replaced them, nothing is forgotten.
+        If another thread has already replaced the credential, it stays.
         """
         if token:
             self._tokens.forget(authorization.token)
         with self._lock:
             if self._kept is authorization.credentials:
-                self._kept = None
+                self._due = 0.0
 
     def _current(self) -> Credentials:
         if self._kept is None or self._clock() >= self._due:

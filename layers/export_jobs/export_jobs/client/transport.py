@@ -30,7 +30,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util.retry import Retry
 
-from export_jobs.client.connections import WholeAnswerAdapter, Withheld, sending
+from export_jobs.client.connections import ProxyNotSupported, WholeAnswerAdapter, Withheld, sending
 from export_jobs.client.environment import proxies_for, trusted
 from export_jobs.contract.errors import (
     NotSent,
@@ -379,10 +379,11 @@ def _decoded(content: bytes) -> Any:
 def _kind(error: BaseException) -> str:
     """The kind of a failure. Its own text may quote the request, so it is left out.
 
-    Except a plain OSError's: which file is missing, or with which status a proxy has refused.
+    Except our own, and a plain OSError's: which file is missing, or with which status a proxy has refused.
     """
     cause = error.args[0] if error.args else None
     reason = cause.reason if isinstance(cause, MaxRetryError) and cause.reason else error
     origin = reason.original_error if isinstance(reason, ProxyError) else reason
-    words = f": {origin}"[:MAX_WORDS] if type(origin) is OSError else ""
+    ours = isinstance(origin, ProxyNotSupported)
+    words = f": {origin}"[:MAX_WORDS] if type(origin) is OSError or ours else ""
     return f"{type(reason).__name__}{words}"

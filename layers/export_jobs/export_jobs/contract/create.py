@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
-from export_jobs.contract.text import json_path
+from export_jobs.contract.text import json_path, one_line
 from export_jobs.contract.times import parse_rfc3339
 
 _T = TypeVar("_T")
@@ -44,7 +44,7 @@ class FieldProblem(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.message}"
+        return one_line(f"{self.field}: {self.message}")
 
 
 class RequestInvalid(ValueError):
@@ -72,6 +72,8 @@ def _first_duplicate(values: Iterable[Any]) -> Any:
 def _checked_field_list(value: str) -> str:
     if value and not value.strip():
         raise ValueError("is blank; leave it out for all fields")
+    if not value.isprintable():
+        raise ValueError("has characters that can't be seen")
     names = [name.strip() for name in value.split(",") if value]
     if "" in names:
         raise ValueError("has an empty name between commas")
@@ -108,7 +110,18 @@ FieldList = Annotated[
     Field(description="comma-separated field paths; empty means all fields"),
 ]
 """Comma-separated field paths; empty means all fields."""
-Name = Annotated[str, Field(min_length=1, max_length=256, pattern=NOT_BLANK)]
+
+
+def checked_name(value: str) -> str:
+    """A name as it was written. Raises ValueError if a part of it can't be seen."""
+    if one_line(value) != value:
+        raise ValueError("has blanks around it, or characters that can't be seen")
+    return value
+
+
+Name = Annotated[
+    str, Field(min_length=1, max_length=256, pattern=NOT_BLANK), AfterValidator(checked_name)
+]
 
 
 class RequestPart(BaseModel):
@@ -283,6 +296,9 @@ def _message(found: dict[str, Any], model: type[BaseModel]) -> str:
             return _unknown_field(found["loc"], model)
         case "too_short" | "string_too_short":
             return EMPTY
+        case "model_type" | "model_attributes_type" | "dict_type":
+            twice = "; it is JSON as a text" if isinstance(found["input"], str) else ""
+            return f"must be an object{twice}"
         case "string_pattern_mismatch" if found["ctx"]["pattern"] == NOT_BLANK:
             return "is blank"
         case "value_error":

@@ -29,6 +29,7 @@ from pydantic.alias_generators import to_camel
 FINAL_STATUSES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 """A job in one of these has ended. In any other status, even an unknown one, it is still open."""
 
+MAX_ID_BYTES = 512
 _T = TypeVar("_T")
 _UNREADABLE = object()
 _CURSOR = re.compile(r"([0-9]{13})_.+")
@@ -92,6 +93,17 @@ def _as_text(value: Any) -> Any:
     """Identifiers are numbers in every example but opaque by contract, so they are kept as text."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    return _without_blanks_around(value)
+
+
+def _without_blanks_around(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _fits_a_key(value: str) -> str:
+    """Refuses what has no UTF-8, or too much of it for a key in DynamoDB (1,024 bytes)."""
+    if len(value.encode()) > MAX_ID_BYTES:
+        raise ValueError(f"has more than {MAX_ID_BYTES} bytes")
     return value
 
 
@@ -114,7 +126,10 @@ Count = Annotated[int, Field(ge=0, lt=10**15), BeforeValidator(_no_truth_value)]
 """A number of profiles or milliseconds; DynamoDB and JSON keep its size exactly."""
 Counters = Annotated[dict[str, _Entry[Count]], AfterValidator(_readable)]
 Identifier = Annotated[
-    str, BeforeValidator(_as_text), Field(min_length=1, max_length=256, pattern=r"\S")
+    str,
+    BeforeValidator(_as_text),
+    Field(min_length=1, max_length=256),
+    AfterValidator(_fits_a_key),
 ]
 EpochMs = Annotated[int, Field(ge=0, lt=10**14), BeforeValidator(_no_truth_value)]
 """Milliseconds since 1970-01-01 UTC."""
@@ -151,7 +166,7 @@ class Destination(_Answer):
             return value
         others = {name: held for name, held in value.items() if name != "dataSetId"}
         text = _as_text(value.get("datasetId"))
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or not 0 < len(text.strip()) <= 256:
             others["datasetId"] = value["dataSetId"]
         return others
 
@@ -214,7 +229,9 @@ class Job(_Answer):
     """
 
     id: Identifier
-    status: Annotated[str, Field(min_length=1, max_length=64)]
+    status: Annotated[
+        str, BeforeValidator(_without_blanks_around), Field(min_length=1, max_length=64)
+    ]
     job_type: Lenient[str] = None
     destination: Lenient[Destination] = None
     fields_: Lenient[str] = Field(default=None, alias="fields")
@@ -234,10 +251,6 @@ class Job(_Answer):
         return self.status in FINAL_STATUSES
 
 
-class Link(_Answer):
-    next: Lenient[str] = None
-
-
 class PageInfo(_Answer):
     """The size and the order of a page: sorted by creation time, newest first."""
 
@@ -247,10 +260,16 @@ class PageInfo(_Answer):
     page_size: Lenient[int] = None
 
 
+class _Link(_Answer):
+    next: str | None = None
+
+
 class _PageAnswer(_Answer):
+    """A link that can't be read is no last page: what comes after it would be missed."""
+
     records: list[Any]
     page: Lenient[PageInfo] = None
-    link: Lenient[Link] = None
+    link: _Link | None = None
 
 
 @dataclass(frozen=True)

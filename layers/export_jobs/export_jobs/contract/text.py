@@ -25,22 +25,26 @@ class DoubledKeys(ValueError):
         super().__init__(f"written more than once: {', '.join(paths)}")
 
 
+class OtherEncoding(ValueError):
+    """The encoding is none that is read here; the text names it, and quotes nothing."""
+
+
 def decode_text(raw: bytes) -> str:
     """Decodes UTF-8, with or without a byte order mark, or UTF-16 with one; leaves out the mark.
 
-    Raises ValueError, naming the encoding, for anything else.
+    Raises OtherEncoding for anything else.
     """
     if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        raise ValueError("it is UTF-32; use UTF-8")
+        raise OtherEncoding("it is UTF-32; use UTF-8")
     found = (encoding for mark, encoding in _MARKED_ENCODINGS.items() if raw.startswith(mark))
     encoding = next(found, "utf-8")
     if encoding == "utf-8" and 0 in raw[:2]:
-        raise ValueError("it is UTF-16 or UTF-32 without a byte order mark; use UTF-8")
+        raise OtherEncoding("it is UTF-16 or UTF-32 without a byte order mark; use UTF-8")
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
         name = encoding.upper().removesuffix("-SIG")
-        raise ValueError(f"it is not {name}, at byte {error.start + 1:,}; use UTF-8") from None
+        raise OtherEncoding(f"it is not {name}, at byte {error.start + 1:,}; use UTF-8") from None
 
 
 def decode_json(text: str | bytes, *, refuse_doubled_keys: bool = False) -> Any:
@@ -52,10 +56,10 @@ def decode_json(text: str | bytes, *, refuse_doubled_keys: bool = False) -> Any:
     """
     if isinstance(text, bytes):
         text = decode_text(text)
-    text = text.removeprefix(_MARK)
+    text = text.lstrip(_MARK)
     for mark, encoding in _MISREAD_MARKS.items():
         if text.startswith(mark):
-            raise ValueError(f"it is {encoding} that was read with another encoding; use UTF-8")
+            raise OtherEncoding(f"it is {encoding} that was read with another encoding; use UTF-8")
     as_object = _marking_doubled_keys if refuse_doubled_keys else None
     decoded = json.loads(text, parse_constant=_refuse, object_pairs_hook=as_object)
     if refuse_doubled_keys and (paths := _doubled_keys(decoded)):

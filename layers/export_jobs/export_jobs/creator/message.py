@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from export_jobs.contract import CreateExportJob, FieldProblem, RequestInvalid
 from export_jobs.contract.create import (
@@ -17,6 +17,7 @@ from export_jobs.contract.create import (
     OptionalField,
     RequestPart,
     Rfc3339,
+    checked_name,
     describe_problems,
 )
 from export_jobs.contract.text import DoubledKeys, decode_json
@@ -48,6 +49,7 @@ JobId = Annotated[
         )
     ),
     Field(min_length=1, max_length=256, pattern=NOT_BLANK),
+    AfterValidator(checked_name),
 ]
 """An id as the service shows it: a number or a string."""
 _WRAPPERS: Mapping[frozenset[str], str] = {
@@ -65,8 +67,14 @@ _WRAPPERS: Mapping[frozenset[str], str] = {
         "is a list of records, such as a notification from S3, and not a request; send one message "
         "for each request"
     ),
+    **dict.fromkeys(
+        map(frozenset, [{"body"}, {"Body"}, {"MessageBody"}, {"Message"}, {"Messages"}, {"data"}]),
+        "is a message around a request, as another service makes it; send the request itself",
+    ),
+    frozenset({"Service", "Event", "Bucket"}): "is a test of notifications from S3; ignore it",
 }
-"""What another AWS service makes of a message, by the fields that show it, and what to do."""
+"""What another service makes of a message, by the fields that show it, and what to do."""
+_BODY_MARKS = frozenset({"destination", "schema"})
 _ENVELOPE_MARKS = frozenset({"action", "job", "jobId", "cancelRequestKey", "requestKey"})
 
 
@@ -112,6 +120,9 @@ class Envelope(RequestPart):
         elif self.cancel_request_key is not None and self.cancel_request_key == self.request_key:
             raise ValueError("'cancelRequestKey' is the request's own key; use that of another one")
         return self
+
+
+_ENVELOPE_FIELDS = frozenset(field.alias or "" for field in Envelope.model_fields.values())
 
 
 @dataclass(frozen=True)
@@ -271,6 +282,10 @@ def _envelope(body: str) -> Envelope:
         raise RequestInvalid([FieldProblem("(body)", f"must be a JSON object{twice}")])
     if wrapper := _wrapper_of(decoded):
         raise RequestInvalid([FieldProblem("(body)", wrapper)])
+    if _BODY_MARKS & decoded.keys() and _ENVELOPE_FIELDS & decoded.keys():
+        mixed = ", ".join(sorted(_ENVELOPE_FIELDS & decoded.keys()))
+        problem = f"has {mixed} beside the body of a POST; put that body under 'job'"
+        raise RequestInvalid([FieldProblem("(body)", problem)])
     if not _ENVELOPE_MARKS & decoded.keys():
         decoded = {"job": decoded}
     try:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from export_jobs.contract.text import one_line
-from export_jobs.events.registry import kind_named
-from export_jobs.events.wording import Fact, Quote, command_line
+from export_jobs.events.registry import EventKind, kind_named
+from export_jobs.events.wording import Detail, Fact, Quote, command_line
 from export_jobs.model.records import Event
 
 MAX_SUBJECT = 99
@@ -48,10 +48,10 @@ def chat(event: Event, *, stack: str | None = None) -> dict[str, Any]:
 
     https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html
     """
-    kind = kind_named(event.type)
-    sandbox = event.detail.get("sandboxName")
-    thread = kind.thread(event.detail) if kind else event.id
-    mark = ":warning: " if kind and kind.is_bad_news(event.detail) else ""
+    kind, detail = _known(event)
+    sandbox = detail.get("sandboxName")
+    thread = kind.thread(detail) if kind else event.id
+    mark = ":warning: " if kind and kind.is_bad_news(detail) else ""
     headline = _headline(event, _as_code)
     return {
         "version": "1.0",
@@ -89,29 +89,37 @@ def _as_code(value: str, *, most: int | None = MAX_CHAT_VALUE) -> str:
     return "`" + "".join(_CHAT_ENTITIES.get(c, c) for c in line) + "`"
 
 
-# The outbox may have an event of a newer version of this software: it is published under its type.
+def _known(event: Event) -> tuple[EventKind | None, Detail]:
+    """The event's kind, and its whole detail.
+
+    The outbox may have an event of another version of this software: one of an unknown type is
+    published under that, and a field that the event lacks is empty.
+    """
+    kind = kind_named(event.type)
+    return kind, kind.whole(event.detail) if kind else event.detail
 
 
 def _headline(event: Event, quote: Quote) -> str:
     """What happened, after the sandbox in brackets, if the event has one."""
-    sandbox = event.detail.get("sandboxName")
+    _, detail = _known(event)
+    sandbox = detail.get("sandboxName")
     happened = _happened(event, quote)
     return f"[{quote(sandbox)}] {happened}" if sandbox else happened
 
 
 def _happened(event: Event, quote: Quote) -> str:
-    kind = kind_named(event.type)
-    return kind.headline(event.detail, quote) if kind else event.type
+    kind, detail = _known(event)
+    return kind.headline(detail, quote) if kind else event.type
 
 
 def _facts(event: Event) -> Iterator[Fact]:
     """The facts that are known."""
-    kind = kind_named(event.type)
-    for name, value in kind.facts(event.detail) if kind else ():
+    kind, detail = _known(event)
+    for name, value in kind.facts(detail) if kind else ():
         if value:
             yield name, value
 
 
 def _next_step(event: Event, stack: str | None) -> str:
-    kind = kind_named(event.type)
-    return kind.next_step(event.detail, stack) if kind else command_line("job list", stack=stack)
+    kind, detail = _known(event)
+    return kind.next_step(detail, stack) if kind else command_line("job list", stack=stack)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import assert_never
+from functools import cache
+from typing import Any, assert_never, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -42,6 +43,24 @@ class EventKind:
     is_notable: Callable[[Detail], bool]
     """Whether people want to know of it, so that it goes to the topic."""
     is_bad_news: Callable[[Detail], bool]
+
+    def whole(self, detail: Detail) -> Detail:
+        """The detail with every field of its model, empty where another version left one out."""
+        return {**_empty(self.model), **detail}
+
+
+@cache
+def _empty(model: type[BaseModel]) -> Detail:
+    """Values that stand for missing fields, by their names in an event."""
+
+    def empty(annotation: Any) -> Any:
+        if type(None) in get_args(annotation):
+            return None
+        return [] if get_origin(annotation) is list else "?" if annotation is not bool else False
+
+    return {
+        field.alias or name: empty(field.annotation) for name, field in model.model_fields.items()
+    }
 
 
 def kind_of(event_type: EventType) -> EventKind:

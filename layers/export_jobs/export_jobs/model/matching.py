@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import BaseModel
+
 from export_jobs.contract import Job
 from export_jobs.contract.times import parse_rfc3339
 from export_jobs.model.limits import CALL_MS, CLOCKS_MS, HOLDS_ANSWER_MS, SHOWS_MS
@@ -50,10 +52,23 @@ def hashes_of_request(body: Mapping[str, Any]) -> dict[str, str]:
 
 def hashes_of_job(job: Job) -> dict[str, str]:
     """The same hashes of a job, for the fields that the service shows."""
-    shown = job.model_dump(by_alias=True, exclude_unset=True, mode="json")
-    return {
-        name: _short_hash(value) for name, value in _contents(shown).items() if value is not _ABSENT
+    contents = _contents(_as_shown(job))
+    return {name: _short_hash(value) for name, value in contents.items() if value is not _ABSENT}
+
+
+def _as_shown(value: Any) -> Any:
+    """A model as the service showed it. Unknown fields are not copied: they may be nested deeply."""
+    if isinstance(value, list):
+        return [_as_shown(entry) for entry in value]
+    if not isinstance(value, BaseModel):
+        return value
+    fields = type(value).model_fields
+    known = {
+        fields[name].alias or name: _as_shown(getattr(value, name))
+        for name in value.model_fields_set
+        if name in fields
     }
+    return {**(value.model_extra or {}), **known}
 
 
 @dataclass(frozen=True)
@@ -206,14 +221,14 @@ def _contents(body: Mapping[str, Any]) -> dict[str, Any]:
     dataset = destination.get("datasetId") or destination.get("dataSetId")
     return {
         "dataset": _or_absent(dataset),
-        "segmentPerBatch": _or_absent(destination.get("segmentPerBatch"), bool),
+        "segmentPerBatch": _or_absent(destination.get("segmentPerBatch"), _flag),
         "schema": _or_absent(_mapping(body.get("schema")).get("name")),
         "fields": _or_absent(body.get("fields"), _names),
         "segments": _or_absent(selection.get("segments") or None, _segments),
         "qualifiedFrom": _or_absent(qualified.get("startTime"), _moment),
         "qualifiedTo": _or_absent(qualified.get("endTime"), _moment),
         "ingestedSince": _or_absent(selection.get("fromIngestTimestamp"), _moment),
-        "emptyProfiles": _or_absent(selection.get("emptyProfiles"), bool),
+        "emptyProfiles": _or_absent(selection.get("emptyProfiles"), _flag),
         "eventFields": _or_absent(events.get("fields"), _names),
         "eventsFrom": _or_absent(ingested.get("fromIngestTimestamp"), _moment),
         "eventsTo": _or_absent(ingested.get("toIngestTimestamp"), _moment),
@@ -244,30 +259,41 @@ def _short_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _or_absent(value: Any, form: Any = None) -> Any:
-    if value is None:
+def _or_absent(value: Any, form: Any = str) -> Any:
+    """The value in its normal form; `_ABSENT` if it has none, as if it were not shown."""
+    if value is None or (form is not _names and value == ""):
         return _ABSENT
-    return form(value) if form else value
+    return form(value)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _flag(value: Any) -> Any:
+    return value if isinstance(value, bool) else _ABSENT
+
+
 def _moment(value: Any) -> Any:
-    """The same value for the same time, in any notation."""
+    """The same value for the same time, in any notation, or in epoch milliseconds."""
+    if isinstance(value, int):
+        return value
     try:
         return int(parse_rfc3339(str(value)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return str(value)
+    except ValueError:
+        return _ABSENT
 
 
 def _names(value: Any) -> list[str]:
-    return sorted(name.strip() for name in str(value).split(",") if name.strip())
+    names = value if isinstance(value, list) else str(value).split(",")
+    return sorted(str(name).strip() for name in names if str(name).strip())
 
 
-def _segments(value: Any) -> list[list[Any]]:
-    return sorted(_segment(_mapping(segment)) for segment in value)
+def _segments(value: Any) -> Any:
+    segments = [_mapping(segment) for segment in value]
+    if not all(segment.get("segmentId") for segment in segments):
+        return _ABSENT  # which one it is can't be read
+    return sorted(_segment(segment) for segment in segments)
 
 
 def _segment(segment: Mapping[str, Any]) -> list[Any]:

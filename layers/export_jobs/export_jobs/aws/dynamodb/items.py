@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic.alias_generators import to_camel
 
@@ -33,6 +33,7 @@ from export_jobs.model.records import (
 )
 
 logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 FORMAT = 1
 """The version of the format in which this package writes items; every item has it."""
@@ -146,12 +147,25 @@ def _published_of(entry_text: str) -> PublishedEvent:
     return PublishedEvent(entry["type"], entry["detail"])
 
 
+def _readable(
+    name: str, read: Callable[[str], _T], entries: Sequence[Mapping[str, str]]
+) -> tuple[_T, ...]:
+    """The entries that can be read; one that can't costs only itself."""
+    found = []
+    for entry in entries:
+        try:
+            found.append(read(entry["S"]))
+        except (KeyError, TypeError, ValueError) as error:
+            logger.warning("an entry of %s can't be read: %s", name, type(error).__name__)
+    return tuple(found)
+
+
 _OUTBOX = _Attribute(
     "outbox",
     "outbox",
     "L",
     write=lambda outbox: [text(_undelivered_text(undelivered)) for undelivered in outbox],
-    read=lambda entries: tuple(_undelivered_of(entry["S"]) for entry in entries),
+    read=lambda entries: _readable("outbox", _undelivered_of, entries),
 )
 _JOB_ATTRIBUTES = (
     *_texts("status", "outcome", "org_id", "dataset_id", "request_key", "correlation_id"),
@@ -165,7 +179,7 @@ _JOB_ATTRIBUTES = (
         "history",
         "L",
         write=lambda history: [text(_compact(asdict(event))) for event in history],
-        read=lambda entries: tuple(_published_of(entry["S"]) for entry in entries),
+        read=lambda entries: _readable("history", _published_of, entries),
     ),
     _Attribute("endDetail", "end_detail", "S", write=_compact, read=json.loads),
 )
