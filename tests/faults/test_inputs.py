@@ -21,7 +21,7 @@ from support.fed import Fed, client_of
 from support.files import seed
 from support.hostile_text import hostile, hostile_key
 
-EXAMPLES = 10_000 if LONG else 150
+EXAMPLES = 10_000 if LONG else 100
 JOB: dict[str, Any] = {
     "destination": {"datasetId": "d", "segmentPerBatch": True},
     "schema": {"name": "s"},

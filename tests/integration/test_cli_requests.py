@@ -67,7 +67,7 @@ def test_a_rejected_key_is_not_sent_again(local: Local) -> None:
     assert again.returncode == 2
     assert again.stdout == ""
     assert "was rejected on" in again.stderr
-    assert "export-jobs dlq redrive refused-once --body FILE" in again.stderr
+    assert "export-jobs dlq redrive --body FILE refused-once" in again.stderr
     back = local.json("dlq", "redrive", "refused-once", "--wait")
     assert back["ending"]["status"] == "SUCCEEDED"
 

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -263,11 +264,10 @@ def test_a_second_topic_is_a_target_and_gets_chat_s_own_schema(bench: Bench, rul
     messages = transformed(bench, rule, targets)
     assert {(message["version"], message["source"]) for message in messages} == {("1.0", "custom")}
     by_title = {message["content"]["title"]: message for message in messages}
-    assert (
-        by_title["Export job 6: FAILED"]["content"]["description"]
-        == f"Sandbox prod, dataset {DATASET}"
-    )
-    assert by_title["Export job 6: FAILED"]["metadata"] == {"threadId": "export-job-6"}
+    failed = by_title["Export in prod: FAILED"]
+    event_id = failed["content"]["description"].removeprefix("Event ")
+    assert uuid.UUID(event_id)
+    assert failed["metadata"] == {"threadId": f"export-{event_id}"}
 
 
 def transformed(bench: Bench, rule: Rule, targets: list[dict[str, Any]]) -> list[dict[str, Any]]:

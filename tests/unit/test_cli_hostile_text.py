@@ -146,7 +146,7 @@ class Shown:
 
 
 @pytest.mark.parametrize("name", SHOWN)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(data=st.data())
 def test_text_forges_no_line_and_reaches_no_terminal(name: str, data: st.DataObject) -> None:
     """As many lines as with harmless text, and no control character in any."""
