@@ -15,29 +15,14 @@ from export_jobs.model.records import RejectedOutcome
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
-from support.creator import CREATE, Creator
+from support.creator import CREATE, LARGEST, Creator
 from support.faults import LONG
 from support.fed import Fed, client_of
 from support.files import seed
 from support.hostile_text import hostile, hostile_key
 
 EXAMPLES = 10_000 if LONG else 100
-JOB: dict[str, Any] = {
-    "destination": {"datasetId": "d", "segmentPerBatch": True},
-    "schema": {"name": "s"},
-    "fields": "",
-    "mergePolicy": {"id": "m", "version": 1},
-    "filter": {
-        "segments": [{"segmentId": "x", "segmentNs": "ups", "status": ["realized"]}],
-        "segmentQualificationTime": {"startTime": "2018-01-01T00:00:00Z"},
-        "fromIngestTimestamp": "2018-01-01T00:00:00Z",
-        "emptyProfiles": True,
-    },
-    "additionalFields": {
-        "eventList": {"fields": "e", "filter": {"toIngestTimestamp": "2018-01-01T00:00:00Z"}}
-    },
-    "evaluationInfo": {"segmentation": True},
-}
+JOB = {**LARGEST, "fields": ""}
 ENVELOPE = {"requestKey": "key", "sandboxName": "dev", "correlationId": "campaign-42"}
 REQUESTS: list[dict[str, Any]] = [
     JOB,

@@ -703,7 +703,7 @@ def test_a_filter_that_leaves_alarms_out_is_found(
     finding = findings(system)["alarm recipients", None]
     assert finding.state == state
     if state == "look":
-        assert "reach nobody" in str(finding.effect)
+        assert "No one receives alarms" in str(finding.effect)
         subscribe(aws, system)
         finding = findings(system)["alarm recipients", None]
         assert (finding.state, finding.detail[:6]) == ("ok", "1 of 2")
@@ -712,7 +712,7 @@ def test_a_filter_that_leaves_alarms_out_is_found(
 def test_without_a_subscriber_filters_are_not_asked_for(
     aws: MotoServer, system: DeployedSystem
 ) -> None:
-    """Nor for one that is not confirmed; the topic's own finding says that nobody is told."""
+    """Nor for one that is not confirmed; the topic's own finding says that no one is notified."""
     all_found = findings(system)
     assert all_found["alert topic", None].state == "look"
     assert "alarms" in str(all_found["alert topic", None].effect)

@@ -34,6 +34,33 @@ HOUR_MS = 3_600_000
 VISIBILITY_MS = 12 * MINUTE_MS
 CREATE: dict[str, Any] = {"job": {"destination": {"datasetId": "d"}, "schema": {"name": "s"}}}
 
+LARGEST: dict[str, Any] = {
+    "destination": {"datasetId": "d", "segmentPerBatch": True},
+    "schema": {"name": "s"},
+    "fields": "a,b",
+    "mergePolicy": {"id": "m", "version": 1},
+    "filter": {
+        "segments": [{"segmentId": "x", "segmentNs": "ups", "status": ["realized"]}],
+        "segmentQualificationTime": {
+            "startTime": "2018-01-01T00:00:00Z",
+            "endTime": "2018-02-01T00:00:00Z",
+        },
+        "fromIngestTimestamp": "2018-01-01T00:00:00Z",
+        "emptyProfiles": True,
+    },
+    "additionalFields": {
+        "eventList": {
+            "fields": "e",
+            "filter": {
+                "fromIngestTimestamp": "2018-01-01T00:00:00Z",
+                "toIngestTimestamp": "2018-01-01T00:00:00Z",
+            },
+        }
+    },
+    "evaluationInfo": {"segmentation": True},
+}
+"""The body of a request with every field that there is."""
+
 
 def asking(**fields: Any) -> dict[str, Any]:
     """A create request for a job with these additional fields."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from export_jobs_cli.doctor.policies import Asked, allows
 from export_jobs_local.aws.server import REGION
 
 from support.cloudformation import ACCOUNT, NEEDED, render
@@ -121,65 +122,19 @@ def unused_in(granted: Iterable[Grant], needed: Iterable[Grant]) -> set[Grant]:
     return {grant for grant in granted if not any(covers(grant, one) for one in asked)}
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A service's call to a resource. `context` has its condition keys."""
-
-    service: str
-    action: str
-    resource: str
-    context: Mapping[str, str]
-
-
-def allows(policy: Parameters, asked: Asked) -> bool:
-    """Whether a resource's policy lets a service of AWS in. A denial overrides every permission.
-
-    docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
-    """
-    effects = {one["Effect"] for one in policy["Statement"] if _applies(one, asked)}
-    return effects == {"Allow"}
-
-
 def queue_lets_in(
     policy: str, service: str, action: str = "sqs:SendMessage", **context: str
 ) -> bool:
     """Whether a policy of the template lets a service use the request queue. Moto has none.
 
-    `context` has condition keys, without their `aws:`.
+    `context` has condition keys, without their `aws:`; the call uses TLS unless it says otherwise.
     """
     rendered = render(NEEDED)
     document = rendered.of("AWS::SQS::QueuePolicy")[policy]["PolicyDocument"]
-    keys = {f"aws:{name}": value for name, value in context.items()}
+    given = {"SecureTransport": "true", **context}
+    keys = {f"aws:{name.lower()}": value for name, value in given.items()}
     queue = "arn:aws:AWS::SQS::Queue:RequestQueue"
-    return allows(document, Asked(service, action, queue, keys))
-
-
-def _applies(statement: Parameters, asked: Asked) -> bool:
-    return (
-        statement["Principal"] in ("*", {"Service": asked.service})
-        and any(fnmatchcase(asked.action, action) for action in listed(statement["Action"]))
-        and any(fnmatchcase(asked.resource, one) for one in listed(statement["Resource"]))
-        and all(
-            _holds(operator, asked.context.get(key), listed(wanted))
-            for operator, keys in statement.get("Condition", {}).items()
-            for key, wanted in keys.items()
-        )
-    )
-
-
-def _holds(operator: str, value: str | None, wanted: list[str]) -> bool:
-    """A key that the call does not have fulfils no condition. An ARN is compared part by part."""
-    match operator:
-        case "StringEquals" | "Bool" | "ArnEquals":
-            return value in wanted
-        case "ArnLike":
-            return value is not None and any(_like(value, pattern) for pattern in wanted)
-    raise LookupError(f"the tests can't evaluate the condition {operator}")
-
-
-def _like(value: str, pattern: str) -> bool:
-    parts, patterns = value.split(":", 5), pattern.split(":", 5)
-    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+    return allows(document, Asked(service, action, queue, keys)) is True
 
 
 def listed(value: str | list[str]) -> list[str]:

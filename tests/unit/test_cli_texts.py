@@ -71,8 +71,8 @@ def test_a_moving_line_leaves_texts_as_they_are(monkeypatch: pytest.MonkeyPatch)
     terminal = Console(force_terminal=True, emoji=False, highlight=False, width=200, record=True)
     monkeypatch.setattr(output, "console", lambda **_: terminal)
     with requests.progress(quiet=False) as report:
-        report(ARN)
-    assert ARN in terminal.export_text()
+        report(f"{ARN}\n\x1b[31m")
+    assert f"{ARN} \N{REPLACEMENT CHARACTER}[31m" in terminal.export_text()
 
 
 def test_a_wide_list_fits_the_terminal_and_keeps_all_but_the_dataset_whole(

@@ -1,4 +1,4 @@
-"""Checks of what tells people: the topic, its key, the alarms, and who gets them."""
+"""Checks of the notifications: the topic, its key, the alarms and their recipients."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def subscribers(topic: Topic) -> str:
             raise Wrong(
                 f"there is no topic {topic.arn}",
                 "deploy the stack again",
-                "Nobody is told of failed exports or alarms. Events for people wait in the outbox.",
+                "No one is notified of failed exports or alarms. Events for people wait in the outbox.",
             ) from None
         raise
     pending = [

@@ -65,8 +65,8 @@ EFFECTS: Mapping[Name, str] = {
     "requests or alarms.",
     "topic key": "Alarms are silently lost: CloudWatch can't publish to the topic, and reports it "
     "only in the alarm's history.",
-    "alarms": "If the monitor or the creator fails, nobody is told.",
-    "alarm recipients": "Alarms reach nobody: if the monitor or the creator fails, nobody is told.",
+    "alarms": "If the monitor or the creator fails, no one is notified.",
+    "alarm recipients": "No one receives alarms. If the monitor or the creator fails, no one is notified.",
     "request queue": "Requests may be carried out late, or keep failing.",
     "queue trigger": "Requests stay in the queue: no export is created.",
     "dead letters": "These requests are not carried out unless somebody redrives them.",

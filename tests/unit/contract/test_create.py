@@ -11,6 +11,7 @@ import pytest
 from export_jobs.contract import CreateExportJob, RequestInvalid, parse_create_request
 from export_jobs.contract.text import json_path
 from pydantic import BaseModel
+from support.creator import LARGEST
 from support.files import seed
 
 MINIMAL = {"destination": {"datasetId": "d"}, "schema": {"name": "s"}}
@@ -95,34 +96,6 @@ def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str |
         yield (*path, step)
         if isinstance(inner, dict | list):
             yield from places(inner, (*path, step))
-
-
-LARGEST: dict[str, Any] = {
-    "destination": {"datasetId": "d", "segmentPerBatch": True},
-    "schema": {"name": "s"},
-    "fields": "a,b",
-    "mergePolicy": {"id": "m", "version": 1},
-    "filter": {
-        "segments": [{"segmentId": "x", "segmentNs": "ups", "status": ["realized"]}],
-        "segmentQualificationTime": {
-            "startTime": "2018-01-01T00:00:00Z",
-            "endTime": "2018-02-01T00:00:00Z",
-        },
-        "fromIngestTimestamp": "2018-01-01T00:00:00Z",
-        "emptyProfiles": True,
-    },
-    "additionalFields": {
-        "eventList": {
-            "fields": "e",
-            "filter": {
-                "fromIngestTimestamp": "2018-01-01T00:00:00Z",
-                "toIngestTimestamp": "2018-01-01T00:00:00Z",
-            },
-        }
-    },
-    "evaluationInfo": {"segmentation": True},
-}
-"""A request with every field that there is."""
 
 
 def with_value(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
