@@ -96,7 +96,7 @@ def test_all_that_is_unfinished_is_read_at_once(adapter: DynamoDbStore, spy: Spy
     assert found.state == SandboxState("prod", 100)
     assert found.gate == Gate("prod", slots={"k": noted}, version=1)
     assert found.open_jobs.keys() == {"j1"}
-    assert [item.event_id for item in found.outbox] == ["e"]
+    assert [item.item_id for item in found.outbox] == ["e"]
     assert found.tickets == (cancelling(1, turn=9), creating(1, turn=5))
 
 

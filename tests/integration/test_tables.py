@@ -61,7 +61,7 @@ class Calls:
     def put_outbox(self) -> Call:
         item = self.outbox_item()
         if self._maybe():
-            item = OutboxItem(SANDBOX, item.record_key, (), 0, item.version, item.event_id)
+            item = OutboxItem(SANDBOX, item.record_key, (), 0, item.version, item.item_id)
         return f"put {item}", lambda store: store.put_outbox(item)
 
     def read(self) -> Call:

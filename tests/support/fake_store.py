@@ -280,7 +280,7 @@ def _key(item: JobRecord | OutboxItem | RequestRecord | Ticket) -> Key:
         case JobRecord():
             return ("job", item.sandbox, str(item.creation_time), item.job_id)
         case OutboxItem():
-            return ("outbox", item.sandbox, item.event_id)
+            return ("outbox", item.sandbox, item.item_id)
         case RequestRecord():
             return ("request", item.request_key)
         case Ticket():

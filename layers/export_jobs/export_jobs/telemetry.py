@@ -79,6 +79,7 @@ def report_sweep(report: SweepReport) -> None:
         ("RequestsWaiting", MetricUnit.Count, report.waiting),
         # CloudWatch has no minutes.
         ("OldestRequestMinutes", MetricUnit.NoUnit, report.oldest_request_ms / MINUTE_MS),
+        ("OverdueExports", MetricUnit.Count, report.overdue),
         ("DuplicateJobs", MetricUnit.Count, report.duplicates),
         ("UnreadableJobs", MetricUnit.Count, report.unreadable),
     ):
@@ -101,6 +102,7 @@ def report_sweep(report: SweepReport) -> None:
         changes=report.changes,
         published=report.published,
         waiting=report.waiting,
+        overdue=report.overdue,
         duplicates=report.duplicates,
         unfinished=report.unfinished,
         apiMs=_slowest_call_ms(),

@@ -201,7 +201,7 @@ def test_only_what_arrived_is_taken_off(arrived: set[Any]) -> None:
     after = after_delivery(bearer, {"a1": frozenset(arrived), "other": ALL})
     left = ALL - arrived
     assert [entry.sinks for entry in after.outbox] == ([left] if left else [])
-    assert (after.leased_at, after.version, after.event_id) == (0, 3, "a1")
+    assert (after.leased_at, after.version, after.item_id) == (0, 3, "a1")
 
 
 def test_other_events_stay_as_they_are() -> None:

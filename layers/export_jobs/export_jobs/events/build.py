@@ -21,23 +21,32 @@ from export_jobs.contract.text import one_line
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.details import (
     Baseline,
+    ConsideredJobDetail,
     ErrorDetail,
     JobEventDetail,
+    OverdueDetail,
+    OverdueResolvedDetail,
     ProblemDetail,
     RequestEventDetail,
     SegmentDetail,
+    WindowDetail,
 )
 from export_jobs.model.outcome import duration_ms, outcome_of
 from export_jobs.model.records import VANISHED, Event, EventType, JobRecord, RequestRecord
 
 if TYPE_CHECKING:
     from export_jobs.contract import FieldProblem
+    from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
+    from export_jobs.model.records import OverdueReason
 
 MAX_SEGMENTS = 100
 MAX_BATCHES = 100
 MAX_ERRORS = 10
 MAX_NAMESPACES = 50
 MAX_PROBLEMS = 50
+MAX_CONSIDERED = 10
+JUDGED_IN_TIME_MS = 10 * 60_000
+"""A window that is judged within this time after its deadline is judged in time."""
 MAX_TEXT = 1_000
 MAX_DETAIL_BYTES = 40_000
 """So that the events in a job's outbox fit its item (400 KB: `decide.MAX_UNDELIVERED`)."""
@@ -98,6 +107,104 @@ def vanished(record: JobRecord, *, previous_status: str | None, stack_id: str, n
         request_id=None,
     )
     return Event(EventType.JOB_STATE_CHANGE, _dump(detail))
+
+
+def overdue(
+    record: ExpectationRecord,
+    window: Window,
+    reason: OverdueReason,
+    jobs: Sequence[JobRecord],
+    *,
+    repeated: bool,
+    unreadable: int,
+    org_id: str | None,
+    stack_id: str,
+    now: int,
+) -> Event:
+    """`record` is the expectation's record with this window among the missed ones."""
+    cut: list[str] = []
+    expected = record.in_force or record.expectation
+    newest_first = sorted(jobs, key=lambda job: -job.creation_time)
+    late_ms = now - window.due
+    detail = OverdueDetail(
+        event_id=_event_id(
+            "overdue", stack_id, org_id, record.sandbox, record.name, record.applied_at, window.due
+        ),
+        org_id=org_id,
+        sandbox_name=record.sandbox,
+        expectation=record.name,
+        dataset_id=expected.dataset_id,
+        window=_window(window, expected),
+        reason=reason,
+        jobs=[
+            ConsideredJobDetail(
+                job_id=job.job_id,
+                status=job.status,
+                outcome=job.outcome,
+                created_at=rfc3339(job.creation_time),
+                profiles_exported=job.profiles_exported,
+            )
+            for job in _few(newest_first, MAX_CONSIDERED, "jobs", cut)
+        ],
+        min_profiles=expected.min_profiles,
+        last_good_at=rfc3339(record.last_good_at),
+        overdue_since=rfc3339(record.overdue_since),
+        missed_windows=record.missed_windows,
+        repeated=repeated,
+        judged_late_ms=late_ms if late_ms > JUDGED_IN_TIME_MS else None,
+        unreadable_jobs=unreadable,
+        detected_at=rfc3339(now),
+        truncated=cut,
+    )
+    return Event(EventType.OVERDUE, _dump(detail))
+
+
+def overdue_resolved(
+    record: ExpectationRecord,
+    job: JobRecord,
+    *,
+    succeeded_at: int,
+    org_id: str | None,
+    stack_id: str,
+    now: int,
+) -> Event:
+    """`record` is the expectation's record as it was while overdue; `job` made it good."""
+    expected = record.in_force or record.expectation
+    window = record.missed
+    if window is None or job.outcome is None:
+        raise ValueError(f"expectation {record.name} is not overdue")
+    detail = OverdueResolvedDetail(
+        event_id=_event_id(
+            "resolved", stack_id, org_id, record.sandbox, record.name, record.applied_at, window.due
+        ),
+        org_id=org_id,
+        sandbox_name=record.sandbox,
+        expectation=record.name,
+        dataset_id=expected.dataset_id,
+        window=_window(window, expected),
+        overdue_since=rfc3339(record.overdue_since),
+        missed_windows=record.missed_windows,
+        late_by_ms=max(0, succeeded_at - record.overdue_since),
+        job_id=job.job_id,
+        outcome=job.outcome,
+        profiles_exported=job.profiles_exported,
+        succeeded_at=rfc3339(succeeded_at),
+        detected_at=rfc3339(now),
+    )
+    return Event(EventType.OVERDUE_RESOLVED, _dump(detail))
+
+
+def _window(window: Window, expected: Expectation) -> WindowDetail:
+    from export_jobs.model.calendar import local_time  # noqa: PLC0415  zoneinfo, only for this
+
+    due_local = local_time(window.due, expected.zone)
+    return WindowDetail(
+        opens_at=rfc3339(window.opens),
+        closes_at=rfc3339(window.closes),
+        due_at=rfc3339(window.due),
+        due_local=due_local.isoformat(timespec="minutes"),
+        timezone=expected.timezone,
+    )
 
 
 def accepted(record: RequestRecord, *, stack_id: str, now: int) -> Event:
@@ -280,7 +387,7 @@ def _dump(detail: BaseModel) -> dict[str, Any]:
     for most in (20, 5, 0):  # only needed for texts of multi-byte characters
         if len(json.dumps(dumped, ensure_ascii=False).encode()) <= MAX_DETAIL_BYTES:
             break
-        for name in ("segments", "profilesByNamespace", "batchIds", "errors", "problems"):
+        for name in ("segments", "profilesByNamespace", "batchIds", "errors", "problems", "jobs"):
             whole = dumped.get(name)
             if whole and len(whole) > most:
                 dumped[name] = (

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from export_jobs.model.outcome import JobOutcome
-from export_jobs.model.records import Action, LinkedBy, RequestOutcome
+from export_jobs.model.records import Action, LinkedBy, OverdueReason, RequestOutcome
 
 SCHEMA_VERSION: Final = "1.0"
 
@@ -85,6 +85,76 @@ class JobEventDetail(_Detail):
     )
     request_id: str | None
     truncated: list[str] = Field(default=[], description="names of the fields that were truncated")
+
+
+class WindowDetail(_Detail):
+    opens_at: Time = Field(description="jobs created from then on count")
+    closes_at: Time = Field(description="jobs created before that count")
+    due_at: Time = Field(description="the deadline")
+    due_local: str = Field(
+        description="the deadline in the expectation's time zone",
+        examples=["2026-01-31T06:00+01:00"],
+    )
+    timezone: str
+
+
+class ConsideredJobDetail(_Detail):
+    job_id: str
+    status: str | None
+    outcome: JobOutcome | None
+    created_at: Time
+    profiles_exported: int | None
+
+
+class OverdueDetail(_Detail):
+    """The `detail` of `Export Overdue`."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    event_id: str = Field(description="the same each time this event is delivered")
+    org_id: str | None
+    sandbox_name: str
+    expectation: str = Field(description="the name of the expected export")
+    dataset_id: str
+    window: WindowDetail
+    reason: OverdueReason = Field(description="for rules to match")
+    jobs: list[ConsideredJobDetail] = Field(
+        description="the jobs created in the window, newest first, as they are now"
+    )
+    min_profiles: int
+    last_good_at: Time | None = Field(description="when such an export last succeeded, if known")
+    overdue_since: Time = Field(description="the first deadline that was missed and not made good")
+    missed_windows: int = Field(ge=1, description="windows missed in a row, with this one")
+    repeated: bool = Field(
+        description="people were told of an earlier missed window less than a day ago, so the topic "
+        "does not get this event"
+    )
+    judged_late_ms: int | None = Field(
+        description="how long after the deadline the sandbox could be read; null if it was read in time"
+    )
+    unreadable_jobs: int = Field(description="entries of the listing that can't be read as jobs")
+    detected_at: Time
+    truncated: list[str] = []
+
+
+class OverdueResolvedDetail(_Detail):
+    """The `detail` of `Export Overdue Resolved`."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    event_id: str = Field(description="the same each time this event is delivered")
+    org_id: str | None
+    sandbox_name: str
+    expectation: str = Field(description="the name of the expected export")
+    dataset_id: str
+    window: WindowDetail = Field(description="the last window that was missed")
+    overdue_since: Time = Field(description="the first deadline that was missed")
+    missed_windows: int = Field(ge=1, description="windows missed in a row")
+    late_by_ms: int = Field(ge=0, description="from the first deadline to the job's end")
+    job_id: str = Field(description="the job that made it good")
+    outcome: JobOutcome
+    profiles_exported: int | None
+    succeeded_at: Time
+    detected_at: Time
+    truncated: list[str] = []
 
 
 class ProblemDetail(_Detail):

@@ -14,7 +14,12 @@ from typing import Any, assert_never, get_args, get_origin
 from pydantic import BaseModel
 
 from export_jobs.events import wording
-from export_jobs.events.details import JobEventDetail, RequestEventDetail
+from export_jobs.events.details import (
+    JobEventDetail,
+    OverdueDetail,
+    OverdueResolvedDetail,
+    RequestEventDetail,
+)
 from export_jobs.events.wording import Detail, Fact, Quote
 from export_jobs.model.records import EventType
 
@@ -56,7 +61,11 @@ def _empty(model: type[BaseModel]) -> Detail:
     def empty(annotation: Any) -> Any:
         if type(None) in get_args(annotation):
             return None
-        return [] if get_origin(annotation) is list else "?" if annotation is not bool else False
+        if get_origin(annotation) is list:
+            return []
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return {}
+        return annotation() if annotation in {bool, int} else "?"
 
     return {
         field.alias or name: empty(field.annotation) for name, field in model.model_fields.items()
@@ -69,6 +78,10 @@ def kind_of(event_type: EventType) -> EventKind:
             return _JOB_STATE_CHANGE
         case EventType.JOB_DELAYED:
             return _JOB_DELAYED
+        case EventType.OVERDUE:
+            return _OVERDUE
+        case EventType.OVERDUE_RESOLVED:
+            return _OVERDUE_RESOLVED
         case EventType.REQUEST_ACCEPTED:
             return _REQUEST_ACCEPTED
         case EventType.REQUEST_REJECTED:
@@ -91,6 +104,10 @@ def _about_job(detail: Detail) -> str:
 
 def _about_request(detail: Detail) -> str:
     return _about_job(detail) if detail["jobId"] else f"request-{detail['requestKey']}"
+
+
+def _about_expectation(detail: Detail) -> str:
+    return f"expectation-{detail['expectation']}"
 
 
 def _always(_: Detail) -> bool:
@@ -126,6 +143,32 @@ _JOB_DELAYED = EventKind(
     next_step=wording.look_at_job,
     is_notable=_always,
     is_bad_news=_always,
+)
+_OVERDUE = EventKind(
+    EventType.OVERDUE,
+    OverdueDetail,
+    when="an expected export has not succeeded by its deadline: once a window",
+    documented="An expectation's events",
+    thread=_about_expectation,
+    headline=wording.overdue,
+    facts=wording.overdue_facts,
+    in_brief=wording.overdue_in_brief,
+    next_step=wording.look_at_expectation,
+    is_notable=lambda detail: not detail["repeated"],
+    is_bad_news=_always,
+)
+_OVERDUE_RESOLVED = EventKind(
+    EventType.OVERDUE_RESOLVED,
+    OverdueResolvedDetail,
+    when="an overdue export has succeeded since",
+    documented="An expectation's events",
+    thread=_about_expectation,
+    headline=wording.overdue_resolved,
+    facts=wording.overdue_resolved_facts,
+    in_brief=wording.overdue_resolved_in_brief,
+    next_step=wording.look_at_expectation,
+    is_notable=_always,
+    is_bad_news=_never,
 )
 _REQUEST_ACCEPTED = EventKind(
     EventType.REQUEST_ACCEPTED,

@@ -19,6 +19,7 @@ Detail = Mapping[str, Any]
 Fact = tuple[str, str]
 """A line of a message: its name and its text."""
 
+MAX_JOBS_SHOWN = 3
 _HAPPENED = {
     "SUCCEEDED": "succeeded",
     "SUCCEEDED_WITH_ERRORS": "succeeded WITH ERRORS",
@@ -53,6 +54,31 @@ def job_changed(detail: Detail, quote: Quote) -> str:
 def job_delayed(detail: Detail, quote: Quote) -> str:
     running = span(detail["durationMs"])
     return f"Export job {quote(detail['jobId'])} is LATE: running for {running}"
+
+
+def overdue(detail: Detail, quote: Quote) -> str:
+    return f"Expected export {quote(detail['expectation'])} is OVERDUE: {_why_overdue(detail)}"
+
+
+def overdue_resolved(detail: Detail, quote: Quote) -> str:
+    late = span(detail["lateByMs"])
+    return f"Expected export {quote(detail['expectation'])} has succeeded, {late} late"
+
+
+def _why_overdue(detail: Detail) -> str:
+    match detail["reason"]:
+        case "NEVER_STARTED":
+            return "no job was created"
+        case "STILL_RUNNING":
+            return "it was still running at its deadline"
+        case "FAILED":
+            return "its job did not succeed"
+        case "EMPTY":
+            return "it exported 0 PROFILES"
+        case "TOO_FEW":
+            return f"it exported too few profiles (at least {detail['minProfiles']:,} are expected)"
+        case reason:
+            return str(reason)
 
 
 def request_accepted(detail: Detail, quote: Quote) -> str:
@@ -94,6 +120,60 @@ def job_facts(detail: Detail) -> Iterator[Fact]:
     yield "Request", detail["requestKey"] or ""
     yield "Duplicate of request", detail.get("duplicateOfRequest") or ""
     yield "Correlation id", detail["correlationId"] or ""
+
+
+def overdue_facts(detail: Detail) -> Iterator[Fact]:
+    yield "Sandbox", detail["sandboxName"]
+    yield "Dataset", detail["datasetId"]
+    yield "Due", _deadline(detail)
+    yield "Jobs count from", _moment(detail["window"].get("opensAt"))
+    for job in detail["jobs"][:MAX_JOBS_SHOWN]:
+        yield "Job", _considered(job)
+    if len(detail["jobs"]) > MAX_JOBS_SHOWN:
+        yield "More jobs", str(len(detail["jobs"]) - MAX_JOBS_SHOWN)
+    yield "Last succeeded", _moment(detail["lastGoodAt"]) or "never, as far as is known"
+    yield "Missed in a row", _missed_in_a_row(detail)
+    if detail["judgedLateMs"]:
+        late = span(detail["judgedLateMs"])
+        yield "Announced late", f"{late} after the deadline: the sandbox could not be read before"
+    if detail["unreadableJobs"]:
+        yield (
+            "Unreadable jobs",
+            f"{detail['unreadableJobs']}: one of them may be the expected export",
+        )
+
+
+def overdue_resolved_facts(detail: Detail) -> Iterator[Fact]:
+    yield "Sandbox", detail["sandboxName"]
+    yield "Dataset", detail["datasetId"]
+    yield "Due", _deadline(detail)
+    yield "Succeeded", _moment(detail["succeededAt"])
+    yield "Job", detail["jobId"]
+    profiles = detail["profilesExported"]
+    yield "Profiles exported", "" if profiles is None else f"{profiles:,}"
+    yield "Missed in a row", _missed_in_a_row(detail)
+
+
+def _deadline(detail: Detail) -> str:
+    """`2026-01-31 06:00 Europe/Rome`."""
+    window = detail["window"]
+    local = window.get("dueLocal") or ""
+    return f"{local[:10]} {local[11:16]} {window.get('timezone', '')}".strip()
+
+
+def _considered(job: Mapping[str, Any]) -> str:
+    count = job.get("profilesExported")
+    profiles = "" if count is None else f", {count:,} profiles"
+    outcome = job.get("outcome")
+    ended = f" ({outcome})" if outcome not in {None, "IN_PROGRESS", job.get("status")} else ""
+    return f"{job.get('jobId')}: {job.get('status') or 'NEW'}{ended}{profiles}"
+
+
+def _missed_in_a_row(detail: Detail) -> str:
+    missed = detail["missedWindows"]
+    if not isinstance(missed, int) or missed < 2:
+        return ""
+    return f"{missed}, since {_moment(detail['overdueSince'])}"
 
 
 def request_facts(detail: Detail) -> Iterator[Fact]:
@@ -153,6 +233,14 @@ def job_in_brief(detail: Detail) -> str:
     return f"was {before}" if before and before != detail["status"] else ""
 
 
+def overdue_in_brief(detail: Detail) -> str:
+    return f"was due {_deadline(detail)}"
+
+
+def overdue_resolved_in_brief(detail: Detail) -> str:
+    return f"by job {detail['jobId']}"
+
+
 def request_in_brief(detail: Detail) -> str:
     return detail["reason"] or ""
 
@@ -186,3 +274,8 @@ def look_at_rejection(detail: Detail, stack: str | None) -> str:
     """The command that shows the dead letter, or the request if it was cancelled."""
     what = "request show" if detail["outcome"] == "CANCELLED" else "dlq show"
     return command_line(what, detail["requestKey"], stack=stack)
+
+
+def look_at_expectation(detail: Detail, stack: str | None) -> str:
+    name, sandbox = detail["expectation"], detail["sandboxName"]
+    return command_line("expectation show", name, sandbox=sandbox, stack=stack)

@@ -36,6 +36,27 @@ def status_fingerprint(job_id: str, status: str) -> bytes:
     return hashlib.blake2b(f"{job_id}\0{status}".encode(), digest_size=8).digest()
 
 
+def segment_fingerprint(segment_id: str) -> bytes:
+    """Eight bytes that identify a segment."""
+    return hashlib.blake2b(segment_id.encode(), digest_size=8).digest()
+
+
+def segments_of(job: Job) -> frozenset[bytes] | None:
+    """The fingerprints of the segments whose members a job exports.
+
+    None if it shows none, because a job without segments exports all profiles, or if one can't be
+    read. A segment of which it only exports the profiles that have left is not among them.
+    """
+    segments = job.filter.segments if job.filter else []
+    if not segments or not all(segment.segment_id for segment in segments):
+        return None
+    return frozenset(
+        segment_fingerprint(segment.segment_id or "")
+        for segment in segments
+        if not segment.status or set(segment.status) != {"exited"}
+    )
+
+
 def hashes_of_request(body: Mapping[str, Any]) -> dict[str, str]:
     """A short hash of each field of a create request, including the fields that it leaves out.
 

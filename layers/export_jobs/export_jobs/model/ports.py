@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from export_jobs.contract import Job, JobPage
 from export_jobs.model.records import (
     Event,
+    Expected,
     Gate,
     JobRecord,
     Line,
@@ -18,6 +19,9 @@ from export_jobs.model.records import (
     Sink,
 )
 from export_jobs.model.steps import GateChange, Step
+
+if TYPE_CHECKING:
+    from export_jobs.model.expectations import DueExpectations
 
 
 class JobApi(Protocol):
@@ -112,6 +116,18 @@ class SweepStore(RequestStore, Protocol):
         Returns it with its new version, or None if it is gone. Raises RecordChanged, without the
         current item, if another run has written it.
         """
+
+    def jobs_since(self, sandbox: str, creation_time: int) -> Sequence[JobRecord]:
+        """The jobs created since then, oldest first; strongly consistent."""
+
+    def due_expectations(self, sandbox: str, *, until: int) -> DueExpectations:
+        """The expectations that are overdue, or have a deadline until then; strongly consistent."""
+
+    def look_at_expectations(self, sandbox: str) -> None:
+        """Makes the next sweep look at the expectations, whatever other runs write meanwhile."""
+
+    def put_expected(self, sandbox: str, expected: Expected) -> None:
+        """Replaces version `expected.version`, unless another run or a person has written it."""
 
     def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
         """Some of the newest jobs that have ended, newest first; may be slightly stale."""

@@ -24,6 +24,8 @@ class EventType(StrEnum):
 
     JOB_STATE_CHANGE = "Export Job State Change"
     JOB_DELAYED = "Export Job Delayed"
+    OVERDUE = "Export Overdue"
+    OVERDUE_RESOLVED = "Export Overdue Resolved"
     REQUEST_ACCEPTED = "Export Request Accepted"
     REQUEST_REJECTED = "Export Request Rejected"
 
@@ -47,6 +49,9 @@ RejectedOutcome = Literal[
 ]
 RequestOutcome = Literal[AcceptedOutcome, RejectedOutcome]
 """How a request ended; docs/requests.md explains each outcome."""
+
+OverdueReason = Literal["NEVER_STARTED", "STILL_RUNNING", "FAILED", "EMPTY", "TOO_FEW"]
+"""Why an expected export is overdue; docs/expectations.md explains each reason."""
 
 VANISHED = "VANISHED"
 """Our own final status for an open job that the service no longer knows."""
@@ -103,6 +108,8 @@ class JobRecord:
     update_time: int | None = None
     org_id: str | None = None
     dataset_id: str | None = None
+    segments: frozenset[bytes] | None = None
+    """A fingerprint of each segment whose members it exports; None if it shows no segments."""
     duration_ms: int | None = None
     profiles_exported: int | None = None
     request_key: str | None = None
@@ -129,10 +136,11 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class OutboxItem:
-    """The outbox of one undelivered event of a request that has no job.
+    """The outbox of undelivered events of a request that has no job, or of an expectation.
 
     `record_key` is the key under which the request's record is stored, whose body goes to the
-    dead-letter queue. `event_id` is the event's, even once it is delivered and the outbox is empty.
+    dead-letter queue. `item_id` identifies the item: the event's id, or the name of the expectation,
+    so that an expectation's next events are recorded only after the last ones were delivered.
     """
 
     sandbox: str
@@ -140,12 +148,12 @@ class OutboxItem:
     outbox: tuple[Undelivered, ...]
     leased_at: int = 0
     version: int = 0
-    event_id: str = ""
+    item_id: str = ""
     stored: OutboxItem | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.event_id:
-            object.__setattr__(self, "event_id", self.outbox[0].event.id)
+        if not self.item_id:
+            object.__setattr__(self, "item_id", self.outbox[0].event.id)
 
 
 SEEN_RULE: Final = 1
@@ -170,6 +178,20 @@ class SandboxState:
     swept_at: int = 0
     new_since: int = 0
     failing_since: int = 0
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What every sweep of a sandbox reads of its expectations, however many there are.
+
+    `due_at` is when to look at them next, None if there are none. `overdue` are those that are
+    overdue and not muted, `unresolved` all that are overdue. Every change increments `version`.
+    """
+
+    due_at: int | None = None
+    overdue: int = 0
+    unresolved: int = 0
+    version: int = 0
 
 
 RequestStatus = Literal[
@@ -318,6 +340,7 @@ class SandboxRecord:
 
     gate: Gate
     state: SandboxState | None = None
+    expected: Expected = Expected()
     open_jobs: Mapping[str, JobRecord] = field(default_factory=dict)
     outbox: tuple[OutboxItem, ...] = ()
     tickets: tuple[Ticket, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from export_jobs.model.records import (
     Attempt,
@@ -13,6 +13,9 @@ from export_jobs.model.records import (
     RequestRecord,
     Ticket,
 )
+
+if TYPE_CHECKING:
+    from export_jobs.model.expectations import ExpectationRecord
 
 MAX_STEPS = 20
 """Steps in one transaction: DynamoDB takes 100 items, and a step has at most four."""
@@ -38,7 +41,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of one request. Each record replaces the version that was read.
+    """One step of one request or expectation. Each record replaces the version that was read.
 
     `outbox` items of version 0 are added, others are replaced; `published` ones are deleted.
     """
@@ -49,6 +52,7 @@ class Step:
     drop_tickets: tuple[Ticket, ...] = ()
     outbox: tuple[OutboxItem, ...] = ()
     published: tuple[OutboxItem, ...] = ()
+    expectations: tuple[ExpectationRecord, ...] = ()
     slot: Slot | None = None
     forget: str | None = None
     """The request id of a former attempt to remove."""

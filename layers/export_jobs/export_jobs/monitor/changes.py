@@ -20,6 +20,7 @@ from export_jobs.monitor import coverage
 from export_jobs.monitor.baselines import Baselines
 from export_jobs.monitor.decide import Case, Change, change_of
 from export_jobs.monitor.delivery import Delivery
+from export_jobs.monitor.overdue import ExpectationKeeper
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.progress import SweepInProgress
 
@@ -61,6 +62,7 @@ class ChangeRecorder:
         *,
         store: SweepStore,
         delivery: Delivery,
+        expectations: ExpectationKeeper,
         policy: MonitorPolicy,
         clock: Callable[[], int],
         out_of_time: Callable[[], bool],
@@ -68,6 +70,7 @@ class ChangeRecorder:
     ) -> None:
         self._store = store
         self._delivery = delivery
+        self._expectations = expectations
         self._policy = policy
         self._clock = clock
         self._out_of_time = out_of_time
@@ -83,6 +86,8 @@ class ChangeRecorder:
         baselines: Mapping[str, Baseline] = {}
         if any(one.change.needs_baseline for one in due):
             baselines = self._baselines.of(sweep.sandbox, now=sweep.began)
+        if any(one.change.after.final for one in due):
+            self._expectations.expect_ends(sweep)
         recorded, done = True, 0
         for some in sweep.chunks(due, out_of_time=self._out_of_time):
             done += len(some)

@@ -14,6 +14,7 @@ from export_jobs.events import build
 from export_jobs.events.details import Baseline
 from export_jobs.events.outbox import can_publish
 from export_jobs.events.policy import EventPolicy
+from export_jobs.model.matching import segments_of
 from export_jobs.model.outcome import duration_ms, outcome_of
 from export_jobs.model.records import VANISHED, Event, JobRecord
 from export_jobs.monitor.policy import MonitorPolicy
@@ -215,6 +216,7 @@ def _described(known: JobRecord, job: Job, now: int) -> JobRecord:
         outcome=outcome_of(job),
         update_time=job.update_time,
         dataset_id=job.destination.dataset_id if job.destination else known.dataset_id,
+        segments=segments_of(job) if job.filter else known.segments,
         duration_ms=duration_ms(job, now) if job.is_final else None,
         profiles_exported=metrics.total_exported_profile_counter if metrics else None,
         misses=0,

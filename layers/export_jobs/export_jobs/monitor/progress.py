@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from export_jobs.model.records import (
     Event,
+    Expected,
     JobRecord,
     SandboxRecord,
     SandboxState,
@@ -44,6 +45,8 @@ class SweepReport:
     """Waiting requests."""
     oldest_request_ms: int = 0
     """How long the oldest request has waited, or the outcome of a create call has been unknown."""
+    overdue: int = 0
+    """Expected exports that are overdue and not muted."""
     duplicates: int = 0
     """Jobs found late whose requests have another job."""
     finished: bool = False
@@ -74,6 +77,8 @@ class SweepInProgress:
     settled: Settled = field(init=False)
     state: SandboxState | None = field(init=False)
     """The newest state that this sweep has written, or else read."""
+    expected: Expected = field(init=False)
+    """The same of what the state has of expectations."""
     open_jobs: dict[str, JobRecord] = field(default_factory=dict)
     """The open jobs as this sweep leaves them, including those that it has seen end."""
     has_events: bool = False
@@ -82,6 +87,7 @@ class SweepInProgress:
     def __post_init__(self) -> None:
         self.settled = Settled(gate=self.known.gate)
         self.state = self.known.state
+        self.expected = self.known.expected
 
     @property
     def is_first(self) -> bool:

@@ -35,6 +35,7 @@ from export_jobs.monitor.attempts import AttemptSettler, oldest_unsettled
 from export_jobs.monitor.changes import ChangeRecorder
 from export_jobs.monitor.delivery import Delivery
 from export_jobs.monitor.observe import Observer
+from export_jobs.monitor.overdue import ExpectationKeeper
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.progress import SweepInProgress, SweepReport
 from export_jobs.monitor.waiting import RequestKeeper
@@ -79,9 +80,17 @@ class Sweeper:
             clock=clock,
             out_of_time=self._out_of_time,
         )
+        self._expectations = ExpectationKeeper(
+            store=store,
+            delivery=delivery,
+            policy=policy,
+            clock=clock,
+            out_of_time=self._out_of_time,
+        )
         self._recorder = ChangeRecorder(
             store=store,
             delivery=delivery,
+            expectations=self._expectations,
             policy=policy,
             clock=clock,
             out_of_time=self._out_of_time,
@@ -140,13 +149,19 @@ class Sweeper:
             org_id=org_id,
             complete_at=self._complete_at.get(sandbox, 0),
         )
+        report.overdue = sweep.expected.overdue
         if first_page:
             self._observe(sweep, first_page, out_of_time)
         self._settle_attempts(sweep, out_of_time)
         self._report_seen(sweep)
+        if sweep.is_first and watched and first_page:
+            self._expectations.resume(sweep)
         recorded = self._recorder.work_off(sweep)
         if sweep.seen.complete and recorded and not sweep.settled.undecided:
             self._complete_at[sandbox] = began
+            if watched:
+                self._expectations.look_after(sweep)
+        report.overdue = sweep.expected.overdue
         self._keeper.look_after(sweep)
         if report.problems:
             self._note_failing(sweep)

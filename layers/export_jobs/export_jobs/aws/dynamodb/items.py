@@ -11,17 +11,25 @@ and items of an unknown kind, are skipped.
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 
-from pydantic.alias_generators import to_camel
-
+from export_jobs.aws.dynamodb.attributes import (
+    Attribute,
+    as_attributes,
+    compact,
+    fields_of,
+    fingerprints,
+    flags,
+    numbers,
+    readable,
+    texts,
+)
 from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, text
 from export_jobs.model.records import (
     SEEN_RULE,
     Event,
+    Expected,
     JobRecord,
     OutboxItem,
     PublishedEvent,
@@ -32,9 +40,6 @@ from export_jobs.model.records import (
     as_read,
 )
 
-logger = logging.getLogger(__name__)
-_T = TypeVar("_T")
-
 FORMAT = 1
 """The version of the format in which this package writes items; every item has it."""
 OPEN_INDEX = "open"
@@ -43,6 +48,8 @@ DAY_MS = 24 * 3_600_000
 STATE = "!state"
 GATE = "!gate"
 JOB = "job#"
+AFTER_JOBS = "job$"
+"""Sorts right after all jobs."""
 OUTBOX = "outbox#"
 TICKET = "ticket#"
 STACK = "!stack"
@@ -54,8 +61,6 @@ OPEN_JOBS = "3#"
 _OPEN_OUTBOX = "4#"
 OPEN_CANCELS = "5#"
 OPEN_CREATES = "6#"
-
-_FINGERPRINT_BYTES = 8
 
 
 # -- keys ----------------------------------------------------------------------------------------
@@ -74,7 +79,7 @@ def job_key(sandbox: str, job_id: str, creation_time: int) -> Item:
 
 
 def outbox_key(item: OutboxItem) -> Item:
-    return _key(item.sandbox, f"{OUTBOX}{item.event_id}")
+    return _key(item.sandbox, f"{OUTBOX}{item.item_id}")
 
 
 def ticket_key(ticket: Ticket) -> Item:
@@ -101,40 +106,13 @@ def _key(sandbox: str, sort_key: str) -> Item:
 # -- attributes ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Attribute:
-    """An attribute and the record's field that it holds; absent if the field has its default."""
-
-    name: str
-    field: str
-    type: Literal["S", "N", "B", "BOOL", "L"]
-    write: Callable[[Any], Any]
-    read: Callable[[Any], Any]
-
-
-def _texts(*fields: str) -> tuple[_Attribute, ...]:
-    return tuple(_Attribute(to_camel(field), field, "S", str, str) for field in fields)
-
-
-def _numbers(*fields: str) -> tuple[_Attribute, ...]:
-    return tuple(_Attribute(to_camel(field), field, "N", str, int) for field in fields)
-
-
-def _flags(*fields: str) -> tuple[_Attribute, ...]:
-    return tuple(_Attribute(to_camel(field), field, "BOOL", bool, bool) for field in fields)
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
 def _undelivered_text(undelivered: Undelivered) -> str:
     entry = {
         "type": undelivered.event.type,
         "sinks": sorted(undelivered.sinks),
         "detail": undelivered.event.detail,
     }
-    return _compact(entry)
+    return compact(entry)
 
 
 def _undelivered_of(entry_text: str) -> Undelivered:
@@ -147,63 +125,49 @@ def _published_of(entry_text: str) -> PublishedEvent:
     return PublishedEvent(entry["type"], entry["detail"])
 
 
-def _readable(
-    name: str, read: Callable[[str], _T], entries: Sequence[Mapping[str, str]]
-) -> tuple[_T, ...]:
-    """The entries that can be read; one that can't costs only itself."""
-    found = []
-    for entry in entries:
-        try:
-            found.append(read(entry["S"]))
-        except (KeyError, TypeError, ValueError) as error:
-            logger.warning("an entry of %s can't be read: %s", name, type(error).__name__)
-    return tuple(found)
-
-
-_OUTBOX = _Attribute(
+_OUTBOX = Attribute(
     "outbox",
     "outbox",
     "L",
     write=lambda outbox: [text(_undelivered_text(undelivered)) for undelivered in outbox],
-    read=lambda entries: _readable("outbox", _undelivered_of, entries),
+    read=lambda entries: readable("outbox", _undelivered_of, entries),
 )
 _JOB_ATTRIBUTES = (
-    *_texts("status", "outcome", "org_id", "dataset_id", "request_key", "correlation_id"),
-    *_texts("linked_by", "duplicate_of"),
-    *_numbers("sequence", "version", "update_time", "duration_ms", "profiles_exported"),
-    *_numbers("delays", "misses", "leased_at", "touched_at"),
-    *_flags("final"),
+    *texts("status", "outcome", "org_id", "dataset_id", "request_key", "correlation_id"),
+    *texts("linked_by", "duplicate_of"),
+    *numbers("sequence", "version", "update_time", "duration_ms", "profiles_exported"),
+    *numbers("delays", "misses", "leased_at", "touched_at"),
+    *flags("final"),
+    fingerprints("segments"),
     _OUTBOX,
-    _Attribute(
+    Attribute(
         "history",
         "history",
         "L",
-        write=lambda history: [text(_compact(asdict(event))) for event in history],
-        read=lambda entries: _readable("history", _published_of, entries),
+        write=lambda history: [text(compact(asdict(event))) for event in history],
+        read=lambda entries: readable("history", _published_of, entries),
     ),
-    _Attribute("endDetail", "end_detail", "S", write=_compact, read=json.loads),
+    Attribute("endDetail", "end_detail", "S", write=compact, read=json.loads),
 )
-_OUTBOX_ATTRIBUTES = (*_texts("record_key"), *_numbers("leased_at", "version"), _OUTBOX)
+_OUTBOX_ATTRIBUTES = (*texts("record_key"), *numbers("leased_at", "version"), _OUTBOX)
 _STATE_ATTRIBUTES = (
-    *_numbers("watermark", "seen_from", "swept_at", "new_since", "failing_since"),
-    _Attribute(
-        "seen",
-        "seen",
-        "B",
-        write=lambda seen: b"".join(sorted(seen)),
-        read=lambda seen: frozenset(
-            bytes(seen[at : at + _FINGERPRINT_BYTES])
-            for at in range(0, len(seen), _FINGERPRINT_BYTES)
-        ),
-    ),
+    *numbers("watermark", "seen_from", "swept_at", "new_since", "failing_since"),
+    fingerprints("seen"),
 )
+_EXPECTED_ATTRIBUTES = (
+    Attribute("expectationsDueAt", "due_at", "N", str, int),
+    Attribute("expectationsOverdue", "overdue", "N", str, int),
+    Attribute("expectationsUnresolved", "unresolved", "N", str, int),
+    Attribute("expectationsVersion", "version", "N", str, int),
+)
+"""They stand in the item of the sandbox's state, but are written on their own."""
 _REQUEST_ATTRIBUTES = (
-    *_texts("status", "sandbox", "action", "body_hash", "message_id", "org_id", "correlation_id"),
-    *_texts("dataset_id", "request_id", "cancelled_by", "job_id", "linked_by", "outcome"),
-    *_texts("reason", "event_id", "named", "body"),
-    *_numbers("sent_at", "deadline_ms", "touched_at", "version"),
-    *_flags("dead_letter_sent"),
-    _Attribute(
+    *texts("status", "sandbox", "action", "body_hash", "message_id", "org_id", "correlation_id"),
+    *texts("dataset_id", "request_id", "cancelled_by", "job_id", "linked_by", "outcome"),
+    *texts("reason", "event_id", "named", "body"),
+    *numbers("sent_at", "deadline_ms", "touched_at", "version"),
+    *flags("dead_letter_sent"),
+    Attribute(
         "rejections",
         "rejections",
         "L",
@@ -219,38 +183,11 @@ REQUEST_NAMES = (
 """The attributes of a request, except its body."""
 
 
-_DEFAULTS: Mapping[type, Mapping[str, Any]] = {
-    record_type: {field.name: field.default for field in fields(record_type)}
-    for record_type in (JobRecord, OutboxItem, SandboxState, RequestRecord)
-}
-
-
-def _written(record: Any, attributes: Iterable[_Attribute]) -> Iterator[tuple[str, Value | None]]:
-    defaults = _DEFAULTS[type(record)]
-    for attribute in attributes:
-        value = getattr(record, attribute.field)
-        absent = value is None or value == defaults[attribute.field]
-        yield attribute.name, None if absent else {attribute.type: attribute.write(value)}
-
-
 def _differs(record: JobRecord | OutboxItem | RequestRecord, field: str) -> bool:
     stored = record.stored
     if stored is None or stored.version != record.version:
         return True
     return bool(getattr(record, field) != getattr(stored, field))
-
-
-def _read(item: Item, attributes: Iterable[_Attribute], **required: Any) -> dict[str, Any]:
-    """The fields of a record. `required` has values for fields that the item may lack."""
-    for attribute in attributes:
-        content = item.get(attribute.name, {}).get(attribute.type)
-        if content is None:
-            continue
-        try:
-            required[attribute.field] = attribute.read(content)
-        except (KeyError, TypeError, ValueError):
-            logger.warning("attribute %s of an item can't be read", attribute.name, exc_info=True)
-    return required
 
 
 # -- writing -------------------------------------------------------------------------------------
@@ -277,7 +214,7 @@ class Writer:
     def outbox_item(self, item: OutboxItem) -> Write:
         write = Write(self.jobs_table, outbox_key(item), is_new=item.version == 0, return_old=True)
         self._put(write, item, _OUTBOX_ATTRIBUTES)
-        write.set(text(_OPEN_OUTBOX + item.event_id), "openKey")
+        write.set(text(_OPEN_OUTBOX + item.item_id), "openKey")
         return write
 
     def published(self, item: OutboxItem) -> Write:
@@ -317,7 +254,7 @@ class Writer:
     def state(self, state: SandboxState) -> Write:
         """Writes the state, unless another sweep has written a newer one."""
         write = Write(self.jobs_table, state_key(state.sandbox))
-        write.put(_written(state, _STATE_ATTRIBUTES))
+        write.put(as_attributes(state, _STATE_ATTRIBUTES))
         write.set(number(SEEN_RULE), "seenRule")
         write.set(text(_OPEN_STATE), "openKey")
         write.set(number(FORMAT), "format")
@@ -326,15 +263,31 @@ class Writer:
         write.require(f"attribute_not_exists({swept_at})", not_newer)
         return write
 
+    def expected(self, sandbox: str, expected: Expected) -> Write:
+        """Replaces version `expected.version` of what the state has of expectations."""
+        write = Write(self.jobs_table, state_key(sandbox))
+        write.put(
+            as_attributes(replace(expected, version=expected.version + 1), _EXPECTED_ATTRIBUTES)
+        )
+        write.require_version(expected.version, "expectationsVersion")
+        return write
+
+    def looks_at_expectations(self, sandbox: str) -> Write:
+        """Makes the next sweep look at the sandbox's expectations, whatever other runs write."""
+        write = Write(self.jobs_table, state_key(sandbox))
+        write.set(number(0), "expectationsDueAt")
+        write.increment("expectationsVersion")
+        return write
+
     def _put(
         self,
         write: Write,
         record: JobRecord | OutboxItem | RequestRecord,
-        attributes: Iterable[_Attribute],
+        attributes: Iterable[Attribute],
     ) -> None:
         """Writes what differs from the stored record, or everything if that is unknown."""
         changed = [a for a in attributes if a.name != "version" and _differs(record, a.field)]
-        write.put(_written(record, changed))
+        write.put(as_attributes(record, changed))
         write.set(number(record.version + 1), "version")
         write.set(number(FORMAT), "format")
         write.require_version(record.version)
@@ -349,19 +302,19 @@ class Writer:
 def job_of(item: Item) -> JobRecord:
     created, _, job_id = item["sk"]["S"].removeprefix(JOB).partition("#")
     key = {"sandbox": item["sandbox"]["S"], "job_id": job_id, "creation_time": int(created)}
-    return as_read(JobRecord(**_read(item, _JOB_ATTRIBUTES, **key)))
+    return as_read(JobRecord(**fields_of(item, _JOB_ATTRIBUTES, **key)))
 
 
 def outbox_item_of(item: Item) -> OutboxItem:
-    event_id = item["sk"]["S"].removeprefix(OUTBOX)
+    item_id = item["sk"]["S"].removeprefix(OUTBOX)
     required = {"record_key": "", "outbox": ()}
-    read = _read(item, _OUTBOX_ATTRIBUTES, **required)
-    return as_read(OutboxItem(sandbox=item["sandbox"]["S"], event_id=event_id, **read))
+    read = fields_of(item, _OUTBOX_ATTRIBUTES, **required)
+    return as_read(OutboxItem(sandbox=item["sandbox"]["S"], item_id=item_id, **read))
 
 
 def request_of(item: Item) -> RequestRecord:
     required = {"status": "WAITING", "sandbox": ""}
-    read = _read(item, _REQUEST_ATTRIBUTES, **required)
+    read = fields_of(item, _REQUEST_ATTRIBUTES, **required)
     return as_read(RequestRecord(item["requestKey"]["S"], **read))
 
 
@@ -380,7 +333,12 @@ def ticket_of(item: Item) -> Ticket:
 
 def state_of(item: Item) -> SandboxState:
     """Leaves out fingerprints of another rule, which can't be compared."""
-    read = _read(item, _STATE_ATTRIBUTES, watermark=0)
+    read = fields_of(item, _STATE_ATTRIBUTES, watermark=0)
     if item.get("seenRule", {}).get("N") != str(SEEN_RULE):
         read["seen"] = frozenset()
     return SandboxState(sandbox=item["sandbox"]["S"], **read)
+
+
+def expected_of(item: Item) -> Expected:
+    """What the item of a sandbox's state has of its expectations."""
+    return Expected(**fields_of(item, _EXPECTED_ATTRIBUTES))

@@ -21,6 +21,7 @@ from export_jobs.aws.dynamodb.transaction import Commit
 from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, text
 from export_jobs.model.ports import RecordChanged, StoreUnavailable
 from export_jobs.model.records import (
+    Expected,
     Gate,
     JobRecord,
     Line,
@@ -37,12 +38,18 @@ from export_jobs.model.steps import GateChange, Step
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from export_jobs.model.expectations import DueExpectations, ExpectationRecord
+
 MAX_KEYS = 100
 """The most keys that BatchGetItem takes."""
 UNPROCESSED_PAUSES_S = (0.05, 0.2, 0.8)
 LINE_OTHERS = 50
 """Jobs and other items that are usually read together with a sandbox's tickets."""
 RECENT = 50
+EXPECTATIONS = 100
+"""Expectations read in one call."""
+MAX_EDITS = 99
+"""Expectations written in one transaction, which also makes the next sweep look at them."""
 
 
 class DynamoDbStore:
@@ -81,6 +88,7 @@ class DynamoDbStore:
         return SandboxRecord(
             gate=found.gate or Gate(sandbox),
             state=found.state,
+            expected=found.expected,
             open_jobs=found.jobs,
             outbox=tuple(found.outbox),
             tickets=found.in_line,
@@ -173,6 +181,88 @@ class DynamoDbStore:
             if outrun.found is not None or not item.version:
                 raise RecordChanged(None) from None
         return None
+
+    def jobs_since(self, sandbox: str, creation_time: int) -> Sequence[JobRecord]:
+        """The jobs created since then, oldest first. Strongly consistent."""
+        request = {
+            **self._newest_jobs(sandbox),
+            "KeyConditionExpression": "sandbox = :sandbox AND sk BETWEEN :first AND :last",
+            "ExpressionAttributeValues": {
+                ":sandbox": text(sandbox),
+                ":first": items.job_key(sandbox, "", creation_time)["sk"],
+                ":last": text(items.AFTER_JOBS),
+            },
+            "ScanIndexForward": True,
+            "ConsistentRead": True,
+        }
+        pages = self._pages(self._client.query, request, "read the latest jobs")
+        return [items.job_of(item) for page in pages for item in page["Items"]]
+
+    # -- expectations ----------------------------------------------------------------------------
+
+    def due_expectations(self, sandbox: str, *, until: int) -> DueExpectations:
+        """Those that are overdue or have a deadline until then. Reads one more, the next one."""
+        from export_jobs.aws.dynamodb import expectations  # noqa: PLC0415  not for a quiet sweep
+        from export_jobs.model.expectations import DueExpectations  # noqa: PLC0415
+
+        due: list[Item] = []
+        for page in self._query_expectations(sandbox, Limit=EXPECTATIONS):
+            for item in page["Items"]:
+                if item["openKey"]["S"] > expectations.due_key(until):
+                    return DueExpectations(
+                        tuple(expectations.records_of(due)), expectations.deadline_of(item)
+                    )
+                due.append(item)
+        return DueExpectations(tuple(expectations.records_of(due)))
+
+    def expectations(self, sandbox: str) -> Sequence[ExpectationRecord]:
+        """All of a sandbox, by name."""
+        from export_jobs.aws.dynamodb import expectations  # noqa: PLC0415  not for a quiet sweep
+
+        pages = self._query_expectations(sandbox)
+        found = expectations.records_of([item for page in pages for item in page["Items"]])
+        return sorted(found, key=lambda record: record.name)
+
+    def edit_expectations(
+        self,
+        sandbox: str,
+        written: Sequence[ExpectationRecord],
+        removed: Sequence[ExpectationRecord] = (),
+    ) -> None:
+        """Writes some expectations and removes others, and makes the next sweep look at them.
+
+        All in one transaction, or in several if there are more than 99. Raises StoreUnavailable
+        with the rest unwritten if another run has written one of them since it was read.
+        """
+        from export_jobs.aws.dynamodb import expectations  # noqa: PLC0415  not for a quiet sweep
+
+        actions = [expectations.written(record, self._jobs_table).as_action() for record in written]
+        actions += [
+            expectations.removed(record, self._jobs_table).as_action(deletes=True)
+            for record in removed
+        ]
+        look = self._writer.looks_at_expectations(sandbox).as_action()
+        for start in range(0, len(actions), MAX_EDITS):
+            some = actions[start : start + MAX_EDITS]
+            try:
+                transact(self._client, [*some, look], "write the expectations")
+            except Cancelled:
+                raise StoreUnavailable(
+                    "can't write the expectations: they have changed since they were read"
+                ) from None
+
+    def look_at_expectations(self, sandbox: str) -> None:
+        """Makes the next sweep look at the sandbox's expectations."""
+        write = self._writer.looks_at_expectations(sandbox)
+        write_item(self._client, write, "note that expectations may be made good")
+
+    def put_expected(self, sandbox: str, expected: Expected) -> None:
+        """Replaces version `expected.version`; leaves it unchanged if it has another version."""
+        try:
+            write = self._writer.expected(sandbox, expected)
+            write_item(self._client, write, "write when the next expectation is due")
+        except Outrun:
+            return
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -301,6 +391,12 @@ class DynamoDbStore:
             **options,
         }
         return self._pages(self._client.query, request, doing)
+
+    def _query_expectations(self, sandbox: str, **options: Any) -> Iterator[Any]:
+        from export_jobs.aws.dynamodb import expectations  # noqa: PLC0415  not for a quiet sweep
+
+        values = {":sandbox": text(expectations.partition_of(sandbox))}
+        return self._query("read the expectations", "sandbox = :sandbox", values, **options)
 
     def _newest_jobs(self, sandbox: str) -> dict[str, Any]:
         """The query for all jobs of a sandbox, newest first."""

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from export_jobs.aws.dynamodb.calls import Cancelled, transact
 from export_jobs.aws.dynamodb.gate import GatePart, gate_of
 from export_jobs.aws.dynamodb.items import Writer
-from export_jobs.aws.dynamodb.writes import size_of
+from export_jobs.aws.dynamodb.writes import Write, size_of
 from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import Gate
 from export_jobs.model.steps import GateChange, Step
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from export_jobs.model.expectations import ExpectationRecord
 
 MAX_ACTIONS = 100
 MAX_BYTES = 3_500_000
@@ -125,6 +127,7 @@ class Commit:
             *map(self._writer.job, step.jobs),
             *map(self._writer.outbox_item, step.outbox),
             *map(self._writer.ticket, step.add_tickets),
+            *map(self._expectation, step.expectations),
         ]
         kept = [write.key for write in writes]
         deletes = [
@@ -148,6 +151,11 @@ class Commit:
             places=frozenset(places),
             size=sum(size_of(write.written) for write in both),
         )
+
+    def _expectation(self, record: ExpectationRecord) -> Write:
+        from export_jobs.aws.dynamodb import expectations  # noqa: PLC0415  not for a quiet sweep
+
+        return expectations.written(record, self._writer.jobs_table)
 
     def _by_size(self, steps: Mapping[int, _Prepared]) -> Iterator[Mapping[int, _Prepared]]:
         """The steps in parts that each fit one transaction, by number and by size."""

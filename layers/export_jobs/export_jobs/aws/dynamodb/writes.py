@@ -76,6 +76,10 @@ class Write:
             elif not self.is_new:
                 self.remove(name)
 
+    def increment(self, name: str) -> None:
+        """Adds one to a number, which starts at zero."""
+        self._clause("ADD", f"{self.path(name)} {self.value(number(1))}")
+
     def add_to(self, name: str, members: Iterable[str]) -> None:
         """Adds to a set of strings."""
         self._clause("ADD", f"{self.path(name)} {self.value({'SS': sorted(members)})}")
@@ -88,9 +92,9 @@ class Write:
         """Adds a condition, made with `path` and `value`; of several, one must hold."""
         self._conditions.append(either)
 
-    def require_version(self, version: int) -> None:
+    def require_version(self, version: int, name: str = "version") -> None:
         """Requires that the item has this version; 0 is one that was never written."""
-        name = self.path("version")
+        name = self.path(name)
         if version == 0:
             self.require(f"attribute_not_exists({name})")
         else:

@@ -1,0 +1,70 @@
+"""Local times as moments in epoch milliseconds, also where a clock change repeats or skips them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from typing import Final
+from zoneinfo import ZoneInfo
+
+DAY_MINUTES: Final = 24 * 60
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+
+
+def moments(day: date, minutes: int, zone: ZoneInfo) -> tuple[int, int]:
+    """The first and the last moment at which the clock shows a time of a local day.
+
+    They differ only for a time that a clock change repeats. A time that one skips is the moment of
+    the change. `minutes` counts from midnight.
+    """
+    local = datetime.combine(day, time(minutes // 60, minutes % 60))
+    first, last = (_epoch_ms(local.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
+    if first <= last:
+        return first, last
+    change = _change_between(last, first, zone)
+    return change, change
+
+
+def starts_of_windows(day: date, every: int, zone: ZoneInfo) -> list[int]:
+    """The moments of a local day at which windows of `every` minutes start, and the day's end.
+
+    Those are the moments at which the clock shows midnight or a multiple of `every`.
+    """
+    found = {moments(day + timedelta(days=1), 0, zone)[0]}
+    for minutes in range(0, DAY_MINUTES, every):
+        found.update(moments(day, minutes, zone))
+    return sorted(found)
+
+
+def local_date(epoch_ms: int, zone: ZoneInfo) -> date:
+    return local_time(epoch_ms, zone).date()
+
+
+def local_time(epoch_ms: int, zone: ZoneInfo) -> datetime:
+    return (_EPOCH + epoch_ms * _MS).astimezone(zone)
+
+
+@cache
+def zone_named(name: str) -> ZoneInfo:
+    """A zone of the IANA database. Raises KeyError or ValueError if there is none."""
+    try:
+        return ZoneInfo(name)
+    except OSError:  # a directory of zones
+        raise ValueError(f"there is no time zone {name!r}") from None
+
+
+def _epoch_ms(moment: datetime) -> int:
+    return (moment.astimezone(UTC) - _EPOCH) // _MS
+
+
+def _change_between(before: int, after: int, zone: ZoneInfo) -> int:
+    """The moment of the clock change between two moments, by bisection."""
+    offset = local_time(before, zone).utcoffset()
+    while after - before > 1:
+        middle = (before + after) // 2
+        if local_time(middle, zone).utcoffset() == offset:
+            before = middle
+        else:
+            after = middle
+    return after
