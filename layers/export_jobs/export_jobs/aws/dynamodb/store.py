@@ -206,7 +206,10 @@ class DynamoDbStore:
         from export_jobs.model.expectations import DueExpectations  # noqa: PLC0415
 
         due: list[Item] = []
-        for page in self._query_expectations(sandbox, Limit=EXPECTATIONS):
+        condition = "sandbox = :sandbox"
+        values = {":sandbox": text(expectations.partition_of(sandbox))}
+        doing = "read the expectations"
+        for page in self._query(doing, condition, values, Limit=EXPECTATIONS):
             for item in page["Items"]:
                 if item["openKey"]["S"] > expectations.due_key(until):
                     return DueExpectations(
@@ -219,9 +222,14 @@ class DynamoDbStore:
         """All of a sandbox, by name."""
         from export_jobs.aws.dynamodb import expectations  # noqa: PLC0415  not for a quiet sweep
 
-        pages = self._query_expectations(sandbox)
-        found = expectations.records_of([item for page in pages for item in page["Items"]])
-        return sorted(found, key=lambda record: record.name)
+        request = {
+            "TableName": self._jobs_table,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "sandbox = :sandbox",
+            "ExpressionAttributeValues": {":sandbox": text(expectations.partition_of(sandbox))},
+        }
+        pages = self._pages(self._client.query, request, "read the expectations")
+        return expectations.records_of([item for page in pages for item in page["Items"]])
 
     def edit_expectations(
         self,
@@ -391,12 +399,6 @@ class DynamoDbStore:
             **options,
         }
         return self._pages(self._client.query, request, doing)
-
-    def _query_expectations(self, sandbox: str, **options: Any) -> Iterator[Any]:
-        from export_jobs.aws.dynamodb import expectations  # noqa: PLC0415  not for a quiet sweep
-
-        values = {":sandbox": text(expectations.partition_of(sandbox))}
-        return self._query("read the expectations", "sandbox = :sandbox", values, **options)
 
     def _newest_jobs(self, sandbox: str) -> dict[str, Any]:
         """The query for all jobs of a sandbox, newest first."""
