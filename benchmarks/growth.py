@@ -27,6 +27,7 @@ OPEN_JOBS = (10, 50, 100, 250, 500, 750, 1_000)
 CHANGES = (10, 250, 500, 1_000, 2_500, 5_000)
 HISTORY = (100, 1_000, 10_000, 100_000, 500_000, 1_000_000)
 """From one full page up."""
+EXPECTATIONS = (0, 10, 100, 300, 1_000)
 QUIET_SWEEPS = 10
 """In one measurement."""
 SANDBOXES = (1, 2, 4, 8, 16, 32)
@@ -90,6 +91,14 @@ def history(size: int) -> Callable[[], Measured]:
     return lambda: measured([service.calls], lambda: swept(sweeper))
 
 
+def expectations(size: int) -> Callable[[], Measured]:
+    """A quiet sweep of a sandbox with this number of expected exports, none of which is due."""
+    service = Service(USUAL_HISTORY)
+    sweeper = sweeper_of(service, expectations=size)
+    sweeper.sweep("prod")
+    return lambda: measured([service.calls], lambda: swept(sweeper))
+
+
 def sandboxes(size: int) -> Callable[[], Measured]:
     """One invocation that sweeps this number of quiet sandboxes, each in a thread."""
     names = [f"sandbox-{number}" for number in range(size)]
@@ -120,6 +129,7 @@ GROWING = (
     Growing("open jobs", OPEN_JOBS, open_jobs),
     Growing("changes in one sweep", CHANGES, changes),
     Growing("ended jobs in the history", HISTORY, history),
+    Growing("expected exports", EXPECTATIONS, expectations),
     Growing("sandboxes", SANDBOXES, sandboxes),
 )
 

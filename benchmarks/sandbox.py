@@ -18,8 +18,18 @@ from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.aws.dynamodb.writes import Write, size_of
 from export_jobs.contract import Job, JobPage
 from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.expectations import DueExpectations, Expectation, ExpectationRecord
 from export_jobs.model.ports import RecordChanged
-from export_jobs.model.records import Event, Gate, JobRecord, SandboxRecord, SandboxState, Sink
+from export_jobs.model.records import (
+    Event,
+    Expected,
+    Gate,
+    JobRecord,
+    SandboxRecord,
+    SandboxState,
+    Sink,
+)
+from export_jobs.model.steps import Step
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 
@@ -76,8 +86,12 @@ class Service:
 class Table:
     """The jobs table, with the units that DynamoDB would charge."""
 
-    def __init__(self, calls: Counter[str]) -> None:
+    def __init__(self, calls: Counter[str], expectations: int = 0) -> None:
         self._calls = calls
+        self._expectations = {
+            record.name: record for record in map(_expectation, range(expectations))
+        }
+        self._expected = Expected()
         self._records: dict[str, JobRecord] = {}
         self._sizes: dict[str, int] = {}
         self._open: dict[str, JobRecord] = {}
@@ -90,7 +104,23 @@ class Table:
         size = self._state_size + sum(self._sizes[job_id] for job_id in self._open)
         self._calls["Query"] += 1 + size // 1_000_000
         self._calls["read units"] += max(1, math.ceil(size / 4_096))
-        return SandboxRecord(Gate(sandbox), self._state, dict(self._open))
+        return SandboxRecord(Gate(sandbox), self._state, dict(self._open), expected=self._expected)
+
+    def due_expectations(self, sandbox: str, *, until: int) -> DueExpectations:
+        dues = {r: r.window.due if r.window else 0 for r in self._expectations.values()}
+        due = tuple(record for record, at in dues.items() if at <= until)
+        self._calls["Query"] += 1 + len(due) // 100
+        return DueExpectations(due, min((at for at in dues.values() if at > until), default=None))
+
+    def put_expected(self, sandbox: str, expected: Expected) -> None:
+        self._calls["UpdateItem"] += 1
+        self._expected = replace(expected, version=expected.version + 1)
+
+    def commit(self, sandbox: str, steps: Sequence[Step]) -> frozenset[int]:
+        self._calls["TransactWriteItems"] += 1
+        for record in (record for step in steps for record in step.expectations):
+            self._expectations[record.name] = replace(record, version=record.version + 1)
+        return frozenset(range(len(steps)))
 
     def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
         current = self._records.get(record.job_id)
@@ -142,11 +172,14 @@ class Sinks:
         return frozenset(event.id for event in events)
 
 
-def sweeper_of(service: Service, *, page_size: int = 100) -> Sweeper:
-    """The deployed core, with the deployed policy (but no delays), on this sandbox."""
+def sweeper_of(service: Service, *, page_size: int = 100, expectations: int = 0) -> Sweeper:
+    """The deployed core, with the deployed policy (but no delays), on this sandbox.
+
+    With some expected exports, none of which is due.
+    """
     return Sweeper(
         api=service,
-        store=cast("Any", Table(service.calls)),  # requests use the rest of its port
+        store=cast("Any", Table(service.calls, expectations)),  # requests use the rest of its port
         publisher=Sinks(service.calls),
         dead_letter_queue=cast("Any", None),
         request_queue=cast("Any", None),
@@ -156,6 +189,11 @@ def sweeper_of(service: Service, *, page_size: int = 100) -> Sweeper:
         page_size=page_size,
         workers=1,
     )
+
+
+def _expectation(number: int) -> ExpectationRecord:
+    expectation = Expectation(f"export-{number}", f"{number:024x}", "UTC", every=60)
+    return ExpectationRecord("prod", expectation, applied_at=EPOCH)
 
 
 def _job(job_id: str, created: int, status: str, updated: int) -> Job:

@@ -12,9 +12,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from export_jobs.model.expectations import DueExpectations, ExpectationRecord
 from export_jobs.model.ports import GateMoved, RecordChanged, StoreUnavailable
 from export_jobs.model.records import (
     Attempt,
+    Expected,
     Gate,
     JobRecord,
     Line,
@@ -31,7 +33,7 @@ from support.fakes import Fakes
 from support.faults import Kind
 
 Key = tuple[str, ...]
-Stored = JobRecord | OutboxItem | RequestRecord
+Stored = JobRecord | OutboxItem | RequestRecord | ExpectationRecord
 """What has a version."""
 _Bearer = TypeVar("_Bearer", JobRecord, OutboxItem)
 _Stored = TypeVar("_Stored", JobRecord, OutboxItem, RequestRecord)
@@ -52,6 +54,7 @@ class FakeStore:
             return SandboxRecord(
                 gate=seen.get(("gate", sandbox), Gate(sandbox)),
                 state=seen.get(("state", sandbox)),
+                expected=self._expected(sandbox) if ("state", sandbox) in seen else Expected(),
                 open_jobs=_jobs(seen),
                 outbox=tuple(item for key, item in sorted(seen.items()) if key[0] == "outbox"),
                 tickets=in_line(seen),
@@ -88,6 +91,26 @@ class FakeStore:
             return [job for job in jobs[:50] if job.final]
 
         return self._fakes.call("query", effect, _unavailable)
+
+    def jobs_since(self, sandbox: str, creation_time: int) -> Sequence[JobRecord]:
+        def effect() -> Sequence[JobRecord]:
+            jobs = [item for key, item in self._items.items() if key[:2] == ("job", sandbox)]
+            jobs = [job for job in jobs if job.creation_time >= creation_time]
+            return sorted(jobs, key=lambda job: (job.creation_time, job.job_id))
+
+        return self._fakes.call("query", effect, _unavailable)
+
+    def due_expectations(self, sandbox: str, *, until: int) -> DueExpectations:
+        def effect() -> DueExpectations:
+            first = {r for r in self._expectations(sandbox) if r.is_overdue or _due(r) <= until}
+            others = [_due(r) for r in self._expectations(sandbox) if r not in first]
+            in_order = sorted(first, key=lambda r: (not r.is_overdue, _due(r), r.name))
+            return DueExpectations(tuple(in_order), min(others, default=None))
+
+        return self._fakes.call("query", effect, _unavailable)
+
+    def expectations(self, sandbox: str) -> Sequence[ExpectationRecord]:
+        return self._fakes.call("query", lambda: self._expectations(sandbox), _unavailable)
 
     def watched(self) -> frozenset[str]:
         return self._fakes.call("get item", lambda: self._fakes.watched, _unavailable)
@@ -137,6 +160,35 @@ class FakeStore:
         self._linger(sandbox, before)
         return written
 
+    def look_at_expectations(self, sandbox: str) -> None:
+        self._fakes.call("put", lambda: self._look(sandbox), _unavailable)
+
+    def put_expected(self, sandbox: str, expected: Expected) -> None:
+        def effect() -> None:
+            if self._expected(sandbox).version == expected.version:
+                written = replace(expected, version=expected.version + 1)
+                self._items["expected", sandbox] = written
+
+        self._fakes.call("put", effect, _unavailable)
+
+    def edit_expectations(
+        self,
+        sandbox: str,
+        written: Sequence[ExpectationRecord],
+        removed: Sequence[ExpectationRecord] = (),
+    ) -> None:
+        def effect() -> None:
+            for record in (*written, *removed):
+                if _version(self._items.get(_key(record))) != record.version:
+                    raise StoreUnavailable("they have changed since they were read")
+            for record in written:
+                self._items[_key(record)] = replace(record, version=record.version + 1)
+            for record in removed:
+                del self._items[_key(record)]
+            self._look(sandbox)
+
+        self._fakes.call("transact", effect, _unavailable)
+
     def watch(self, sandboxes: Collection[str]) -> None:
         def effect() -> None:
             self._fakes.watched |= frozenset(sandboxes)
@@ -145,12 +197,11 @@ class FakeStore:
             self._fakes.call("put", effect, _unavailable)
 
     def forget(self, sandbox: str) -> None:
-        effect = partial(self._delete, sandbox, ("state", sandbox))
-        self._fakes.call("put", effect, _unavailable)
+        self._fakes.call("put", partial(self._delete_state, sandbox), _unavailable)
 
     def release(self, sandbox: str) -> None:
         def effect() -> None:
-            self._delete(sandbox, ("state", sandbox))
+            self._delete_state(sandbox)
             self._fakes.watched -= {sandbox}
 
         self._fakes.call("transact", effect, _unavailable)
@@ -184,6 +235,25 @@ class FakeStore:
         self._fakes.turns.take()
         self._fakes.in_flight.remove((sandbox, before))
 
+    def _expectations(self, sandbox: str) -> list[ExpectationRecord]:
+        found = [item for key, item in self._items.items() if key[:2] == ("expectation", sandbox)]
+        return sorted(found, key=lambda record: record.name)
+
+    def _expected(self, sandbox: str) -> Expected:
+        expected: Expected = self._items.get(("expected", sandbox), Expected())
+        return expected
+
+    def _look(self, sandbox: str) -> None:
+        version = self._expected(sandbox).version + 1
+        self._items["expected", sandbox] = replace(
+            self._expected(sandbox), due_at=0, version=version
+        )
+
+    def _delete_state(self, sandbox: str) -> None:
+        """Also what it has of expectations, which is in the same item."""
+        self._delete(sandbox, ("state", sandbox))
+        self._items.pop(("expected", sandbox), None)
+
     def _gate(self, sandbox: str) -> Gate:
         gate: Gate = self._items.get(("gate", sandbox), Gate(sandbox))
         return gate
@@ -208,6 +278,7 @@ class FakeStore:
     def _holds(self, step: Step, gate: Gate) -> bool:
         """Whether a step was not outrun."""
         records: list[Stored] = [*step.requests, *step.jobs, *step.outbox, *step.published]
+        records += step.expectations
         if any(_version(self._items.get(_key(record))) != record.version for record in records):
             return False
         if step.slot is None:
@@ -227,6 +298,8 @@ class FakeStore:
             self._put(job)
         for item in step.outbox:
             self._put(item)
+        for record in step.expectations:
+            self._items[_key(record)] = replace(record, version=record.version + 1)
         for item in step.published:
             self._delete(item.sandbox, _key(item))
         for ticket in step.drop_tickets:
@@ -275,8 +348,10 @@ def _unavailable(_kind: Kind) -> StoreUnavailable:
     return StoreUnavailable("as planned")
 
 
-def _key(item: JobRecord | OutboxItem | RequestRecord | Ticket) -> Key:
+def _key(item: Stored | Ticket) -> Key:
     match item:
+        case ExpectationRecord():
+            return ("expectation", item.sandbox, item.name)
         case JobRecord():
             return ("job", item.sandbox, str(item.creation_time), item.job_id)
         case OutboxItem():
@@ -285,6 +360,10 @@ def _key(item: JobRecord | OutboxItem | RequestRecord | Ticket) -> Key:
             return ("request", item.request_key)
         case Ticket():
             return ("ticket", item.sandbox, item.request_key)
+
+
+def _due(record: ExpectationRecord) -> int:
+    return record.window.due if record.window else 0
 
 
 def _version(item: Any) -> int:
@@ -313,7 +392,7 @@ def _touched_by(step: Step) -> set[Key]:
     """What no other step of the same transaction may touch."""
     touched: set[Key] = {_key(request) for request in step.requests}
     touched |= {_key(job) for job in step.jobs}
-    touched |= {_key(item) for item in (*step.outbox, *step.published)}
+    touched |= {_key(item) for item in (*step.outbox, *step.published, *step.expectations)}
     touched |= {_key(ticket) for ticket in (*step.add_tickets, *step.drop_tickets)}
     if step.slot:
         touched |= {("slot", step.slot.attempt.request_key)}

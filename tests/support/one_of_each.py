@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from export_jobs.contract import Job
 from export_jobs.events import build as events
 from export_jobs.events.details import Baseline
-from export_jobs.model.records import VANISHED, Event, JobRecord, RequestRecord
+from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
+from export_jobs.model.records import VANISHED, Event, JobRecord, OverdueReason, RequestRecord
 
 from support.observed import ORG, observed
 
@@ -44,9 +46,52 @@ def one_of_each() -> dict[str, Event]:
         "late": events.delayed(
             record, running, limit_ms=1, baseline=Baseline(), stack_id=STACK, now=NOW
         ),
+        "overdue": overdue(),
+        "overdue resolved": events.overdue_resolved(
+            MISSED,
+            JobRecord("prod", "9", NOW, outcome="SUCCEEDED", final=True, profiles_exported=7),
+            succeeded_at=NOW + 3_600_000,
+            org_id=ORG,
+            stack_id=STACK,
+            now=NOW + 3_660_000,
+        ),
         "accepted": events.accepted(request("CREATED"), stack_id=STACK, now=NOW),
         "rejected": events.rejected(request("INVALID"), stack_id=STACK, now=NOW),
     }
+
+
+WINDOW = Window(NOW - 21_600_000, NOW, NOW)
+MISSED = ExpectationRecord(
+    "prod",
+    Expectation("nightly", DATASET, "Europe/Rome", due=0),
+    applied_at=1,
+    window=WINDOW,
+    missed=WINDOW,
+    missed_windows=1,
+    overdue_since=NOW,
+)
+
+
+def overdue(
+    *,
+    reason: OverdueReason = "NEVER_STARTED",
+    jobs: Sequence[JobRecord] = (),
+    unreadable: int = 0,
+    now: int = NOW + 60_000,
+    **fields: Any,
+) -> Event:
+    """The event of an overdue expectation; `fields` are those of its record."""
+    return events.overdue(
+        replace(MISSED, **fields),
+        WINDOW,
+        reason,
+        jobs,
+        repeated=False,
+        unreadable=unreadable,
+        org_id=ORG,
+        stack_id=STACK,
+        now=now,
+    )
 
 
 def request(outcome: str) -> RequestRecord:

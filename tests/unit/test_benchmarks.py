@@ -142,6 +142,7 @@ class TestGrowth:
             ("open jobs", (10, 200), None),
             ("changes in one sweep", (10, 200), None),
             ("ended jobs in the history", (100, 100_000), [2, 2]),
+            ("expected exports", (0, 1_000), [2, 2]),
             ("sandboxes", (1, 3), [2, 6]),
         ],
     )

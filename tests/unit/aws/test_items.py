@@ -76,7 +76,7 @@ def test_items_are_written_as_they_are_kept(kind: str) -> None:
     ("record", "attributes", "in_the_key"),
     [
         (JobRecord, items._JOB_ATTRIBUTES, {"sandbox", "job_id", "creation_time"}),
-        (OutboxItem, items._OUTBOX_ATTRIBUTES, {"sandbox", "event_id"}),
+        (OutboxItem, items._OUTBOX_ATTRIBUTES, {"sandbox", "item_id"}),
         (SandboxState, items._STATE_ATTRIBUTES, {"sandbox"}),
         (RequestRecord, items._REQUEST_ATTRIBUTES, {"request_key"}),
     ],

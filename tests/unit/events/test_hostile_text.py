@@ -48,6 +48,7 @@ def full(detail: Mapping[str, Any]) -> dict[str, Any]:
     more: dict[str, Any] = {
         "errors": [{"code": "c", "message": "m"}, {"code": "c", "message": "m"}],
         "problems": [{"field": "f", "message": "m"}, {"field": "f", "message": "m"}],
+        "jobs": [{"jobId": "1", "status": "s", "outcome": "FAILED", "profilesExported": 1}] * 4,
     }
     return {**detail, **{name: value for name, value in more.items() if name in detail}}
 
@@ -113,9 +114,11 @@ def test_the_suggested_command_is_the_one_meant(events: tuple[Event, Event]) -> 
             ("job", "list"),
             ("dlq", "show"),
             ("request", "show"),
+            ("expectation", "show"),
         }
         detail = event.detail
-        known = {one_line(str(detail.get(name))) for name in ("jobId", "requestKey", "sandboxName")}
+        values = ("jobId", "requestKey", "expectation", "sandboxName")
+        known = {one_line(str(detail.get(name))) for name in values}
         assert set(words[3:]) <= known | {"--sandbox", "--stack", "--", "st"}
         (in_chat,) = chat(event, stack="st")["content"]["nextSteps"]
         for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):

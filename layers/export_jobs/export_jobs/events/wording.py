@@ -77,8 +77,8 @@ def _why_overdue(detail: Detail) -> str:
             return "it exported 0 PROFILES"
         case "TOO_FEW":
             return f"it exported too few profiles (at least {detail['minProfiles']:,} are expected)"
-        case reason:
-            return str(reason)
+        case _:  # a newer version knows it
+            return "it has not succeeded"
 
 
 def request_accepted(detail: Detail, quote: Quote) -> str:

@@ -340,11 +340,11 @@ class SandboxRecord:
 
     gate: Gate
     state: SandboxState | None = None
-    expected: Expected = Expected()
     open_jobs: Mapping[str, JobRecord] = field(default_factory=dict)
     outbox: tuple[OutboxItem, ...] = ()
     tickets: tuple[Ticket, ...] = ()
     """In queue order, cancel requests first."""
+    expected: Expected = Expected()
 
 
 @dataclass(frozen=True)
