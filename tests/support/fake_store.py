@@ -294,10 +294,8 @@ class FakeStore:
             self._fakes.noted.append(step.slot.attempt)
         for request in step.requests:
             self._put_request(request)
-        for job in step.jobs:
-            self._put(job)
-        for item in step.outbox:
-            self._put(item)
+        for bearer in (*step.jobs, *step.outbox):
+            self._put(bearer)
         for record in step.expectations:
             self._items[_key(record)] = replace(record, version=record.version + 1)
         for item in step.published:

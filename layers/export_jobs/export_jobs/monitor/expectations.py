@@ -53,11 +53,16 @@ def planned(record: ExpectationRecord, *, after: int | None = None) -> Expectati
     """The record with its next window: the first one whose deadline is later than `after`.
 
     Without `after`, the first one is planned if there is none yet: the next after the expectation
-    was applied. A window that has begun goes by the definition that it began with.
+    was applied. A window that has begun goes by the definition that it began with, and one of a
+    changed definition does not open before it has closed.
     """
     if after is None and record.window:
         return record
-    window = record.expectation.next_window(record.applied_at if after is None else after)
+    expectation = record.expectation
+    window = expectation.next_window(record.applied_at if after is None else after)
+    if record.in_force and record.window:
+        while window and window.opens < record.window.closes:
+            window = expectation.next_window(window.due)
     return replace(record, window=window, in_force=None)
 
 
