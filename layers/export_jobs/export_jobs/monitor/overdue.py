@@ -139,6 +139,7 @@ class ExpectationKeeper:
         )
 
     def _note(self, sweep: SweepInProgress, expected: Expected) -> None:
+        sweep.report.overdue = expected.overdue
         if expected != sweep.expected:
             self._store.put_expected(sweep.sandbox, expected)
             sweep.expected = replace(expected, version=expected.version + 1)

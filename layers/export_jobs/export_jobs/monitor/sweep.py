@@ -161,7 +161,6 @@ class Sweeper:
             self._complete_at[sandbox] = began
             if watched:
                 self._expectations.look_after(sweep)
-        report.overdue = sweep.expected.overdue
         self._keeper.look_after(sweep)
         if report.problems:
             self._note_failing(sweep)
