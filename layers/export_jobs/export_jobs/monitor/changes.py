@@ -19,12 +19,11 @@ from export_jobs.model.records import JobRecord, SandboxState
 from export_jobs.monitor import coverage
 from export_jobs.monitor.baselines import Baselines
 from export_jobs.monitor.decide import Case, Change, change_of
-from export_jobs.monitor.delivery import Delivery
+from export_jobs.monitor.delivery import WRITE_TRIES, Delivery
 from export_jobs.monitor.overdue import ExpectationKeeper
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.progress import SweepInProgress
 
-WRITE_TRIES = 4
 MAX_RECORDED_SILENTLY = 1_000
 
 

@@ -16,6 +16,8 @@ from export_jobs.model.ports import (
 from export_jobs.model.records import JobRecord, OutboxItem
 from export_jobs.monitor.progress import SweepReport
 
+WRITE_TRIES = 4
+
 
 class Delivery:
     """Publishes events that are ours to publish, and takes over those that no other run will."""
@@ -61,13 +63,24 @@ class Delivery:
         for item in ours:
             after = outbox.after_delivery(item, reached)
             self.note_undelivered(after, report)
-            try:
-                left -= self._store.put_outbox(after) is None
-            except RecordChanged:
-                continue
-            except StoreUnavailable as error:
-                report.problems.append(f"can't settle an event: {error}")
+            left -= self._settled(after, report)
         return left > 0
+
+    def _settled(self, item: OutboxItem, report: SweepReport) -> bool:
+        """Settles an item; returns whether it is gone.
+
+        Tries again, because the events of an unsettled one are published again.
+        """
+        problem = ""
+        for _ in range(WRITE_TRIES):
+            try:
+                return self._store.put_outbox(item) is None
+            except RecordChanged:
+                return False
+            except StoreUnavailable as error:
+                problem = str(error)
+        report.problems.append(f"can't settle an event: {problem}")
+        return False
 
     def take_over(self, found: Sequence[OutboxItem], report: SweepReport) -> bool:
         """Publishes what other runs have left in the outbox. Returns whether any may be left."""
