@@ -50,7 +50,7 @@ def credential_file(tmp_path: Path) -> Path:
         ("--parameter PollSeconds=61", "PollSeconds can't be '61'; it must be a number, 0 to 60"),
         (
             "--parameter TopicEvents=some",
-            "TopicEvents can't be 'some'; it must be one of notable, all",
+            "TopicEvents can't be 'some'; it must be one of problems, notable, all",
         ),
         ("--parameter AepSecretArn=mine", "AepSecretArn can't be 'mine'"),
         ("--parameter ApiBaseUrl=https://platform.example/x", "ApiBaseUrl also needs ImsTokenUrl"),

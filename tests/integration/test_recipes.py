@@ -119,7 +119,13 @@ def test_a_rule_matches_its_events_and_no_others(
 @pytest.mark.parametrize(
     ("mark", "matched"),
     [
-        ("policy: prod only", {"empty", "with errors", "failed", "running", "vanished", "late"}),
+        (
+            "policy: prod only",
+            {
+                *("empty", "with errors", "failed", "running", "vanished", "late", "back"),
+                *("cancelled", "cancelled after a delay"),
+            },
+        ),
         (
             "policy: dataset only",
             {"success", "success in dev", "empty", "with errors", "failed", "running"},

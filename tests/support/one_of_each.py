@@ -20,10 +20,18 @@ STACK = "local"
 
 
 def ended(number: int, dataset: str = DATASET, sandbox: str = "prod", **fields: Any) -> Event:
-    job = Job.model_validate(
-        {"id": number, "creationTime": 1, "destination": {"datasetId": dataset}, **fields}
-    )
-    record = observed(job, sandbox=sandbox, now=NOW)
+    return seen({"id": number, "destination": {"datasetId": dataset}, **fields}, sandbox=sandbox)
+
+
+def changed(before: JobRecord, dataset: str = DATASET, **fields: Any) -> Event:
+    """The event of a job that is on record, which has changed since."""
+    body = {"id": before.job_id, "destination": {"datasetId": dataset}, **fields}
+    return seen(body, sandbox=before.sandbox, before=before)
+
+
+def seen(body: dict[str, Any], *, sandbox: str, before: JobRecord | None = None) -> Event:
+    job = Job.model_validate({"creationTime": 1, **body})
+    record = observed(job, before=before, sandbox=sandbox, now=NOW)
     assert record
     return record.outbox[0].event
 
@@ -32,6 +40,7 @@ def one_of_each() -> dict[str, Event]:
     """Events, by a name that describes them."""
     running = Job.model_validate({"id": 20, "status": "PROCESSING", "creationTime": 1})
     record = JobRecord("prod", "20", 1, status="PROCESSING", sequence=1, org_id=ORG)
+    late = replace(record, delays=1)
     gone = replace(record, status=VANISHED, final=True, sequence=2)
     return {
         "success": ended(1, status="SUCCEEDED", metrics={"totalExportedProfileCounter": 5}),
@@ -44,7 +53,7 @@ def one_of_each() -> dict[str, Event]:
         "running": ended(8, status="PROCESSING"),
         "vanished": events.vanished(gone, previous_status="PROCESSING", stack_id=STACK, now=NOW),
         "late": events.delayed(
-            record, running, limit_ms=1, baseline=Baseline(), stack_id=STACK, now=NOW
+            late, running, limit_ms=1, baseline=Baseline(), stack_id=STACK, now=NOW
         ),
         "overdue": overdue(),
         "overdue resolved": events.overdue_resolved(
@@ -55,8 +64,20 @@ def one_of_each() -> dict[str, Event]:
             stack_id=STACK,
             now=NOW + 3_660_000,
         ),
+        "success after a delay": changed(
+            replace(late, job_id="21"), status="SUCCEEDED", dataset="other"
+        ),
+        "cancelled": ended(22, dataset="other", status="CANCELLED"),
+        "cancelled after a delay": changed(
+            replace(late, job_id="23"), status="CANCELLED", dataset="other"
+        ),
+        "back": changed(replace(gone, job_id="24"), status="PROCESSING", dataset="other"),
         "accepted": events.accepted(request("CREATED"), stack_id=STACK, now=NOW),
+        "accepted after all": events.accepted(
+            replace(request("CREATED"), rejections=("e",)), stack_id=STACK, now=NOW
+        ),
         "rejected": events.rejected(request("INVALID"), stack_id=STACK, now=NOW),
+        "cancelled before": events.rejected(request("CANCELLED"), stack_id=STACK, now=NOW),
     }
 
 

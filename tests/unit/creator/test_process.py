@@ -1199,6 +1199,8 @@ def test_a_redriven_request_is_tried_again(creator: Creator) -> None:
     creator.enqueue(copy)
     creator.work()
     assert creator.ends() == [("key", "REFUSED"), ("key", "REFUSED"), ("key", "CREATED")]
+    told = [event.detail["rejectedBefore"] for event in creator.fakes.published["bus"]]
+    assert told == [False, True, True]
     assert len({event.id for event in creator.fakes.published["bus"]}) == 3
     assert len(creator.jobs) == 1
 

@@ -42,14 +42,16 @@ BODY = {
 }
 
 
-def of_job(*, was: str | None = "PROCESSING", compared: bool = True, **fields: Any) -> Event:
+def of_job(
+    *, was: str | None = "PROCESSING", delays: int = 0, compared: bool = True, **fields: Any
+) -> Event:
     """The event for a job in this state; `was` is the status on record before."""
     job = Job.model_validate({**BODY, **fields})
     before = None
     if was:
         before = JobRecord(
             "prod", job.id, CREATED, status=was, sequence=1, request_key="nightly-newsletter",
-            correlation_id="campaign-42", dataset_id="5bb4c46757920712f924a3eb",
+            correlation_id="campaign-42", dataset_id="5bb4c46757920712f924a3eb", delays=delays,
         )  # fmt: skip
     record = observed(job, before=before, baselines=BASELINES if compared else {}, now=NOW)
     assert record
@@ -106,6 +108,7 @@ def late() -> Event:
         status="PROCESSING",
         sequence=2,
         dataset_id="5bb4c46757920712f924a3eb",
+        delays=1,
     )
     return events.delayed(
         record,
@@ -135,6 +138,7 @@ def every_kind() -> Iterator[tuple[str, Event]]:
     yield "first-seen", of_job(was=None, status="NEW")
     yield "in-progress", of_job(was="NEW", status="PROCESSING")
     yield "succeeded", of_job(status="SUCCEEDED", metrics=metrics)
+    yield "succeeded-late", of_job(status="SUCCEEDED", metrics=metrics, delays=1)
     yield "succeeded-with-errors", of_job(status="SUCCEEDED", metrics=metrics, errors=[error])
     yield "succeeded-empty", of_job(status="SUCCEEDED", metrics={"totalExportedProfileCounter": 0})
     yield "failed", of_job(status="FAILED", errors=[error, error, error])
@@ -158,6 +162,7 @@ def every_kind() -> Iterator[tuple[str, Event]]:
             dataset_id="5bb4c46757920712f924a3eb",
         ),
     )
+    yield "accepted-after-all", accepted("CREATED", job_id="4711", rejections=("e-1",))
     yield "cancelling", accepted("CANCELLING", job_id="4711")
     already = "the job has already ended: SUCCEEDED"
     yield "already-final", accepted("ALREADY_FINAL", job_id="4711", reason=already)

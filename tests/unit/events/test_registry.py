@@ -6,8 +6,9 @@ import re
 
 import pytest
 from export_jobs.events.messages import chat, email, subject
+from export_jobs.events.policy import EventPolicy
 from export_jobs.events.registry import kind_named, kind_of
-from export_jobs.model.records import Event, EventType
+from export_jobs.model.records import Event, EventType, TopicEvents
 from export_jobs_cli.event_list import summary
 from export_jobs_local.schemas import FOLDER, file_name
 from support.files import ROOT
@@ -41,6 +42,38 @@ def test_a_type_is_in_the_docs_with_all_its_fields(event_type: EventType) -> Non
 def test_every_type_is_made_by_a_test() -> None:
     """The recipes and the messages are tried with one of each."""
     assert {event.type for event in one_of_each().values()} == set(EventType)
+
+
+PROBLEMS = {
+    *("empty", "with errors", "failed", "failed in dev", "vanished", "late", "rejected"),
+    *("success after a delay", "cancelled after a delay", "back", "accepted after all"),
+}
+"""Problems and what resolves them. In the second line is what resolves one."""
+ENDS = {"success", "success elsewhere", "success in dev", "cancelled", "cancelled before"}
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("problems", PROBLEMS),
+        ("notable", PROBLEMS | ENDS),
+        ("all", PROBLEMS | ENDS | {"running", "accepted"}),
+    ],
+)
+def test_people_get_the_events_of_their_level(level: TopicEvents, expected: set[str]) -> None:
+    """On the topic; the bus gets every event at every level."""
+    policy = EventPolicy(topic_events=level)
+    sinks = {name: policy.sinks_of(event) for name, event in one_of_each().items()}
+    assert {name for name, found in sinks.items() if "topic" in found} == expected
+    assert all("bus" in found for found in sinks.values())
+
+
+@pytest.mark.parametrize("name", one_of_each())
+def test_bad_news_is_a_problem(name: str) -> None:
+    """Nothing that is marked as bad news is left out at the narrowest level."""
+    event = one_of_each()[name]
+    kind = kind_of(EventType(event.type))
+    assert not kind.is_bad_news(event.detail) or kind.level(event.detail) == "problems"
 
 
 def test_an_event_of_a_newer_version_is_published_under_its_type() -> None:

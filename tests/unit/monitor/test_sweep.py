@@ -221,6 +221,25 @@ def test_a_delay_is_published_once_and_then_every_repeat_window(fakes: Fakes) ->
     assert monitor.events() == []
 
 
+def test_who_gets_only_problems_hears_that_a_delay_is_over(fakes: Fakes) -> None:
+    """The end of a delayed job says so and is published to the topic; that of another is not."""
+    limits = DelayPolicy(limit_ms=150 * MINUTE_MS)
+    policy = MonitorPolicy(delays=limits, events=EventPolicy(topic_events="problems"))
+    monitor = Monitor(fakes, policy)
+    late = fakes.create("prod", status="PROCESSING").body["id"]
+    monitor.sweep()
+    fakes.now += 151 * MINUTE_MS
+    in_time = fakes.create("prod", status="PROCESSING").body["id"]
+    monitor.sweep()
+    for job in (late, in_time):
+        fakes.move("prod", job, "SUCCEEDED")
+    monitor.sweep()
+    on_topic = [(event.type, event.detail["jobId"]) for event in monitor.events("topic")]
+    assert on_topic == [(EventType.JOB_DELAYED, late), (EventType.JOB_STATE_CHANGE, late)]
+    delayed = {e.detail["jobId"]: e.detail["delayed"] for e in monitor.events("bus")}
+    assert delayed == {late: True, in_time: False}
+
+
 def test_a_dataset_has_a_limit_of_its_own(fakes: Fakes) -> None:
     """The nightly one may take long, the hourly one may not."""
     limits = DelayPolicy(limit_ms=150 * MINUTE_MS, by_dataset_ms={"hourly": 30 * MINUTE_MS})

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from export_jobs.events.policy import EventPolicy, TopicEvents
+from export_jobs.events.policy import EventPolicy
 from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.records import TopicEvents
 
 
 class SettingsInvalid(Exception):

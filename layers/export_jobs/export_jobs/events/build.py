@@ -99,6 +99,7 @@ def vanished(record: JobRecord, *, previous_status: str | None, stack_id: str, n
         updated_at=rfc3339(record.update_time),
         detected_at=rfc3339(now),
         duration_ms=None,
+        delayed=record.delays > 0,
         errors=[],
         request_key=record.request_key,
         correlation_id=record.correlation_id,
@@ -272,6 +273,7 @@ def _request_event(
             )
             for p in _few(problems, MAX_PROBLEMS, "problems", cut)
         ],
+        rejected_before=bool(record.rejections),
         detected_at=rfc3339(now),
         truncated=sorted(set(cut)),
     )
@@ -320,6 +322,7 @@ def _job_detail(
         updated_at=rfc3339(job.update_time),
         detected_at=rfc3339(now),
         duration_ms=duration_ms(job, now),
+        delayed=record.delays > 0,
         errors=[
             ErrorDetail(code=error.code, message=_text(error.msg, "errors", cut))
             for error in _few(job.errors, MAX_ERRORS, "errors", cut)

@@ -68,6 +68,9 @@ class JobEventDetail(_Detail):
     previous_profiles_exported: int | None = Field(
         default=None, description="of this dataset's last successful export"
     )
+    delayed: bool = Field(
+        default=False, description="a delay of the job was published, by this event or before"
+    )
     delay_limit_ms: int | None = Field(
         default=None, description="the limit that a delayed job has exceeded"
     )
@@ -178,6 +181,9 @@ class RequestEventDetail(_Detail):
     outcome: RequestOutcome = Field(description="how the request ended; for a rejection, why")
     reason: str | None = Field(description="an explanation for people")
     problems: list[ProblemDetail] = Field(description="every wrong field of an invalid request")
+    rejected_before: bool = Field(
+        default=False, description="it was rejected, and was sent again from the dead-letter queue"
+    )
     detected_at: Time
     truncated: list[str] = []
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
-from export_jobs.model.records import Event, EventType, Sink, Undelivered
+from export_jobs.model.records import Event, EventType, Sink, TopicEvents, Undelivered
 
-TopicEvents = Literal["notable", "all"]
+_LEVELS: tuple[TopicEvents, ...] = get_args(TopicEvents)
 
 
 @dataclass(frozen=True)
 class EventPolicy:
     """`stack_id` identifies the deployment and is part of every event's id.
 
-    `topic_events` selects the events for the topic, which people read; the bus gets all events.
+    `topic_events` is the level of events for the topic, which people read; the bus gets all events.
     """
 
     stack_id: str = "local"
@@ -27,6 +27,6 @@ class EventPolicy:
     def sinks_of(self, event: Event) -> frozenset[Sink]:
         from export_jobs.events.registry import kind_of  # noqa: PLC0415  not for a quiet sweep
 
-        kind = kind_of(EventType(event.type))
-        to_topic = self.topic_events == "all" or kind.is_notable(event.detail)
+        level = kind_of(EventType(event.type)).level(event.detail)
+        to_topic = _LEVELS.index(level) <= _LEVELS.index(self.topic_events)
         return frozenset({"bus", "topic"} if to_topic else {"bus"})

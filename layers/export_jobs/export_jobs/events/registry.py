@@ -21,9 +21,11 @@ from export_jobs.events.details import (
     RequestEventDetail,
 )
 from export_jobs.events.wording import Detail, Fact, Quote
-from export_jobs.model.records import EventType
+from export_jobs.model.records import VANISHED, EventType, TopicEvents
 
 _BAD_OUTCOMES = frozenset({"SUCCEEDED_WITH_ERRORS", "SUCCEEDED_EMPTY", "FAILED", "VANISHED"})
+_BAD_STATUSES = frozenset({"FAILED", VANISHED})
+"""Final statuses that are bad news; a job that has another one after them has come back."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class EventKind:
     """What the headline leaves out, for a line in a terminal."""
     next_step: Callable[[Detail, str | None], str]
     """A command of `export-jobs` for a POSIX shell; also takes the name of the stack, if known."""
-    is_notable: Callable[[Detail], bool]
-    """Whether people want to know of it, so that it goes to the topic."""
+    level: Callable[[Detail], TopicEvents]
+    """The narrowest level at which people get it. What resolves a problem is of the same level."""
     is_bad_news: Callable[[Detail], bool]
 
     def whole(self, detail: Detail) -> Detail:
@@ -118,6 +120,26 @@ def _never(_: Detail) -> bool:
     return False
 
 
+def _problem(_: Detail) -> TopicEvents:
+    return "problems"
+
+
+def _level_of_change(detail: Detail) -> TopicEvents:
+    came_back = detail["previousStatus"] in _BAD_STATUSES
+    ended_late = detail["final"] and detail["delayed"]
+    if detail["outcome"] in _BAD_OUTCOMES or came_back or ended_late:
+        return "problems"
+    return "notable" if detail["final"] else "all"
+
+
+def _level_of_acceptance(detail: Detail) -> TopicEvents:
+    return "problems" if detail["rejectedBefore"] else "all"
+
+
+def _level_of_rejection(detail: Detail) -> TopicEvents:
+    return "notable" if detail["outcome"] == "CANCELLED" else "problems"
+
+
 _JOB_STATE_CHANGE = EventKind(
     EventType.JOB_STATE_CHANGE,
     JobEventDetail,
@@ -128,7 +150,7 @@ _JOB_STATE_CHANGE = EventKind(
     facts=wording.job_facts,
     in_brief=wording.job_in_brief,
     next_step=wording.look_at_job,
-    is_notable=lambda detail: bool(detail["final"]),
+    level=_level_of_change,
     is_bad_news=lambda detail: detail["outcome"] in _BAD_OUTCOMES,
 )
 _JOB_DELAYED = EventKind(
@@ -141,7 +163,7 @@ _JOB_DELAYED = EventKind(
     facts=wording.job_facts,
     in_brief=wording.job_in_brief,
     next_step=wording.look_at_job,
-    is_notable=_always,
+    level=_problem,
     is_bad_news=_always,
 )
 _OVERDUE = EventKind(
@@ -154,7 +176,7 @@ _OVERDUE = EventKind(
     facts=wording.overdue_facts,
     in_brief=wording.overdue_in_brief,
     next_step=wording.look_at_expectation,
-    is_notable=lambda detail: not detail["repeated"],
+    level=lambda detail: "all" if detail["repeated"] else "problems",
     is_bad_news=_always,
 )
 _OVERDUE_RESOLVED = EventKind(
@@ -167,7 +189,7 @@ _OVERDUE_RESOLVED = EventKind(
     facts=wording.overdue_resolved_facts,
     in_brief=wording.overdue_resolved_in_brief,
     next_step=wording.look_at_expectation,
-    is_notable=_always,
+    level=_problem,
     is_bad_news=_never,
 )
 _REQUEST_ACCEPTED = EventKind(
@@ -180,7 +202,7 @@ _REQUEST_ACCEPTED = EventKind(
     facts=wording.request_facts,
     in_brief=wording.request_in_brief,
     next_step=wording.look_at_job,
-    is_notable=_never,
+    level=_level_of_acceptance,
     is_bad_news=_never,
 )
 _REQUEST_REJECTED = EventKind(
@@ -193,6 +215,6 @@ _REQUEST_REJECTED = EventKind(
     facts=wording.request_facts,
     in_brief=wording.request_in_brief,
     next_step=wording.look_at_rejection,
-    is_notable=_always,
+    level=_level_of_rejection,
     is_bad_news=lambda detail: detail["outcome"] != "CANCELLED",
 )

@@ -48,7 +48,8 @@ def span(milliseconds: int | None) -> str:
 
 def job_changed(detail: Detail, quote: Quote) -> str:
     happened = _HAPPENED.get(detail["outcome"]) or f"is {quote(detail['status'])}"
-    return f"Export job {quote(detail['jobId'])} {happened}"
+    late = " after a delay" if detail["final"] and detail["delayed"] else ""
+    return f"Export job {quote(detail['jobId'])} {happened}{late}"
 
 
 def job_delayed(detail: Detail, quote: Quote) -> str:
@@ -85,7 +86,8 @@ def request_accepted(detail: Detail, quote: Quote) -> str:
     key, job = quote(detail["requestKey"]), quote(detail["jobId"] or "")
     match detail["outcome"]:
         case "CREATED":
-            return f"Export request {key} was accepted as job {job}"
+            after = ", after it was rejected" if detail["rejectedBefore"] else ""
+            return f"Export request {key} was accepted as job {job}{after}"
         case "CANCELLING":
             return f"Export job {job} is being cancelled by request {key}"
         case "CANCELLED":

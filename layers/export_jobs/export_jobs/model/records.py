@@ -30,6 +30,8 @@ class EventType(StrEnum):
     REQUEST_REJECTED = "Export Request Rejected"
 
 
+TopicEvents = Literal["problems", "notable", "all"]
+"""The levels of events for people, on the topic. Each includes the ones before it."""
 Sink = Literal["bus", "topic", "dlq"]
 Action = Literal["create", "cancel"]
 LinkedBy = Literal["answer", "requestId", "content"]
