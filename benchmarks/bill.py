@@ -71,7 +71,7 @@ class Price:
 
 MILLION = 10**6
 PRICES: Mapping[str, Price] = {
-    "KMS key of the topic": Price(1.00),
+    "KMS key of the topics": Price(1.00),
     "secret": Price(0.40),
     "reads of the secret": Price(0.05, 10_000),
     "alarms on a query, by metric analysed": Price(0.10),
@@ -114,7 +114,7 @@ def amounts(quiet: Measured = QUIET) -> tuple[dict[str, float], dict[str, float]
     lambda_s = SWEEPS * len(LAMBDA_S_LINES) / GB
     one = dict.fromkeys(PRICES, 0.0) | {
         **further,
-        "KMS key of the topic": 1,
+        "KMS key of the topics": 1,
         "secret": 1,
         "reads of the secret": HOURS * quiet.secret_reads_an_hour,
         "other alarms": len(alarms) - len(queries),

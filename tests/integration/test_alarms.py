@@ -191,8 +191,8 @@ def test_alarms_are_ones_that_cloudwatch_takes(alarms: dict[str, dict[str, Any]]
         metrics = {metric for _, metric, _ in of_alarm(alarm)}
         expected = "Sum" if metrics <= SUMMED else "Maximum"
         assert statistic == LEAST.get(name, expected), name
-        assert alarm["AlarmActions"] == ["AlertTopic"], name
-        assert alarm.get("OKActions", []) == ([] if name in NEVER_OVER else ["AlertTopic"]), name
+        assert alarm["AlarmActions"] == ["AlarmTopic"], name
+        assert alarm.get("OKActions", []) == ([] if name in NEVER_OVER else ["AlarmTopic"]), name
 
 
 def rings(alarm: dict[str, Any], values: list[float | None]) -> bool:

@@ -43,6 +43,7 @@ EVERYTHING = {
     "AlertEmail": "a@b.example",
     "SlackWorkspaceId": "T0",
     "SlackChannelId": "C0",
+    "AlarmSlackChannelId": "C1",
 }
 """Parameters that create every conditional resource."""
 NAMES = (

@@ -194,16 +194,16 @@ def test_a_call_that_this_aws_lacks_is_no_alarm(code: str) -> None:
 # -- a system where all is well --------------------------------------------------------------------
 
 
-def subscribe(aws: MotoServer, system: DeployedSystem, **attributes: str) -> str:
-    """Subscribes a queue to the topic, without a confirmation; returns the subscription's ARN."""
+def subscribe(
+    aws: MotoServer, system: DeployedSystem, topic: str = "AlarmTopicArn", **attributes: str
+) -> None:
+    """Subscribes a queue to the topic of that output, without a confirmation."""
     outputs = system.outputs
-    return str(
-        aws.client("sns").subscribe(
-            TopicArn=outputs["AlertTopicArn"],
-            Protocol="sqs",
-            Endpoint=f"{outputs['DeadLetterQueueArn']}{len(attributes)}",
-            Attributes=attributes,
-        )["SubscriptionArn"]
+    aws.client("sns").subscribe(
+        TopicArn=outputs[topic],
+        Protocol="sqs",
+        Endpoint=f"{outputs['DeadLetterQueueArn']}{len(attributes)}",
+        Attributes=attributes,
     )
 
 
@@ -211,7 +211,8 @@ def test_each_check_runs_and_finds_nothing_wrong(
     aws: MotoServer, system: DeployedSystem, service: SegmentationService
 ) -> None:
     """In the order of their names, without a job created; nothing has swept this stack."""
-    subscribe(aws, system)
+    subscribe(aws, system, "AlertTopicArn")
+    subscribe(aws, system, "AlarmTopicArn")
     service.control.forget_calls()
     all_found = findings(system)
     assert list(dict.fromkeys(name for name, _ in all_found)) == list(get_args(Name))
@@ -470,7 +471,7 @@ def test_a_table_that_is_being_deleted_is_not_waited_for(system: DeployedSystem)
     assert "wait" in str(creating.cure)
 
 
-# -- the topic and its key -------------------------------------------------------------------------
+# -- the topics and their key -------------------------------------------------------------------------
 
 
 def topic_key(system: DeployedSystem) -> Finding:
@@ -478,7 +479,7 @@ def topic_key(system: DeployedSystem) -> Finding:
 
 
 def key_of(aws: MotoServer, system: DeployedSystem) -> str:
-    topic = aws.client("sns").get_topic_attributes(TopicArn=system.outputs["AlertTopicArn"])
+    topic = aws.client("sns").get_topic_attributes(TopicArn=system.outputs["AlarmTopicArn"])
     return str(topic["Attributes"]["KmsMasterKeyId"])
 
 
@@ -544,30 +545,64 @@ def test_a_key_that_is_not_enabled_is_bad(aws: MotoServer, system: DeployedSyste
         ("11111111-2222-3333-4444-555555555555", "bad", "there is no key"),
     ],
 )
-def test_a_topic_with_another_key_or_none(
+def test_a_topic_of_alarms_with_another_key_or_none(
     aws: MotoServer, system: DeployedSystem, name: str, state: str, words: str
 ) -> None:
     """AWS's own key loses alarms; without any, they arrive."""
-    aws.client("sns").set_topic_attributes(
-        TopicArn=system.outputs["AlertTopicArn"],
-        AttributeName="KmsMasterKeyId",
-        AttributeValue=name,
-    )
+    give_key(aws, system, "AlarmTopicArn", name)
     finding = topic_key(system)
     assert finding.state == state
     assert words in finding.detail
     assert ("lost" in str(finding.effect)) is (state == "bad")
 
 
-def test_a_lost_topic_is_the_only_finding_about_it(system: DeployedSystem) -> None:
-    """Its key, alarms and recipients are not checked."""
-    vars(system)["outputs"] = {
-        **system.outputs,
-        "AlertTopicArn": f"{system.outputs['AlertTopicArn']}x",
-    }
-    all_found = findings(system)
-    assert all_found["alert topic", None].state == "bad"
-    assert {"topic key", "alarms", "alarm recipients"}.isdisjoint(name for name, _ in all_found)
+@pytest.mark.parametrize(
+    ("name", "words"), [("alias/aws/sns", "has another key: alias/aws/sns"), ("", "not encrypted")]
+)
+def test_a_topic_of_events_with_another_key_or_none(
+    aws: MotoServer, system: DeployedSystem, name: str, words: str
+) -> None:
+    """The functions are allowed the stack's key only; alarms are not concerned."""
+    give_key(aws, system, "AlertTopicArn", name)
+    finding = topic_key(system)
+    assert finding.state == "look"
+    assert words in finding.detail
+    assert "lost" not in str(finding.effect)
+
+
+def give_key(aws: MotoServer, system: DeployedSystem, topic: str, name: str) -> None:
+    aws.client("sns").set_topic_attributes(
+        TopicArn=system.outputs[topic], AttributeName="KmsMasterKeyId", AttributeValue=name
+    )
+
+
+@pytest.mark.usefixtures("alarms")
+@pytest.mark.parametrize(
+    ("output", "lost", "unchecked"),
+    [
+        ("AlertTopicArn", "alert topic", {"topic key"}),
+        ("AlarmTopicArn", "alarm topic", {"topic key", "alarms", "alarm recipients"}),
+    ],
+)
+def test_a_lost_topic_is_the_only_finding_about_it(
+    aws: MotoServer, system: DeployedSystem, output: str, lost: str, unchecked: set[str]
+) -> None:
+    """What depends on it is not checked; what is about the other topic is."""
+    subscribe(aws, system, "AlarmTopicArn")
+    vars(system)["outputs"] = {**system.outputs, output: f"{system.outputs[output]}x"}
+    states = {name: finding.state for (name, _), finding in findings(system).items()}
+    about_topics = {"alert topic", "alarm topic", "topic key", "alarms", "alarm recipients"}
+    assert {name for name in about_topics if states.get(name) == "bad"} == {lost}
+    assert about_topics - states.keys() == unchecked
+
+
+def test_a_stack_from_before_alarms_had_a_topic_is_to_be_upgraded(system: DeployedSystem) -> None:
+    """It has no such output; doctor says so, and does not fail."""
+    outputs = {name: arn for name, arn in system.outputs.items() if name != "AlarmTopicArn"}
+    vars(system)["outputs"] = outputs
+    finding = findings(system)["alarm topic", None]
+    assert finding.state == "bad"
+    assert finding.cure == "deploy the current version"
 
 
 # -- alarms and who gets them ----------------------------------------------------------------------
@@ -593,7 +628,7 @@ def alarms(aws: MotoServer, system: DeployedSystem) -> Iterator[list[str]]:
     """Alarms with the names of the template's, which moto does not create."""
     names = [f"{system.name}-{name}" for name in alerts.ALARMS]
     for name in names:
-        alarm(aws, name, system.outputs["AlertTopicArn"])
+        alarm(aws, name, system.outputs["AlarmTopicArn"])
     yield names
     aws.client("cloudwatch").delete_alarms(AlarmNames=names)
 
@@ -601,7 +636,7 @@ def alarms(aws: MotoServer, system: DeployedSystem) -> Iterator[list[str]]:
 def test_an_alarm_that_notifies_nobody_is_bad(
     aws: MotoServer, system: DeployedSystem, alarms: list[str]
 ) -> None:
-    """Its actions are disabled, it does not name the topic, or it does not exist."""
+    """Its actions are disabled, it names another topic, or it does not exist."""
     cloudwatch, name = aws.client("cloudwatch"), f"{system.name}-queue-old"
     assert name in alarms
     assert findings(system)["alarms", None].state == "ok"
@@ -610,11 +645,11 @@ def test_an_alarm_that_notifies_nobody_is_bad(
     assert finding.state == "bad"
     assert f"enable-alarm-actions --alarm-names {name}" in str(finding.cure)
     cloudwatch.enable_alarm_actions(AlarmNames=[name])
-    alarm(aws, name, "arn:aws:sns:us-east-1:123456789012:another")
+    alarm(aws, name, system.outputs["AlertTopicArn"])
     finding = findings(system)["alarms", None]
     assert finding.state == "bad"
-    assert f"without the topic in their actions: {name}" in finding.detail
-    alarm(aws, name, system.outputs["AlertTopicArn"])
+    assert f"without the topic of alarms in their actions: {name}" in finding.detail
+    alarm(aws, name, system.outputs["AlarmTopicArn"])
     assert findings(system)["alarms", None].state == "ok"
     cloudwatch.delete_alarms(AlarmNames=[name])
     finding = findings(system)["alarms", None]
@@ -638,7 +673,7 @@ def test_a_topic_that_refuses_alarms_is_bad(aws: MotoServer, system: DeployedSys
     owner = {"AWS": "arn:aws:iam::123456789012:root"}
     statement = {"Effect": "Allow", "Principal": owner, "Action": "sns:Publish", "Resource": "*"}
     aws.client("sns").set_topic_attributes(
-        TopicArn=system.outputs["AlertTopicArn"],
+        TopicArn=system.outputs["AlarmTopicArn"],
         AttributeName="Policy",
         AttributeValue=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
     )
@@ -713,9 +748,11 @@ def test_without_a_subscriber_filters_are_not_asked_for(
     aws: MotoServer, system: DeployedSystem
 ) -> None:
     """Nor for one that is not confirmed; the topic's own finding says that no one is notified."""
+    subscribe(aws, system, "AlertTopicArn")
     all_found = findings(system)
-    assert all_found["alert topic", None].state == "look"
-    assert "alarms" in str(all_found["alert topic", None].effect)
+    assert all_found["alert topic", None].state == "ok"
+    assert all_found["alarm topic", None].state == "look"
+    assert "AlarmEmail" in str(all_found["alarm topic", None].cure)
     assert ("alarm recipients", None) not in all_found
     page = {
         "Subscriptions": [
@@ -729,12 +766,12 @@ def test_without_a_subscriber_filters_are_not_asked_for(
     with answering(system, "sns") as stub:
         stub.add_response("get_topic_attributes", {"Attributes": {"Policy": "{}"}})
         stub.add_response("list_subscriptions_by_topic", page)
-        topic = alerts.Topic(system)
-        finding = found("alert topic", partial(alerts.subscribers, topic))
+        topic = alerts.Topic(system, "AlarmTopicArn")
+        finding = found("alarm topic", partial(alerts.alarm_subscribers, topic))
         assert topic.confirmed == []
     assert finding.state == "look"
     assert "you@example.com" in finding.detail
-    assert "no alarm" in str(finding.effect)
+    assert "get nothing" in str(finding.effect)
 
 
 @pytest.mark.parametrize(

@@ -219,12 +219,13 @@ def _follow(terminal: Terminal) -> None:
 def _check(terminal: Terminal) -> None:
     """As in AWS, with CloudWatch, which has no data on sweeps here, so one check is BAD.
 
-    The topic has a subscription, as it should.
+    Each topic has a subscription, as it should.
     """
     outputs = terminal.local.description["outputs"]
-    terminal.local.client("sns").subscribe(
-        TopicArn=outputs["AlertTopicArn"], Protocol="sqs", Endpoint=outputs["DeadLetterQueueArn"]
-    )
+    for topic in ("AlertTopicArn", "AlarmTopicArn"):
+        terminal.local.client("sns").subscribe(
+            TopicArn=outputs[topic], Protocol="sqs", Endpoint=outputs["DeadLetterQueueArn"]
+        )
     until(lambda: terminal.local.run("doctor").returncode == 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DeployedSystem, "is_on_this_machine", False)

@@ -135,28 +135,54 @@ def test_a_rule_matches_its_events_and_no_others(
 def test_a_filter_policy_lets_its_events_through_and_no_others(
     bench: Bench, mark: str, matched: set[str]
 ) -> None:
-    """Set on a subscription of the stack's topic; it drops an alarm, which has no attributes."""
-    url = subscribed(bench, mark)
+    """Set on a subscription of the stack's topic, as the recipe's commands do."""
+    url = subscribed(bench, "AlertTopicArn", mark)
     names = publish_one_of_each(bench, "topic")
-    raise_alarm(bench)
     sent = {names[json.loads(body["Message"])["detail"]["eventId"]] for body in drained(bench, url)}
     assert sent == matched
 
 
-def subscribed(bench: Bench, mark: str) -> str:
-    url, arn = queue(bench)
+def test_a_filter_on_events_hides_no_alarm(bench: Bench) -> None:
+    """By the recipe's second subscription, without a policy: a policy would drop any alarm."""
+    filtered, unfiltered = (
+        commands_with(bench, "AlertTopicArn"),
+        commands_with(bench, "AlarmTopicArn"),
+    )
+    assert ["--attributes" in command for command in (*filtered, *unfiltered)] == [True, False]
+    events = subscribed(bench, "AlertTopicArn", "policy: prod only")
+    alarms, also_filtered = (
+        subscribed(bench, "AlarmTopicArn", mark, name=f"alarms-{mark and 'filtered'}")
+        for mark in (None, "policy: prod only")
+    )
+    publish_one_of_each(bench, "topic")
+    raise_alarm(bench)
+    assert {json.loads(body["Message"])["AlarmName"] for body in drained(bench, alarms)} == {"some"}
+    assert not drained(bench, also_filtered)
+    assert all("detail" in json.loads(body["Message"]) for body in drained(bench, events))
+
+
+def commands_with(bench: Bench, output: str) -> list[list[str]]:
+    """The page's commands that subscribe somebody to the topic of an output."""
+    assert output in bench.stack.outputs
+    variable = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", output).upper()
+    return [c for c in commands("docs/recipes.md") if f"${variable}" in c and c[1] == "subscribe"]
+
+
+def subscribed(bench: Bench, output: str, mark: str | None, name: str = "recipe") -> str:
+    """The URL of a queue that is subscribed to the topic, with a filter policy of the page."""
+    url, arn = queue(bench, name)
     bench.clients["sns"].subscribe(
-        TopicArn=bench.stack.outputs["AlertTopicArn"],
+        TopicArn=bench.stack.outputs[output],
         Protocol="sqs",
         Endpoint=arn,
-        Attributes={"FilterPolicy": json.dumps(recipe(mark))},
+        Attributes={"FilterPolicy": json.dumps(recipe(mark))} if mark else {},
     )
     return url
 
 
 def raise_alarm(bench: Bench) -> None:
     """As CloudWatch does: JSON, and no attributes."""
-    topic = bench.stack.outputs["AlertTopicArn"]
+    topic = bench.stack.outputs["AlarmTopicArn"]
     bench.clients["sns"].publish(TopicArn=topic, Message=json.dumps({"AlarmName": "some"}))
 
 

@@ -30,9 +30,11 @@ DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 SECRET_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/66666666-7777-8888-9999-000000000000"
 SLACK = {"SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"}
+ALARM_CHANNEL = "C07EZ1ABC99"
 EVERYTHING = {
     **NEEDED,
     **SLACK,
+    "AlarmSlackChannelId": ALARM_CHANNEL,
     "SecretKmsKeyArn": SECRET_KEY,
     "Sandboxes": "dev,prod",
     "ApiBaseUrl": "https://platform-stage.example/data/core/ups",
@@ -48,7 +50,8 @@ EVERYTHING = {
     "RequestAlarmMinutes": "60",
     "TopicEvents": "all",
     "RetentionDays": "31",
-    "AlertEmail": "oncall@example.com",
+    "AlertEmail": "exports@example.com",
+    "AlarmEmail": "oncall@example.com",
     "KmsKeyArn": KEY,
     "Dashboard": "false",
     "ArchiveDays": "7",
@@ -63,8 +66,27 @@ SETS = {
     "own key, and the secret's": {**NEEDED, "KmsKeyArn": KEY, "SecretKmsKeyArn": SECRET_KEY},
     "Slack": {**NEEDED, **SLACK},
     "half of Slack": {**NEEDED, "SlackWorkspaceId": SLACK["SlackWorkspaceId"]},
+    "Slack, but no workspace": {**NEEDED, **SLACK, "SlackWorkspaceId": ""},
+    "two channels": {**NEEDED, **SLACK, "AlarmSlackChannelId": ALARM_CHANNEL},
+    "one channel, named twice": {
+        **NEEDED,
+        **SLACK,
+        "AlarmSlackChannelId": SLACK["SlackChannelId"],
+    },
+    "a channel for alarms only": {
+        **NEEDED,
+        "SlackWorkspaceId": SLACK["SlackWorkspaceId"],
+        "AlarmSlackChannelId": ALARM_CHANNEL,
+    },
+    "a channel for alarms, but no workspace": {**NEEDED, "AlarmSlackChannelId": ALARM_CHANNEL},
     "a reservation": {**NEEDED, "MonitorReservedConcurrency": "2"},
-    "an e-mail address": {**NEEDED, "AlertEmail": "oncall@example.com"},
+    "an e-mail address": {**NEEDED, "AlertEmail": "exports@example.com"},
+    "an address for alarms only": {**NEEDED, "AlarmEmail": "oncall@example.com"},
+    "two addresses": {
+        **NEEDED,
+        "AlertEmail": "exports@example.com",
+        "AlarmEmail": "oncall@example.com",
+    },
     "no schemas": {**NEEDED, "DiscoverSchemas": "false"},
     "tracing": {**NEEDED, "Tracing": "true"},
     "no dashboard": {**NEEDED, "Dashboard": "false"},
@@ -179,11 +201,15 @@ def test_no_parameter_is_without_effect(name: str) -> None:
 
 
 @pytest.mark.parametrize("given", [NEEDED, EVERYTHING])
-def test_the_topic_has_one_key_that_the_functions_may_use(given: Mapping[str, str]) -> None:
+def test_the_topics_have_one_key_that_the_functions_may_use(given: Mapping[str, str]) -> None:
     """Either the stack creates its own, or it uses the given one and creates none."""
     rendered = render(given)
     key = given.get("KmsKeyArn") or "arn:aws:AWS::KMS::Key:TopicKey"
-    assert rendered.resources["AlertTopic"]["Properties"]["KmsMasterKeyId"] == key
+    topics = rendered.of("AWS::SNS::Topic")
+    assert {name: topic["KmsMasterKeyId"] for name, topic in topics.items()} == {
+        "AlertTopic": key,
+        "AlarmTopic": key,
+    }
     assert ("TopicKey" in rendered.resources) == ("KmsKeyArn" not in given)
     for role in ("MonitorRole", "CreatorRole"):
         assert statement(rendered, role, "EncryptForTopic")["Resource"] == key
@@ -241,26 +267,76 @@ def test_a_dashboard_has_its_address_and_none_has_none(name: str) -> None:
         assert "dashboard" not in alarm["AlarmDescription"]
 
 
+TWO_CHANNELS = {SLACK["SlackChannelId"]: {"AlertTopic"}, ALARM_CHANNEL: {"AlarmTopic"}}
+ONE_CHANNEL = {SLACK["SlackChannelId"]: {"AlertTopic", "AlarmTopic"}}
+CHANNELS = {
+    "Slack": ONE_CHANNEL,
+    "one channel, named twice": ONE_CHANNEL,
+    "two channels": TWO_CHANNELS,
+    "everything changed": TWO_CHANNELS,
+    "a channel for alarms only": {ALARM_CHANNEL: {"AlarmTopic"}},
+}
+"""The topics of each channel, by set. The other sets have none."""
+
+
 @pytest.mark.parametrize("name", SETS)
-def test_a_channel_is_made_for_slack_only(name: str) -> None:
-    """Both ids are needed; the topic notifies the channel."""
+def test_a_channel_has_one_configuration_with_its_topics(name: str) -> None:
+    """Alarms come to the events' channel unless they have their own; a workspace is needed, too."""
     rendered = render(SETS[name])
-    channels = rendered.of("AWS::Chatbot::SlackChannelConfiguration")
-    assert (len(channels) == 1) == ("ChatRole" in rendered.resources)
-    assert (len(channels) == 1) == (name in {"Slack", "everything changed"})
-    for channel in channels.values():
-        assert channel["SnsTopicArns"] == ["AlertTopic"]
-        assert channel["SlackChannelId"] == SLACK["SlackChannelId"]
+    channels = list(rendered.of("AWS::Chatbot::SlackChannelConfiguration").values())
+    assert [channel["SlackChannelId"] for channel in channels] == list(CHANNELS.get(name, {}))
+    topics = {channel["SlackChannelId"]: set(channel["SnsTopicArns"]) for channel in channels}
+    assert topics == CHANNELS.get(name, {})
+    assert len({channel["ConfigurationName"] for channel in channels}) == len(channels)
+    assert bool(channels) == ("ChatRole" in rendered.resources)
+    for channel in channels:
+        assert channel["SlackWorkspaceId"] == SLACK["SlackWorkspaceId"]
         assert channel["GuardrailPolicies"], "the default would be AdministratorAccess"
+
+
+ADDRESSES = {
+    "an e-mail address": {"AlertTopic": "exports@example.com", "AlarmTopic": "exports@example.com"},
+    "an address for alarms only": {"AlarmTopic": "oncall@example.com"},
+    "two addresses": {"AlertTopic": "exports@example.com", "AlarmTopic": "oncall@example.com"},
+    "everything changed": {
+        "AlertTopic": "exports@example.com",
+        "AlarmTopic": "oncall@example.com",
+    },
+}
+"""Who is subscribed to each topic, by set. The other sets have no address."""
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_e_mail_is_subscribed_only_with_an_address(name: str) -> None:
-    """To the topic, by e-mail."""
+    """Who gives one address gets events and alarms there; nobody loses the alarms."""
     subscriptions = list(render(SETS[name]).of("AWS::SNS::Subscription").values())
-    address = SETS[name].get("AlertEmail")
-    expected = {"TopicArn": "AlertTopic", "Protocol": "email", "Endpoint": address}
-    assert subscriptions == ([expected] if address else [])
+    found = {one["TopicArn"]: one["Endpoint"] for one in subscriptions}
+    assert found == ADDRESSES.get(name, {})
+    assert len(subscriptions) == len(found)
+    assert all(one["Protocol"] == "email" for one in subscriptions)
+
+
+def test_only_the_topic_of_alarms_lets_cloudwatch_in() -> None:
+    """For alarms of this account, by TLS; events are published by the functions' own roles."""
+    policies = render(NEEDED).of("AWS::SNS::TopicPolicy").values()
+    statements = {
+        (topic, statement["Sid"]): statement
+        for policy in policies
+        for topic in policy["Topics"]
+        for statement in policy["PolicyDocument"]["Statement"]
+    }
+    assert statements.keys() == {
+        ("AlertTopic", "TlsOnly"),
+        ("AlarmTopic", "TlsOnly"),
+        ("AlarmTopic", "TakeAlarms"),
+    }
+    for (topic, sid), found in statements.items():
+        assert found["Resource"] == topic
+        assert found["Action"] == "sns:Publish"
+        assert found["Effect"] == ("Deny" if sid == "TlsOnly" else "Allow")
+    taken = statements["AlarmTopic", "TakeAlarms"]
+    assert taken["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert taken["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
 
 
 def test_alarms_and_logs_follow_their_parameters() -> None:
@@ -303,9 +379,11 @@ def test_the_page_on_deployment_lists_every_parameter_with_its_default() -> None
 def test_names_in_global_places_hold_the_region() -> None:
     """The same stack in a second region must not find the names of dashboard or channel taken."""
     rendered = render({**EVERYTHING, "Dashboard": "true"})
-    (channel,) = rendered.of("AWS::Chatbot::SlackChannelConfiguration").values()
+    channels = rendered.of("AWS::Chatbot::SlackChannelConfiguration").values()
     (dashboard,) = rendered.of("AWS::CloudWatch::Dashboard").values()
-    assert channel["ConfigurationName"] == dashboard["DashboardName"] == f"{STACK}-{REGION}"
+    own = f"{STACK}-{REGION}"
+    assert dashboard["DashboardName"] == own
+    assert {channel["ConfigurationName"] for channel in channels} == {own, f"{own}-alarms"}
 
 
 @pytest.mark.parametrize(
@@ -328,6 +406,7 @@ def test_names_in_global_places_hold_the_region() -> None:
         ("AepSecretArn", f"arn:aws:secretsmanager:{REGION}:1:secret:aep-AbC123"),
         ("KmsKeyArn", f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/mine"),
         ("AlertEmail", "somebody"),
+        ("AlarmEmail", "somebody"),
         ("DiscoverSchemas", "no"),
     ],
 )

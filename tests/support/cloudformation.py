@@ -106,6 +106,8 @@ class _Renderer:
                 return not self._holds(given[0])
             case "Fn::And":
                 return all(self._holds(part) for part in given)
+            case "Fn::Or":
+                return any(self._holds(part) for part in given)
         raise LookupError(f"the tests can't evaluate the condition {function} of the template")
 
     def _value(self, value: Any) -> Any:

@@ -87,12 +87,16 @@ def _resources(system: DeployedSystem) -> Iterator[Finding]:
 
 
 def _alerts(system: DeployedSystem) -> Iterator[Finding]:
-    topic = alerts.Topic(system)
-    exists = found("alert topic", partial(alerts.subscribers, topic))
-    yield exists
-    if exists.state == "bad":
-        return
-    yield found("topic key", partial(alerts.key, topic))
-    yield found("alarms", partial(alerts.alarms, topic))
-    if topic.confirmed:
-        yield found("alarm recipients", partial(alerts.recipients, topic))
+    alert_topic = alerts.Topic(system, "AlertTopicArn")
+    alarm_topic = alerts.Topic(system, "AlarmTopicArn")
+    both = [
+        found("alert topic", partial(alerts.alert_subscribers, alert_topic)),
+        found("alarm topic", partial(alerts.alarm_subscribers, alarm_topic)),
+    ]
+    yield from both
+    if all(finding.state != "bad" for finding in both):
+        yield found("topic key", partial(alerts.key, alarm_topic, alert_topic))
+    if both[1].state != "bad":
+        yield found("alarms", partial(alerts.alarms, alarm_topic))
+        if alarm_topic.confirmed:
+            yield found("alarm recipients", partial(alerts.recipients, alarm_topic))

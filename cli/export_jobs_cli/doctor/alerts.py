@@ -1,4 +1,4 @@
-"""Checks of the notifications: the topic, its key, the alarms and their recipients."""
+"""Checks of the notifications: the topics, their key, the alarms and their recipients."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ _KEY_CURES = {
 }
 _NEW_KEY = "deploy the stack again, with KmsKeyArn left empty or with a customer managed key"
 _NOTHING_PUBLISHED = (
-    "Nothing can be published to the topic: alarms are silently lost, and events for people wait "
-    "in the outbox."
+    "Nothing can be published to a topic with this key: alarms are silently lost, and events for "
+    "people wait in the outbox."
 )
 _ALARM_FIELDS = frozenset(
     {
@@ -60,14 +60,24 @@ _ALARM_FIELDS = frozenset(
 
 
 class Topic:
-    """The stack's topic, each part of it read once."""
+    """One of the stack's topics, each part of it read once."""
 
-    def __init__(self, system: DeployedSystem) -> None:
+    def __init__(self, system: DeployedSystem, output: str) -> None:
+        """`output` is the name of the stack's output with its ARN."""
         self.system = system
+        self._output = output
 
     @cached_property
     def arn(self) -> str:
-        return self.system.outputs["AlertTopicArn"]
+        """Raises Wrong if the stack is of a version that does not have the topic."""
+        if self._output not in self.system.outputs:
+            raise Wrong(f"the stack has no output {self._output}", "deploy the current version")
+        return self.system.outputs[self._output]
+
+    @property
+    def key(self) -> str:
+        """The id, ARN or alias of its key; empty if it is not encrypted."""
+        return self.attributes.get("KmsMasterKeyId", "")
 
     @cached_property
     def attributes(self) -> Mapping[str, str]:
@@ -115,16 +125,29 @@ class Topic:
         return False if False in verdicts else None if None in verdicts else True
 
 
-def subscribers(topic: Topic) -> str:
+def alert_subscribers(topic: Topic) -> str:
+    return _subscribers(
+        topic,
+        parameter="AlertEmail",
+        lost="No one is notified of failed exports. Events for people wait in the outbox.",
+    )
+
+
+def alarm_subscribers(topic: Topic) -> str:
+    return _subscribers(
+        topic,
+        parameter="AlarmEmail",
+        lost="Alarms are silently lost. If the monitor or the creator fails, no one is notified.",
+    )
+
+
+def _subscribers(topic: Topic, *, parameter: str, lost: str) -> str:
+    """`lost` is the consequence if there is no such topic; `parameter` subscribes somebody."""
     try:
         topic.attributes  # noqa: B018  read before the subscriptions, to tell what is missing
     except ClientError as error:
         if code_of(error) in {"NotFound", "NotFoundException"}:
-            raise Wrong(
-                f"there is no topic {topic.arn}",
-                "deploy the stack again",
-                "No one is notified of failed exports or alarms. Events for people wait in the outbox.",
-            ) from None
+            raise Wrong(f"there is no topic {topic.arn}", "deploy the stack again", lost) from None
         raise
     pending = [
         s["Endpoint"] for s in topic.subscriptions if s["SubscriptionArn"] == "PendingConfirmation"
@@ -133,29 +156,30 @@ def subscribers(topic: Topic) -> str:
         raise WorthALook(
             f"not confirmed: {', '.join(pending)}",
             "follow the link in the e-mail from SNS",
-            "Until then, these addresses get no message and no alarm.",
+            "Until then, these addresses get nothing from this topic.",
         )
     if not topic.subscriptions:
         raise WorthALook(
-            "no subscriptions", "deploy with AlertEmail, or subscribe those responsible"
+            "no subscriptions", f"deploy with {parameter}, or subscribe those responsible"
         )
     kinds = sorted({s["Protocol"] for s in topic.subscriptions})
     return f"{len(topic.subscriptions)} subscribed, by {', '.join(kinds)}"
 
 
-def key(topic: Topic) -> str:
-    """AWS's own key for SNS can't be used: its policy lets only principals of the account use it.
+def key(alarm_topic: Topic, alert_topic: Topic) -> str:
+    """Whether both topics have the one key that CloudWatch and the functions may use.
 
-    repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
+    AWS's own key for SNS is none: its policy lets only principals of the account use it
+    (repost.aws/knowledge-center/cloudwatch-configure-alarm-sns).
     """
-    name = topic.attributes.get("KmsMasterKeyId")
-    if not name:
+    name = alarm_topic.key
+    if not name or not alert_topic.key:
         raise WorthALook(
-            "the topic is not encrypted",
+            "a topic is not encrypted",
             "deploy the stack again",
             "Alarms and events arrive, but SNS keeps them unencrypted.",
         )
-    kms = topic.system.client("kms")
+    kms = alarm_topic.system.client("kms")
     if name.endswith("alias/aws/sns"):
         raise _managed_by_aws(name)
     described = _described(kms, name)
@@ -163,8 +187,14 @@ def key(topic: Topic) -> str:
         raise _managed_by_aws(name)
     _check_state(described)
     policy = json.loads(kms.get_key_policy(KeyId=described["Arn"], PolicyName="default")["Policy"])
-    verdict = topic.is_open_to_alarms(policy, _KEY_ACTIONS, described["Arn"])
+    verdict = alarm_topic.is_open_to_alarms(policy, _KEY_ACTIONS, described["Arn"])
     _check_policy(verdict, f"the policy of {described['Arn']}", " and ".join(_KEY_ACTIONS))
+    if alert_topic.key != name:
+        raise WorthALook(
+            f"{alert_topic.arn} has another key: {alert_topic.key}",
+            "deploy the stack again",
+            "The functions may not be allowed to use it: events for people then wait in the outbox.",
+        )
     return f"{described['Arn']}, which alarms can use"
 
 
@@ -220,7 +250,7 @@ def alarms(topic: Topic) -> str:
     enable = f"aws cloudwatch enable-alarm-actions --alarm-names {' '.join(map(quote, silent))}"
     _none(silent, "with their actions disabled", enable)
     elsewhere = [a["AlarmName"] for a in there if topic.arn not in a.get("AlarmActions", [])]
-    _none(elsewhere, "without the topic in their actions", again)
+    _none(elsewhere, "without the topic of alarms in their actions", again)
     policy = json.loads(topic.attributes.get("Policy") or "{}")
     verdict = topic.is_open_to_alarms(policy, ["sns:Publish"], topic.arn)
     _check_policy(verdict, f"the policy of {topic.arn}", "sns:Publish")

@@ -29,6 +29,7 @@ Name = Literal[
     "requests table",
     "event bus",
     "alert topic",
+    "alarm topic",
     "topic key",
     "alarms",
     "alarm recipients",
@@ -61,8 +62,10 @@ EFFECTS: Mapping[Name, str] = {
     "requests table": "Requests can't be recorded: they stay in the queue, and no export is "
     "created.",
     "event bus": "Events reach no rule, and so no workflow. They wait in the outbox.",
-    "alert topic": "Nobody gets an e-mail or a chat message about failed exports, rejected "
-    "requests or alarms.",
+    "alert topic": "Nobody gets an e-mail or a chat message about failed exports or rejected "
+    "requests.",
+    "alarm topic": "No one receives alarms. If the monitor or the creator fails, no one is "
+    "notified.",
     "topic key": "Alarms are silently lost: CloudWatch can't publish to the topic, and reports it "
     "only in the alarm's history.",
     "alarms": "If the monitor or the creator fails, no one is notified.",
