@@ -38,6 +38,7 @@ sweeper = Sweeper(
     page_size=settings.page_size,
 )
 former_sandboxes = FormerSandboxes(store, settings.sandboxes)
+heartbeat = wiring.heartbeat(settings, time_left)
 
 
 class SweepFailed(Exception):
@@ -59,4 +60,6 @@ def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     former_sandboxes.look_after(sweeper)
     if problems:
         raise SweepFailed("; ".join(problems))
+    if heartbeat:
+        heartbeat.after_good_sweeps()
     return {"sandboxes": len(settings.sandboxes)}

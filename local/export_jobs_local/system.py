@@ -24,7 +24,8 @@ from export_jobs_local.segmentation.server import SegmentationService
 class SystemConfig:
     """`logs` is a directory for the functions' logs; `sweep_every_s` replaces the schedule.
 
-    `parameters` override the local ones of the stack; the local service gets their sandboxes.
+    `parameters` override the local ones of the stack, and may have a secret; the local service gets
+    their sandboxes.
     Without `triggers`, nothing invokes a function automatically.
 
     `credential`, a secret's JSON text, is for a service that runs elsewhere, to which `parameters`
@@ -36,7 +37,7 @@ class SystemConfig:
     aws_port: int = 0
     stack_name: str = LOCAL_STACK
     template: Path = TEMPLATE
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
     credential: str | None = field(default=None, repr=False)
     sweep_every_s: float | None = None
     triggers: bool = True

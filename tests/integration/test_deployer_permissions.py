@@ -44,6 +44,7 @@ EVERYTHING = {
     "SlackWorkspaceId": "T0",
     "SlackChannelId": "C0",
     "AlarmSlackChannelId": "C1",
+    "HeartbeatUrl": "https://hc-ping.example/1",
 }
 """Parameters that create every conditional resource."""
 NAMES = (
@@ -80,6 +81,8 @@ ARNS: Mapping[str, tuple[str, ...]] = {
     "AWS::Logs::LogGroup": (arn("logs", "log-group:%s"),),
     "AWS::S3::Bucket": (f"arn:aws:s3:::{BUCKET}",),
     "AWS::S3::BucketPolicy": (f"arn:aws:s3:::{BUCKET}",),
+    # Secrets Manager adds a hyphen and six random characters.
+    "AWS::SecretsManager::Secret": (arn("secretsmanager", "secret:%s-AbC123"),),
     "AWS::SNS::Subscription": (arn("sns", "%s"),),
     "AWS::SNS::Topic": (arn("sns", "%s"),),
     "AWS::SNS::TopicPolicy": (arn("sns", "%s"),),
@@ -184,6 +187,12 @@ LEFT_OUT: Mapping[str, Mapping[str, Sequence[str]]] = {
             *("s3:*Replication*", "s3:*Website", "s3:*Accelerate*", "s3:*Acl", "s3:*ObjectLock*"),
             *("s3:*Logging", "s3:*Ownership*", "s3:*Tiering*", "s3:*Metadata*", "s3tables:*"),
             *("s3:DeleteObject", "iam:PassRole"),
+        ],
+    },
+    "AWS::SecretsManager::Secret": {
+        "nothing generates its value": ["secretsmanager:GetRandomPassword"],
+        "it has no replicas": [
+            *("secretsmanager:ReplicateSecretToRegions", "secretsmanager:RemoveRegions*"),
         ],
     },
     "AWS::SNS::Subscription": {"only Firehose needs a role": ["iam:*"]},

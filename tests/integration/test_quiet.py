@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.quiet import first_sweeps
+from support.scripted import answer, scripted
 
 
 @pytest.mark.parametrize("sandboxes", [("prod",), ("prod", "dev")])
@@ -16,3 +17,16 @@ def test_a_quiet_sweep_reads_the_listing_and_the_table_and_nothing_else(
     for sweep in quiet:
         assert sweep.aws == ("dynamodb:Query",) * len(sandboxes)
         assert sweep.api == {"list": len(sandboxes)}
+
+
+def test_a_heartbeat_is_the_only_other_call_of_a_quiet_sweep() -> None:
+    """At most every five minutes; its secret, which is the second one, is read by the first run."""
+    with scripted(answer()) as server:
+        first, *quiet = first_sweeps(
+            9, parameters={"HeartbeatUrl": f"{server.url}/ping"}, minutes_apart=1
+        )
+    assert first.aws.count("secretsmanager:GetSecretValue") == 2
+    assert {(sweep.aws, *sweep.api.items()) for sweep in quiet} == {
+        (("dynamodb:Query",), ("list", 1))
+    }
+    assert [path for _, path, _ in server.requests] == ["/ping"] * 2

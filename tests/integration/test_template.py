@@ -31,6 +31,7 @@ KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 SECRET_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/66666666-7777-8888-9999-000000000000"
 SLACK = {"SlackWorkspaceId": "T07EA123LEP", "SlackChannelId": "C07EZ1ABC23"}
 ALARM_CHANNEL = "C07EZ1ABC99"
+HEARTBEAT = "https://hc-ping.com/planted-7f3a"
 EVERYTHING = {
     **NEEDED,
     **SLACK,
@@ -52,6 +53,7 @@ EVERYTHING = {
     "RetentionDays": "31",
     "AlertEmail": "exports@example.com",
     "AlarmEmail": "oncall@example.com",
+    "HeartbeatUrl": HEARTBEAT,
     "KmsKeyArn": KEY,
     "Dashboard": "false",
     "ArchiveDays": "7",
@@ -87,6 +89,7 @@ SETS = {
         "AlertEmail": "exports@example.com",
         "AlarmEmail": "oncall@example.com",
     },
+    "a heartbeat": {**NEEDED, "HeartbeatUrl": HEARTBEAT},
     "no schemas": {**NEEDED, "DiscoverSchemas": "false"},
     "tracing": {**NEEDED, "Tracing": "true"},
     "no dashboard": {**NEEDED, "Dashboard": "false"},
@@ -234,6 +237,27 @@ def statement(rendered: Rendered, role: str, sid: str) -> Any:
     (policy,) = rendered.resources[role]["Properties"]["Policies"]
     found = [s for s in policy["PolicyDocument"]["Statement"] if s["Sid"] == sid]
     return found[0] if found else None
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_heartbeat_s_url_is_in_a_secret_that_only_the_monitor_may_read(name: str) -> None:
+    """Whoever may see the stack, its parameters or its functions' variables does not see it."""
+    assert translated()["Parameters"]["HeartbeatUrl"]["NoEcho"] is True
+    rendered = render(SETS[name])
+    secrets = rendered.of("AWS::SecretsManager::Secret")
+    monitor = rendered.environment("MonitorFunction")["HEARTBEAT_SECRET_ID"]
+    allowed = statement(rendered, "MonitorRole", "ReadTheHeartbeat")
+    assert statement(rendered, "CreatorRole", "ReadTheHeartbeat") is None
+    assert "HEARTBEAT_SECRET_ID" not in rendered.environment("CreatorFunction")
+    if "HeartbeatUrl" not in SETS[name]:
+        assert (secrets, monitor, allowed) == ({}, "", None)
+        return
+    assert secrets.pop("HeartbeatSecret")["SecretString"] == HEARTBEAT
+    assert secrets == {}
+    assert monitor == allowed["Resource"] == "HeartbeatSecret"
+    assert allowed["Action"] == "secretsmanager:GetSecretValue"
+    rest = {name: one for name, one in rendered.resources.items() if name != "HeartbeatSecret"}
+    assert "planted" not in json.dumps([rest, rendered.outputs])
 
 
 def test_concurrency_is_reserved_only_when_asked_for() -> None:
@@ -407,13 +431,17 @@ def test_names_in_global_places_hold_the_region() -> None:
         ("KmsKeyArn", f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/mine"),
         ("AlertEmail", "somebody"),
         ("AlarmEmail", "somebody"),
+        ("HeartbeatUrl", "http://hc-ping.com/7f3a"),
+        ("HeartbeatUrl", "https://user@hc-ping.com/7f3a"),
+        ("HeartbeatUrl", "https://hc-ping.com/7f3a b"),
         ("DiscoverSchemas", "no"),
     ],
 )
 def test_what_can_t_work_is_refused_before_anything_is_made(name: str, value: str) -> None:
-    """By the parameter's own pattern, values or bounds."""
-    with pytest.raises(ParameterRefused, match=name):
+    """By the parameter's own pattern, values or bounds; a value that is secret is not shown."""
+    with pytest.raises(ParameterRefused, match=name) as caught:
         render({**EVERYTHING, name: value})
+    assert ("7f3a" in str(caught.value)) is False
 
 
 def test_a_local_stack_refuses_it_too(aws: MotoServer) -> None:

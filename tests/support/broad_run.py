@@ -22,6 +22,7 @@ from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 
 from support.files import event
+from support.scripted import answer, scripted
 
 RECORDING = Path(__file__).parent / "recording"
 FUNCTIONS = ("monitor", "creator")
@@ -48,13 +49,18 @@ class BroadRun:
 @cache
 def broad_run() -> BroadRun:
     """Runs both functions, as Lambda does, through all that they do; once per process."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, scripted(answer()) as receiver:
         logs = Path(folder)
         clock = _Clock(logs / "ahead")
         config = SystemConfig(
             logs=logs,
             service=ServiceConfig(manual=True, clock=clock.now_ms),
-            parameters={"SecretKmsKeyArn": SECRET_KEY, "MaxOpenExports": "2", "Tracing": "true"},
+            parameters={
+                "SecretKmsKeyArn": SECRET_KEY,
+                "MaxOpenExports": "2",
+                "Tracing": "true",
+                "HeartbeatUrl": f"{receiver.url}/",
+            },
             triggers=False,
         )
         with LocalSystem(config) as system, ExitStack() as pools:

@@ -25,14 +25,23 @@ class Sweep:
     lines: tuple[str, ...]
 
 
-def first_sweeps(number: int, *, sandboxes: tuple[str, ...] = ("prod",)) -> list[Sweep]:
+def first_sweeps(
+    number: int,
+    *,
+    sandboxes: tuple[str, ...] = ("prod",),
+    parameters: Mapping[str, str] | None = None,
+    minutes_apart: int = 0,
+) -> list[Sweep]:
     """The first runs of one process, in sandboxes without jobs."""
     with tempfile.TemporaryDirectory() as folder:
         service = ServiceConfig(manual=True, sandboxes=sandboxes)
-        config = SystemConfig(logs=Path(folder), service=service, triggers=False)
+        config = SystemConfig(
+            logs=Path(folder), service=service, triggers=False, parameters=parameters or {}
+        )
         with LocalSystem(config) as system, closing(recording_pool(system, "monitor")) as pool:
             calls, found = calls_file(config.logs, "monitor"), []
-            for _ in range(number):
+            for run in range(number):
+                (config.logs / "ahead").write_text(str(run * minutes_apart * 60_000))
                 system.service.control.forget_calls()
                 before = len(pool.log.read_bytes()) if pool.log.exists() else 0
                 calls.unlink(missing_ok=True)

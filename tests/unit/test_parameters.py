@@ -11,7 +11,7 @@ from export_jobs_local.project import TEMPLATE
 
 DECLARED: dict[str, dict[str, Any]] = read_template(TEMPLATE)["Parameters"]
 CHECKED = {"AllowedPattern", "AllowedValues", "MinValue", "MaxValue"}
-SAID_ONLY = {"Type", "Default", "Description", "ConstraintDescription"}
+SAID_ONLY = {"Type", "Default", "Description", "ConstraintDescription", "NoEcho"}
 
 
 def refused(name: str, value: str) -> str:
@@ -34,10 +34,11 @@ def test_every_default_is_allowed() -> None:
 
 @pytest.mark.parametrize("name", DECLARED)
 def test_every_parameter_refuses_what_it_cannot_be(name: str) -> None:
-    """The error has its name, and what is allowed instead."""
+    """The error has its name, and what is allowed instead; the value only if it is no secret."""
     message = refused(name, "no such value\n")
-    assert f"parameter {name} can't be 'no such value\\n'" in message
     parameter = DECLARED[name]
+    shown = "this value" if parameter.get("NoEcho") else "'no such value\\n'"
+    assert f"parameter {name} can't be {shown}; " in message
     for value in parameter.get("AllowedValues", ()):
         assert str(value) in message
     assert parameter.get("ConstraintDescription", "") in message

@@ -22,7 +22,7 @@ ADDRESSES = ("ApiBaseUrl", "ImsTokenUrl")
 class Given:
     """The stack's parameters, and the secret's text if they name the user's own service."""
 
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str] = field(repr=False)
     credential: str | None = field(default=None, repr=False)
 
 

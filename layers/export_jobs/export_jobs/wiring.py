@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from export_jobs.aws.clock import now_ms
 from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.aws.publisher import AwsEventPublisher
-from export_jobs.aws.settings import Settings
+from export_jobs.aws.settings import MonitorSettings, Settings
 from export_jobs.aws.sqs import SqsDeadLetterQueue, SqsRequestQueue
 from export_jobs.client import (
     Credentials,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
+
+    from export_jobs.monitor.heartbeat import Heartbeat
 
 AFTER_A_CALL_S = 12.0
 """The time that the longest call to the service must leave to record its result."""
@@ -79,19 +82,20 @@ def secretsmanager() -> SecretsManagerClient:
     return client
 
 
+def _secret(secret_id: str) -> str | bytes:
+    """Reads a secret from Secrets Manager. Raises RetryLater."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  with boto3
+
+    try:
+        secret = secretsmanager().get_secret_value(SecretId=secret_id)
+    except (BotoCoreError, ClientError) as error:
+        raise RetryLater(f"can't read the secret {secret_id}: {error}") from error
+    return secret.get("SecretString") or secret["SecretBinary"]
+
+
 def credentials_from(secret_id: str) -> Callable[[], Credentials]:
-    """Returns a function that reads the secret from Secrets Manager, at each call."""
-
-    def read() -> Credentials:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  with boto3
-
-        try:
-            secret = secretsmanager().get_secret_value(SecretId=secret_id)
-        except (BotoCoreError, ClientError) as error:
-            raise RetryLater(f"can't read the secret {secret_id}: {error}") from error
-        return Credentials.from_secret(secret.get("SecretString") or secret["SecretBinary"])
-
-    return read
+    """Returns a function that reads the credential from Secrets Manager, at each call."""
+    return lambda: Credentials.from_secret(_secret(secret_id))
 
 
 def segmentation_client(settings: Settings, time_left_s: Callable[[], float]) -> SegmentationClient:
@@ -103,6 +107,20 @@ def segmentation_client(settings: Settings, time_left_s: Callable[[], float]) ->
         tokens=ImsTokens(token_url=settings.ims_token_url, transport=transport),
         transport=transport,
     )
+
+
+def heartbeat(settings: MonitorSettings, time_left_s: Callable[[], float]) -> Heartbeat | None:
+    """None if the stack has none; then nothing of it is imported."""
+    secret_id = settings.heartbeat_secret_id
+    if not secret_id:
+        return None
+    from export_jobs.client.heartbeat import HeartbeatUrl  # noqa: PLC0415
+    from export_jobs.monitor.heartbeat import Heartbeat  # noqa: PLC0415
+
+    url = HeartbeatUrl(
+        lambda: str(_secret(secret_id)), time_left_s=lambda: time_left_s() - AFTER_A_CALL_S
+    )
+    return Heartbeat(url, clock=now_ms)
 
 
 def publisher(settings: Settings) -> AwsEventPublisher:

@@ -23,8 +23,9 @@ def check(template: Mapping[str, Any], given: Mapping[str, str]) -> None:
             raise ParameterRefused(_unknown(name, tuple(declared)))
         parameter = declared[name]
         if not _allows(parameter, value):
+            shown = "this value" if parameter.get("NoEcho") else repr(value)
             raise ParameterRefused(
-                f"parameter {name} can't be {value!r}; it must be {_allowed(parameter)}"
+                f"parameter {name} can't be {shown}; it must be {_allowed(parameter)}"
             )
 
 

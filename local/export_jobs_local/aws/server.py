@@ -53,6 +53,7 @@ class MotoServer:
         _ignore_models_at_home()
         _keep_trace_headers()
         _keep_key_policies()
+        _make_secrets_of_stacks()
         services = DomainDispatcherApplication(create_backend_app)
         app = _Isolated(_Tracing(_OneAtATime(services)))
         self._server = make_server(
@@ -223,3 +224,56 @@ def _keep_key_policies() -> None:
         return create(self, text, *args, **options)
 
     KmsBackend.create_key = creating  # type: ignore[method-assign]
+
+
+@functools.cache
+def _make_secrets_of_stacks() -> None:
+    """Teaches moto's CloudFormation to create secrets: it finds every subclass of its model.
+
+    Patches the whole process, once, before the first stack is created.
+    """
+    from moto.core.common_models import CloudFormationModel  # noqa: PLC0415  with the server's own
+    from moto.secretsmanager.models import secretsmanager_backends  # noqa: PLC0415  imports
+
+    class Secret(CloudFormationModel):
+        def __init__(self, arn: str) -> None:
+            self.physical_resource_id = arn
+
+        @staticmethod
+        def cloudformation_type() -> str:
+            return "AWS::SecretsManager::Secret"
+
+        @staticmethod
+        def cloudformation_name_type() -> str:
+            return "Name"
+
+        @classmethod
+        def create_from_cloudformation_json(
+            cls,
+            resource_name: str,
+            cloudformation_json: Any,
+            account_id: str,
+            region_name: str,
+            **_: Any,
+        ) -> Secret:
+            backend = secretsmanager_backends[account_id][region_name]
+            created = backend.create_secret(
+                name=resource_name,
+                secret_string=cloudformation_json["Properties"]["SecretString"],
+                secret_binary=None,
+                description=cloudformation_json["Properties"].get("Description"),
+                tags=None,
+                kms_key_id=None,
+                client_request_token=None,
+                replica_regions=[],
+                force_overwrite=False,
+            )
+            return cls(str(json.loads(created)["ARN"]))
+
+        @classmethod
+        def delete_from_cloudformation_json(
+            cls, resource_name: str, _: Any, account_id: str, region_name: str
+        ) -> None:
+            """Without a recovery window, as CloudFormation does."""
+            backend = secretsmanager_backends[account_id][region_name]
+            backend.delete_secret(resource_name, None, force_delete_without_recovery=True)

@@ -105,11 +105,15 @@ class Settings(BaseModel):
 
 
 class MonitorSettings(Settings):
-    """`poll_seconds`: 0 sweeps once per invocation, N every N seconds while jobs are open."""
+    """`poll_seconds`: 0 sweeps once per invocation, N every N seconds while jobs are open.
+
+    `heartbeat_secret_id`: the secret with the URL of the heartbeat; empty for none.
+    """
 
     poll_seconds: Annotated[int, Field(ge=0, le=60)] = 0
     delay_repeat_minutes: Minutes = 60
     overlap_seconds: Annotated[int, Field(ge=0)] = 900
+    heartbeat_secret_id: str = ""
 
     @property
     def delay_policy(self) -> DelayPolicy:

@@ -283,7 +283,7 @@ class _Tried:
     def result(self) -> Answer:
         """Returns the response, or raises the error."""
         if self.answer is None:
-            raise self.error or NotSent("nothing was sent")
+            raise (self.error or NotSent("nothing was sent")) from None  # urllib3's has the URL
         return self.answer
 
 

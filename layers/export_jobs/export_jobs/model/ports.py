@@ -168,6 +168,11 @@ class RequestQueue(Protocol):
         """Makes the creator look at a sandbox's waiting requests. Raises QueueUnavailable."""
 
 
+class HeartbeatReceiver(Protocol):
+    def beat(self) -> None:
+        """Reports once that all is well. Raises a SegmentationError, without the URL in its text."""
+
+
 class RecordChanged(Exception):
     """Another run has written the record since it was read. `current` is the new one, or None."""
 
