@@ -241,8 +241,13 @@ def statement(rendered: Rendered, role: str, sid: str) -> Any:
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_heartbeat_s_url_is_in_a_secret_that_only_the_monitor_may_read(name: str) -> None:
-    """Whoever may see the stack, its parameters or its functions' variables does not see it."""
-    assert translated()["Parameters"]["HeartbeatUrl"]["NoEcho"] is True
+    """Whoever may see the stack, its parameters or its functions' variables does not see it.
+
+    The default is not empty, as `sam deploy --guided` asks until something is typed.
+    """
+    parameter = translated()["Parameters"]["HeartbeatUrl"]
+    assert parameter["NoEcho"] is True
+    assert parameter["Default"] == "none"
     rendered = render(SETS[name])
     secrets = rendered.of("AWS::SecretsManager::Secret")
     monitor = rendered.environment("MonitorFunction")["HEARTBEAT_SECRET_ID"]
@@ -431,6 +436,7 @@ def test_names_in_global_places_hold_the_region() -> None:
         ("KmsKeyArn", f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/mine"),
         ("AlertEmail", "somebody"),
         ("AlarmEmail", "somebody"),
+        ("HeartbeatUrl", ""),
         ("HeartbeatUrl", "http://hc-ping.com/7f3a"),
         ("HeartbeatUrl", "https://user@hc-ping.com/7f3a"),
         ("HeartbeatUrl", "https://hc-ping.com/7f3a b"),
