@@ -81,7 +81,7 @@ def emitted(
         )
         for outcome in METRIC_OF_JOBS
     ]
-    wrong = {"unreadable": 1, "duplicates": 1, "oldest_undelivered_ms": 1}
+    wrong = {"unreadable": 1, "overdue": 1, "duplicates": 1, "oldest_undelivered_ms": 1}
     report_sweep(SweepReport("prod", **wrong, events=ended))
     swept, _ = emitted_metrics(capfd.readouterr().out.splitlines())
     return run.emitted | swept
@@ -140,6 +140,7 @@ RINGS: dict[str, list[list[float | None]]] = {
     "SandboxStaleAlarm": [[15 * MINUTE + 1]],
     "UndeliveredEventsAlarm": [[10 * MINUTE + 1]],
     "DuplicateJobsAlarm": [[1]],
+    "OverdueExportsAlarm": [[1]],
     "UnreadableJobsAlarm": [[1, 1, 1]],
     "MonitorErrorsAlarm": [[1, 1, 1]],
     "CreatorErrorsAlarm": [[1, 1, 1]],
@@ -156,6 +157,7 @@ QUIET: dict[str, list[list[float | None]]] = {
     "SandboxStaleAlarm": [[15 * MINUTE], [NO_DATA]],
     "UndeliveredEventsAlarm": [[10 * MINUTE], [NO_DATA]],
     "DuplicateJobsAlarm": [[0], [NO_DATA]],
+    "OverdueExportsAlarm": [[0], [NO_DATA]],
     "UnreadableJobsAlarm": [[1, 1, 0], [NO_DATA] * 3],
     "MonitorErrorsAlarm": [[1, 0, 1], [NO_DATA] * 3],
     "CreatorErrorsAlarm": [[1, 0, 1], [NO_DATA] * 3],

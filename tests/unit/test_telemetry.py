@@ -113,6 +113,7 @@ def test_a_sweep_with_any_number_of_ends_is_measured_whole(
         ),
         ({"duplicates": 2}, {"DuplicateJobs": 2}),
         ({"unreadable": 3}, {"UnreadableJobs": 3}),
+        ({"overdue": 2}, {"OverdueExports": 2}),
     ],
 )
 def test_a_sweep_reports_the_state_of_its_sandbox(

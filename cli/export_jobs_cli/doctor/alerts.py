@@ -19,6 +19,7 @@ ALARMS = (
     "creator-throttled",
     "duplicates-found",
     "events-undelivered",
+    "exports-overdue",
     "jobs-unreadable",
     "monitor-errors",
     "monitor-throttled",

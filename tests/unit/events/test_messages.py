@@ -18,6 +18,7 @@ from export_jobs.events.wording import span
 from export_jobs.model.records import Event, JobRecord, RequestRecord
 from support.files import ROOT
 from support.observed import observed
+from support.one_of_each import MISSED, one_of_each, overdue
 
 SNAPSHOTS = ROOT / "tests" / "data" / "messages"
 CREATED = 1_700_000_000_000
@@ -146,6 +147,27 @@ def every_kind() -> Iterator[tuple[str, Event]]:
     yield "cancelled", of_job(status="CANCELLED")
     yield "vanished", vanished()
     yield "late", late()
+    yield "overdue", overdue(last_good_at=NOW - 33 * 3_600_000)
+    failed = JobRecord(
+        "prod", "4712", NOW - 3_600_000, status="FAILED", outcome="FAILED", final=True
+    )
+    few = replace(failed, job_id="4713", status="SUCCEEDED", outcome="SUCCEEDED")
+    few = replace(few, profiles_exported=812, creation_time=NOW - 1_800_000)
+    yield (
+        "overdue-again",
+        overdue(
+            reason="TOO_FEW",
+            jobs=[few, *(replace(failed, job_id=str(n)) for n in range(5))],
+            unreadable=1,
+            now=NOW + 3 * 3_600_000,
+            expectation=replace(MISSED.expectation, min_profiles=1_000),
+            missed_windows=3,
+            overdue_since=NOW - 48 * 3_600_000,
+        ),
+    )
+    for reason in ("STILL_RUNNING", "FAILED", "EMPTY"):
+        yield f"overdue-{reason.lower()}", overdue(reason=reason, jobs=[failed])
+    yield "overdue-resolved", one_of_each()["overdue resolved"]
     yield "bare", of_job(was=None, status="FAILED", destination=None, updateTime=None, errors=[])
     yield (
         "long-and-foreign",

@@ -46,9 +46,10 @@ def test_every_type_is_made_by_a_test() -> None:
 
 PROBLEMS = {
     *("empty", "with errors", "failed", "failed in dev", "vanished", "late", "rejected"),
+    *("overdue", "overdue resolved"),
     *("success after a delay", "cancelled after a delay", "back", "accepted after all"),
 }
-"""Problems and what resolves them. In the second line is what resolves one."""
+"""Problems and what resolves them. In the last line is what resolves one."""
 ENDS = {"success", "success elsewhere", "success in dev", "cancelled", "cancelled before"}
 
 

@@ -77,7 +77,7 @@ def _why_overdue(detail: Detail) -> str:
         case "EMPTY":
             return "it exported 0 PROFILES"
         case "TOO_FEW":
-            return f"it exported too few profiles (at least {detail['minProfiles']:,} are expected)"
+            return "it exported TOO FEW profiles"
         case _:  # a newer version knows it
             return "it has not succeeded"
 
@@ -133,6 +133,8 @@ def overdue_facts(detail: Detail) -> Iterator[Fact]:
         yield "Job", _considered(job)
     if len(detail["jobs"]) > MAX_JOBS_SHOWN:
         yield "More jobs", str(len(detail["jobs"]) - MAX_JOBS_SHOWN)
+    if detail["reason"] == "TOO_FEW":
+        yield "Profiles expected", f"at least {detail['minProfiles']:,}"
     yield "Last succeeded", _moment(detail["lastGoodAt"]) or "never, as far as is known"
     yield "Missed in a row", _missed_in_a_row(detail)
     if detail["judgedLateMs"]:
@@ -157,10 +159,12 @@ def overdue_resolved_facts(detail: Detail) -> Iterator[Fact]:
 
 
 def _deadline(detail: Detail) -> str:
-    """`2026-01-31 06:00 Europe/Rome`."""
+    """`2026-01-31 06:00 Europe/Rome (05:00 UTC)`."""
     window = detail["window"]
-    local = window.get("dueLocal") or ""
-    return f"{local[:10]} {local[11:16]} {window.get('timezone', '')}".strip()
+    if not window.get("dueLocal") or not window.get("dueAt"):
+        return ""
+    local = f"{window['dueLocal'][:10]} {window['dueLocal'][11:16]} {window.get('timezone')}"
+    return f"{local} ({window['dueAt'][11:16]} UTC)"
 
 
 def _considered(job: Mapping[str, Any]) -> str:
