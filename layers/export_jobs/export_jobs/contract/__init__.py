@@ -3,7 +3,8 @@
 Responses are parsed leniently (`Job`, `JobPage`): Adobe's own publications differ, and a field that
 the monitor does not need must not make it fail. Requests are checked strictly (`CreateExportJob`):
 a misspelt field would silently export the wrong people. The request models are imported on first
-use, because the monitor does not need them at its cold start.
+use, because the monitor does not need them at its cold start. `contract.schedule`, which only the
+command needs, is imported from its module.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -135,13 +135,15 @@ EpochMs = Annotated[int, Field(ge=0, lt=10**14), BeforeValidator(_no_truth_value
 """Milliseconds since 1970-01-01 UTC."""
 
 
-class _Answer(BaseModel):
+class AnswerPart(BaseModel):
+    """A part of a response: in the service's camelCase, with unknown fields kept."""
+
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True
     )
 
 
-class Batch(_Answer):
+class Batch(AnswerPart):
     """One batch of a job exported with `segmentPerBatch`."""
 
     segment_id: Lenient[Identifier] = None
@@ -150,7 +152,7 @@ class Batch(_Answer):
     batch_id: Lenient[Identifier] = None
 
 
-class Destination(_Answer):
+class Destination(AnswerPart):
     """Where a job exports to: in one batch (`batch_id`), or in one per segment (`batches`)."""
 
     dataset_id: Lenient[Identifier] = None
@@ -177,11 +179,11 @@ class Destination(_Answer):
         return listed or ([self.batch_id] if self.batch_id else [])
 
 
-class Schema(_Answer):
+class Schema(AnswerPart):
     name: Lenient[str] = None
 
 
-class Segment(_Answer):
+class Segment(AnswerPart):
     """A segment (audience) that a job exports; `status` selects its members."""
 
     segment_id: Lenient[Identifier] = None
@@ -189,16 +191,16 @@ class Segment(_Answer):
     status: ListOrOne[str] = []
 
 
-class Filter(_Answer):
+class Filter(AnswerPart):
     segments: ListOrOne[Segment] = []
 
 
-class MergePolicy(_Answer):
+class MergePolicy(AnswerPart):
     id: Lenient[Identifier] = None
     version: Lenient[int] = None
 
 
-class JobError(_Answer):
+class JobError(AnswerPart):
     """One error of a job; any field may be missing. A SUCCEEDED job may have errors, too."""
 
     code: Lenient[Identifier] = None
@@ -206,7 +208,7 @@ class JobError(_Answer):
     call_stack: Lenient[str] = None
 
 
-class Timing(_Answer):
+class Timing(AnswerPart):
     """A span: times in epoch milliseconds, total in milliseconds; a new job has only the start."""
 
     start_time_in_ms: Lenient[EpochMs] = None
@@ -214,14 +216,14 @@ class Timing(_Answer):
     total_time_in_ms: Lenient[Count] = None
 
 
-class Metrics(_Answer):
+class Metrics(AnswerPart):
     total_time: Lenient[Timing] = None
     profile_export_time: Lenient[Timing] = None
     total_exported_profile_counter: Lenient[Count] = None
     exported_profile_by_namespace_counter: Lenient[Counters] = None
 
 
-class Job(_Answer):
+class Job(AnswerPart):
     """An export job as the service returns it.
 
     `creation_time` and `update_time` are epoch milliseconds of the service's clock.
@@ -251,7 +253,7 @@ class Job(_Answer):
         return self.status in FINAL_STATUSES
 
 
-class PageInfo(_Answer):
+class PageInfo(AnswerPart):
     """The size and the order of a page: sorted by creation time, newest first."""
 
     sort_field: Lenient[str] = None
@@ -260,11 +262,11 @@ class PageInfo(_Answer):
     page_size: Lenient[int] = None
 
 
-class _Link(_Answer):
+class _Link(AnswerPart):
     next: str | None = None
 
 
-class _PageAnswer(_Answer):
+class _PageAnswer(AnswerPart):
     """A link that can't be read is no last page: what comes after it would be missed."""
 
     records: list[Any]
