@@ -47,11 +47,12 @@ class Caller:
         path: str = "",
         *,
         headers: dict[str, str | None] | None = None,
+        resource: str = "/export/jobs",
         **options: Any,
     ) -> requests.Response:
-        """Calls `/export/jobs` + path; a header of None is left out."""
+        """Calls `/export/jobs` (or another resource) + path; a header of None is left out."""
         sent = {k: v for k, v in {**self.headers(), **(headers or {})}.items() if v is not None}
-        url = f"{self.service.api_url}/export/jobs{path}"
+        url = f"{self.service.api_url}{resource}{path}"
         return requests.request(method, url, headers=sent, timeout=10, **options)
 
 

@@ -15,6 +15,7 @@ from export_jobs.client import SegmentationClient
 from export_jobs.client.transport import Answer
 from export_jobs.contract import Job, JobPage
 from export_jobs.contract.errors import OutcomeUnknown, SegmentationError
+from export_jobs.contract.schedule import Schedule, ScheduleList
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
@@ -26,12 +27,24 @@ from .conftest import BODY
 from .test_client import client_to
 
 LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
-EXAMPLES = [seed("list-answer"), seed("create-answer"), seed("get-answer"), seed("delete-answer")]
+SCHEDULES = {
+    "_page": {"totalCount": 1, "pageSize": 1, "next": ""},
+    "children": [{"id": "a", "type": "export", "schedule": "0 0 1 * * ?", "createEpoch": 1}],
+    "_links": {"next": {"href": ""}},
+}
+EXAMPLES = [
+    seed("list-answer"),
+    seed("create-answer"),
+    seed("get-answer"),
+    seed("delete-answer"),
+    SCHEDULES,
+]
 CALLS: list[Callable[[SegmentationClient], Any]] = [
     lambda client: client.list_jobs("prod", limit=2),
     lambda client: client.get_job("prod", "1"),
     lambda client: client.create_job("prod", BODY, request_id="r", may_send=lambda: True),
     lambda client: client.cancel_job("prod", "1"),
+    lambda client: client.list_schedules("prod"),
 ]
 
 anything = st.recursive(
@@ -109,7 +122,9 @@ def test_mutated_answers_give_typed_results_or_errors(
         result = call(fed_client(fed))
     except SegmentationError:
         return
-    assert result is None or isinstance(result, Job | JobPage)
+    assert result is None or isinstance(result, Job | JobPage | ScheduleList)
+    if isinstance(result, ScheduleList):
+        assert all(isinstance(schedule, Schedule) for schedule in result.schedules)
     if isinstance(result, JobPage):
         assert all(isinstance(job, Job) for job in result.records)
 
@@ -179,4 +194,4 @@ def test_broken_bytes_give_typed_errors(server: ScriptedServer, rounds: int) -> 
             result = chance.choice(CALLS)(client)
         except SegmentationError:
             continue
-        assert result is None or isinstance(result, Job | JobPage)
+        assert result is None or isinstance(result, Job | JobPage | ScheduleList)

@@ -37,6 +37,7 @@ def serving() -> Iterator[Caller]:
     with SegmentationService(ServiceConfig(manual=True)) as service:
         for status in ("NEW", "SUCCEEDED", "FAILED"):
             service.control.create_job("prod", status=status)
+            service.control.create_schedule("prod")
         yield Caller(service)
 
 
@@ -69,9 +70,10 @@ def controls(scripted: Caller) -> list[Any]:
 
 
 def test_the_document_has_every_call(operations: list[Any]) -> None:
-    """Those of `/export/jobs`, IMS and access control; all others belong to the control."""
+    """Those of jobs, schedules, IMS and access control; all others belong to the control."""
     assert sorted((o.method.upper(), o.path) for o in operations) == [
         ("DELETE", "/data/core/ups/export/jobs/{job_id}"),
+        ("GET", "/data/core/ups/config/schedules"),
         ("GET", "/data/core/ups/export/jobs"),
         ("GET", "/data/core/ups/export/jobs/{job_id}"),
         ("GET", "/data/foundation/access-control/acl/reference"),
@@ -117,7 +119,7 @@ def test_no_answer_is_outside_the_document(
 def test_no_answer_of_the_control_is_outside_the_document(
     controls: list[Any], scripted: Caller, data: st.DataObject
 ) -> None:
-    """Nor does it break the API: jobs are listed whatever they look like."""
+    """Nor does it break the API: jobs and schedules are listed whatever they look like."""
     operation = data.draw(st.sampled_from(controls))
     case = data.draw(operation.as_strategy())
     if isinstance(case.body, dict) and case.body.get("kind") == "refuse":
@@ -126,3 +128,4 @@ def test_no_answer_of_the_control_is_outside_the_document(
     scripted.service.control.clear_faults()
     for query in ("?limit=1000", "?limit=3&status=NEW"):
         assert scripted.call("GET", query).status_code == 200
+    assert scripted.call("GET", "?limit=1000", resource="/config/schedules").status_code == 200

@@ -34,6 +34,10 @@ def not_found(job_id: str) -> GatewayError:
     return _service_error(404, "NotFoundError", f"Export job {job_id} does not exist")
 
 
+def no_such_schedule(number: str) -> GatewayError:
+    return _service_error(404, "NotFoundError", f"Schedule {number} does not exist")
+
+
 def may_not_create(sandbox: str) -> GatewayError:
     detail = f"Sandbox {sandbox}: the permission Export Audience for Segment is missing"
     return _service_error(403, "ForbiddenError", detail)
@@ -138,11 +142,42 @@ _PAGE = _object(
     }
 )
 
+_SCHEDULE = _object(
+    {
+        "id": _TEXT,
+        "imsOrgId": _TEXT,
+        "sandbox": _object(
+            {
+                "sandboxId": _TEXT,
+                "sandboxName": _TEXT,
+                "type": _TEXT,
+                "default": {"type": "boolean"},
+            }
+        ),
+        "name": _TEXT,
+        "state": _TEXT,
+        "type": _TEXT,
+        "schedule": _TEXT,
+        "properties": {},
+        "createEpoch": _NUMBER,
+        "updateEpoch": _NUMBER,
+    }
+)
+_SCHEDULE_PAGE = _object(
+    {
+        "_page": _object({"totalCount": _NUMBER, "pageSize": _NUMBER}, next=_TEXT),
+        "children": {"type": "array", "items": _SCHEDULE},
+        "_links": _object({"next": _object({}, href=_TEXT)}),
+    }
+)
+
 Described = dict[int | str, dict[str, Any]]
 
 CONTROL: Described = {400: _answer("unreadable, or no such sandbox", _SERVICE_ERROR)}
 SCRIPTED_JOB: Described = {200: _answer("the job", {"type": "object"})}
 NO_SUCH_JOB: Described = {404: _answer("no such job", _SERVICE_ERROR)}
+SCRIPTED_SCHEDULE: Described = {200: _answer("the schedule", {"type": "object"})}
+NO_SUCH_SCHEDULE: Described = {404: _answer("no such schedule", _SERVICE_ERROR)}
 
 GATEWAY: Described = {
     400: _answer("malformed", {"anyOf": [_GATEWAY_ERROR, _SERVICE_ERROR]}),
@@ -150,6 +185,7 @@ GATEWAY: Described = {
     403: _answer("no token, or the key or the organisation is wrong", _GATEWAY_ERROR),
 }
 PAGE: Described = {200: _answer("a page of jobs", _PAGE)}
+SCHEDULES: Described = {200: _answer("a page of schedules", _SCHEDULE_PAGE)}
 CREATED: Described = {
     200: _answer("the job, NEW", _JOB),
     403: _answer(

@@ -1,4 +1,7 @@
-"""The HTTP API as in docs/contract.md: `/export/jobs`, IMS's token call and access control."""
+"""The HTTP API as in docs/contract.md.
+
+`/export/jobs`, `/config/schedules`, IMS's token call and access control.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,7 @@ _STATUSES = frozenset(
     {"NEW", "QUEUED", "PROCESSING", "SUCCEEDED", "FAILED", "CANCELLING", "CANCELLED"}
 )
 _PAGE = Path(__file__).with_name("page.html")
+_SCHEDULES_PER_PAGE = 100
 _CURSOR = re.compile(r"([0-9]{1,15})_([0-9]{1,15})")
 
 
@@ -176,6 +180,38 @@ def cancel_job(job_id: str, caller: Known, state: State) -> Response:
     return JsonAnswer({"status": True, "message": "Export job has been marked for cancelling"})
 
 
+schedules = APIRouter(prefix=API_PATH, tags=["schedules"], responses=answers.GATEWAY)
+
+
+@schedules.get("/config/schedules", responses=answers.SCHEDULES)
+def list_schedules(
+    caller: Known, state: State, start: str | None = None, limit: str | None = None
+) -> JsonAnswer:
+    """Schedules, newest first. `start` is the number of the page; the first one is 0."""
+    most = _limit(limit, state.config.max_limit) or _SCHEDULES_PER_PAGE
+    page = _page_number(start)
+    shown, total = state.schedules.page(
+        org=caller.org, sandbox=caller.sandbox, start=page, limit=most
+    )
+    following = page + 1
+    is_last = following * most >= total
+    return JsonAnswer(
+        {
+            "_page": {
+                "totalCount": total,
+                "pageSize": len(shown),
+                **({} if is_last else {"next": str(following)}),
+            },
+            "children": shown,
+            "_links": {
+                "next": {}
+                if is_last
+                else {"href": f"@/config/schedules?start={following}&limit={most}"}
+            },
+        }
+    )
+
+
 access_control = APIRouter(
     prefix=ACCESS_CONTROL_PATH, tags=["access control"], responses=answers.GATEWAY
 )
@@ -229,7 +265,7 @@ async def token(request: Request, state: State) -> JsonAnswer:
 def create_app(state: ServiceState) -> FastAPI:
     app = FastAPI(
         title="Segmentation Service, local",
-        description="`/export/jobs` of Adobe Experience Platform, on one laptop.",
+        description="`/export/jobs` and `/config/schedules` of Adobe Experience Platform, on one laptop.",
         version="1.0",
         docs_url=None,
         redoc_url=None,
@@ -238,6 +274,7 @@ def create_app(state: ServiceState) -> FastAPI:
     app.state.service = state
     app.include_router(ims)
     app.include_router(router)
+    app.include_router(schedules)
     app.include_router(access_control)
 
     @app.get("/docs", include_in_schema=False)
@@ -288,6 +325,14 @@ def _limit(text: str | None, most: int) -> int | None:
     if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) == 0:
         raise bad_request("limit must be a whole number greater than 0")
     return min(int(text), most)
+
+
+def _page_number(text: str | None) -> int:
+    if text is None:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise bad_request("start must be the number of a page, 0 for the first")
+    return int(text)
 
 
 def _cursor(text: str | None) -> tuple[int, int] | None:

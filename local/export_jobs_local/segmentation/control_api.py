@@ -1,4 +1,4 @@
-"""The control over HTTP, under `/_control/`: the journal, scripted jobs, settings and faults.
+"""The control over HTTP, under `/_control/`: the journal, jobs, schedules, settings and faults.
 
 It is not under the API's path, and needs no token: the server listens on 127.0.0.1 only.
 """
@@ -22,22 +22,19 @@ router = APIRouter(prefix="/_control", tags=["control"], responses=answers.CONTR
 
 JobId = Annotated[int, Path(ge=1, le=MAX_JOB_ID)]
 Millis = Annotated[int, Field(ge=0, lt=10**15, description="epoch milliseconds")]
+Seconds = Annotated[int, Field(ge=0, lt=10**11, description="epoch seconds")]
 _NOT_FIELDS = frozenset({"id", "job_id", "jobId", "sandbox"})
-"""What identifies a job, which a script can't set."""
+"""What identifies a job or a schedule, which a script can't set."""
 
 
-class JobFields(BaseModel):
-    """Fields of a job, by the service's names for them; others are allowed, too.
+class _Fields(BaseModel):
+    """Fields by the service's names for them; others are allowed, too.
 
     The service assigns `id`, and the sandbox is a parameter of the call.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, extra="allow", strict=True)
     __pydantic_extra__: dict[str, JsonValue]
-
-    status: Annotated[str, Field(min_length=1, max_length=100)] = "NEW"
-    creation_time: Millis = 0
-    update_time: Millis = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -53,6 +50,26 @@ class JobFields(BaseModel):
     def given(self) -> dict[str, Any]:
         """Only the fields that were given."""
         return self.model_dump(by_alias=True, exclude_unset=True)
+
+
+class JobFields(_Fields):
+    """Fields of a job. The service assigns `id`, and the sandbox is a parameter of the call."""
+
+    status: Annotated[str, Field(min_length=1, max_length=100)] = "NEW"
+    creation_time: Millis = 0
+    update_time: Millis = 0
+
+
+class ScheduleFields(_Fields):
+    """Fields of a schedule. The service assigns `id`; the sandbox is a parameter of the call."""
+
+    name: str = "Local schedule"
+    type: Annotated[str, Field(description="`export` or `batch_segmentation`")] = "export"
+    schedule: Annotated[str, Field(description="Quartz cron, UTC; not checked")] = "0 0 1 * * ?"
+    state: Annotated[str, Field(description="`active` or `inactive`")] = "inactive"
+    properties: JsonValue = {}
+    create_epoch: Seconds = 0
+    update_epoch: Seconds = 0
 
 
 class Switches(BaseModel):
@@ -136,6 +153,26 @@ def delete_job(request: Request, job_id: JobId) -> None:
     """Deletes a job without a call of the API."""
     if not Control(_state(request)).delete_job(job_id):
         raise not_found(str(job_id))
+
+
+@router.post("/schedules", responses=answers.SCRIPTED_SCHEDULE, response_class=JsonAnswer)
+def create_schedule(request: Request, fields: ScheduleFields, sandbox: str = "prod") -> JsonAnswer:
+    """Creates a schedule with the given fields and defaults for the rest. It is never run."""
+    state = _state(request)
+    _check_sandbox(state, sandbox)
+    return JsonAnswer(Control(state).create_schedule(sandbox, **fields.given()))
+
+
+@router.delete(
+    "/schedules/{schedule_id}",
+    status_code=204,
+    response_class=Response,
+    responses=answers.NO_SUCH_SCHEDULE,
+)
+def delete_schedule(request: Request, schedule_id: str) -> None:
+    """Deletes a schedule."""
+    if not Control(_state(request)).delete_schedule(schedule_id):
+        raise answers.no_such_schedule(schedule_id)
 
 
 @router.post("/faults", status_code=201)

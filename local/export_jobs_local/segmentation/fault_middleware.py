@@ -22,6 +22,7 @@ Transports = dict[tuple[str, int], asyncio.Transport]
 _JOBS = f"{API_PATH}/export/jobs"
 _OTHER_CALLS: Mapping[tuple[str, str], Call] = {
     ("POST", IMS_PATH): "token",
+    ("GET", f"{API_PATH}/config/schedules"): "schedules",
     ("POST", f"{ACCESS_CONTROL_PATH}/effective-policies"): "policies",
     ("GET", f"{ACCESS_CONTROL_PATH}/reference"): "reference",
 }

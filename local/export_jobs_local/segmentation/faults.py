@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-Call = Literal["list", "get", "create", "delete", "token", "policies", "reference"]
+Call = Literal["list", "get", "create", "delete", "token", "policies", "reference", "schedules"]
 FaultKind = Literal[
     "refuse",
     "reset_before",

@@ -13,6 +13,7 @@ from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.counting import DEFAULT_MERGE_POLICY
 from export_jobs_local.segmentation.faults import Call, Fault, FaultPlan
 from export_jobs_local.segmentation.jobs import JobLifecycle
+from export_jobs_local.segmentation.schedules import ScheduleStore
 from export_jobs_local.segmentation.store import JobStore, JournalEntry, StoredJob
 from export_jobs_local.segmentation.tokens import TokenIssuer
 
@@ -30,13 +31,14 @@ class LoggedCall:
 
 
 class ServiceState:
-    """Store, lifecycle of the jobs, tokens, planned faults and the log of calls."""
+    """Stores, lifecycle of the jobs, tokens, planned faults and the log of calls."""
 
     def __init__(self, config: ServiceConfig, directory: Path) -> None:
         self.config = config
         self.echo_request_id = config.echo_request_id
         self.create_denied_in = frozenset(config.create_denied_in)
         self.store = JobStore(directory)
+        self.schedules = ScheduleStore(directory)
         self.tokens = TokenIssuer(directory, lifetime_s=config.token_lifetime_s)
         self.lifecycle = JobLifecycle(
             self.store,
@@ -83,6 +85,7 @@ class ServiceState:
     def close(self) -> None:
         self.lifecycle.stop()
         self.store.close()
+        self.schedules.close()
 
 
 def _no_port_to_close(_seconds: float) -> None:
@@ -198,6 +201,18 @@ class Control:
         return self._state.store.add_history(
             org=org, sandbox=sandbox, bodies=(body(position) for position in range(count))
         )
+
+    def create_schedule(self, sandbox: str, /, **fields: Any) -> dict[str, Any]:
+        """Creates a schedule, which is only shown; fields by the service's names for them."""
+        return self._state.schedules.add(
+            org=self._state.config.org_id,
+            sandbox=sandbox,
+            fields=fields,
+            now_s=self._state.config.clock() // 1000,
+        )
+
+    def delete_schedule(self, number: str) -> bool:
+        return self._state.schedules.remove(number)
 
     def plan_fault(self, call: Call, kind: str, **details: Any) -> None:
         """Plans a fault; see `faults.Fault` for the details."""

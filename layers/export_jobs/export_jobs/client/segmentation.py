@@ -1,11 +1,14 @@
-"""The four calls of `/export/jobs`, and two of access control. Facts: `docs/contract.md`."""
+"""The four calls of `/export/jobs`, one of schedules, and two of access control.
+
+Facts: `docs/contract.md`.
+"""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 from pydantic import ValidationError
@@ -26,10 +29,17 @@ from export_jobs.contract.errors import (
 )
 from export_jobs.contract.text import one_line
 
+if TYPE_CHECKING:
+    from export_jobs.contract.schedule import Schedule, ScheduleList, SchedulePage
+
 REFUSED_FOR_GOOD = frozenset({400, 404, 405, 413, 415, 422})
 """Responses to a create call after which no job exists, and none ever will for the same request."""
 _ACCESS_CONTROL = "/data/foundation/access-control/acl"
 """Adobe's Access Control API, on the same host."""
+SCHEDULES_PER_PAGE = 100
+"""The service's own default."""
+MAX_SCHEDULE_PAGES = 100
+"""More pages of schedules than this are a listing that does not end."""
 _SECRETS = re.compile(r"(?i)(bearer\s+)?[A-Za-z0-9_\-]{12,}\.[A-Za-z0-9_\-.]{12,}")
 """Anything that looks like a token (JWT) in a text that will be shown."""
 
@@ -55,6 +65,7 @@ class SegmentationClient:
         SegmentationError. `clock` returns seconds.
         """
         self._jobs_url = base_url.rstrip("/") + "/export/jobs"
+        self._schedules_url = base_url.rstrip("/") + "/config/schedules"
         self._acl_url = urljoin(base_url, _ACCESS_CONTROL)
         self._authorizer = Authorizer(credentials, tokens, clock=clock)
         self._tokens = tokens
@@ -152,6 +163,40 @@ class SegmentationClient:
         Raises NotFound.
         """
         self._call("DELETE", self._job_url(job_id), sandbox, failure=self._no_job)
+
+    def list_schedules(self, sandbox: str) -> ScheduleList:
+        """All schedules of a sandbox, each once, in the service's order.
+
+        An empty page is the last one. Raises NotUnderstood if a page repeats what earlier ones had,
+        or after MAX_SCHEDULE_PAGES.
+        """
+        # Only the command lists schedules, so the functions' cold start does without the import.
+        from export_jobs.contract.schedule import ScheduleList  # noqa: PLC0415
+
+        found: dict[object, Schedule] = {}
+        unreadable, start = 0, "0"
+        for _ in range(MAX_SCHEDULE_PAGES):
+            page = self._schedule_page(sandbox, start)
+            known = len(found)
+            for schedule in page.schedules:
+                found.setdefault(schedule.id or object(), schedule)
+            unreadable += page.unreadable
+            if page.next_start is None or not (page.schedules or page.unreadable):
+                return ScheduleList(tuple(found.values()), page.total, unreadable)
+            if len(found) == known and not page.unreadable:
+                raise NotUnderstood("the schedules repeat themselves: a page has no new one")
+            start = page.next_start
+        raise NotUnderstood(f"the schedules have not ended after {MAX_SCHEDULE_PAGES} pages")
+
+    def _schedule_page(self, sandbox: str, start: str) -> SchedulePage:
+        from export_jobs.contract.schedule import SchedulePage  # noqa: PLC0415  see above
+
+        params = {"start": start, "limit": str(SCHEDULES_PER_PAGE)}
+        answer = self._call("GET", self._schedules_url, sandbox, params=params)
+        try:
+            return SchedulePage.from_answer(answer.body)
+        except (ValidationError, RecursionError):
+            raise self._not_understood(answer, "no page of schedules") from None
 
     def has_permission(self, sandbox: str, permission: str) -> bool:
         """Whether the credential has a permission of Adobe's in a sandbox, by access control."""
