@@ -1,0 +1,1 @@
+"""Expected exports: what should have been exported by when."""
