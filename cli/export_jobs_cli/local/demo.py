@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from export_jobs.contract.times import rfc3339
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.demo.directory import DEFAULT, NotTheDemos, begin_anew
 from export_jobs_local.demo.engine import DemoEngine
@@ -18,6 +19,7 @@ from export_jobs_local.exporting.catalog import DataBroken
 from export_jobs_local.project import REQUESTS
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
+from rich.table import Table
 
 from export_jobs_cli import output
 from export_jobs_cli.directories import writable
@@ -88,6 +90,9 @@ def as_json(result: DemoResult) -> dict[str, Any]:
         "unexplained": found.unexplained,
         "left": found.left,
         "requests": [{**asdict(row), "as_expected": row.as_expected} for row in found.requests],
+        "expectations": [
+            {**asdict(row), "as_expected": row.as_expected} for row in found.expectations
+        ],
     }
 
 
@@ -115,6 +120,8 @@ def show(result: DemoResult) -> None:
     console.print()
     output.print_table(console, table)
     console.print()
+    output.print_table(console, _expectations_table(found))
+    console.print()
     counts = ", ".join(f"{count} on the {sink}" for sink, count in sorted(found.delivered.items()))
     console.print(f"{found.jobs} jobs at the service; events delivered: {counts}")
     for name, lines in (
@@ -126,10 +133,31 @@ def show(result: DemoResult) -> None:
         console.print(f"  {name:<12} {len(lines)}", style="bold red" if lines else "green")
         for line in lines:
             console.print(f"    {output.plain(line)}")
+    for row in found.expectations:
+        for problem in row.problems:
+            console.print(f"    {output.plain(row.name)}: {output.plain(problem)}")
     exports = output.plain(str(result.directory / "exports"))
     logs = output.plain(str(result.directory / "logs"))
     console.print(f"\nExports: {exports}/<datasetId>/<batchId>/*.parquet", soft_wrap=True)
     console.print(f"Logs:    {logs}   ({result.seconds:.0f} s)", soft_wrap=True)
+
+
+def _expectations_table(found: Reconciliation) -> Table:
+    return output.table(
+        ("expected export", "due", "at its deadline", "made good by job", ""),
+        [
+            (
+                output.plain(row.name),
+                f"{rfc3339(row.due)[11:16]} UTC",
+                output.plain(row.outcome or "-"),
+                output.plain((row.job_id or "") if row.expected != "MET" else ""),
+                "ok" if row.as_expected else "[bold red]!![/]",
+            )
+            for row in found.expectations
+        ],
+        shrinking=("expected export",),
+        title="Result of each expected export",
+    )
 
 
 class _LiveView:

@@ -10,6 +10,7 @@ from export_jobs.contract import FINAL_STATUSES
 from export_jobs.model.records import VANISHED, EventType, SandboxRecord
 
 from export_jobs_local.aws.subscribers import Delivery
+from export_jobs_local.demo.expectations import ExpectationEnd
 from export_jobs_local.demo.requests import DemoRequest
 from export_jobs_local.segmentation.store import JournalEntry, StoredJob
 
@@ -47,6 +48,7 @@ class Reconciliation:
     """Empty lists mean success. Each entry is a sentence about one event or job."""
 
     requests: list[RequestEnd] = field(default_factory=list)
+    expectations: list[ExpectationEnd] = field(default_factory=list)
     jobs: int = 0
     delivered: dict[str, int] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
@@ -56,7 +58,8 @@ class Reconciliation:
 
     @property
     def good(self) -> bool:
-        return not (self.lost or self.duplicates or self.unexplained or self.left)
+        wrong = self.lost or self.duplicates or self.unexplained or self.left
+        return not wrong and all(end.as_expected for end in self.expectations)
 
 
 def reconcile_events(
@@ -125,7 +128,7 @@ def reconcile_what_is_left(
         for attempt in known.gate.unsettled:
             result.left.append(f"request {attempt.request_key} is being created in {sandbox}")
         for item in known.outbox:
-            result.left.append(f"the end of request {item.record_key} is in the outbox")
+            result.left.append(f"an event of {item.record_key} is in the outbox")
         for job in known.open_jobs.values():
             what = "has events in the outbox" if job.outbox else "is open on record"
             result.left.append(f"job {job.job_id} {what}")

@@ -1,17 +1,20 @@
-"""Runs the demo: sends the requests, waits until everything has ended, and reconciles."""
+"""Runs the demo: requests and expected exports, until all has ended; then reconciles."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
+from export_jobs.aws.clock import now_ms
 from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.contract import FINAL_STATUSES
 from export_jobs.model.records import EventType, SandboxRecord
 
 from export_jobs_local.aws.subscribers import Delivery
+from export_jobs_local.demo.expectations import DemoExpectations
 from export_jobs_local.demo.reconcile import (
     REQUEST_ENDS,
     Reconciliation,
@@ -36,7 +39,7 @@ class Demo:
         system: LocalSystem,
         requests: Sequence[DemoRequest],
         *,
-        limit_s: float = 45.0,
+        limit_s: float = 120.0,
         on_sent: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._system = system
@@ -44,9 +47,14 @@ class Demo:
         self._deadline = time.monotonic() + limit_s
         self._on_sent = on_sent
         self._sent: dict[str, DemoRequest] = {}
+        self._expectations = DemoExpectations(
+            self._store, system.service.sandboxes[0], self._requests
+        )
 
     def run(self) -> Reconciliation:
-        """Sends everything, waits until every request and job has ended, and reconciles."""
+        """Sends and expects everything, waits until all has ended, and reconciles."""
+        self._wait_until(self._has_swept)
+        self._expectations.expect_by_now(now_ms())
         for request in self._of("lost-answer"):
             self._lose_the_answer_to(request)
         for request in self._of("once"):
@@ -57,9 +65,21 @@ class Demo:
         for request in self._of("cancel"):
             if self._wait_until(lambda key=request.cancels: self._runs(key)):  # type: ignore[misc]
                 self._send(request)
+        if self._expectations.dataset is None or self._wait_until(self._has_succeeded):
+            self._expectations.expect_by_the_next_minute(now_ms())
         self._wait_until(self._all_has_ended)
+        self._wait_until(self._expectations.are_decided)
         self._wait_for_quiet()
         return self._reconcile()
+
+    @cached_property
+    def _store(self) -> DynamoDbStore:
+        outputs = self._system.stack.outputs
+        return DynamoDbStore(
+            self._system.aws.client("dynamodb"),
+            jobs_table=outputs["JobsTableName"],
+            requests_table=outputs["RequestsTableName"],
+        )
 
     def _of(self, sending: str) -> list[DemoRequest]:
         return [request for request in self._requests if request.sending == sending]
@@ -94,6 +114,20 @@ class Demo:
             if delivery.type == EventType.JOB_STATE_CHANGE
         )
 
+    def _has_swept(self) -> bool:
+        """Whether the first sweep is over, which judges no deadline before it."""
+        state = self._store.load(self._system.service.sandboxes[0]).state
+        return bool(state and state.swept_at)
+
+    def _has_succeeded(self) -> bool:
+        """Whether people know of a good export to the dataset that is expected."""
+        return any(
+            delivery.detail["outcome"] == "SUCCEEDED"
+            and delivery.detail["datasetId"] == self._expectations.dataset
+            for delivery in self._deliveries()
+            if delivery.type == EventType.JOB_STATE_CHANGE and delivery.sink == "topic"
+        )
+
     def _all_has_ended(self) -> bool:
         deliveries = self._deliveries()
         ended = {d.detail["requestKey"] for d in deliveries if d.type in REQUEST_ENDS}
@@ -123,6 +157,7 @@ class Demo:
         deliveries = self._deliveries()
         reconcile_events(self._system.service.control.journal(), deliveries, result)
         reconcile_requests(self._sent, self._jobs(), deliveries, self._dead_letter_queue(), result)
+        result.expectations = self._expectations.reconcile(self._jobs(), deliveries)
         reconcile_what_is_left(self._queued(), self._sandboxes(), result)
         for request in self._requests:
             if request not in self._sent.values():
@@ -138,13 +173,7 @@ class Demo:
         return sum(map(int, numbers))
 
     def _sandboxes(self) -> list[SandboxRecord]:
-        outputs = self._system.stack.outputs
-        store = DynamoDbStore(
-            self._system.aws.client("dynamodb"),
-            jobs_table=outputs["JobsTableName"],
-            requests_table=outputs["RequestsTableName"],
-        )
-        return [store.load(sandbox) for sandbox in self._system.service.sandboxes]
+        return [self._store.load(sandbox) for sandbox in self._system.service.sandboxes]
 
     def _dead_letter_queue(self) -> Mapping[str, str]:
         """The request keys and reasons of the dead letters, which stay in their queue."""

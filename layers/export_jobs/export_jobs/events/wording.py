@@ -163,8 +163,9 @@ def _deadline(detail: Detail) -> str:
     window = detail["window"]
     if not window.get("dueLocal") or not window.get("dueAt"):
         return ""
-    local = f"{window['dueLocal'][:10]} {window['dueLocal'][11:16]} {window.get('timezone')}"
-    return f"{local} ({window['dueAt'][11:16]} UTC)"
+    zone = window.get("timezone")
+    local = f"{window['dueLocal'][:10]} {window['dueLocal'][11:16]} {zone}"
+    return local if zone == "UTC" else f"{local} ({window['dueAt'][11:16]} UTC)"
 
 
 def _considered(job: Mapping[str, Any]) -> str:
