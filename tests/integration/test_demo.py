@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import duckdb
 import pytest
 import requests
+from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.records import (
     Attempt,
     Event,
@@ -27,9 +29,12 @@ from export_jobs.model.records import (
     Ticket,
     Undelivered,
 )
+from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.demo.directory import NotTheDemos, begin_anew, keep
+from export_jobs_local.demo.expectations import Applied, DemoExpectations
 from export_jobs_local.demo.reconcile import Reconciliation, reconcile_what_is_left
 from export_jobs_local.demo.requests import RequestsUnusable, read_requests
+from export_jobs_local.segmentation.store import StoredJob
 from support.command_line import EXPORT_JOBS, typed
 from support.files import ROOT
 from support.shells import FILES, everything, home
@@ -41,7 +46,7 @@ def run_demo(*options: str, cwd: Path, **environment: str) -> subprocess.Complet
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=180,
         env={**os.environ, **environment},
     )
 
@@ -57,7 +62,13 @@ def test_the_demo_reconciles_and_leaves_real_exports(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert (result["lost"], result["duplicates"], result["unexplained"]) == ([], [], [])
     assert result["left"] == []
-    assert result["seconds"] < 60
+    assert result["seconds"] < 120
+    assert {(row["expected"], row["outcome"]) for row in result["expectations"]} == {
+        ("MET", "GOOD"),
+        ("LATE", "NEVER_STARTED"),
+        ("MISSING", "NEVER_STARTED"),
+    }
+    assert all(row["as_expected"] for row in result["expectations"])
     ends = {row["name"]: row for row in result["requests"]}
     assert ends.keys() == {path.stem for path in (ROOT / "events" / "requests").glob("*.json")}
     assert all(row["as_expected"] for row in ends.values())
@@ -108,10 +119,76 @@ def test_whatever_is_left_over_is_named() -> None:
         "messages in the queue: 2",
         "request waits waits in prod",
         "request creating is being created in prod",
-        "the end of request rejected is in the outbox",
+        "an event of rejected is in the outbox",
         "job 7 is open on record",
     ]
     assert not result.good
+
+
+def a_job(number: int, status: str, updated: int, profiles: int = 5) -> StoredJob:
+    body = {
+        "id": number,
+        "status": status,
+        "destination": {"datasetId": "d"},
+        "metrics": {"totalExportedProfileCounter": profiles},
+        "errors": [],
+        "updateTime": updated,
+    }
+    return cast("StoredJob", SimpleNamespace(id=number, status=status, body=body))
+
+
+DUE = 1_800_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("expected", "jobs", "past", "events", "problem"),
+    [
+        ("MET", [("SUCCEEDED", -1)], ("GOOD", "1"), [], None),
+        ("MET", [("SUCCEEDED", -1)], ("GOOD", "1"), ["Export Overdue"], "received Export Overdue"),
+        ("MET", [("SUCCEEDED", -1)], None, [], "was not judged"),
+        ("MET", [("FAILED", -1)], ("GOOD", "1"), [], "it was MISSING"),
+        ("MET", [("SUCCEEDED", -1)], ("GOOD", "2"), [], "job 2 did not make it good"),
+        ("MISSING", [], ("NEVER_STARTED", None), ["Export Overdue"], None),
+        ("MISSING", [], ("NEVER_STARTED", None), [], "received nothing"),
+        ("MISSING", [], ("NEVER_STARTED", None), ["Export Overdue"] * 2, "Overdue, Export Overdue"),
+        (
+            *("LATE", [("SUCCEEDED", 1)], ("NEVER_STARTED", "1")),
+            *(["Export Overdue", "Export Overdue Resolved"], None),
+        ),
+        (
+            *("LATE", [("SUCCEEDED", 1)], ("NEVER_STARTED", "1")),
+            *(["Export Overdue Resolved", "Export Overdue"], "received Export Overdue Resolved"),
+        ),
+    ],
+)
+def test_an_expected_export_that_is_not_as_it_was_is_named(
+    expected: Any,
+    jobs: list[tuple[str, int]],
+    past: tuple[Any, str | None] | None,
+    events: list[str],
+    problem: str | None,
+) -> None:
+    """The window on record, and what each sink received, against the service's own jobs."""
+    window = Window(0, DUE, DUE)
+    expectation = Expectation("e", "d", "UTC", due=0)
+    history = (PastWindow(window, *past),) if past else ()
+    record = ExpectationRecord("prod", expectation, 1, history=history)
+    store: Any = SimpleNamespace(expectations=lambda _: [record])
+    found = DemoExpectations(store, "prod", [])
+    found.applied.append(Applied(expected, expectation, window))
+    deliveries = [
+        Delivery(sink, kind, {"expectation": "e", "eventId": f"{kind}{n}"}, None, at=0)  # type: ignore[arg-type]  # a str
+        for n, kind in enumerate(events)
+        for sink in ("bus", "topic")
+    ]
+    at_the_service = [a_job(n, status, DUE + at) for n, (status, at) in enumerate(jobs, start=1)]
+    (end,) = found.reconcile(at_the_service, deliveries)
+    result = Reconciliation(expectations=[end])
+    if problem is None:
+        assert (end.problems, result.good) == ([], True)
+    else:
+        assert any(problem in found for found in end.problems)
+        assert not result.good
 
 
 def test_a_folder_without_requests_is_reported_in_one_line(tmp_path: Path) -> None:

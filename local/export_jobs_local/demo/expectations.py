@@ -53,25 +53,21 @@ class DemoExpectations:
     def __init__(self, store: DynamoDbStore, sandbox: str, requests: Sequence[DemoRequest]) -> None:
         self._store = store
         self._sandbox = sandbox
-        self._dataset = _dataset_of(requests)
+        self.dataset = _dataset_of(requests)
+        """The dataset of those that succeed; None if no request exports to any."""
         self.applied: list[Applied] = []
-
-    @property
-    def dataset(self) -> str | None:
-        """The dataset of the first two; None if no request exports to any."""
-        return self._dataset
 
     def expect_by_now(self, now: int) -> None:
         """Expects an export by the last full minute: it is overdue, until a job has succeeded."""
         due = now - now % MINUTE_MS
-        if self._dataset:
-            self._apply("LATE", self._dataset, due, applied_at=due - 1)
+        if self.dataset:
+            self._apply("LATE", self.dataset, due, applied_at=due - 1)
 
     def expect_by_the_next_minute(self, now: int) -> None:
         """Expects two exports by the next full minute: one has succeeded, one never comes."""
         due = now - now % MINUTE_MS + MINUTE_MS
-        if self._dataset:
-            self._apply("MET", self._dataset, due, applied_at=now)
+        if self.dataset:
+            self._apply("MET", self.dataset, due, applied_at=now)
         self._apply("MISSING", NEVER_EXPORTED, due, applied_at=now)
 
     def _apply(self, expected: Expected, dataset: str, due: int, *, applied_at: int) -> None:

@@ -65,10 +65,12 @@ class Demo:
         for request in self._of("cancel"):
             if self._wait_until(lambda key=request.cancels: self._runs(key)):  # type: ignore[misc]
                 self._send(request)
-        if self._expectations.dataset is None or self._wait_until(self._has_succeeded):
+        self._wait_until(lambda: self._has_succeeded() or self._all_has_ended())
+        if self._has_succeeded():
             self._expectations.expect_by_the_next_minute(now_ms())
         self._wait_until(self._all_has_ended)
-        self._wait_until(self._expectations.are_decided)
+        if self._has_succeeded():
+            self._wait_until(self._expectations.are_decided)
         self._wait_for_quiet()
         return self._reconcile()
 
