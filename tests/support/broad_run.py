@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.model.expectations import Expectation, ExpectationRecord
 from export_jobs_local.aws.runtime import FunctionPool
 from export_jobs_local.aws.triggers import sqs_record
 from export_jobs_local.segmentation.config import ServiceConfig
@@ -51,7 +52,7 @@ def broad_run() -> BroadRun:
     """Runs both functions, as Lambda does, through all that they do; once per process."""
     with tempfile.TemporaryDirectory() as folder, scripted(answer()) as receiver:
         logs = Path(folder)
-        clock = _Clock(logs / "ahead")
+        clock = Clock(logs / "ahead")
         config = SystemConfig(
             logs=logs,
             service=ServiceConfig(manual=True, clock=clock.now_ms),
@@ -104,7 +105,7 @@ def emitted_metrics(
     return frozenset(found), frozenset(namespaces)
 
 
-class _Clock:
+class Clock:
     """The clock of the service and of the functions: the machine's, plus an offset."""
 
     def __init__(self, file: Path) -> None:
@@ -118,13 +119,16 @@ class _Clock:
         self.ahead_ms += int(minutes * 60_000)
         self._file.write_text(str(self.ahead_ms))
 
+    def advance_to(self, epoch_ms: int) -> None:
+        self.advance(minutes=(epoch_ms - self.now_ms()) / 60_000)
+
 
 @dataclass(frozen=True)
 class _Run:
     """The functions, and the steps of a run, which assert their results."""
 
     system: LocalSystem
-    clock: _Clock
+    clock: Clock
     pools: Mapping[str, FunctionPool]
 
     def monitor(self) -> list[str]:
@@ -141,7 +145,8 @@ class _Run:
 
     def published(self) -> list[str]:
         drained = self.system.subscribers.drain()
-        return sorted(d.detail["outcome"] for d in drained if d.sink == "bus")
+        bus = [d.detail for d in drained if d.sink == "bus"]
+        return sorted(detail.get("outcome") or detail["reason"] for detail in bus)
 
     def message(self, key: str, **asked: Any) -> dict[str, Any]:
         """A message of the queue; by default, for the job of the sample create request."""
@@ -208,6 +213,7 @@ def _go_through_everything(run: _Run) -> None:
     _settle_attempts(run)
     _expire(run)
     _leave_in_the_outbox(run)
+    _miss_an_expected_export(run, store)
 
     run.pools["creator"].invoke({"Records": [{**run.message("poison"), "body": None}]})  # fails
     run.end_jobs()
@@ -306,6 +312,19 @@ def _leave_in_the_outbox(run: _Run) -> None:
         if d.detail.get("requestKey") == "not-on-the-topic"
     ]
     assert [d.sink for d in published] == ["topic"]
+
+
+def _miss_an_expected_export(run: _Run, store: DynamoDbStore) -> None:
+    """An expected export is overdue; a job makes it good."""
+    hourly = Expectation("hourly", "5b7c86968f7b6501e21ba9df", "UTC", every=60)
+    store.edit_expectations("prod", [ExpectationRecord("prod", hourly, run.clock.now_ms())])
+    run.monitor()
+    run.clock.advance(minutes=61)
+    assert run.monitor() == ["NEVER_STARTED"]
+    run.system.service.control.create_job(
+        status="SUCCEEDED", metrics={"totalExportedProfileCounter": 5}
+    )
+    assert run.monitor() == ["SUCCEEDED", "SUCCEEDED"]
 
 
 def recording_pool(system: LocalSystem, name: str) -> FunctionPool:
