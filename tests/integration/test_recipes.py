@@ -103,6 +103,7 @@ def publish_one_of_each(bench: Bench, sink: str) -> dict[str, str]:
         (f"rule: matches SUCCEEDED into {DATASET}", {"success", "success in dev"}),
         (FAILURES, {"empty", "with errors", "failed", "failed in dev", "vanished"}),
         ("rule: matches delays", {"late"}),
+        ("rule: matches overdue exports", {"overdue", "overdue resolved"}),
     ],
     indirect=["rule"],
 )
@@ -123,12 +124,15 @@ def test_a_rule_matches_its_events_and_no_others(
             "policy: prod only",
             {
                 *("empty", "with errors", "failed", "running", "vanished", "late", "back"),
-                *("cancelled", "cancelled after a delay"),
+                *("cancelled", "cancelled after a delay", "overdue", "overdue resolved"),
             },
         ),
         (
             "policy: dataset only",
-            {"success", "success in dev", "empty", "with errors", "failed", "running"},
+            {
+                *("success", "success in dev", "empty", "with errors", "failed", "running"),
+                *("overdue", "overdue resolved"),
+            },
         ),
     ],
 )
@@ -322,6 +326,24 @@ def test_the_queue_of_undelivered_events_lets_in_the_rules_of_the_bus(
         QueueUrl=url, Attributes={"Policy": json.dumps(policy)}
     )
     assert lets_in(policy, rule)
+
+
+def test_airflow_s_queue_is_a_target_and_gets_its_events(bench: Bench, rule: Rule) -> None:
+    """SQS accepts its policy, which lets in the rules of this bus."""
+    url, arn = queue(bench, "airflow")
+    bus = bench.stack.outputs["EventBusName"]
+    filled = {"REGION": REGION, "ACCOUNT": ACCOUNT, "EVENT_BUS_NAME": bus}
+    policy = recipe("airflow's queue", AIRFLOW_QUEUE_ARN=arn, **filled)
+    bench.clients["sqs"].set_queue_attributes(
+        QueueUrl=url, Attributes={"Policy": json.dumps(policy)}
+    )
+    assert lets_in(policy, rule)
+    _, undelivered = queue(bench, "undelivered")
+    rule.targets(recipe("targets: airflow", AIRFLOW_QUEUE_ARN=arn, UNDELIVERED_ARN=undelivered))
+    publish_one_of_each(bench, "bus")
+    assert len(drained(bench, url)) == 5
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    compile(code, "recipe", "exec")
 
 
 def lets_in(policy: dict[str, Any], rule: Rule) -> bool:

@@ -145,8 +145,7 @@ class _Run:
 
     def published(self) -> list[str]:
         drained = self.system.subscribers.drain()
-        bus = [d.detail for d in drained if d.sink == "bus"]
-        return sorted(detail.get("outcome") or detail["reason"] for detail in bus)
+        return sorted(d.detail["outcome"] for d in drained if d.sink == "bus")
 
     def message(self, key: str, **asked: Any) -> dict[str, Any]:
         """A message of the queue; by default, for the job of the sample create request."""
@@ -320,11 +319,11 @@ def _miss_an_expected_export(run: _Run, store: DynamoDbStore) -> None:
     store.edit_expectations("prod", [ExpectationRecord("prod", hourly, run.clock.now_ms())])
     run.monitor()
     run.clock.advance(minutes=61)
-    assert run.monitor() == ["NEVER_STARTED"]
+    assert run.monitor() == ["OVERDUE"]
     run.system.service.control.create_job(
         status="SUCCEEDED", metrics={"totalExportedProfileCounter": 5}
     )
-    assert run.monitor() == ["SUCCEEDED", "SUCCEEDED"]
+    assert run.monitor() == ["RESOLVED", "SUCCEEDED"]
 
 
 def recording_pool(system: LocalSystem, name: str) -> FunctionPool:

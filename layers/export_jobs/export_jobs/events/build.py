@@ -187,7 +187,7 @@ def overdue_resolved(
         missed_windows=record.missed_windows,
         late_by_ms=max(0, succeeded_at - record.overdue_since),
         job_id=job.job_id,
-        outcome=job.outcome,
+        job_outcome=job.outcome,
         profiles_exported=job.profiles_exported,
         succeeded_at=rfc3339(succeeded_at),
         detected_at=rfc3339(now),

@@ -119,6 +119,7 @@ class OverdueDetail(_Detail):
     expectation: str = Field(description="the name of the expected export")
     dataset_id: str
     window: WindowDetail
+    outcome: Literal["OVERDUE"] = "OVERDUE"
     reason: OverdueReason = Field(description="for rules to match")
     jobs: list[ConsideredJobDetail] = Field(
         description="the jobs created in the window, newest first, as they are now"
@@ -152,8 +153,9 @@ class OverdueResolvedDetail(_Detail):
     overdue_since: Time = Field(description="the first deadline that was missed")
     missed_windows: int = Field(ge=1, description="windows missed in a row")
     late_by_ms: int = Field(ge=0, description="from the first deadline to the job's end")
+    outcome: Literal["RESOLVED"] = "RESOLVED"
     job_id: str = Field(description="the job that made it good")
-    outcome: JobOutcome
+    job_outcome: JobOutcome
     profiles_exported: int | None
     succeeded_at: Time
     detected_at: Time
