@@ -440,6 +440,13 @@ class TestBounds:
         overdue = judged(record, now=rome(3, "06:00"))[0].record
         assert reads_from([overdue, record_of(HOURLY)], now=APPLIED) == rome(3, "00:00")
 
+    def test_a_window_missed_long_ago_reads_a_week_of_jobs(self) -> None:
+        """However long it has been muted since."""
+        overdue = judged(record_of(), now=rome(2, "06:00"))[0].record
+        muted = replace(overdue, window=None)
+        now = rome(28, "12:00")
+        assert reads_from([replace(muted, applied_at=now)], now=now) == now - JUDGED_WITHIN_MS
+
 
 jobs = st.builds(
     lambda created, took, outcome: job(

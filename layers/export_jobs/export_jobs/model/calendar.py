@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -26,7 +26,8 @@ def moments(day: date, minutes: int, zone: ZoneInfo) -> tuple[int, int]:
     return change, change
 
 
-def starts_of_windows(day: date, every: int, zone: ZoneInfo) -> list[int]:
+@lru_cache(maxsize=256)
+def starts_of_windows(day: date, every: int, zone: ZoneInfo) -> tuple[int, ...]:
     """The moments of a local day at which windows of `every` minutes start, and the day's end.
 
     Those are the moments at which the clock shows midnight or a multiple of `every`.
@@ -34,7 +35,7 @@ def starts_of_windows(day: date, every: int, zone: ZoneInfo) -> list[int]:
     found = {moments(day + timedelta(days=1), 0, zone)[0]}
     for minutes in range(0, DAY_MINUTES, every):
         found.update(moments(day, minutes, zone))
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 def local_date(epoch_ms: int, zone: ZoneInfo) -> date:

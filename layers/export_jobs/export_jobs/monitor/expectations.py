@@ -42,8 +42,12 @@ class Judged:
 
 
 def reads_from(records: Sequence[ExpectationRecord], *, now: int) -> int | None:
-    """The creation time of the oldest job that is needed to judge them; None if none is."""
-    opens = [record.missed.opens for record in records if record.missed]
+    """The creation time of the oldest job that is needed to judge them; None if none is.
+
+    A window that was missed long ago is made good by a job of the last days, or not at all.
+    """
+    oldest = now - JUDGED_WITHIN_MS
+    opens = [max(record.missed.opens, oldest) for record in records if record.missed]
     windows = [planned(record).window for record in records]
     opens += [window.opens for window in windows if window and window.due <= now]
     return min(opens, default=None)
