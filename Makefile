@@ -46,6 +46,7 @@ lint: .venv/.installed .venv-sam/.installed .venv-checkov/.installed ## run ruff
 docs: .venv/.installed ## generate docs/cli.md, docs/schemas and the schemas in the template
 	$(BIN)/typer export_jobs_cli.main utils docs --name export-jobs --title Commands --output docs/cli.md
 	$(BIN)/python -m export_jobs_local.schemas
+	$(BIN)/python -m export_jobs_cli.expectations.schema
 
 format: .venv/.installed ## format the code
 	$(BIN)/ruff check --fix --quiet .

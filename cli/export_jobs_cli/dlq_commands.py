@@ -113,6 +113,7 @@ def redrive(
     """  # noqa: D301  typer keeps the lines that follow \b
     from export_jobs_cli import dead_letters, output, requests  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.errors import UserError  # noqa: PLC0415
+    from export_jobs_cli.files import read_text  # noqa: PLC0415
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     if (key is None) != every:
@@ -120,7 +121,7 @@ def redrive(
     if every and (body is not None or wait):
         raise UserError("--body and --wait are for one request: name its KEY")
     waiting = requests.Waiting.asked_for(wait=wait, timeout_s=timeout, live=live)
-    corrected = None if body is None else requests.read_body(body)
+    corrected = None if body is None else read_text(body)
     ending = None
     with opened(Target(stack, profile, region)) as system:
         with dead_letters.received(system) as letters:

@@ -71,11 +71,12 @@ def create(
     - 4: the job has succeeded, but with errors or without a single profile
     """  # noqa: D301  typer keeps the lines that follow \b
     from export_jobs_cli import output, requests  # noqa: PLC0415  keeps help fast
+    from export_jobs_cli.files import read_text  # noqa: PLC0415
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     waiting = requests.Waiting.asked_for(wait=wait, timeout_s=timeout, live=live)
     target = Target(stack, profile, region)
-    body = requests.read_body(file)
+    body = read_text(file)
     if dry_run:
         request = requests.checked_for(target, body)
         if as_json:

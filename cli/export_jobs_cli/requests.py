@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from export_jobs.client import NotFound, RetryLater
 from export_jobs.contract import RequestInvalid
-from export_jobs.contract.text import decode_text, one_line
+from export_jobs.contract.text import one_line
 from export_jobs.contract.times import rfc3339
 from export_jobs.creator.message import Request, key_of_rejected, named_sandbox, read_request
 from export_jobs.events.wording import command_line, span
@@ -101,17 +99,6 @@ class Ending:
     def as_json(self) -> dict[str, Any]:
         names = {name: value for name, value in asdict(self).items() if name != "exit_code"}
         return {to_camel(name): value for name, value in names.items()}
-
-
-def read_body(file: str) -> str:
-    """The text of a file, or of standard input for `-`. Raises UserError."""
-    name = "standard input" if file == "-" else one_line(file)
-    try:
-        return decode_text(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
-    except OSError as error:
-        raise UserError(f"can't read {name}: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"can't read {name}: {error}") from None
 
 
 def checked_for(target: Target, body: str) -> Request:

@@ -30,6 +30,7 @@ from export_jobs_cli import (
     requests,
 )
 from export_jobs_cli.errors import UserError
+from export_jobs_cli.files import read_text
 from export_jobs_cli.jobs import KnownJob
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -108,7 +109,7 @@ def error_of(text: Text) -> None:
         requests.checked(json.dumps({"job": {text(): 1}}), sandboxes=["prod"])
     output.error(str(caught.value))
     with pytest.raises(UserError) as caught:
-        requests.read_body(f"/no/{text()}".replace("\0", ""))
+        read_text(f"/no/{text()}".replace("\0", ""))
     output.error(str(caught.value))
 
 

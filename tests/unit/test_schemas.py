@@ -11,6 +11,7 @@ from export_jobs.contract import FieldProblem, Job
 from export_jobs.events import build as events
 from export_jobs.events.details import Baseline
 from export_jobs.model.records import RequestRecord
+from export_jobs_cli.expectations import schema as expectations
 from export_jobs_local.schemas import FOLDER, schemas, text_of
 from jsonschema_rs import ValidationError
 from support.files import ROOT, seed
@@ -21,9 +22,10 @@ NOW = 1_700_000_000_000
 
 
 def test_the_schemas_are_current() -> None:
-    """`python -m export_jobs_local.schemas` rewrites them after a change of a model."""
-    assert {path.name for path in FOLDER.glob("*.json")} == {path.name for path in schemas()}
-    for path, schema in schemas().items():
+    """`make docs` rewrites them after a change of a model."""
+    every = {**schemas(), expectations.FILE: expectations.schema()}
+    assert {path.name for path in FOLDER.glob("*.json")} == {path.name for path in every}
+    for path, schema in every.items():
         assert path.read_text() == text_of(schema), path.name
 
 

@@ -1,1 +1,1 @@
-"""Expected exports: what should have been exported by when."""
+"""Expected exports: their file, and what the commands of `expectation` do with it."""

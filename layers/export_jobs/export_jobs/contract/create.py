@@ -273,10 +273,15 @@ def parse_create_request(body: Any) -> CreateExportJob:
         raise RequestInvalid(describe_problems(error, CreateExportJob)) from None
 
 
-def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[FieldProblem]:
-    """Pydantic's errors by wire name, with the nearest known field for an unknown one."""
+def describe_problems(
+    error: ValidationError, model: type[BaseModel], *, of: str = "the request"
+) -> list[FieldProblem]:
+    """Pydantic's errors by wire name, with the nearest known field for an unknown one.
+
+    `of`: what the fields belong to.
+    """
     return [
-        FieldProblem(json_path(*found["loc"]) or "(body)", _message(dict(found), model))
+        FieldProblem(json_path(*found["loc"]) or "(body)", _message(dict(found), model, of))
         for found in error.errors(include_url=False, include_context=True)
     ]
 
@@ -286,14 +291,14 @@ def _check_span(start: str | None, end: str | None, start_name: str, end_name: s
         raise ValueError(f"{start_name} is after {end_name}")
 
 
-def _message(found: dict[str, Any], model: type[BaseModel]) -> str:
+def _message(found: dict[str, Any], model: type[BaseModel], of: str) -> str:
     match found["type"]:
         case kind if found["input"] is None and kind not in {"missing", "extra_forbidden"}:
             return "is null; leave it out, or give it a value"
         case "missing":
             return "is required"
         case "extra_forbidden":
-            return _unknown_field(found["loc"], model)
+            return _unknown_field(found["loc"], model, of)
         case "too_short" | "string_too_short":
             return EMPTY
         case "model_type" | "model_attributes_type" | "dict_type":
@@ -307,11 +312,11 @@ def _message(found: dict[str, Any], model: type[BaseModel]) -> str:
             return str(found["msg"])
 
 
-def _unknown_field(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+def _unknown_field(location: tuple[int | str, ...], model: type[BaseModel], of: str) -> str:
     known = _known_fields(location[:-1], model)
     nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
-    return f"is not a field of the request; {hint}"
+    return f"is not a field of {of}; {hint}"
 
 
 def _known_fields(parents: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
