@@ -12,6 +12,7 @@ import typer
 
 from export_jobs_cli.dlq_commands import dlq_app
 from export_jobs_cli.event_commands import event_app
+from export_jobs_cli.expectation_commands import expectation_app
 from export_jobs_cli.job_commands import job_app
 from export_jobs_cli.local_commands import add_local_commands
 from export_jobs_cli.options import AsJson, Profile, Region, Stack
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(job_app, name="job")
 app.add_typer(event_app, name="event")
 app.add_typer(request_app, name="request")
+app.add_typer(expectation_app, name="expectation")
 app.add_typer(dlq_app, name="dlq")
 add_local_commands(app)
 

@@ -31,6 +31,14 @@ _STYLES = {
     "CANCELLED": "yellow",
     "CANCELLING": "yellow",
     "PROCESSING": "cyan",
+    "OK": "green",
+    "GOOD": "green",
+    "MUTED": "yellow",
+    "OVERDUE": "bold red",
+    "NEVER_STARTED": "bold red",
+    "STILL_RUNNING": "bold red",
+    "EMPTY": "bold red",
+    "TOO_FEW": "bold red",
 }
 
 

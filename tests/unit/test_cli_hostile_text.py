@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+import yaml
 from export_jobs.contract import Job
 from export_jobs.contract.text import one_line
 from export_jobs.creator.message import Letter
 from export_jobs.events.build import state_change
 from export_jobs.events.details import Baseline
+from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.records import Event, JobRecord, RequestRecord, Undelivered
 from export_jobs_cli import (
     dead_letters,
@@ -30,6 +32,9 @@ from export_jobs_cli import (
     requests,
 )
 from export_jobs_cli.errors import UserError
+from export_jobs_cli.expectations import shown, stored
+from export_jobs_cli.expectations.file import FileInvalid, parse
+from export_jobs_cli.expectations.plan import Change, FieldChange
 from export_jobs_cli.files import read_text
 from export_jobs_cli.jobs import KnownJob
 from hypothesis import HealthCheck, given, settings
@@ -113,6 +118,40 @@ def error_of(text: Text) -> None:
     output.error(str(caught.value))
 
 
+def an_expectation(text: Text) -> ExpectationRecord:
+    """As somebody with the right to write the table could have made it."""
+    expected = Expectation(text(), text(), "UTC", due=1, segments=(text(), text()))
+    window = Window(AT, AT + 1, AT + 1)
+    return ExpectationRecord(
+        text(),
+        expected,
+        AT,
+        muted_until=2 * AT,
+        in_force=replace(expected, min_profiles=7),
+        window=window,
+        history=(PastWindow(window, "GOOD", text(), AT),) * 2,
+    )
+
+
+def a_change_applied(text: Text) -> stored.Applied:
+    changes = (
+        Change("added", an_expectation(text)),
+        Change("changed", an_expectation(text), (FieldChange("segments", text(), text()),)),
+        Change("removed", an_expectation(text)),
+    )
+    return stored.Applied(changes, ((text(), text()), (text(), text())), written=True)
+
+
+def error_of_file(text: Text) -> None:
+    """A key, a value and a name that are wrong."""
+    entry = {"name": "n", text(): text(), "days": text(), "timezone": text(), "due": text()}
+    body = {"expectations": [entry], "names": {"datasets": {text(): [text()]}}}
+    with pytest.raises(FileInvalid) as caught:
+        parse(yaml.safe_dump(body), now=AT, watched=["prod", "dev"])
+    for problem in caught.value.problems[:4]:
+        output.error(str(problem))
+
+
 SHOWN: dict[str, Callable[[Text], object]] = {
     "job show": lambda text: job_show.show(
         job_show.JobDetails(a_job(text), a_request(text), [text()])
@@ -131,6 +170,12 @@ SHOWN: dict[str, Callable[[Text], object]] = {
     "dlq delete": lambda text: dead_letters.show_deleted([a_letter(text)]),
     "doctor": lambda text: doctor.show(doctor.Finding("x", "bad", text(), text(), text())),
     "an error": error_of,
+    "expectation apply": lambda text: shown.show_applied(a_change_applied(text), sandboxes=2),
+    "expectation apply, a wrong file": error_of_file,
+    "expectation list": lambda text: shown.show_list(
+        [an_expectation(text)] * 2, sandboxes=2, now=AT
+    ),
+    "expectation show": lambda text: shown.show(an_expectation(text), now=AT),
 }
 
 

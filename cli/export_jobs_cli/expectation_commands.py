@@ -1,0 +1,224 @@
+"""`expectation apply|check|list|show|mute|unmute|remove|suggest`: their options."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from export_jobs_cli.options import AsJson, Profile, Region, Sandbox, Stack
+
+expectation_app = typer.Typer(
+    no_args_is_help=True, help="Say which exports are expected, and see whether they came."
+)
+
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="The expected exports, in YAML; - is standard input.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The expectation's name.")]
+
+
+@expectation_app.command(short_help="Apply a file of expected exports to a stack.")
+def apply(
+    file: File,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be changed.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Also remove the expectations that FILE does not have.")
+    ] = False,
+    sandbox: Sandbox = None,
+    stack: Stack = None,
+    profile: Profile = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the expectations of a stack those of a file, and print what changes.
+
+    All of FILE is checked first, and each wrong field is named. Applying a file twice changes
+    nothing. A window that has begun goes by the former definition.
+
+    \b
+        - name: nightly-newsletter
+          datasetId: 5bb4c46757920712f924a3eb
+          opens: "00:00"
+          due: "06:00"
+          timezone: Europe/Rome
+          days: mon-fri
+    """  # noqa: D301  typer keeps the lines that follow \b
+    from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
+
+    from export_jobs_cli import output  # noqa: PLC0415
+    from export_jobs_cli.expectations import shown, stored  # noqa: PLC0415
+    from export_jobs_cli.expectations.file import load  # noqa: PLC0415
+    from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
+
+    now = now_ms()
+    with opened(Target(stack, profile, region)) as system:
+        watched = system.monitor.sandboxes
+        found = load(file, now=now, watched=watched)
+        applied = stored.apply(
+            system, found, sandbox=sandbox, prune=prune, dry_run=dry_run, now=now
+        )
+    if as_json:
+        output.print_json(applied.as_json())
+    else:
+        shown.show_applied(applied, sandboxes=len(watched))
+
+
+@expectation_app.command(short_help="Check a file of expected exports, without a stack.")
+def check(file: File, *, as_json: AsJson = False) -> None:
+    """Check a file of expected exports, without a stack: each wrong field is named."""
+    from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
+
+    from export_jobs_cli import output  # noqa: PLC0415
+    from export_jobs_cli.expectations.file import load  # noqa: PLC0415
+
+    count = len(load(file, now=now_ms()).entries or ())
+    if as_json:
+        output.print_json({"valid": True, "expectations": count})
+    else:
+        output.console().print(f"valid: {count} expectation{'' if count == 1 else 's'}")
+
+
+@expectation_app.command("list", short_help="List the expected exports.")
+def list_expectations(
+    *,
+    sandbox: Sandbox = None,
+    stack: Stack = None,
+    profile: Profile = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the expected exports: state, next deadline, and since when one is overdue.
+
+    States: OK, OVERDUE, MUTED, NEW (the next sweep plans its window), ENDED (no day is left).
+    """
+    from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
+
+    from export_jobs_cli import output  # noqa: PLC0415
+    from export_jobs_cli.expectations import shown, stored  # noqa: PLC0415
+    from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
+
+    now = now_ms()
+    with opened(Target(stack, profile, region)) as system:
+        found = stored.every_one(system, sandbox=sandbox)
+        sandboxes = len(system.monitor.sandboxes)
+    if as_json:
+        output.print_json([shown.as_json(record, now=now) for record in found])
+    else:
+        shown.show_list(found, sandboxes=sandboxes, now=now)
+
+
+@expectation_app.command(short_help="Show one expected export.")
+def show(
+    name: Name,
+    *,
+    sandbox: Sandbox = None,
+    stack: Stack = None,
+    profile: Profile = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one expected export: its fields, its last 14 windows, and the jobs that filled them."""
+    from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
+
+    from export_jobs_cli import output  # noqa: PLC0415
+    from export_jobs_cli.expectations import shown, stored  # noqa: PLC0415
+    from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
+
+    with opened(Target(stack, profile, region)) as system:
+        found = stored.named(system, name, sandbox=sandbox)
+    if as_json:
+        output.print_json(shown.as_json(found, now=now_ms()))
+    else:
+        shown.show(found, now=now_ms())
+
+
+@expectation_app.command(short_help="Announce nothing of one for a time.")
+def mute(
+    name: Name,
+    *,
+    until: Annotated[
+        str,
+        typer.Option(
+            metavar="WHEN",
+            help="12h, 3d, a date (its first moment in the expectation's zone), or an RFC 3339 time.",
+        ),
+    ],
+    sandbox: Sandbox = None,
+    stack: Stack = None,
+    profile: Profile = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """Announce nothing of an expectation whose deadline is before a time."""
+    from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
+
+    from export_jobs_cli import output  # noqa: PLC0415
+    from export_jobs_cli.expectations import shown, stored  # noqa: PLC0415
+    from export_jobs_cli.since import until_ms  # noqa: PLC0415
+    from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
+
+    now = now_ms()
+    with opened(Target(stack, profile, region)) as system:
+        muted = stored.mute(
+            system,
+            name,
+            sandbox=sandbox,
+            until=lambda record: until_ms(until, now=now, zone=record.expectation.zone),
+        )
+    if as_json:
+        output.print_json(shown.as_json(muted, now=now))
+    else:
+        at = output.plain(shown.in_zone(muted.muted_until, muted))
+        output.console().print(f"{output.plain(name)} is muted until {at}", soft_wrap=True)
+
+
+@expectation_app.command(short_help="End the muting of one.")
+def unmute(
+    name: Name,
+    *,
+    sandbox: Sandbox = None,
+    stack: Stack = None,
+    profile: Profile = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """End the muting of an expectation: its next deadline counts again."""
+    from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
+
+    from export_jobs_cli import output  # noqa: PLC0415
+    from export_jobs_cli.expectations import shown, stored  # noqa: PLC0415
+    from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
+
+    with opened(Target(stack, profile, region)) as system:
+        found = stored.mute(system, name, sandbox=sandbox, until=lambda _: 0)
+    if as_json:
+        output.print_json(shown.as_json(found, now=now_ms()))
+    else:
+        output.console().print(f"{output.plain(name)} is not muted", soft_wrap=True)
+
+
+@expectation_app.command(short_help="Remove one expectation.")
+def remove(
+    name: Name,
+    *,
+    sandbox: Sandbox = None,
+    stack: Stack = None,
+    profile: Profile = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove an expectation with its history. Applying a file that has it adds it anew."""
+    from export_jobs_cli import output  # noqa: PLC0415  keeps help fast
+    from export_jobs_cli.expectations import stored  # noqa: PLC0415
+    from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
+
+    with opened(Target(stack, profile, region)) as system:
+        removed = stored.remove(system, name, sandbox=sandbox)
+    if as_json:
+        output.print_json({"sandboxName": removed.sandbox, "name": removed.name})
+    else:
+        output.console().print(f"{output.plain(name)} was removed", soft_wrap=True)
