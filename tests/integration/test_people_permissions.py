@@ -5,8 +5,9 @@ The permissions of deployers are tested in test_deployer_permissions.py.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,7 @@ from support.iam import (
     NO_RESOURCE,
     Grant,
     Keys,
+    Touched,
     granted_by,
     listed,
     missing_in,
@@ -37,15 +39,18 @@ from support.iam import (
 pytestmark = pytest.mark.xdist_group("people")
 
 VIEWING = {
-    *("job list", "job show", "event list", "request list", "request show", "dlq list", "dlq show")
+    *("job list", "job show", "event list", "request list", "request show", "dlq list", "dlq show"),
+    *("expectation list", "expectation show"),
 }
-"""What a viewer may type, without --live; and `request create --dry-run`."""
+"""What a viewer may type, without --live; and `--dry-run`."""
+PLANNING = {f"expectation {verb}" for verb in ("apply", "mute", "unmute", "remove")}
+"""What a planner may type as well."""
 PLACEHOLDERS = {"REGION", "ACCOUNT", "STACK"}
 OF_OPERATORS = {"SECRET_ARN", "SECRET_KEY_ARN", "TOPIC_KEY_ARN"}
-POLICIES = {"viewer": 6_144, "operator": 6_144, "deployer": 10_240}
+POLICIES = {"viewer": 6_144, "planner": 6_144, "operator": 6_144, "deployer": 10_240}
 """The maximum number of characters of each, without blanks.
 
-The first two are managed policies; the third limit is for the inline policies of a role
+The first three are managed policies; the last limit is for the inline policies of a role
 (docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html).
 """
 LACKING = {
@@ -113,15 +118,14 @@ class Tour:
     typed: Sequence[Typed]
     placeholders: Mapping[str, str]
 
-    def needed(self, *, only_looks: bool = False) -> set[Grant]:
-        """What all commands need, or those that only view."""
+    def needed(self, typed: Callable[[Typed], bool] = lambda _: True) -> set[Grant]:
+        """What all commands need, or some of them."""
         keys = Keys(topic="", secret=SECRET_KEY)
         return {
             grant
-            for typed in self.typed
-            if typed.only_looks or not only_looks
-            for call in typed.calls
-            for grant in needed_for(call, keys)
+            for one in filter(typed, self.typed)
+            for call in one.calls
+            for grant in needed_for(call, keys, items=True)
         }
 
     def granted(self, policy: str) -> set[Grant]:
@@ -135,6 +139,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
         terminal = Terminal(local)
         _request(terminal)
         _look(terminal)
+        _expect(terminal)
         _deal_with_dead_letters(terminal)
         _cancel(terminal)
         _follow(terminal)
@@ -183,6 +188,21 @@ def _look(terminal: Terminal) -> None:
     terminal.type("request", "list", "--ended")
     terminal.type("request", "show", "first")
     terminal.type("request", "show", "none-such", code=2)
+
+
+def _expect(terminal: Terminal) -> None:
+    """Adds, changes and removes, before and after a sweep has planned a window."""
+    apply, name = ("expectation", "apply", "-"), "nightly"
+    entry = {"name": name, "sandboxName": "prod", "datasetId": "d", "timezone": "UTC"}
+    terminal.type(*apply, "--dry-run", stdin=json.dumps([{**entry, "due": "06:00"}]))
+    terminal.type(*apply, stdin=json.dumps([{**entry, "due": "06:00"}]))
+    until(lambda: terminal.local.json("expectation", "show", name)["window"])
+    terminal.type("expectation", "list")
+    terminal.type("expectation", "show", name)
+    terminal.type("expectation", "mute", name, "--until", "1d")
+    terminal.type("expectation", "unmute", name)
+    terminal.type(*apply, stdin=json.dumps([{**entry, "every": "1h", "minProfiles": 0}]))
+    terminal.type("expectation", "remove", name)
 
 
 def _deal_with_dead_letters(terminal: Terminal) -> None:
@@ -256,7 +276,7 @@ def _commands_of_a_stack() -> Iterator[tuple[str, set[str]]]:
 
 def test_the_viewer_s_policy_alone_is_enough_to_look(tour: Tour) -> None:
     """Every viewing command works with it, and it grants nothing else."""
-    needed, granted = tour.needed(only_looks=True), tour.granted("viewer")
+    needed, granted = tour.needed(lambda typed: typed.only_looks), tour.granted("viewer")
     assert missing_in(granted, needed) == set(), "missing in viewer.json"
     assert unused_in(granted, needed) == set(), "granted by viewer.json, used by no viewing command"
 
@@ -264,9 +284,35 @@ def test_the_viewer_s_policy_alone_is_enough_to_look(tour: Tour) -> None:
 def test_the_operator_s_policy_adds_what_is_lacking_for_the_rest(tour: Tour) -> None:
     """Attached with the viewer's, it lets every command work, and repeats no grant."""
     viewer, operator = tour.granted("viewer"), tour.granted("operator")
-    lacking = missing_in(viewer, tour.needed())
+    lacking = missing_in(viewer, tour.needed(lambda typed: typed.name not in PLANNING))
     assert missing_in(operator, lacking) == set(), "missing in operator.json"
     assert unused_in(operator, lacking) == set(), "granted by operator.json, used by no command"
+
+
+def test_the_planner_s_policy_adds_what_is_lacking_to_expect(tour: Tour) -> None:
+    """Attached with the viewer's, it lets people write expectations, and grants nothing else."""
+    needed = tour.needed(lambda typed: typed.name in PLANNING and not typed.only_looks)
+    viewer, planner = tour.granted("viewer"), tour.granted("planner")
+    lacking = missing_in(viewer, needed)
+    assert missing_in(planner, lacking) == set(), "missing in planner.json"
+    assert unused_in(planner, lacking) == set(), "granted by planner.json, used by no command"
+
+
+@pytest.mark.parametrize(
+    "touched",
+    [
+        Touched(frozenset({"prod"}), frozenset({"sandbox", "sk", "status"})),
+        Touched(frozenset({"!expectations"}), frozenset({"sandbox", "sk", "watermark"})),
+        Touched(frozenset({"!expectations#prod", "prod"}), frozenset({"sandbox", "sk", "gate"})),
+    ],
+)
+def test_a_planner_writes_nothing_but_expectations(tour: Tour, touched: Touched) -> None:
+    """No job, no gate, and of a sandbox's state only that expectations are to be looked at."""
+    table = next(one[1] for one in tour.needed() if isinstance(one[2], Touched))
+    asked: set[Grant] = {
+        (f"dynamodb:{verb}Item", table, touched) for verb in ("Put", "Update", "Delete")
+    }
+    assert missing_in(tour.granted("planner"), asked) == asked
 
 
 def test_a_viewer_changes_nothing_and_reads_no_secret(tour: Tour) -> None:
@@ -281,7 +327,7 @@ def test_a_viewer_changes_nothing_and_reads_no_secret(tour: Tour) -> None:
     assert not any(action.startswith(("secretsmanager:", "kms:")) for action in actions)
 
 
-@pytest.mark.parametrize("policy", ["viewer", "operator"])
+@pytest.mark.parametrize("policy", ["viewer", "planner", "operator"])
 def test_a_stack_whose_name_begins_the_same_is_another_one(tour: Tour, policy: str) -> None:
     """A viewer of `export-jobs` can neither view nor change anything in `export-jobs-test`."""
     name = tour.placeholders["STACK"]
@@ -327,7 +373,7 @@ def test_every_statement_has_a_telling_id_and_exact_actions(policy: str) -> None
 def test_a_policy_is_filled_in_by_replacing_its_placeholders(policy: str) -> None:
     """Those that the docs name and no others; the result is not too long for IAM."""
     text = (FOLDER / f"{policy}.json").read_text()
-    found = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", text))
+    found = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)*\b", text)) - {"NONE"}
     assert found == PLACEHOLDERS | (OF_OPERATORS if policy == "operator" else set())
     for name, value in {"REGION": "ap-southeast-2", "ACCOUNT": ACCOUNT, "STACK": "s" * 20}.items():
         text = text.replace(name, value)

@@ -16,9 +16,31 @@ from support.files import ROOT
 
 FOLDER = ROOT / "docs" / "policies"
 ANY = "*"
-Grant = tuple[str, str, str]
-"""An IAM action, its resource, and the service through which it may be used; "" is any way."""
 Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What a write to a table touches or, with patterns, may touch; an empty set is anything.
+
+    `keys` are values of partition keys (`dynamodb:LeadingKeys`), `attributes` names of attributes,
+    also those of keys and conditions (`dynamodb:Attributes`):
+    docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+    """
+
+    keys: frozenset[str] = frozenset()
+    attributes: frozenset[str] = frozenset()
+
+    def covers(self, other: Touched) -> bool:
+        keys = all(any(fnmatchcase(key, one) for one in self.keys) for key in other.keys)
+        return (keys or not self.keys) and (
+            not self.attributes or other.attributes <= self.attributes
+        )
+
+
+Grant = tuple[str, str, str | Touched]
+"""An IAM action, its resource, and the service through which it may be used or the items that it
+may touch; "" is any way."""
 Needed = Iterator[tuple[str, str]]
 
 NO_RESOURCE = frozenset(
@@ -47,8 +69,10 @@ class Keys:
     secret: str
 
 
-def needed_for(call: Parameters, keys: Keys) -> Iterator[Grant]:
+def needed_for(call: Parameters, keys: Keys, *, items: bool = False) -> Iterator[Grant]:
     """What IAM requires for a call. Raises LookupError for a call that is not known here.
+
+    With `items`, also which items a transaction touches.
 
     Sources: the service authorization reference, which names the resources of each action
     (docs.aws.amazon.com/service-authorization/latest/reference); an encrypted topic or secret needs
@@ -57,6 +81,9 @@ def needed_for(call: Parameters, keys: Keys) -> Iterator[Grant]:
     service, operation = call["service"], call["operation"]
     if service not in _SERVICES:
         raise LookupError(f"the tests do not know what {service}:{operation} needs")
+    if items and operation == "TransactWriteItems":
+        yield from _touching(call["parameters"])
+        return
     for action, resource in _SERVICES[service](operation, call["parameters"]):
         yield action, resource, ""
         if action == "sns:Publish":
@@ -91,23 +118,52 @@ def granted_by(statements: Iterable[Parameters]) -> Iterator[Grant]:
     for statement in statements:
         for action in listed(statement["Action"]):
             for resource in listed(statement["Resource"]):
-                yield action, resource, service_of(statement)
+                yield action, resource, condition_of(statement)
 
 
-def service_of(statement: Parameters) -> str:
-    """Any condition other than a service is one that the tests do not know how to meet."""
+def condition_of(statement: Parameters) -> str | Touched:
+    """A service, or items. Any other condition is one that the tests do not know how to meet."""
     condition = statement.get("Condition")
     if condition is None:
         return ""
-    assert condition.keys() == {"StringEquals"}
-    assert condition["StringEquals"].keys() == {"kms:ViaService"}
-    return str(condition["StringEquals"]["kms:ViaService"])
+    if "StringEquals" in condition:
+        assert condition.keys() == {"StringEquals"}
+        assert condition["StringEquals"].keys() == {"kms:ViaService"}
+        return str(condition["StringEquals"]["kms:ViaService"])
+    return _items_in(condition)
+
+
+def _items_in(condition: Parameters) -> Touched:
+    """`ForAllValues` also holds for a call that has no such key, so `Null` has to exclude that.
+
+    docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
+    """
+    allowed = {
+        key: frozenset(values)
+        for operator in ("ForAllValues:StringLike", "ForAllValues:StringEquals")
+        for key, values in condition.get(operator, {}).items()
+    }
+    assert condition["Null"] == dict.fromkeys(allowed, "false")
+    others = condition.keys() - {"ForAllValues:StringLike", "ForAllValues:StringEquals", "Null"}
+    assert all(condition[name] == RETURNS_NOTHING for name in others)
+    assert allowed.keys() <= {"dynamodb:LeadingKeys", "dynamodb:Attributes"}
+    empty: frozenset[str] = frozenset()
+    keys, attributes = (allowed.get(f"dynamodb:{n}", empty) for n in ("LeadingKeys", "Attributes"))
+    assert not attributes or others == {"StringEqualsIfExists"}, "it could return other attributes"
+    return Touched(keys, attributes)
+
+
+RETURNS_NOTHING = {"dynamodb:ReturnValues": "NONE"}
 
 
 def covers(grant: Grant, needed: Grant) -> bool:
     """Whether a grant is for what is needed. A pattern's `*` stands for anything, as in IAM."""
-    (action, pattern, service), (needed_action, resource, needed_service) = grant, needed
-    return (action, service) == (needed_action, needed_service) and fnmatchcase(resource, pattern)
+    (action, pattern, condition), (needed_action, resource, wanted) = grant, needed
+    if isinstance(wanted, Touched):
+        meets = condition.covers(wanted) if isinstance(condition, Touched) else not condition
+    else:
+        meets = condition == wanted
+    return meets and action == needed_action and fnmatchcase(resource, pattern)
 
 
 def missing_in(granted: Iterable[Grant], needed: Iterable[Grant]) -> set[Grant]:
@@ -189,6 +245,17 @@ def _dynamodb(operation: str, parameters: Parameters) -> Needed:
             table = _table(parameters["TableName"])
             index = parameters.get("IndexName")
             yield f"dynamodb:{operation}", f"{table}/index/{index}" if index else table
+
+
+def _touching(parameters: Parameters) -> Iterator[Grant]:
+    """The same, with the partition key and the attributes of each write."""
+    for write in parameters["TransactItems"]:
+        ((kind, body),) = write.items()
+        item = body.get("Item") or body["Key"]
+        partition = (item.get("sandbox") or item["requestKey"])["S"]
+        names = frozenset({*item, *body.get("ExpressionAttributeNames", {}).values()})
+        touched = Touched(frozenset({partition}), names)
+        yield f"dynamodb:{kind}Item", _table(body["TableName"]), touched
 
 
 def _events(operation: str, parameters: Parameters) -> Needed:
