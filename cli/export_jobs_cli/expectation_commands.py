@@ -222,3 +222,75 @@ def remove(
         output.print_json({"sandboxName": removed.sandbox, "name": removed.name})
     else:
         output.console().print(f"{output.plain(name)} was removed", soft_wrap=True)
+
+
+@expectation_app.command(short_help="Suggest what to expect, by the jobs on record.")
+def suggest(
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILE]",
+            show_default=False,
+            help="Leave out what this file expects already; - is standard input.",
+        ),
+    ] = None,
+    *,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZONE",
+            help="The time zone of the suggestions. By default, UTC.",
+            show_default=False,
+        ),
+    ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Also suggest by Adobe's own schedules. Needs read access to the Adobe secret.",
+        ),
+    ] = False,
+    sandbox: Sandbox = None,
+    stack: Stack = None,
+    profile: Profile = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a file of exports to expect, with what each is based on; nothing is written.
+
+    Looks at the good jobs of the last 28 days, at most 10,000 in each sandbox: exports with the same
+    dataset and segments, at about the same time on enough days, or in nearly every window. What the
+    stack or FILE expects is left out. Schedules run in UTC, at most once a day.
+    """
+    from zoneinfo import ZoneInfo  # noqa: PLC0415  keeps help fast
+
+    from export_jobs.aws.clock import now_ms  # noqa: PLC0415
+
+    from export_jobs_cli import output  # noqa: PLC0415
+    from export_jobs_cli.errors import UserError  # noqa: PLC0415
+    from export_jobs_cli.expectations import suggested  # noqa: PLC0415
+    from export_jobs_cli.expectations.fields import zone_of  # noqa: PLC0415
+    from export_jobs_cli.expectations.file import load  # noqa: PLC0415
+    from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
+
+    try:
+        zone = ZoneInfo(zone_of(timezone or "UTC"))
+    except ValueError as error:
+        raise UserError(f"--timezone: {error}") from None
+    now = now_ms()
+    with opened(Target(stack, profile, region)) as system:
+        known = load(file, now=now, watched=system.monitor.sandboxes) if file else None
+        found = suggested.look_up(
+            system,
+            known,
+            sandbox=sandbox,
+            zone=zone,
+            asked_for=timezone is not None,
+            live=live,
+            now=now,
+        )
+    if as_json:
+        output.print_json(found.as_json())
+    else:
+        for line in found.as_file():
+            typer.echo(line)

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from export_jobs.aws.clock import now_ms
 from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.ports import StoreUnavailable
+from export_jobs.model.records import JobRecord
 from export_jobs_cli.expectations import stored
 from support.command_line import Local, typed, until
 
@@ -267,7 +270,7 @@ def test_one_that_is_overdue_is_shown_with_its_windows(local: Local) -> None:
     store_of(local).edit_expectations("prod", [overdue(now)])
     row = local.run("expectation", "list").stdout.splitlines()[1]
     assert row.split()[:3] == ["weekly", "prod", "OVERDUE"]
-    assert "Thu 2030-03-21 20:46  Mon 2030-03-18 00:46  Asia/Tokyo" in row
+    assert "Thu 2030-03-21 20:46  Mon 2030-03-18 01:46  Asia/Tokyo" in row
     text = local.run("expectation", "show", "weekly").stdout
     assert "missed windows  1" in text
     good, missed = text.splitlines()[-2:]
@@ -324,6 +327,52 @@ def test_a_write_that_never_succeeds_is_an_error(
     assert "those of prod were written; those of dev may be in part; type the command" in error
     assert tries == ["prod", "dev", "dev", "dev"]
     assert listed(local).keys() == {"nightly-newsletter"}
+
+
+def nightly_runs(local: Local) -> None:
+    """Twenty good runs of an export at 02:00 UTC, on record in sandbox dev."""
+    store, day = store_of(local), 24 * HOUR
+    today = now_ms() // day * day
+    for n in range(1, 21):
+        created = today - n * day + 2 * HOUR
+        run = JobRecord(
+            "dev", f"run-{n}", created, status="SUCCEEDED", outcome="SUCCEEDED", final=True,
+            dataset_id="5bb4c46757920712f924a3eb", duration_ms=HOUR, touched_at=now_ms(),
+        )  # fmt: skip
+        store.put(run)
+
+
+def test_what_to_expect_is_suggested_as_a_file(local: Local, tmp_path: Path) -> None:
+    """By the jobs on record and, with --live, by Adobe's schedules; applied, nothing is left."""
+    nightly_runs(local)
+    cron = {"schedule": "0 0 14 * * ?", "type": "export", "state": "active"}
+    for name, properties in (("VIPs", {"datasetId": "5b7c86968f7b6501e21ba9df"}), ("Others", {})):
+        plan = {**cron, "name": name, "properties": properties}
+        requests.post(local.control("schedules?sandbox=prod"), json=plan, timeout=10)
+    done = local.run("expectation", "suggest")
+    assert done.returncode == 0, done.stderr
+    assert "# 14 of the last 14 days have a good run, created 02:00 to 02:00" in done.stdout
+    assert "VIPs" not in done.stdout
+    done = local.run("expectation", "suggest", "--live")
+    assert done.returncode == 0, done.stderr
+    assert apply(local, done.stdout) == [
+        "+ vips (prod)",
+        "+ daily-0200-5bb4c467 (dev)",
+        "written; the next sweep plans by it",
+    ]
+    dev, prod = (listed(local)[name]["definition"] for name in ("daily-0200-5bb4c467", "vips"))
+    assert (dev["opens"], dev["due"], dev["timezone"]) == ("01:30", "03:30", "UTC")
+    assert (prod["opens"], prod["due"]) == ("14:00", "18:00")
+    assert "[]" in local.run("expectation", "suggest").stdout.splitlines()
+    apply(local, "[]", "--prune")
+    file = tmp_path / "expectations.yaml"
+    file.write_text(done.stdout)
+    assert "[]" in local.run("expectation", "suggest", str(file)).stdout.splitlines()
+    (in_rome,) = local.json("expectation", "suggest", "--timezone", "Europe/Rome")["suggestions"]
+    assert in_rome["definition"]["timezone"] == "Europe/Rome"
+    assert in_rome["basis"]
+    mistyped = local.run("expectation", "suggest", "--timezone", "Rome")
+    assert mistyped.stderr.startswith("error: --timezone: there is no time zone 'Rome'; did you")
 
 
 def test_a_hundred_and_more_are_applied(local: Local) -> None:

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.xdist_group("people")
 
 VIEWING = {
     *("job list", "job show", "event list", "request list", "request show", "dlq list", "dlq show"),
-    *("expectation list", "expectation show"),
+    *("expectation list", "expectation show", "expectation suggest"),
 }
 """What a viewer may type, without --live; and `--dry-run`."""
 PLANNING = {f"expectation {verb}" for verb in ("apply", "mute", "unmute", "remove")}
@@ -199,6 +199,8 @@ def _expect(terminal: Terminal) -> None:
     until(lambda: terminal.local.json("expectation", "show", name)["window"])
     terminal.type("expectation", "list")
     terminal.type("expectation", "show", name)
+    terminal.type("expectation", "suggest")
+    terminal.type("expectation", "suggest", "--live")
     terminal.type("expectation", "mute", name, "--until", "1d")
     terminal.type("expectation", "unmute", name)
     terminal.type(*apply, stdin=json.dumps([{**entry, "every": "1h", "minProfiles": 0}]))

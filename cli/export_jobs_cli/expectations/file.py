@@ -51,7 +51,7 @@ _DAY_OR_RANGE: Final = rf"{_DAY}(-{_DAY})?"
 DAYS_PATTERN: Final = rf"^{_DAY_OR_RANGE}(, ?{_DAY_OR_RANGE})*$"
 _MAX_GRACE: Final = 7 * 24 * 60
 _MAX_PROFILES: Final = 10**12
-_MAX_SEGMENTS: Final = 500
+MAX_SEGMENTS: Final = 500
 _MAX_DATES: Final = 1_000
 
 
@@ -184,7 +184,7 @@ class Entry(RequestPart):
         description="The AEP sandbox; required where the stack watches several.",
     )
     segments: OptionalField[
-        Annotated[list[Id], BeforeValidator(_list), Field(min_length=1, max_length=_MAX_SEGMENTS)]
+        Annotated[list[Id], BeforeValidator(_list), Field(min_length=1, max_length=MAX_SEGMENTS)]
     ] = Field(
         None,
         title="Segments",
