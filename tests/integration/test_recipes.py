@@ -15,6 +15,7 @@ import pytest
 from botocore import xform_name
 from export_jobs.creator.message import job_asked_for, read_request
 from export_jobs.model.records import EventType
+from export_jobs_cli.expectations.file import parse
 from export_jobs_local.aws.server import REGION
 from export_jobs_local.isolation import isolated
 from support.files import ROOT
@@ -380,6 +381,17 @@ def test_the_nightly_schedule_is_taken_and_its_request_too(bench: Bench) -> None
     assert request.key == f"nightly-{NIGHT}"
     assert request.dataset_id == DATASET
     assert job_asked_for(json.dumps(body)) == body["job"]
+
+
+def test_the_nightly_expectation_is_of_the_nightly_export() -> None:
+    """The file is valid; a job that the schedule requests is the one that is expected."""
+    schedule = recipe("schedule")
+    text = PAGE.partition("<!-- expectation -->\n```yaml\n")[2].partition("```")[0]
+    (entry,) = parse(text, now=0).entries or ()
+    expected = entry.expectation
+    assert expected.timezone == schedule["ScheduleExpressionTimezone"]
+    assert schedule["ScheduleExpression"] == f"cron(0 {(expected.opens or 0) // 60} * * ? *)"
+    assert expected.dataset_id in schedule["Target"]["Input"]
 
 
 def test_a_rule_s_request_is_taken_and_its_repeat_is_the_same(bench: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
@@ -25,10 +26,11 @@ from export_jobs_cli.expectations.file import (
     parse,
     written,
 )
-from export_jobs_cli.expectations.yaml_text import MAX_VALUES
+from export_jobs_cli.expectations.yaml_text import MAX_VALUES, decode_yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema_rs import Draft7Validator, ValidationError
+from support.files import ROOT
 from support.hostile_text import hostile
 
 NOW = 1_780_000_000_000
@@ -98,6 +100,22 @@ def test_the_file_of_the_issue_is_read() -> None:
         every=60,
         grace=20,
     )
+
+
+def test_the_files_in_the_docs_are_valid() -> None:
+    """Each block of YAML with expectations, for the command and for editors."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    blocks = [
+        b for page in pages for b in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    ]
+    files = [block for block in blocks if "- name: " in block]
+    assert len(files) >= 2
+    for text in files:
+        assert parse(text, now=NOW).entries
+        value = decode_yaml(text).value
+        for entry in value:
+            entry["minProfiles"] = int(entry.get("minProfiles", 1))
+        Draft7Validator(schema.schema()).validate(value)
 
 
 def test_what_yaml_1_1_takes_for_something_else_stays_as_written() -> None:
@@ -506,8 +524,11 @@ def test_an_editor_finds_the_usual_mistakes(entry: dict[str, Any]) -> None:
     assert problems(json.dumps([entry]))
 
 
-def test_an_editor_knows_every_field() -> None:
-    """With a title and a description for each, which it shows."""
+def test_an_editor_and_the_page_know_every_field() -> None:
+    """With a title and a description for each, which an editor shows."""
+    page = (ROOT / "docs" / "expectations.md").read_text()
     shown = schema.schema()["definitions"]["Entry"]["properties"]
+    named = re.findall(r"^\| `(\w+)` \|", page.partition("## Fields")[2], re.MULTILINE)
+    assert {*named} >= shown.keys()
     assert shown.keys() == {field.alias for field in Entry.model_fields.values()}
     assert all(field["title"] and field["description"] for field in shown.values())
