@@ -12,7 +12,7 @@ import requests
 from export_jobs.aws.clock import now_ms
 from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
-from export_jobs.model.ports import StoreUnavailable
+from export_jobs.model.ports import StoreRefused, StoreUnavailable
 from export_jobs.model.records import JobRecord
 from export_jobs_cli.expectations import stored
 from support.command_line import Local, typed, until
@@ -327,6 +327,22 @@ def test_a_write_that_never_succeeds_is_an_error(
     assert "those of prod were written; those of dev may be in part; type the command" in error
     assert tries == ["prod", "dev", "dev", "dev"]
     assert listed(local).keys() == {"nightly-newsletter"}
+
+
+def test_a_write_that_is_refused_is_not_tried_again(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing permission is not there a moment later."""
+    tries: list[str] = []
+
+    def refuse(store: DynamoDbStore, sandbox: str, *_: Any) -> None:
+        tries.append(sandbox)
+        raise StoreRefused("can't write the expectations: AccessDeniedException")
+
+    monkeypatch.setattr(DynamoDbStore, "edit_expectations", refuse)
+    (error,) = apply(local, NIGHTLY + HOURLY, code=2)
+    assert error == "error: can't write the expectations: AccessDeniedException"
+    assert tries == ["prod"]
 
 
 def nightly_runs(local: Local) -> None:

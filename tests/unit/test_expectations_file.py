@@ -343,6 +343,8 @@ def test_an_exception_may_be_on_a_day_that_is_not_expected_anyway() -> None:
         ("- *x", "line 1: is not YAML: found undefined alias 'x'"),
         ("- \x00", "line 1: has a character that can't be seen"),
         ("- !!python/object/apply:os.system [reboot]", "line 1: has a tag, 'python/object/apply:os.system'; write it without"),
+        ("- !!python/name:os.system ''", "line 1: has a tag, 'python/name:os.system'; write it without"),
+        ("- name: !secret x", "line 1: has a tag, '!secret'; write it without"),
         ("- !!set {a}", "line 1: has a tag, 'set'; write it without"),
         ("- &a [*a]", "line 1: is nested too deeply"),
         ("[" * 30_000, "is nested too deeply"),

@@ -166,15 +166,17 @@ def _edit(
         try:
             system.store.edit_expectations(sandbox, found.written, found.removed)
         except StoreUnavailable as error:
-            if tries == TRIES or isinstance(error, StoreRefused):
-                raise UserError(f"{error}; {_left_behind(sandbox, done)}") from None
+            if isinstance(error, StoreRefused):
+                raise UserError("; ".join([str(error), *_written(done)])) from None
+            if tries == TRIES:
+                again = f"those of {sandbox} may be in part; type the command again"
+                raise UserError("; ".join([str(error), *_written(done), again])) from None
             time.sleep(PAUSE_S)
         else:
             return whole
     raise AssertionError("the last try has returned or raised an error")
 
 
-def _left_behind(sandbox: str, done: Sequence[Change]) -> str:
+def _written(done: Sequence[Change]) -> list[str]:
     before = ", ".join(dict.fromkeys(change.record.sandbox for change in done))
-    written = f"those of {before} were written; " if before else ""
-    return f"{written}those of {sandbox} may be in part; type the command again"
+    return [f"those of {before} were written"] if before else []
