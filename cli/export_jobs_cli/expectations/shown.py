@@ -145,7 +145,7 @@ def show(record: ExpectationRecord, *, now: int) -> None:
             ("missed windows", str(record.missed_windows or "")),
             ("muted until", local(record.muted_until if muted else None, record)),
             ("last good", local(record.last_good_at, record)),
-            ("opens next", local(record.window.opens if record.window else None, record)),
+            ("window opens", local(record.window.opens if record.window else None, record)),
             ("due next", _due_next(record)),
         ],
     )
