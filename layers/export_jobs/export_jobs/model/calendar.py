@@ -8,6 +8,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 DAY_MINUTES: Final = 24 * 60
+_MINUTE_MS = 60_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
@@ -30,12 +31,25 @@ def moments(day: date, minutes: int, zone: ZoneInfo) -> tuple[int, int]:
 def starts_of_windows(day: date, every: int, zone: ZoneInfo) -> tuple[int, ...]:
     """The moments of a local day at which windows of `every` minutes start, and the day's end.
 
-    Those are the moments at which the clock shows midnight or a multiple of `every`.
+    A day begins when the clock first shows its midnight; windows start at the multiples of `every`.
+    A multiple that the clock shows twice starts a second window only if that leaves none shorter
+    than `every`: in an hour that is repeated, an hourly export is expected twice, a daily one once.
     """
-    found = {moments(day + timedelta(days=1), 0, zone)[0]}
-    for minutes in range(0, DAY_MINUTES, every):
-        found.update(moments(day, minutes, zone))
-    return tuple(sorted(found))
+    begins, ends = _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
+    shown = [moments(day, minutes, zone) for minutes in range(0, DAY_MINUTES, every)]
+    firsts = {first for first, _ in shown}
+    starts: list[int] = []
+    for moment in sorted(firsts | {last for _, last in shown}):
+        if not begins <= moment < ends:
+            continue
+        if moment in firsts or moment - starts[-1] >= every * _MINUTE_MS:
+            starts.append(moment)
+    return (*starts, ends)
+
+
+def is_skipped(day: date, zone: ZoneInfo) -> bool:
+    """Whether there was no such day, as where a zone has moved across the date line."""
+    return _midnight(day, zone) == _midnight(day + timedelta(days=1), zone)
 
 
 def local_date(epoch_ms: int, zone: ZoneInfo) -> date:
@@ -53,6 +67,10 @@ def zone_named(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except OSError:  # a directory of zones
         raise ValueError(f"there is no time zone {name!r}") from None
+
+
+def _midnight(day: date, zone: ZoneInfo) -> int:
+    return moments(day, 0, zone)[0]
 
 
 def _epoch_ms(moment: datetime) -> int:
