@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from export_jobs.model.calendar import (
     DAY_MINUTES,
+    is_skipped,
     local_date,
     moments,
     starts_of_windows,
@@ -125,7 +126,8 @@ class Expectation:
             yield Window(opens, due, due)
 
     def _includes(self, day: date) -> bool:
-        return day.weekday() in self.days and day not in self.excepted
+        wanted = day.weekday() in self.days and day not in self.excepted
+        return wanted and not is_skipped(day, self.zone)
 
     def _opens_on(self, day: date) -> int:
         return moments(day, self.opens or 0, self.zone)[0]
@@ -137,7 +139,7 @@ class Expectation:
 
     def _deadline_before(self, day: date) -> int:
         earlier = day - timedelta(days=1)
-        for _ in range(7 + len(self.excepted)):
+        for _ in range(7 * (len(self.excepted) + 2)):  # it may be expected once a week
             if self._includes(earlier):
                 break
             earlier -= timedelta(days=1)
