@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -19,7 +21,7 @@ from export_jobs.model.calendar import (
 from export_jobs.model.expectations import MAX_SEARCHED_DAYS, Expectation, Window
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support.zones import zones_and_days
+from support.zones import zones, zones_and_days
 
 ROME = "Europe/Rome"
 NEW_YORK = "America/New_York"
@@ -213,6 +215,7 @@ times = st.integers(0, DAY_MINUTES - 1)
 weekdays = st.frozensets(st.integers(0, 6), min_size=1)
 lengths = st.sampled_from([n for n in range(15, DAY_MINUTES + 1) if DAY_MINUTES % n == 0])
 graces = st.integers(0, 3 * DAY_MINUTES)
+texts = st.text(max_size=20)
 
 
 @st.composite
@@ -326,3 +329,99 @@ def test_windows_of_one_length_cover_each_expected_day(given: tuple[Expectation,
         between = [day + timedelta(days=n) for n in range((until - day).days)]
         assert between
         assert not any(is_expected(expectation, one) for one in between)
+
+
+# -- definitions ---------------------------------------------------------------------------------
+
+
+@given(
+    st.builds(
+        Expectation,
+        texts,
+        texts,
+        zones,
+        opens=st.none() | times,
+        days=weekdays,
+        excepted=st.frozensets(st.dates()),
+        segments=st.lists(texts).map(tuple),
+        min_profiles=st.integers(0, 10**15),
+        accept=st.frozensets(texts),
+        due=times,
+    )
+    | st.builds(Expectation, texts, texts, zones, every=lengths, grace=graces, days=weekdays)
+)
+def test_a_definition_is_read_as_it_was_written(expectation: Expectation) -> None:
+    """Also after it was stored as JSON."""
+    definition = expectation.as_definition()
+    assert Expectation.from_definition(definition) == expectation
+    assert Expectation.from_definition(json.loads(json.dumps(definition))) == expectation
+
+
+SMALL = Expectation("nightly", "d", ROME, due=360)
+
+
+def test_a_definition_has_only_what_differs_from_the_defaults() -> None:
+    """And what an earlier version does not know is passed over."""
+    small = {"name": "nightly", "datasetId": "d", "timezone": ROME, "due": 360}
+    assert SMALL.as_definition() == small
+    assert Expectation.from_definition({**small, "future": {"a": []}}) == SMALL
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"name": ...}, {"datasetId": ...}, {"timezone": ...}, {"due": ...}),
+        *({"timezone": "Europe/Roma"}, {"timezone": 7}, {"every": 60}),
+        *({"due": "06:00"}, {"due": 1_440}, {"due": -1}, {"due": 1.5}, {"opens": 1_440}),
+        *({"due": ..., "every": 0}, {"due": ..., "every": 1_441}, {"grace": -1}, {"grace": "1h"}),
+        *({"grace": 10**12}, {"days": ["mon"]}, {"days": [7]}, {"days": 1}, {"except": ["25.12."]}),
+        *({"except": 1}, {"segments": "s"}, {"segments": [1]}, {"accept": "SUCCEEDED"}),
+        *(
+            {"accept": [None]},
+            {"minProfiles": "some"},
+            {"minProfiles": -1},
+            {"minProfiles": None},
+            {"minProfiles": float("inf")},
+        ),
+    ],
+    ids=str,
+)
+def test_a_definition_that_cannot_be_judged_is_an_error(changed: dict[str, Any]) -> None:
+    """When it is read, and not later, where it would stop every sweep."""
+    definition = {**SMALL.as_definition(), **changed}
+    left = {name: value for name, value in definition.items() if value is not ...}
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Expectation.from_definition(left)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+field_names = st.sampled_from(
+    [
+        *SMALL.as_definition(),
+        "opens",
+        "grace",
+        "days",
+        "except",
+        "segments",
+        "minProfiles",
+        "accept",
+    ]
+)
+
+
+@given(st.dictionaries(field_names, json_values, max_size=3), st.booleans())
+def test_a_definition_that_is_read_can_be_judged(changed: dict[str, Any], hourly: bool) -> None:
+    """Whatever another version, or a person, has written into it."""
+    definition = {**SMALL.as_definition(), **changed}
+    if hourly:
+        definition |= {"due": None, "every": 60}
+    with suppress(KeyError, TypeError, ValueError):
+        expectation = Expectation.from_definition(definition)
+        definition = {}  # what follows may raise none of these
+    if not definition:
+        expectation.next_window(utc("2026-01-01 00:00"))
+        json.dumps(expectation.as_definition())

@@ -26,6 +26,8 @@ from export_jobs.model.records import OverdueReason
 MAX_SEARCHED_DAYS: Final = 400
 """How far ahead the next window is looked for, beyond the excepted days."""
 _EVERY_DAY: Final = frozenset(range(7))
+_MAX_GRACE: Final = 366 * DAY_MINUTES
+_MANY: Final = 10**15
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,18 @@ class Expectation:
             name=str(definition["name"]),
             dataset_id=str(definition["datasetId"]),
             timezone=str(definition["timezone"]),
-            due=definition.get("due"),
-            opens=definition.get("opens"),
-            every=definition.get("every"),
-            grace=definition.get("grace", 0),
+            due=_optional(definition.get("due"), 0, DAY_MINUTES - 1),
+            opens=_optional(definition.get("opens"), 0, DAY_MINUTES - 1),
+            every=_optional(definition.get("every"), 1, DAY_MINUTES),
+            grace=_whole(definition.get("grace", 0), 0, _MAX_GRACE),
             days=frozenset(definition.get("days", _EVERY_DAY)),
             excepted=frozenset(map(date.fromisoformat, definition.get("except", ()))),
-            segments=tuple(definition.get("segments", ())),
-            min_profiles=definition.get("minProfiles", 1),
-            accept=frozenset(definition.get("accept", ("SUCCEEDED",))),
+            segments=_texts(definition.get("segments", ())),
+            min_profiles=_whole(definition.get("minProfiles", 1), 0, _MANY),
+            accept=frozenset(_texts(definition.get("accept", ("SUCCEEDED",)))),
         )
+        if not expectation.days <= _EVERY_DAY:
+            raise ValueError("there are only seven days of the week")
         if (expectation.due is None) == (expectation.every is None):
             raise ValueError("either due or every is needed")
         expectation.zone  # noqa: B018  raises an error if there is no such zone
@@ -144,6 +148,22 @@ class Expectation:
                 break
             earlier -= timedelta(days=1)
         return self._deadline_of(earlier)
+
+
+def _whole(value: Any, least: int, most: int) -> int:
+    if not (isinstance(value, int) and least <= value <= most):
+        raise ValueError("not a whole number, or out of range")
+    return value
+
+
+def _optional(value: Any, least: int, most: int) -> int | None:
+    return None if value is None else _whole(value, least, most)
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        raise ValueError("not a list of texts")
+    return tuple(values)
 
 
 @dataclass(frozen=True)
