@@ -24,10 +24,11 @@ MISSES_APART_MS = 30_000
 """The same 404 in two overlapping sweeps counts as one miss."""
 YOUNG_MS = 5 * 60_000
 """How long after its creation a job may not be found by its id."""
-MAX_UNDELIVERED = 8
+MAX_UNDELIVERED = 7
 """The most events of a job in its outbox. Each has at most 40 KB, as has the detail of the job's end, and an
-item holds 400 KB. At this limit, the job's next change is recorded after some have been delivered."""
-MAX_UNDELIVERED_FOR_DELAYS = 6
+item holds 400 KB, with 32 KB of segments. At this limit, the job's next change is recorded after some have been
+delivered."""
+MAX_UNDELIVERED_FOR_DELAYS = 5
 """With this many events of a job in its outbox, no delays are added."""
 
 _LIFECYCLE_ORDER = {"NEW": 0, "QUEUED": 1, "PROCESSING": 2, "CANCELLING": 3}
