@@ -10,14 +10,18 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+from export_jobs.aws.dynamodb import expectations
 from export_jobs.aws.dynamodb.gate import GatePart
 from export_jobs.aws.dynamodb.items import Writer
+from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.records import (
     Attempt,
     Event,
+    Expected,
     Gate,
     Hold,
     JobRecord,
@@ -72,6 +76,16 @@ JOB_WITH_HISTORY = JobRecord(
     history=(PublishedEvent(_EVENT.type, {"eventId": "e-1", "status": "NEW", "sequence": 1}),),
     end_detail={"eventId": "e-2", "errors": [], "segments": [{"segmentId": "naïve 😀"}]},
 )
+JOB_WITH_SEGMENTS = JobRecord(
+    "prod",
+    "4",
+    _NOW,
+    status="PROCESSING",
+    version=1,
+    dataset_id="dataset",
+    segments=frozenset({b"\x00\x01\x02\x03\x04\x05\x06\x07", b"abcdefgh"}),
+    touched_at=_NOW,
+)
 OUTBOX_ITEM = OutboxItem("prod", "record key", (_UNDELIVERED,), leased_at=_NOW, version=1)
 STATE = SandboxState(
     sandbox="prod",
@@ -81,6 +95,40 @@ STATE = SandboxState(
     swept_at=_NOW + 1,
     new_since=_NOW - 2,
     failing_since=_NOW - 3,
+)
+EXPECTED = Expected(due_at=_NOW, overdue=2, unresolved=3, version=4)
+EXPECTATION = ExpectationRecord(
+    sandbox="prod",
+    expectation=Expectation(
+        name="nightly",
+        dataset_id="naïve 😀",
+        timezone="Europe/Rome",
+        opens=22 * 60,
+        due=6 * 60,
+        days=frozenset({0, 4}),
+        excepted=frozenset({date(2026, 12, 24), date(2026, 12, 25)}),
+        segments=("segment 2", "segment 1"),
+        min_profiles=0,
+        accept=frozenset({"SUCCEEDED", "SUCCEEDED_WITH_ERRORS"}),
+    ),
+    applied_at=_NOW,
+    muted_until=_NOW + 1,
+    in_force=Expectation("nightly", "dataset", "UTC", every=60, grace=20),
+    window=Window(_NOW + 2, _NOW + 3, _NOW + 4),
+    missed=Window(_NOW - 4, _NOW - 3, _NOW - 2),
+    missed_windows=2,
+    overdue_since=_NOW - 5,
+    told_at=_NOW - 6,
+    last_good_at=_NOW - 7,
+    history=(
+        PastWindow(Window(_NOW - 10, _NOW - 9, _NOW - 8), "STILL_RUNNING", "1", good_at=_NOW - 7),
+        PastWindow(Window(_NOW - 8, _NOW - 7, _NOW - 6), "GOOD", "2"),
+        PastWindow(Window(_NOW - 4, _NOW - 3, _NOW - 2), "NEVER_STARTED"),
+    ),
+    version=5,
+)
+SMALL_EXPECTATION = ExpectationRecord(
+    "prod", Expectation("hourly", "dataset", "UTC", every=60), applied_at=_NOW, version=1
 )
 REQUEST = RequestRecord(
     request_key="key",
@@ -134,12 +182,16 @@ RECORDS: Mapping[str, Any] = {
     "job": JOB,
     "job that ended": SETTLED_JOB,
     "job with history": JOB_WITH_HISTORY,
+    "job with segments": JOB_WITH_SEGMENTS,
     "outbox": OUTBOX_ITEM,
     "state": STATE,
     "gate": GATE,
     "ticket": TICKET,
     "ticket to cancel": CANCEL_TICKET,
     "request": REQUEST,
+    "expected": EXPECTED,
+    "expectation": EXPECTATION,
+    "small expectation": SMALL_EXPECTATION,
 }
 
 
@@ -154,12 +206,16 @@ def items_written() -> dict[str, Any]:
         "job": writer.job(before(JOB)).written,
         "job that ended": writer.job(before(SETTLED_JOB)).written,
         "job with history": writer.job(before(JOB_WITH_HISTORY)).written,
+        "job with segments": writer.job(before(JOB_WITH_SEGMENTS)).written,
         "outbox": writer.outbox_item(before(OUTBOX_ITEM)).written,
         "state": writer.state(STATE).written,
         "gate": _gate_written(),
         "ticket": writer.ticket(TICKET).written,
         "ticket to cancel": writer.ticket(CANCEL_TICKET).written,
         "request": writer.request(before(REQUEST)).written,
+        "expected": writer.expected("prod", before(EXPECTED)).written,
+        "expectation": expectations.written(before(EXPECTATION), "jobs").written,
+        "small expectation": expectations.written(before(SMALL_EXPECTATION), "jobs").written,
     }
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import fields, replace
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from export_jobs.aws.dynamodb import index, items
+from export_jobs.aws.dynamodb import expectations, index, items
 from export_jobs.aws.dynamodb.gate import GatePart, gate_of
 from export_jobs.aws.dynamodb.index import Found
 from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.aws.dynamodb.writes import Write, size_of
 from export_jobs.events.build import MAX_DETAIL_BYTES
 from export_jobs.events.outbox import KEPT, MAX_HISTORY
-from export_jobs.model.matching import hashes_of_request
+from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
+from export_jobs.model.matching import MAX_SEGMENTS, hashes_of_request, segment_fingerprint
 from export_jobs.model.records import (
     Attempt,
     Event,
+    Expected,
     Gate,
     JobRecord,
     OutboxItem,
@@ -31,8 +35,19 @@ from export_jobs.model.records import (
     Undelivered,
 )
 from export_jobs.model.steps import MAX_EXPIRED, MAX_STEPS, GateChange, Slot, SlotChange, Step
+from export_jobs.monitor import expectations as judging
 from export_jobs.monitor.decide import MAX_UNDELIVERED
-from support.one_item_each import FROZEN, RECORDS, STATE, as_json, from_json, items_written
+from support.one_item_each import (
+    EXPECTATION,
+    EXPECTED,
+    FROZEN,
+    RECORDS,
+    SMALL_EXPECTATION,
+    STATE,
+    as_json,
+    from_json,
+    items_written,
+)
 
 FROZEN_ITEMS: dict[str, Any] = {}
 for path in sorted(FROZEN.glob("*.json")):
@@ -41,12 +56,16 @@ READERS: dict[str, Any] = {
     "job": items.job_of,
     "job that ended": items.job_of,
     "job with history": items.job_of,
+    "job with segments": items.job_of,
     "outbox": items.outbox_item_of,
     "state": items.state_of,
     "gate": lambda item: gate_of(item, "prod"),
     "ticket": items.ticket_of,
     "ticket to cancel": items.ticket_of,
     "request": items.request_of,
+    "expected": items.expected_of,
+    "expectation": lambda item: next(iter(expectations.records_of([item])), None),
+    "small expectation": lambda item: next(iter(expectations.records_of([item])), None),
 }
 WRITER = Writer(jobs_table="jobs", requests_table="requests", retention_days=90)
 KEY = "k" * 128
@@ -54,6 +73,7 @@ SANDBOX = "s" * 40
 BOTH: frozenset[Sink] = frozenset({"bus", "topic"})
 LATE = 1_987_654_321_987
 """A time with as many significant digits as any."""
+EXPECTED_SEGMENTS = tuple(f"{n:036d}" for n in range(1_500))
 
 
 def frozen(kind: str) -> Any:
@@ -79,6 +99,8 @@ def test_items_are_written_as_they_are_kept(kind: str) -> None:
         (OutboxItem, items._OUTBOX_ATTRIBUTES, {"sandbox", "item_id"}),
         (SandboxState, items._STATE_ATTRIBUTES, {"sandbox"}),
         (RequestRecord, items._REQUEST_ATTRIBUTES, {"request_key"}),
+        (Expected, items._EXPECTED_ATTRIBUTES, set()),
+        (ExpectationRecord, expectations._ATTRIBUTES, {"sandbox"}),
     ],
 )
 def test_every_field_of_a_record_is_in_its_item(
@@ -111,6 +133,48 @@ def test_an_absent_attribute_of_the_state_has_its_default(name: str) -> None:
         assert getattr(state, field) in {0, frozenset()}
 
 
+@pytest.mark.parametrize("name", sorted(set(FROZEN_ITEMS["expected"]) - {"sandbox", "sk"}))
+def test_an_absent_attribute_of_what_the_state_has_of_expectations_has_its_default(
+    name: str,
+) -> None:
+    """Whichever it is, the sweep continues."""
+    item = frozen("expected")
+    del item[name]
+    read, default = items.expected_of(item), Expected()
+    changed = {f.name for f in fields(read) if getattr(read, f.name) != getattr(EXPECTED, f.name)}
+    assert len(changed) == 1
+    for field in changed:
+        assert getattr(read, field) == getattr(default, field)
+
+
+def test_a_state_and_what_it_has_of_expectations_are_read_from_one_item() -> None:
+    """Each passes over the attributes of the other, and neither needs the other's."""
+    item = frozen("state") | frozen("expected")
+    assert items.state_of(item) == STATE
+    assert items.expected_of(item) == EXPECTED
+    assert items.expected_of(frozen("state")) == Expected()
+    found = Found()
+    found.add_page([item])
+    assert (found.state, found.expected) == (STATE, EXPECTED)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(FROZEN_ITEMS["expectation"]) - {"sandbox", "sk", "openKey", "definition"})
+)
+def test_an_absent_attribute_of_an_expectation_has_its_default(name: str) -> None:
+    """Only the definition is needed."""
+    item = frozen("expectation")
+    del item[name]
+    (record,) = expectations.records_of([item])
+    default = ExpectationRecord("", SMALL_EXPECTATION.expectation, applied_at=0)
+    changed = [
+        f.name for f in fields(record) if getattr(record, f.name) != getattr(EXPECTATION, f.name)
+    ]
+    assert len(changed) == (name != "format")
+    for field in changed:
+        assert getattr(record, field) == getattr(default, field)
+
+
 @pytest.mark.parametrize("kind", RECORDS)
 def test_an_item_that_has_nothing_but_its_keys_is_read(kind: str) -> None:
     """Every attribute has a default."""
@@ -138,6 +202,58 @@ def test_an_attribute_that_cannot_be_read_has_its_default(
         job = items.job_of(item)
     assert job == replace(RECORDS["job"], sequence=0, outbox=())
     assert "outbox" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "stored"),
+    [
+        ("inForce", "in_force", "{}"),
+        ("window", "window", "no JSON"),
+        ("window", "window", "[1,2]"),
+        ("missed", "missed", '["a","b","c"]'),
+        ("missed", "missed", "[1,2,null]"),
+        ("history", "history", '[[1,2,3],"GOOD"]'),
+        ("history", "history", "{"),
+    ],
+)
+def test_an_attribute_of_an_expectation_that_cannot_be_read_has_its_default(
+    name: str, field: str, stored: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and the rest of the expectation is still judged."""
+    with caplog.at_level(logging.WARNING):
+        (record,) = expectations.records_of([frozen("expectation") | {name: {"S": stored}}])
+    default = ExpectationRecord("", EXPECTATION.expectation, applied_at=0)
+    assert record == replace(EXPECTATION, **{field: getattr(default, field)})
+    assert name in caplog.text
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [{}, {"S": "no JSON"}, {"S": "[]"}, {"S": "{}"}, {"N": "1"}, {"S": "due"}],
+    ids=str,
+)
+def test_an_expectation_whose_definition_cannot_be_read_is_left_out(
+    definition: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a warning that names it; the others are read."""
+    if definition == {"S": "due"}:
+        later = {**EXPECTATION.expectation.as_definition(), "due": "sunset"}
+        definition = {"S": json.dumps(later)}
+    unreadable = frozen("expectation") | {"definition": definition}
+    if not definition:
+        del unreadable["definition"]
+    with caplog.at_level(logging.WARNING):
+        found = expectations.records_of([unreadable, frozen("small expectation")])
+    assert found == [SMALL_EXPECTATION]
+    assert "nightly can't be read" in caplog.text
+
+
+def test_a_past_window_may_have_more_than_this_version_knows() -> None:
+    """A newer version may have added something; the history is kept for it."""
+    history = json.loads(frozen("expectation")["history"]["S"])
+    longer = json.dumps([[*entry, {"future": 1}] for entry in history])
+    (record,) = expectations.records_of([frozen("expectation") | {"history": {"S": longer}}])
+    assert record == EXPECTATION
 
 
 def test_fingerprints_of_another_rule_are_read_as_none() -> None:
@@ -214,7 +330,7 @@ def test_a_gate_with_every_slot_taken_fits_an_item() -> None:
 
 
 def test_the_largest_job_fits_an_item() -> None:
-    """With a full outbox, the event of its request, a full history and the detail of its end."""
+    """With a full outbox, its request's event, a full history, its end's detail and all its segments."""
     largest = Undelivered(Event("t" * 40, {"eventId": "x" * (MAX_DETAIL_BYTES - 20)}), BOTH)
     accepted = Undelivered(Event("t" * 40, {"eventId": "e", "reason": "ä" * 4_000}), BOTH)
     short = dict.fromkeys(KEPT, "x" * 64) | {"requestKey": KEY, "reason": None}
@@ -226,10 +342,42 @@ def test_the_largest_job_fits_an_item() -> None:
         request_key=KEY,
         correlation_id="ä" * 256,
         outbox=(accepted, *[largest] * MAX_UNDELIVERED),
+        segments=frozenset(segment_fingerprint(str(n)) for n in range(MAX_SEGMENTS)),
         history=(PublishedEvent("t" * 40, short),) * MAX_HISTORY,
         end_detail=largest.event.detail,
     )
     assert size_of(WRITER.job(record).written) < 409_600
+
+
+def test_the_largest_expectation_fits_an_item() -> None:
+    """With 1,500 segments in its definition and in the one in force, and a full history."""
+    largest = Expectation(
+        name=KEY,
+        dataset_id="d" * 64,
+        timezone="America/Argentina/ComodRivadavia",
+        opens=0,
+        due=360,
+        excepted=frozenset(date(2026, 1, 1) + timedelta(days=n) for n in range(400)),
+        segments=EXPECTED_SEGMENTS,
+        min_profiles=10**15,
+    )
+    window = Window(LATE, LATE, LATE)
+    record = ExpectationRecord(
+        SANDBOX,
+        largest,
+        LATE,
+        muted_until=LATE,
+        in_force=largest,
+        window=window,
+        missed=window,
+        missed_windows=LATE,
+        overdue_since=LATE,
+        told_at=LATE,
+        last_good_at=LATE,
+        history=(PastWindow(window, "STILL_RUNNING", "j" * 256, LATE),) * judging.MAX_HISTORY,
+        version=LATE,
+    )
+    assert size_of(expectations.written(record, "jobs").written) < 409_600
 
 
 @pytest.mark.parametrize("version", [None, 7])
@@ -260,11 +408,16 @@ def test_a_condition_has_no_parentheses_but_those_it_needs() -> None:
     assert write.as_update()["ConditionExpression"] == "(a OR b) AND c AND (d OR e)"
 
 
-@pytest.mark.parametrize("kind", ["job", "outbox", "request"])
+@pytest.mark.parametrize("kind", ["job", "outbox", "request", "expectation"])
 def test_what_is_new_is_put_as_a_whole_and_only_if_nothing_is_there(kind: str) -> None:
     """DynamoDB refuses a placeholder that no expression uses."""
-    new = replace(RECORDS[kind], version=0, stored=None)
-    writes = {"job": WRITER.job, "outbox": WRITER.outbox_item, "request": WRITER.request}
+    new = replace(RECORDS[kind], version=0)
+    writes: dict[str, Callable[[Any], Write]] = {
+        "job": WRITER.job,
+        "outbox": WRITER.outbox_item,
+        "request": WRITER.request,
+        "expectation": lambda record: expectations.written(record, "jobs"),
+    }
     put = writes[kind](new).as_action()["Put"]
     assert put["ConditionExpression"] == "attribute_not_exists(#0)"
     assert put["ExpressionAttributeNames"] == {"#0": "version"}

@@ -58,7 +58,11 @@ def _window_text(window: Window) -> str:
 
 
 def _window_of(stored: str) -> Window:
-    return Window(*json.loads(stored))
+    return _window(json.loads(stored))
+
+
+def _window(moments: Iterable[Any]) -> Window:
+    return Window(*map(int, moments))
 
 
 def _history_text(history: Iterable[PastWindow]) -> str:
@@ -68,7 +72,8 @@ def _history_text(history: Iterable[PastWindow]) -> str:
 
 
 def _history_of(stored: str) -> tuple[PastWindow, ...]:
-    return tuple(PastWindow(Window(*entry[:3]), *entry[3:]) for entry in json.loads(stored))
+    """A newer version may have more to say of each."""
+    return tuple(PastWindow(_window(entry[:3]), *entry[3:6]) for entry in json.loads(stored))
 
 
 _ATTRIBUTES = (
