@@ -258,7 +258,7 @@ def test_windows_cover_each_day_without_gap_or_overlap(where: tuple[str, date], 
     there, day = zone_named(where[0]), where[1]
     found = starts_of_windows(day, every, there)
     after = starts_of_windows(day + timedelta(days=1), every, there)
-    assert found == sorted(set(found))
+    assert list(found) == sorted(set(found))
     assert found[0] == moments(day, 0, there)[0]
     assert found[-1] == after[0]
     lasted = found[-1] - found[0]
