@@ -44,7 +44,7 @@ def list_events(
     if as_json:
         output.print_json([event.as_json() for event in event_list.events_of(known.record)])
     else:
-        event_list.show(known.record)
+        event_list.show(known.record, known.names)
 
 
 @event_app.command(short_help="Follow events as they are published.")
@@ -83,13 +83,15 @@ def tail(
     def wanted(event: Mapping[str, Any]) -> bool:
         detail = event["detail"]
         in_sandbox = sandbox in {None, detail.get("sandboxName")}
-        return in_sandbox and filters.match_event(detail)
+        return in_sandbox and filters.match_event(detail, system.names_for(detail))
 
     def show(event: Mapping[str, Any]) -> None:
         if as_json:
             typer.echo(output.json_text(event))
         else:
-            line = event_list.line_of(str(event["detail-type"]), event["detail"])
+            detail = event["detail"]
+            names = system.names_for(detail)
+            line = event_list.line_of(str(event["detail-type"]), detail, names)
             output.console().print(line, soft_wrap=True)
 
     def ready() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from export_jobs.contract.text import one_line
 from export_jobs.events.registry import kind_named
+from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import JobRecord
 
 from export_jobs_cli import output
@@ -44,7 +45,7 @@ def events_of(record: JobRecord | None) -> list[RecordedEvent]:
     ]
 
 
-def lines_of(record: JobRecord | None) -> Iterator[str]:
+def lines_of(record: JobRecord | None, names: Names = NO_NAMES) -> Iterator[str]:
     """The same as lines of markup; with the reason if there are none, or fewer than published."""
     events = events_of(record)
     if not events:
@@ -54,13 +55,19 @@ def lines_of(record: JobRecord | None) -> Iterator[str]:
         yield f"[dim]{first - 1} earlier events are no longer kept[/]"
     for event in events:
         left = f" [yellow]not yet on the {', '.join(event.undelivered)}[/]"
-        yield line_of(event.type, event.detail) + (left if event.undelivered else "")
+        yield line_of(event.type, event.detail, names) + (left if event.undelivered else "")
 
 
-def line_of(event_type: str, detail: Mapping[str, Any]) -> str:
-    """An event as a line of markup: when it was detected, and what it reports."""
+def line_of(event_type: str, detail: Mapping[str, Any], names: Names = NO_NAMES) -> str:
+    """An event as a line of markup: when it was detected, what it reports, and into which dataset.
+
+    The dataset is left out if it has no name.
+    """
     at = str(detail.get("detectedAt") or "")[:19].replace("T", " ")
-    return f"[dim]{at}[/] {summary(event_type, detail)}"
+    line = f"[dim]{at}[/] {summary(event_type, detail)}"
+    dataset_id = str(detail.get("datasetId") or "")
+    named = dataset_id in names.datasets
+    return f"{line}  [dim]{output.plain(names.dataset(dataset_id))}[/]" if named else line
 
 
 def summary(event_type: str, detail: Mapping[str, Any]) -> str:
@@ -87,9 +94,10 @@ def plain_summary(event_type: str, detail: Mapping[str, Any]) -> str:
     return kind.headline(detail, one_line) + (f": {more}" if more else "")
 
 
-def show(record: JobRecord | None) -> None:
+def show(record: JobRecord | None, names: Names = NO_NAMES) -> None:
+    """`names` are those of its sandbox."""
     console = output.console()
-    for line in lines_of(record):
+    for line in lines_of(record, names):
         console.print(line, soft_wrap=True)
 
 
@@ -98,7 +106,12 @@ def _whole(detail: Mapping[str, Any], record: JobRecord) -> Mapping[str, Any]:
     end = record.end_detail
     if end and end.get("eventId") == detail.get("eventId"):
         return end
-    return {"jobId": record.job_id, "sandboxName": record.sandbox, **detail}
+    known = {
+        "jobId": record.job_id,
+        "sandboxName": record.sandbox,
+        "datasetId": record.dataset_id,
+    }
+    return {**known, **detail}
 
 
 def _why_none(record: JobRecord | None) -> str:

@@ -26,7 +26,10 @@ def apply(
         bool, typer.Option("--dry-run", help="Only print what would be changed.")
     ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Also remove the expectations that FILE does not have.")
+        bool,
+        typer.Option(
+            "--prune", help="Also remove the expectations and names that FILE does not have."
+        ),
     ] = False,
     sandbox: Sandbox = None,
     stack: Stack = None,
@@ -37,7 +40,8 @@ def apply(
     """Make the expectations of a stack those of a file, and print what changes.
 
     All of FILE is checked first, and each wrong field is named. Applying a file twice changes
-    nothing. A window that has begun goes by the former definition.
+    nothing, and what FILE says nothing of, expectations or names, stays as it is. A window that
+    has begun goes by the former definition.
 
     \b
         - name: nightly-newsletter

@@ -94,5 +94,5 @@ def _row(job: KnownJob) -> list[str]:
         output.styled(status_of(job)),
         span(job.duration_ms),
         "" if profiles is None else f"{profiles:,}",
-        output.plain(job.dataset_id or ""),
+        output.plain(job.dataset),
     ]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from export_jobs.contract import FINAL_STATUSES
 from export_jobs.contract.times import rfc3339
-from export_jobs.events.wording import span
+from export_jobs.events.wording import MAX_SEGMENTS_SHOWN, span
 from export_jobs.model.records import RequestRecord
 from rich.console import Console
 
@@ -77,10 +77,10 @@ def show(details: JobDetails) -> None:
         console,
         [
             ("sandbox", output.plain(known.sandbox)),
-            ("dataset", output.plain(known.dataset_id or "")),
+            ("dataset", output.plain(known.dataset)),
             ("schema", output.plain(job.schema_.name or "") if job and job.schema_ else None),
             ("fields", output.plain(job.fields_ or "all") if job else None),
-            ("segments", _segments(known.segment_ids)),
+            ("segments", _segments(known)),
             ("took" if known.is_final else "running for", span(known.duration_ms)),
             ("profiles", None if profiles is None else f"{profiles:,}"),
             *(("error", output.plain(error_text(error))) for error in known.errors[:_SHOWN_ERRORS]),
@@ -153,10 +153,12 @@ def _linked(request: RequestRecord) -> str:
     return f"linked to its request (by {how.get(request.linked_by or '', 'content')})"
 
 
-def _segments(ids: list[str] | None) -> str | None:
+def _segments(known: KnownJob) -> str | None:
+    ids = known.segment_ids
     if ids is None:
         return None
     if not ids:
         return "none named: every profile"
-    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
-    return output.plain(", ".join(ids[:3])) + more
+    shown = known.names.few_segments(ids, MAX_SEGMENTS_SHOWN)
+    more = f" and {len(ids) - len(shown)} more" if len(ids) > len(shown) else ""
+    return output.plain(", ".join(shown)) + more

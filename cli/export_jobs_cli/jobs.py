@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -14,6 +14,7 @@ from export_jobs.aws.clock import now_ms
 from export_jobs.client import NotFound
 from export_jobs.contract import FINAL_STATUSES, Job
 from export_jobs.contract.times import rfc3339
+from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.outcome import JobOutcome, duration_ms, outcome_of
 from export_jobs.model.records import JobRecord
 
@@ -22,6 +23,7 @@ from export_jobs_cli.stack import DeployedSystem
 
 MAX_READ = 10_000
 """The most jobs of a sandbox to read: reading jobs that are filtered out costs, too."""
+MAX_IDS_SHOWN = 5
 _STATUSES = ("NEW", "QUEUED", "PROCESSING", "CANCELLING", *sorted(FINAL_STATUSES))
 _SERVER_FILTERS = frozenset({"NEW", "SUCCEEDED", "FAILED"})
 """Values that the service's own `status` filter is known to accept."""
@@ -29,11 +31,15 @@ _SERVER_FILTERS = frozenset({"NEW", "SUCCEEDED", "FAILED"})
 
 @dataclass(frozen=True)
 class KnownJob:
-    """A job as recorded, as the service shows it, or both; the service's view is newer."""
+    """A job as recorded, as the service shows it, or both; the service's view is newer.
+
+    `names` are those of its sandbox.
+    """
 
     sandbox: str
     record: JobRecord | None = None
     job: Job | None = None
+    names: Names = NO_NAMES
 
     @property
     def id(self) -> str:
@@ -66,6 +72,11 @@ class KnownJob:
         if self.job:
             return self.job.destination.dataset_id if self.job.destination else None
         return self._record.dataset_id
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name and id, as far as they are known."""
+        return self.names.dataset(self.dataset_id) if self.dataset_id else ""
 
     @property
     def duration_ms(self) -> int | None:
@@ -117,6 +128,7 @@ class KnownJob:
             "outcome": self.outcome,
             "final": self.is_final,
             "datasetId": self.dataset_id,
+            "datasetName": self.names.datasets.get(self.dataset_id or ""),
             "batchIds": self.batch_ids,
             "createdAt": rfc3339(self.created_at or None),
             "updatedAt": rfc3339(self.updated_at),
@@ -149,7 +161,10 @@ def _segment_ids(job: Job) -> list[str] | None:
 
 @dataclass(frozen=True)
 class Filters:
-    """Selects jobs, or events of jobs. `since` is in epoch milliseconds."""
+    """Selects jobs, or events of jobs. `since` is in epoch milliseconds.
+
+    `dataset` is an id, or a name of the sandbox that a job or an event belongs to.
+    """
 
     outcome: str | None = None
     dataset: str | None = None
@@ -165,16 +180,31 @@ class Filters:
         keys = {job.request_key, job.record.duplicate_of if job.record else None}
         return (
             self.outcome in {None, job.status, job.outcome}
-            and self.dataset in {None, job.dataset_id}
+            and self._is_of_dataset(job.dataset_id, job.names)
             and (self.request is None or self.request in keys)
         )
 
-    def match_event(self, detail: Mapping[str, Any]) -> bool:
+    def match_event(self, detail: Mapping[str, Any], names: Names) -> bool:
+        """`names` are those of the event's sandbox."""
         return (
             self.outcome in {None, detail.get("status"), detail.get("outcome")}
-            and self.dataset in {None, detail.get("datasetId")}
+            and self._is_of_dataset(detail.get("datasetId"), names)
             and self.request in {None, detail.get("requestKey"), detail.get("duplicateOfRequest")}
         )
+
+    def _is_of_dataset(self, dataset_id: str | None, names: Names) -> bool:
+        """Raises UserError if several datasets of the sandbox have the name."""
+        if self.dataset in {None, dataset_id}:
+            return True
+        if names.datasets.get(dataset_id or "") != self.dataset:
+            return False
+        called_so = sorted(known for known, name in names.datasets.items() if name == self.dataset)
+        if len(called_so) > 1:
+            raise UserError(
+                f"{len(called_so)} datasets are called {self.dataset!r}; "
+                f"use an id: {', '.join(called_so[:MAX_IDS_SHOWN])}"
+            )
+        return True
 
 
 def find(
@@ -203,10 +233,10 @@ def look_up(system: DeployedSystem, job_id: str, *, sandbox: str | None, live: b
             except NotFound:
                 continue
             record = system.store.job(name, job_id, job.creation_time or 0)
-            return KnownJob(name, record, job)
+            return KnownJob(name, record, job, system.names(name))
         record = next(iter(system.store.jobs(name, named=job_id)), None)
         if record:
-            return KnownJob(name, record)
+            return KnownJob(name, record, names=system.names(name))
     where = " or ".join(names)
     if live:
         raise UserError(f"the service has no job {job_id!r} in {where}")
@@ -216,8 +246,9 @@ def look_up(system: DeployedSystem, job_id: str, *, sandbox: str | None, live: b
     )
 
 
-def _recorded_jobs(system: DeployedSystem, sandbox: str) -> Iterable[KnownJob]:
-    return (KnownJob(sandbox, record) for record in system.store.jobs(sandbox))
+def _recorded_jobs(system: DeployedSystem, sandbox: str) -> Iterator[KnownJob]:
+    for record in system.store.jobs(sandbox):
+        yield KnownJob(sandbox, record, names=system.names(sandbox))
 
 
 def _live_jobs(
@@ -235,7 +266,7 @@ def _live_jobs(
             record = None
             if filters.request is not None:
                 record = system.store.job(sandbox, job.id, job.creation_time or 0)
-            yield KnownJob(sandbox, record, job)
+            yield KnownJob(sandbox, record, job, system.names(sandbox))
 
 
 def _known_outcome(outcome: str) -> str:

@@ -53,7 +53,8 @@ Outcome = Annotated[
     ),
 ]
 Dataset = Annotated[
-    str | None, typer.Option(metavar="ID", help="Only exports to this destination dataset.")
+    str | None,
+    typer.Option(metavar="ID", help="Only exports to this destination dataset: its id or name."),
 ]
 RequestKey = Annotated[
     str | None,

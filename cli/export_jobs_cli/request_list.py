@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from export_jobs.aws.clock import now_ms
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.wording import span
+from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import Attempt, JobRecord, RequestRecord, RequestStatus
 
 from export_jobs_cli import output
@@ -31,9 +32,13 @@ class RequestList:
     limit: int
     now: int
     ended: Sequence[RequestRecord] | None = None
+    names: Callable[[str], Names] = lambda _sandbox: NO_NAMES
+    """Returns those of a sandbox."""
 
     def as_json(self) -> dict[str, Any]:
-        ended = None if self.ended is None else [_ended_as_json(record) for record in self.ended]
+        ended = None
+        if self.ended is not None:
+            ended = [_ended_as_json(record, self.names) for record in self.ended]
         return {
             "sandboxes": [_line_as_json(line) for line in self.lines],
             "waiting": self.waiting()[: self.limit],
@@ -57,7 +62,11 @@ class RequestList:
                 for line in self.lines
                 for attempt in line.attempts
             ),
-            *(_job_as_json(job, self.now) for line in self.lines for job in line.jobs_of_requests),
+            *(
+                _job_as_json(job, self.names, self.now)
+                for line in self.lines
+                for job in line.jobs_of_requests
+            ),
         ]
 
 
@@ -72,11 +81,11 @@ def find(
     """Lists requests; `ended` and `rejected` add ended ones, and read the whole table."""
     lines = [Line(system, name) for name in system.sandboxes(sandbox)]
     if not (ended or rejected):
-        return RequestList(lines, limit, now_ms())
+        return RequestList(lines, limit, now_ms(), names=system.names)
     records = system.store.ended_requests(_ENDS if ended else ("REJECTED",), limit=sys.maxsize)
     wanted = (record for record in records if sandbox in {None, record.sandbox})
     newest = heapq.nlargest(limit, wanted, key=lambda record: record.touched_at)
-    return RequestList(lines, limit, now_ms(), newest)
+    return RequestList(lines, limit, now_ms(), newest, system.names)
 
 
 def show(found: RequestList) -> None:
@@ -94,7 +103,7 @@ def show(found: RequestList) -> None:
     _show_waiting(found, several=several)
     _show_under_way(found, several=several)
     if found.ended is not None:
-        _show_ended(found.ended)
+        _show_ended(found.ended, found.names)
 
 
 def _show_waiting(found: RequestList, *, several: bool) -> None:
@@ -121,10 +130,11 @@ def _show_under_way(found: RequestList, *, several: bool) -> None:
             span(row["ageMs"]),
             output.plain(row["jobId"] or ""),
             output.plain(row["jobStatus"] or ""),
+            output.plain(_dataset(row["sandboxName"], row["datasetId"], found.names)),
         ]
         for row in found.under_way()
     ]
-    columns = ["state", "request", "sandbox", "since", "job", "job status"]
+    columns = ["state", "request", "sandbox", "since", "job", "job status", "dataset"]
     _show_table("in progress", columns, rows, found.limit, several=several, right=("since",))
 
 
@@ -142,16 +152,16 @@ def _show_table(
         return
     console.print(f"\n{title}", style="bold")
     shown = rows[:limit]
+    _drop_unused(columns, shown, "dataset")
     if not several:
-        at = columns.index("sandbox")
-        for line in (columns, *shown):
-            del line[at]
-    output.print_table(console, output.table(columns, shown, right=right))
+        _drop(columns, shown, "sandbox")
+    table = output.table(columns, shown, right=right, shrinking=("dataset",))
+    output.print_table(console, table)
     if len(rows) > limit:
         console.print(f"and {len(rows) - limit} more: see --limit", style="dim")
 
 
-def _show_ended(ended: Sequence[RequestRecord]) -> None:
+def _show_ended(ended: Sequence[RequestRecord], names: Callable[[str], Names]) -> None:
     rows = [
         [
             output.plain(record.named or record.request_key),
@@ -160,14 +170,28 @@ def _show_ended(ended: Sequence[RequestRecord]) -> None:
             output.styled(record.status),
             output.plain("" if record.outcome == record.status else record.outcome or ""),
             output.plain(f"job {record.job_id}" if record.job_id else ""),
+            output.plain(_dataset(record.sandbox, record.dataset_id, names)),
             output.plain(record.reason or ""),
         ]
         for record in ended
     ]
-    columns = ("request", "since", "sandbox", "state", "outcome", "job", "reason")
+    columns = ["request", "since", "sandbox", "state", "outcome", "job", "dataset", "reason"]
+    _drop_unused(columns, rows, "dataset")
     console = output.console()
     console.print("\nended, newest first", style="bold")
     output.print_records(console, columns, rows)
+
+
+def _drop_unused(columns: list[str], rows: list[list[str]], name: str) -> None:
+    """Drops a column in which no row has anything."""
+    if name in columns and not any(row[columns.index(name)] for row in rows):
+        _drop(columns, rows, name)
+
+
+def _drop(columns: list[str], rows: list[list[str]], name: str) -> None:
+    at = columns.index(name)
+    for line in (columns, *rows):
+        del line[at]
 
 
 def _line_as_json(line: Line) -> dict[str, Any]:
@@ -190,10 +214,12 @@ def _attempt_as_json(attempt: Attempt, sandbox: str, now: int) -> dict[str, Any]
         "ageMs": now - attempt.noted_at,
         "jobId": None,
         "jobStatus": None,
+        "datasetId": None,
+        "datasetName": None,
     }
 
 
-def _job_as_json(job: JobRecord, now: int) -> dict[str, Any]:
+def _job_as_json(job: JobRecord, names: Callable[[str], Names], now: int) -> dict[str, Any]:
     return {
         "requestKey": job.request_key,
         "sandboxName": job.sandbox,
@@ -202,10 +228,11 @@ def _job_as_json(job: JobRecord, now: int) -> dict[str, Any]:
         "ageMs": now - job.creation_time,
         "jobId": job.job_id,
         "jobStatus": job.status,
+        **_dataset_as_json(job.sandbox, job.dataset_id, names),
     }
 
 
-def _ended_as_json(record: RequestRecord) -> dict[str, Any]:
+def _ended_as_json(record: RequestRecord, names: Callable[[str], Names]) -> dict[str, Any]:
     return {
         "requestKey": record.named or record.request_key,
         "recordKey": record.request_key,
@@ -216,10 +243,25 @@ def _ended_as_json(record: RequestRecord) -> dict[str, Any]:
         "outcome": record.outcome,
         "reason": record.reason,
         "jobId": record.job_id,
+        **_dataset_as_json(record.sandbox, record.dataset_id, names),
         "linkedBy": record.linked_by,
         "correlationId": record.correlation_id,
         "eventId": record.event_id,
     }
+
+
+def _dataset(sandbox: str, dataset_id: str | None, names: Callable[[str], Names]) -> str:
+    """Its name and id; empty without a name, as lines are long."""
+    if dataset_id is None or dataset_id not in names(sandbox).datasets:
+        return ""
+    return names(sandbox).dataset(dataset_id)
+
+
+def _dataset_as_json(
+    sandbox: str, dataset_id: str | None, names: Callable[[str], Names]
+) -> dict[str, Any]:
+    name = names(sandbox).datasets.get(dataset_id) if dataset_id else None
+    return {"datasetId": dataset_id, "datasetName": name}
 
 
 def _moment(time: str | None) -> str:

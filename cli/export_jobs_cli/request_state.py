@@ -9,6 +9,7 @@ from typing import Any
 
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.wording import command_line
+from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import ENDED, RequestRecord
 
 from export_jobs_cli import output
@@ -40,6 +41,7 @@ class RequestState:
     """The state of a request; times are epoch milliseconds.
 
     A waiting request has a `place` in a line of `places`, and what it waits for, also in words.
+    `names` are those of its sandbox.
     """
 
     request_key: str
@@ -56,6 +58,8 @@ class RequestState:
     job_id: str | None = None
     linked_by: str | None = None
     event_id: str | None = None
+    dataset_id: str | None = None
+    names: Names = NO_NAMES
     sandbox: str | None = None
     open_exports: Mapping[str, int] | None = None
     max_open_exports: int | None = None
@@ -77,6 +81,8 @@ class RequestState:
             "outcome": self.outcome,
             "reason": self.reason,
             "jobId": self.job_id,
+            "datasetId": self.dataset_id,
+            "datasetName": self.names.datasets.get(self.dataset_id or ""),
             "linkedBy": self.linked_by,
             "eventId": self.event_id,
             "sandboxName": self.sandbox,
@@ -129,6 +135,8 @@ def _of_record(system: DeployedSystem, record: RequestRecord) -> RequestState:
         job_id=record.job_id,
         linked_by=record.linked_by,
         event_id=record.event_id,
+        dataset_id=record.dataset_id,
+        names=system.names(record.sandbox) if record.dataset_id else NO_NAMES,
         sandbox=record.sandbox,
         open_exports={line.sandbox: line.open_exports} if line else None,
         max_open_exports=line.max_open if line else None,
@@ -168,6 +176,7 @@ def show(state: RequestState) -> None:
             ("outcome", output.plain(state.outcome or "")),
             ("reason", output.plain(state.reason or "")),
             ("job", output.plain(state.job_id or "")),
+            ("dataset", output.plain(state.names.dataset(state.dataset_id or ""))),
             ("sandbox", output.plain(state.sandbox or "")),
             *(
                 ("open exports", f"{count} of {state.max_open_exports}")

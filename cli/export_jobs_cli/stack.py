@@ -7,10 +7,10 @@ two kinds differ only in where AWS is.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import boto3
@@ -32,6 +32,7 @@ from export_jobs.client import (
     Transport,
 )
 from export_jobs.client.environment import on_this_machine
+from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.ports import StoreUnavailable
 from export_jobs_local.isolation import aws_client, aws_session
 from export_jobs_local.project import LOCAL_STACK
@@ -157,6 +158,19 @@ class DeployedSystem:
             jobs_table=self.outputs["JobsTableName"],
             requests_table=self.outputs["RequestsTableName"],
         )
+
+    @cached_property
+    def names(self) -> Callable[[str], Names]:
+        """Returns the names of a sandbox's datasets and segments, which it reads once.
+
+        Raises StoreUnavailable.
+        """
+        return cache(lambda sandbox: self.store.names(sandbox, by_query=True))
+
+    def names_for(self, detail: Mapping[str, Any]) -> Names:
+        """Those of an event's sandbox, if it has a dataset."""
+        sandbox = detail.get("sandboxName")
+        return self.names(str(sandbox)) if sandbox and detail.get("datasetId") else NO_NAMES
 
     def sandboxes(self, wanted: str | None) -> tuple[str, ...]:
         """The sandbox wanted, or all watched ones. Raises UserError if it is not watched."""

@@ -195,7 +195,9 @@ def _expect(terminal: Terminal) -> None:
     apply, name = ("expectation", "apply", "-"), "nightly"
     entry = {"name": name, "sandboxName": "prod", "datasetId": "d", "timezone": "UTC"}
     terminal.type(*apply, "--dry-run", stdin=json.dumps([{**entry, "due": "06:00"}]))
-    terminal.type(*apply, stdin=json.dumps([{**entry, "due": "06:00"}]))
+    names = {"datasets": {"d": "Newsletter"}}
+    file = {"expectations": [{**entry, "due": "06:00"}], "names": names}
+    terminal.type(*apply, stdin=json.dumps(file))
     until(lambda: terminal.local.json("expectation", "show", name)["window"])
     terminal.type("expectation", "list")
     terminal.type("expectation", "show", name)

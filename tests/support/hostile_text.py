@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from export_jobs.model.names import Names
 from hypothesis import strategies as st
 
 FRAGMENTS = [
@@ -44,3 +45,22 @@ hostile_key = visible | st.sampled_from(
         "a&b",
     ]
 )
+
+
+class SameName(dict[str, str]):
+    """Names that call everything the same."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def get(self, *_: object) -> str:  # type: ignore[override]  # whatever is asked for
+        return self._name
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+def called(name: str) -> Names:
+    """Names of a sandbox in which every dataset and segment has this one."""
+    return Names(SameName(name), SameName(name))

@@ -81,8 +81,8 @@ def needed_for(call: Parameters, keys: Keys, *, items: bool = False) -> Iterator
     service, operation = call["service"], call["operation"]
     if service not in _SERVICES:
         raise LookupError(f"the tests do not know what {service}:{operation} needs")
-    if items and operation == "TransactWriteItems":
-        yield from _touching(call["parameters"])
+    if items and operation in {"TransactWriteItems", "UpdateItem"}:
+        yield from _touching(operation, call["parameters"])
         return
     for action, resource in _SERVICES[service](operation, call["parameters"]):
         yield action, resource, ""
@@ -247,9 +247,10 @@ def _dynamodb(operation: str, parameters: Parameters) -> Needed:
             yield f"dynamodb:{operation}", f"{table}/index/{index}" if index else table
 
 
-def _touching(parameters: Parameters) -> Iterator[Grant]:
+def _touching(operation: str, parameters: Parameters) -> Iterator[Grant]:
     """The same, with the partition key and the attributes of each write."""
-    for write in parameters["TransactItems"]:
+    alone = [{"Update": parameters}]
+    for write in parameters["TransactItems"] if operation == "TransactWriteItems" else alone:
         ((kind, body),) = write.items()
         item = body.get("Item") or body["Key"]
         partition = (item.get("sandbox") or item["requestKey"])["S"]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,13 +35,14 @@ from export_jobs_cli import (
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.expectations import shown, stored
 from export_jobs_cli.expectations.file import FileInvalid, parse
+from export_jobs_cli.expectations.names import AppliedNames, NameChange
 from export_jobs_cli.expectations.plan import Change, FieldChange
 from export_jobs_cli.files import read_text
 from export_jobs_cli.jobs import KnownJob
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from support.hostile_text import hostile
+from support.hostile_text import called, hostile
 
 AT = 1_769_824_800_000
 Text = Callable[[], str]
@@ -76,7 +78,7 @@ def a_job(text: Text) -> KnownJob:
     unclean = {"jobId": text(), "requestKey": text(), "errors": [{"code": None, "message": text()}]}
     older = Event(event.type, {**event.detail, **unclean})
     outbox = tuple(Undelivered(one, frozenset({"bus"})) for one in (event, older))
-    return KnownJob("prod", replace(record, outbox=outbox), job)
+    return KnownJob("prod", replace(record, outbox=outbox), job, called(text()))
 
 
 def a_letter(text: Text) -> dead_letters.DeadLetter:
@@ -93,14 +95,28 @@ def an_ending(text: Text, *, rejected: bool = True) -> requests.Ending:
 
 def a_request(text: Text) -> RequestRecord:
     return RequestRecord(
-        text(), "REJECTED", "prod", outcome="INVALID", reason=text(), job_id=text(), touched_at=AT
-    )
+        text(), "REJECTED", "prod", outcome="INVALID", reason=text(), job_id=text(), touched_at=AT,
+        dataset_id=text(),
+    )  # fmt: skip
+
+
+def an_event_followed(text: Text) -> str:
+    (entry, _) = (a_job(text).record or JobRecord("prod", "1", AT)).outbox
+    detail = {**entry.event.detail, "datasetId": text()}
+    return event_list.line_of(entry.event.type, detail, called(text()))
+
+
+def requests_under_way(text: Text) -> request_list.RequestList:
+    job = JobRecord("prod", text(), AT, status=text(), request_key=text(), dataset_id=text())
+    line: Any = SimpleNamespace(sandbox="prod", attempts=(), jobs_of_requests=[job, job])
+    return request_list.RequestList([line], 5, AT, names=lambda _: called(text()))
 
 
 def a_state(text: Text, status: str = "REJECTED") -> request_state.RequestState:
     return request_state.RequestState(
         text(), status, wait_in_words=text(), cancelled_by=text(), outcome=text(), reason=text(),
         job_id=None if status == request_state.DEAD else text(), sandbox=text(),
+        dataset_id=text(), names=called(text()),
     )  # fmt: skip
 
 
@@ -139,7 +155,12 @@ def a_change_applied(text: Text) -> stored.Applied:
         Change("changed", an_expectation(text), (FieldChange("segments", text(), text()),)),
         Change("removed", an_expectation(text)),
     )
-    return stored.Applied(changes, ((text(), text()), (text(), text())), written=True)
+    names = (
+        NameChange("dataset", text(), None, text()),
+        NameChange("segment", text(), text(), text()),
+    )
+    left = ((text(), text()), (text(), text()))
+    return stored.Applied(changes, left, written=True, names=AppliedNames(names, 2))
 
 
 def error_of_file(text: Text) -> None:
@@ -157,11 +178,17 @@ SHOWN: dict[str, Callable[[Text], object]] = {
         job_show.JobDetails(a_job(text), a_request(text), [text()])
     ),
     "job list": lambda text: job_list.show([a_job(text), a_job(text)], sandboxes=2),
-    "event list": lambda text: event_list.show(a_job(text).record),
-    "event tail": lambda text: output.print_json({text(): [text(), {"detail": text()}]}),
+    "event list": lambda text: event_list.show(a_job(text).record, called(text())),
+    "event tail": lambda text: output.console().print(an_event_followed(text), soft_wrap=True),
+    "event tail --json": lambda text: output.print_json({text(): [text(), {"detail": text()}]}),
     "request show": lambda text: request_state.show(a_state(text)),
     "request show, dead": lambda text: request_state.show(a_state(text, request_state.DEAD)),
-    "request list --ended": lambda text: request_list._show_ended([a_request(text)] * 2),
+    "request list": lambda text: request_list._show_under_way(
+        requests_under_way(text), several=True
+    ),
+    "request list --ended": lambda text: request_list._show_ended(
+        [a_request(text)] * 2, lambda _: called(text())
+    ),
     "request --wait, rejected": lambda text: requests.show_ending(an_ending(text)),
     "request --wait": lambda text: requests.show_ending(an_ending(text, rejected=False)),
     "request, progress": progress_of,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from export_jobs.aws.settings import CreatorSettings
 from export_jobs.model.limits import UNSEEN_MS
+from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import (
     Attempt,
     Gate,
@@ -55,6 +56,9 @@ class SystemHere:
     def ended_requests(self, statuses: Any, *, limit: int) -> Any:
         found = [record for record in self._ended if record.status in statuses]
         return iter(found[:limit])
+
+    def names(self, _sandbox: str) -> Names:
+        return NO_NAMES
 
     def sandboxes(self, wanted: str | None) -> tuple[str, ...]:
         return (wanted,) if wanted else tuple(self._known)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from export_jobs.model.expectations import Expectation
+from export_jobs.model.names import Names
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.expectations import fields, schema
 from export_jobs_cli.expectations.file import (
@@ -21,7 +22,6 @@ from export_jobs_cli.expectations.file import (
     MAX_SHOWN,
     Entry,
     FileInvalid,
-    Names,
     load,
     parse,
     written,

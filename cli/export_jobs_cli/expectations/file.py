@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
@@ -21,6 +21,7 @@ from export_jobs.contract.create import (
 )
 from export_jobs.contract.text import one_line
 from export_jobs.model.expectations import Expectation
+from export_jobs.model.names import MAX_NAME, Names
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -39,8 +40,6 @@ from export_jobs_cli.files import name_of, read_text
 MAX_BYTES: Final = 512 * 1024
 MAX_SHOWN: Final = 50
 """Problems that are printed."""
-MAX_NAME: Final = 100
-"""The longest name of a dataset or segment."""
 OUTCOMES: Final = ("SUCCEEDED", "SUCCEEDED_WITH_ERRORS")
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 TIME_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -308,14 +307,6 @@ def _optional(text_of: Any, value: int | None) -> str | None:
 
 
 @dataclass(frozen=True)
-class Names:
-    """What datasets and segments are called, by their ids."""
-
-    datasets: Mapping[str, str] = field(default_factory=dict)
-    segments: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class WrittenEntry:
     """An entry and the line where it begins. `sandbox` is None if the entry names none."""
 
@@ -326,10 +317,10 @@ class WrittenEntry:
 
 @dataclass(frozen=True)
 class ExpectationsFile:
-    """A valid file. `entries` is None if it has only names."""
+    """A valid file. `entries` is None if it has only names, `names` if it has none."""
 
     entries: tuple[WrittenEntry, ...] | None = None
-    names: Names = field(default_factory=Names)
+    names: Names | None = None
 
 
 @dataclass(frozen=True)
@@ -408,7 +399,7 @@ class _Checking:
             entries = value.get("expectations")
             found = ExpectationsFile(
                 self._entries(entries, ("expectations",)) if "expectations" in value else None,
-                self._names(value["names"]) if "names" in value else Names(),
+                self._names(value["names"]) if "names" in value else None,
             )
         else:
             self._add((), _SHAPE)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from export_jobs.model.names import MAX_NAME
 from export_jobs_local.schemas import FOLDER, text_of
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from export_jobs_cli.expectations.file import MAX_NAME, Entry
+from export_jobs_cli.expectations.file import Entry
 
 FILE = FOLDER / "expectations.json"
 

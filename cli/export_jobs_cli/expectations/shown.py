@@ -13,6 +13,7 @@ from rich.console import Console
 from export_jobs_cli import output
 from export_jobs_cli.expectations.fields import DAYS
 from export_jobs_cli.expectations.file import written
+from export_jobs_cli.expectations.names import AppliedNames
 from export_jobs_cli.expectations.stored import Applied
 
 State = Literal["OK", "OVERDUE", "MUTED", "NEW", "ENDED"]
@@ -94,12 +95,25 @@ def show_applied(applied: Applied, *, sandboxes: int) -> None:
     if applied.left:
         names = ", ".join(_name(*one, sandboxes=sandboxes) for one in applied.left)
         console.print(f"not in the file, and kept: {names}; --prune removes them", soft_wrap=True)
-    if not applied.changes:
-        console.print("nothing to change")
-    elif applied.written:
-        console.print("written; the next sweep plans by it")
-    else:
-        console.print("dry run: nothing was written")
+    _show_names(console, applied.names)
+    console.print(_in_short(applied))
+
+
+def _in_short(applied: Applied) -> str:
+    if not (applied.changes or applied.names.changes):
+        return "nothing to change"
+    if not applied.written:
+        return "dry run: nothing was written"
+    return "written; the next sweep plans by it" if applied.changes else "written"
+
+
+def _show_names(console: Console, applied: AppliedNames) -> None:
+    for change in applied.changes:
+        line = f"{_SIGNS[change.kind]} {change.of} {output.plain(change.id)}"
+        called = " → ".join(output.plain(name) for name in (change.old, change.new) if name)
+        console.print(f"{line}: {called}", soft_wrap=True)
+    if applied.left:
+        console.print(f"names not in the file, and kept: {applied.left}; --prune removes them")
 
 
 def _name(sandbox: str, name: str, *, sandboxes: int) -> str:

@@ -16,6 +16,8 @@ from export_jobs.model.ports import StoreRefused, StoreUnavailable
 
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.expectations.file import ExpectationsFile
+from export_jobs_cli.expectations.names import NO_CHANGE, AppliedNames
+from export_jobs_cli.expectations.names import apply as apply_names
 from export_jobs_cli.expectations.plan import Change, Plan, plan
 from export_jobs_cli.stack import DeployedSystem
 
@@ -32,6 +34,7 @@ class Applied:
     left: tuple[tuple[str, str], ...]
     """Sandboxes and names."""
     written: bool
+    names: AppliedNames = NO_CHANGE
 
     def as_json(self) -> dict[str, Any]:
         kinds = ("added", "changed", "removed")
@@ -39,6 +42,7 @@ class Applied:
             "written": self.written,
             **{kind: [_as_json(c) for c in self.changes if c.kind == kind] for kind in kinds},
             "notInFile": [{"sandboxName": sandbox, "name": name} for sandbox, name in self.left],
+            "names": [change.as_json() for change in self.names.changes],
         }
 
 
@@ -58,15 +62,17 @@ def apply(
     dry_run: bool,
     now: int,
 ) -> Applied:
-    """Makes the expectations of one sandbox, or of all, those of the file. Raises UserError."""
-    if file.entries is None and prune:
-        raise UserError(
-            "the file has no expectations, and --prune would remove all of the stack; "
-            "write `expectations: []` if you mean it"
-        )
+    """Makes the expectations of one sandbox, or of all, those of the file, and the names.
+
+    What the file says nothing of stays as it is. Raises UserError.
+    """
+    sandboxes = system.sandboxes(sandbox)
+    names = NO_CHANGE
+    if file.names is not None:  # first, as they may be too many
+        names = apply_names(system, file.names, sandboxes, prune=prune, dry_run=dry_run)
     changes: list[Change] = []
     left: list[tuple[str, str]] = []
-    for name in system.sandboxes(sandbox):
+    for name in () if file.entries is None else sandboxes:
         wanted = [
             entry.expectation
             for entry in file.entries or ()
@@ -81,9 +87,9 @@ def apply(
         else:
             done = _edit(system, name, planned, done=changes)
         changes += done.changes
-        if file.entries is not None:
-            left += [(name, one) for one in done.left]
-    return Applied(tuple(changes), tuple(left), written=bool(changes) and not dry_run)
+        left += [(name, one) for one in done.left]
+    written = bool(changes or names.changes) and not dry_run
+    return Applied(tuple(changes), tuple(left), written, names)
 
 
 def named(system: DeployedSystem, name: str, *, sandbox: str | None) -> ExpectationRecord:

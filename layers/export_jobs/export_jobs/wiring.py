@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from export_jobs.aws.clock import now_ms
 from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.aws.names import KeptNames
 from export_jobs.aws.publisher import AwsEventPublisher
 from export_jobs.aws.settings import MonitorSettings, Settings
 from export_jobs.aws.sqs import SqsDeadLetterQueue, SqsRequestQueue
@@ -130,6 +131,7 @@ def publisher(settings: Settings) -> AwsEventPublisher:
         bus_name=settings.event_bus_name,
         topic_arn=settings.topic_arn,
         stack_name=settings.stack_name,
+        names=KeptNames(lambda sandbox: store(settings).names(sandbox)),
     )
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from export_jobs.aws.names import KeptNames
 from export_jobs.aws.publisher import MAX_CALL_BYTES, AwsEventPublisher
+from export_jobs.model.names import NO_NAMES, Names
+from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import Event, EventType, Sink
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,10 +53,17 @@ class Sinks:
         self.calls.append(entries)
 
 
-def publisher(sinks: Sinks) -> AwsEventPublisher:
+def publisher(
+    sinks: Sinks, names: Callable[[str], Names] = lambda _: NO_NAMES
+) -> AwsEventPublisher:
     client = cast("Any", sinks)
     return AwsEventPublisher(
-        events=lambda: client, sns=lambda: client, bus_name="bus", topic_arn="topic", stack_name="s"
+        events=lambda: client,
+        sns=lambda: client,
+        bus_name="bus",
+        topic_arn="topic",
+        stack_name="s",
+        names=names,
     )
 
 
@@ -141,3 +152,69 @@ def test_the_topic_gets_a_rendition_for_each_kind_of_reader() -> None:
         "outcome": "FAILED",
         "sandboxName": "prod",
     }
+
+
+# -- names ---------------------------------------------------------------------------------------
+
+
+def about(dataset: str | None = None, segment: str | None = None, number: int = 1) -> Event:
+    """An event of a job with this dataset and this segment."""
+    segments = [{"segmentId": segment, "segmentNs": "ups", "status": []}] if segment else []
+    detail = {**event(number).detail, "datasetId": dataset, "segments": segments}
+    return Event(EventType.JOB_STATE_CHANGE, detail)
+
+
+def renditions(sinks: Sinks) -> list[dict[str, str]]:
+    return [json.loads(entry["Message"]) for call in sinks.calls for entry in call]
+
+
+class Reading:
+    """Reads names, and counts how often; fails if it is told to."""
+
+    def __init__(self, error: StoreUnavailable | None = None) -> None:
+        self.sandboxes: list[str] = []
+        self._error = error
+
+    def __call__(self, sandbox: str) -> Names:
+        self.sandboxes.append(sandbox)
+        if self._error:
+            raise self._error
+        return Names({"d": "Newsletter"}, {"s": "VIP"})
+
+
+def test_people_are_told_names_and_machines_ids() -> None:
+    """On the topic, e-mail and chat have both; the JSON is that of the bus."""
+    sinks, told = Sinks(), about("d", "s")
+    publisher(sinks, Reading()).publish([told], "topic")
+    (shown,) = renditions(sinks)
+    for person in ("email", "https"):
+        assert "Newsletter (d)" in shown[person]
+        assert "VIP (s)" in shown[person]
+    assert json.loads(shown["default"])["detail"] == told.detail
+    ((entry,),) = sinks.calls
+    assert entry["MessageAttributes"]["datasetId"]["StringValue"] == "d"
+
+
+def test_names_are_read_only_for_a_message_that_can_show_them() -> None:
+    """Promise 6: never for the bus, and not for an event with neither dataset nor segments."""
+    reading = Reading()
+    events = publisher(Sinks(), reading)
+    events.publish([about("d", "s")], "bus")
+    events.publish([about()], "topic")
+    assert reading.sandboxes == []
+    events.publish([about("d")], "topic")
+    events.publish([about(segment="s")], "topic")
+    assert reading.sandboxes == ["prod", "prod"]
+
+
+def test_a_message_is_sent_without_names_if_they_cannot_be_read(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Promise 1: every one arrives, and one warning says why they have none."""
+    sinks, reading = Sinks(), Reading(StoreUnavailable("throttled"))
+    told = [about("d", number=number) for number in range(12)]
+    arrived = publisher(sinks, KeptNames(reading)).publish(told, "topic")
+    assert arrived == {one.id for one in told}
+    assert all("Dataset:            d\n" in shown["email"] for shown in renditions(sinks))
+    assert reading.sandboxes == ["prod"]
+    assert len(caplog.records) == 1

@@ -20,7 +20,7 @@ from export_jobs.model.records import Event, JobRecord
 from export_jobs_cli.event_list import plain_summary, summary
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.hostile_text import hostile, hostile_key
+from support.hostile_text import called, hostile, hostile_key
 from support.one_of_each import NOW, one_of_each
 from support.schemas import validate_event
 
@@ -49,6 +49,7 @@ def full(detail: Mapping[str, Any]) -> dict[str, Any]:
         "errors": [{"code": "c", "message": "m"}, {"code": "c", "message": "m"}],
         "problems": [{"field": "f", "message": "m"}, {"field": "f", "message": "m"}],
         "jobs": [{"jobId": "1", "status": "s", "outcome": "FAILED", "profilesExported": 1}] * 4,
+        "segments": [{"segmentId": "s", "segmentNs": "n", "status": ["x"]}] * 4,
     }
     return {**detail, **{name: value for name, value in more.items() if name in detail}}
 
@@ -72,10 +73,15 @@ def test_a_subject_is_one_plain_line(events: tuple[Event, Event]) -> None:
     assert 0 < len(line) <= MAX_SUBJECT
 
 
-@given(pairs())
-def test_an_e_mail_has_no_line_that_is_not_ours(events: tuple[Event, Event]) -> None:
+@given(pairs(), hostile)
+def test_an_e_mail_has_no_line_that_is_not_ours(
+    events: tuple[Event, Event], called_so: str
+) -> None:
     """Field case 25: each value is on its line, so none can forge another line."""
-    lines, expected = (email(event, stack="st").split("\n") for event in events)
+    lines, expected = (
+        email(event, stack="st", names=called(known)).split("\n")
+        for event, known in zip(events, (called_so, "x"), strict=True)
+    )
     assert len(lines) == len(expected)
     for line, ours in zip(lines[1:], expected[1:], strict=True):
         assert line.isprintable()
@@ -83,10 +89,15 @@ def test_an_e_mail_has_no_line_that_is_not_ours(events: tuple[Event, Event]) -> 
     assert lines[0].isprintable()
 
 
-@given(pairs())
-def test_a_chat_message_has_nothing_but_our_markup(events: tuple[Event, Event]) -> None:
+@given(pairs(), hostile)
+def test_a_chat_message_has_nothing_but_our_markup(
+    events: tuple[Event, Event], called_so: str
+) -> None:
     """Field case 25: every value is code, in which `<`, `>` and `&` are entities."""
-    shown, expected = (chat(event, stack="st")["content"] for event in events)
+    shown, expected = (
+        chat(event, stack="st", names=called(known))["content"]
+        for event, known in zip(events, (called_so, "x"), strict=True)
+    )
     values = re.compile(r"`[^`\n]*`")
     for name in ("title", "description"):
         ours = values.sub("", expected[name])
@@ -106,7 +117,8 @@ def _beginnings(description: str) -> list[str]:
 def test_the_suggested_command_is_the_one_meant(events: tuple[Event, Event]) -> None:
     """Field case 24: a POSIX shell reads the program, its command and each value as one word."""
     for event in events:
-        mailed = email(event, stack="st").split("Details:  ")[-1].split("\n\nEvent")[0]
+        mailed = email(event, stack="st", names=called("--stack evil"))
+        mailed = mailed.split("Details:  ")[-1].split("\n\nEvent")[0]
         words = shlex.split(mailed)
         assert words[0] == "export-jobs"
         assert tuple(words[1:3]) in {

@@ -15,6 +15,7 @@ from export_jobs.events.details import Baseline
 from export_jobs.events.endings import CANCELLED_BEFORE
 from export_jobs.events.messages import MAX_SUBJECT, chat, email, subject
 from export_jobs.events.wording import span
+from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import Event, JobRecord, RequestRecord
 from support.files import ROOT
 from support.observed import observed
@@ -207,6 +208,25 @@ def every_kind() -> Iterator[tuple[str, Event]]:
 
 
 KINDS = dict(every_kind())
+NAMES = Names(
+    {"5bb4c46757920712f924a3eb": "Newsletter profiles"},
+    {"s3": "VIP customers", "s1": "Cart abandoners"},
+)
+
+
+def with_segments(*ids: str | None, **fields: Any) -> Event:
+    return of_job(
+        status="FAILED", filter={"segments": [{"segmentId": one} for one in ids]}, **fields
+    )
+
+
+NAMED = {
+    "named": with_segments("s1"),
+    "named-many-segments": with_segments("s1", "s2", "s3", "s4", "s5"),
+    "named-overdue": one_of_each()["overdue"],
+    "named-request": KINDS["accepted"],
+}
+"""Events whose messages are shown with NAMES."""
 
 
 def test_an_error_without_a_code_appears_without_one() -> None:
@@ -223,14 +243,14 @@ def test_a_request_that_was_cancelled_on_purpose_is_no_bad_news() -> None:
     assert chat(KINDS["refused"])["content"]["title"].startswith(":warning: ")
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [*KINDS, *NAMED])
 def test_the_message_reads_as_it_was_last_looked_at(name: str) -> None:
     """Subject, text and chat: a changed word shows everywhere that it appears."""
-    event = KINDS[name]
-    in_chat = json.dumps(chat(event, stack="export-jobs"), indent=2, ensure_ascii=False)
-    rendered = (
-        f"Subject: {subject(event)}\n\n{email(event, stack='export-jobs')}\n\n--- chat\n{in_chat}\n"
-    )
+    event, names = (NAMED[name], NAMES) if name in NAMED else (KINDS[name], NO_NAMES)
+    in_mail = email(event, stack="export-jobs", names=names)
+    in_chat = chat(event, stack="export-jobs", names=names)
+    shown = json.dumps(in_chat, indent=2, ensure_ascii=False)
+    rendered = f"Subject: {subject(event)}\n\n{in_mail}\n\n--- chat\n{shown}\n"
     path = SNAPSHOTS / f"{name}.txt"
     if os.environ.get("EXPORT_JOBS_UPDATE_SNAPSHOTS"):
         path.parent.mkdir(exist_ok=True)
@@ -240,7 +260,7 @@ def test_the_message_reads_as_it_was_last_looked_at(name: str) -> None:
 
 def test_no_snapshot_is_left_over() -> None:
     """Each is of an existing kind."""
-    assert {path.stem for path in SNAPSHOTS.glob("*")} == KINDS.keys()
+    assert {path.stem for path in SNAPSHOTS.glob("*")} == KINDS.keys() | NAMED.keys()
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -250,6 +270,31 @@ def test_a_subject_is_short_and_plain(name: str) -> None:
     assert len(line) <= MAX_SUBJECT
     assert line.isascii()
     assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ([], ""),
+        (["s2", "s4"], ""),
+        (["s1", "s2"], "Cart abandoners (s1), s2"),
+        (["s4", "s2", "s3", "s1"], "VIP customers (s3), Cart abandoners (s1), s4 and 1 more"),
+        (["s1", None], "Cart abandoners (s1) and 1 more"),
+        (["s1"] + ["s2"] * 100, "Cart abandoners (s1), s2, s2 and more than 97 others"),
+    ],
+)
+def test_segments_are_told_if_one_has_a_name(ids: list[str | None], said: str) -> None:
+    """Those with a name first, at most three; ids alone would tell a reader nothing."""
+    lines = email(with_segments(*ids), names=NAMES).split("\n")
+    shown = [line.removeprefix("Segments:").strip() for line in lines if line[:9] == "Segments:"]
+    assert shown == ([said] if said else [])
+
+
+def test_without_names_a_message_is_what_it_was() -> None:
+    """Nobody has to name anything."""
+    event = with_segments("s1", "s2")
+    assert email(event) == email(event, names=NO_NAMES) == email(event, names=Names({"x": "X"}))
+    assert "Dataset:            5bb4c46757920712f924a3eb\n" in email(event)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import SOURCE, Event, Sink
 
 if TYPE_CHECKING:
@@ -37,13 +38,18 @@ class AwsEventPublisher:
         bus_name: str,
         topic_arn: str,
         stack_name: str | None = None,
+        names: Callable[[str], Names] = lambda _sandbox: NO_NAMES,
     ) -> None:
-        """`stack_name` goes into the commands that messages for people suggest."""
+        """`stack_name` goes into the commands that messages for people suggest.
+
+        `names` returns the names of a sandbox's datasets and segments for them, and never fails.
+        """
         self._events = events
         self._sns = sns
         self._bus_name = bus_name
         self._topic_arn = topic_arn
         self._stack_name = stack_name
+        self._names = names
 
     def publish(self, events: Sequence[Event], sink: Sink) -> frozenset[str]:
         """Returns the ids of the events that surely arrived; the others may be published again."""
@@ -90,10 +96,11 @@ class AwsEventPublisher:
             "datasetId": detail.get("datasetId"),
         }
         as_json = json.dumps({"detail-type": event.type, "detail": detail}, ensure_ascii=False)
-        chat = messages.chat(event, stack=self._stack_name)
+        names = self._names_for(detail)
+        chat = messages.chat(event, stack=self._stack_name, names=names)
         renditions = {
             "default": as_json,
-            "email": messages.email(event, stack=self._stack_name),
+            "email": messages.email(event, stack=self._stack_name, names=names),
             "https": json.dumps(chat, ensure_ascii=False),
         }
         return {
@@ -106,6 +113,12 @@ class AwsEventPublisher:
                 if value
             },
         }
+
+    def _names_for(self, detail: Mapping[str, Any]) -> Names:
+        sandbox = detail.get("sandboxName")
+        if sandbox and (detail.get("datasetId") or detail.get("segments")):
+            return self._names(sandbox)
+        return NO_NAMES
 
 
 def _bus_entry(event: Event) -> dict[str, Any]:

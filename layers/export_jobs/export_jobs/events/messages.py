@@ -12,6 +12,7 @@ from typing import Any
 from export_jobs.contract.text import one_line
 from export_jobs.events.registry import EventKind, kind_named
 from export_jobs.events.wording import Detail, Fact, Quote, command_line
+from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import Event
 
 MAX_SUBJECT = 99
@@ -32,18 +33,18 @@ def subject(event: Event) -> str:
     return plain if len(plain) <= MAX_SUBJECT else plain[: MAX_SUBJECT - 3] + "..."
 
 
-def email(event: Event, *, stack: str | None = None) -> str:
+def email(event: Event, *, stack: str | None = None, names: Names = NO_NAMES) -> str:
     """The text of an e-mail: what happened, where, since when, how it compares, what to do next.
 
-    `stack` is the name of the stack for the suggested command.
+    `stack` is the name of the stack for the suggested command; `names` are those of the sandbox.
     """
     lines = [f"{_happened(event, one_line)}.", ""]
-    lines += [f"{name + ':':<20}{one_line(value)}" for name, value in _facts(event)]
+    lines += [f"{name + ':':<20}{one_line(value)}" for name, value in _facts(event, names)]
     lines += ["", f"Details:  {_next_step(event, stack)}", "", f"Event {event.id}"]
     return "\n".join(lines)
 
 
-def chat(event: Event, *, stack: str | None = None) -> dict[str, Any]:
+def chat(event: Event, *, stack: str | None = None, names: Names = NO_NAMES) -> dict[str, Any]:
     """The same for a chat channel, in Amazon Q Developer's schema of custom notifications.
 
     https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html
@@ -60,7 +61,7 @@ def chat(event: Event, *, stack: str | None = None) -> dict[str, Any]:
         "content": {
             "textType": "client-markdown",
             "title": mark + headline,
-            "description": _chat_text(event),
+            "description": _chat_text(event, names),
             "nextSteps": [_as_code(_next_step(event, stack), most=None)],
         },
         "metadata": {
@@ -71,10 +72,10 @@ def chat(event: Event, *, stack: str | None = None) -> dict[str, Any]:
     }
 
 
-def _chat_text(event: Event) -> str:
+def _chat_text(event: Event, names: Names) -> str:
     """The facts, as many whole lines as MAX_CHAT_TEXT takes."""
     text = ""
-    for name, value in _facts(event):
+    for name, value in _facts(event, names):
         line = f"*{name}*: {_as_code(value)}"
         if len(text) + len(line) >= MAX_CHAT_TEXT:
             break
@@ -112,10 +113,10 @@ def _happened(event: Event, quote: Quote) -> str:
     return kind.headline(detail, quote) if kind else event.type
 
 
-def _facts(event: Event) -> Iterator[Fact]:
+def _facts(event: Event, names: Names) -> Iterator[Fact]:
     """The facts that are known."""
     kind, detail = _known(event)
-    for name, value in kind.facts(detail) if kind else ():
+    for name, value in kind.facts(detail, names) if kind else ():
         if value:
             yield name, value
 

@@ -21,6 +21,7 @@ from export_jobs.events.details import (
     RequestEventDetail,
 )
 from export_jobs.events.wording import Detail, Fact, Quote
+from export_jobs.model.names import Names
 from export_jobs.model.records import VANISHED, EventType, TopicEvents
 
 _BAD_OUTCOMES = frozenset({"SUCCEEDED_WITH_ERRORS", "SUCCEEDED_EMPTY", "FAILED", "VANISHED"})
@@ -42,7 +43,7 @@ class EventKind:
     thread: Callable[[Detail], str]
     """What it is about; a chat channel groups messages by thread."""
     headline: Callable[[Detail, Quote], str]
-    facts: Callable[[Detail], Iterator[Fact]]
+    facts: Callable[[Detail, Names], Iterator[Fact]]
     in_brief: Callable[[Detail], str]
     """What the headline leaves out, for a line in a terminal."""
     next_step: Callable[[Detail, str | None], str]

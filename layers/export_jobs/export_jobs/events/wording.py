@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from export_jobs.contract.text import one_line
+from export_jobs.model.names import Names
 
 Quote = Callable[[str], str]
 """Makes a value from outside safe to show: in a chat, an e-mail, a terminal."""
@@ -20,6 +21,7 @@ Fact = tuple[str, str]
 """A line of a message: its name and its text."""
 
 MAX_JOBS_SHOWN = 3
+MAX_SEGMENTS_SHOWN = 3
 _HAPPENED = {
     "SUCCEEDED": "succeeded",
     "SUCCEEDED_WITH_ERRORS": "succeeded WITH ERRORS",
@@ -107,10 +109,11 @@ def request_rejected(detail: Detail, quote: Quote) -> str:
 # -- facts ---------------------------------------------------------------------------------------
 
 
-def job_facts(detail: Detail) -> Iterator[Fact]:
+def job_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     """The facts, the most useful first; the value of an unknown one is empty."""
     yield "Sandbox", detail["sandboxName"]
-    yield "Dataset", detail["datasetId"]
+    yield "Dataset", _dataset(detail, names)
+    yield "Segments", _segments(detail, names)
     yield "Status", _status(detail)
     yield "Created", _moment(detail["createdAt"])
     changed = "Ended" if detail["final"] and detail["outcome"] != "VANISHED" else "Last change"
@@ -124,9 +127,9 @@ def job_facts(detail: Detail) -> Iterator[Fact]:
     yield "Correlation id", detail["correlationId"] or ""
 
 
-def overdue_facts(detail: Detail) -> Iterator[Fact]:
+def overdue_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Sandbox", detail["sandboxName"]
-    yield "Dataset", detail["datasetId"]
+    yield "Dataset", _dataset(detail, names)
     yield "Due", _deadline(detail)
     yield "Jobs count from", _moment(detail["window"].get("opensAt"))
     for job in detail["jobs"][:MAX_JOBS_SHOWN]:
@@ -147,9 +150,9 @@ def overdue_facts(detail: Detail) -> Iterator[Fact]:
         )
 
 
-def overdue_resolved_facts(detail: Detail) -> Iterator[Fact]:
+def overdue_resolved_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Sandbox", detail["sandboxName"]
-    yield "Dataset", detail["datasetId"]
+    yield "Dataset", _dataset(detail, names)
     yield "Due", _deadline(detail)
     yield "Succeeded", _moment(detail["succeededAt"])
     yield "Job", detail["jobId"]
@@ -183,15 +186,32 @@ def _missed_in_a_row(detail: Detail) -> str:
     return f"{missed}, since {_moment(detail['overdueSince'])}"
 
 
-def request_facts(detail: Detail) -> Iterator[Fact]:
+def request_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Sandbox", detail["sandboxName"] or ""
-    yield "Dataset", detail["datasetId"] or ""
+    yield "Dataset", _dataset(detail, names)
     yield "Job", detail["jobId"] or ""
     if not detail["problems"]:
         yield "Reason", detail["reason"] or ""
     for problem in detail["problems"]:
         yield "Wrong field", f"{problem['field']}: {problem['message']}"
     yield "Correlation id", detail["correlationId"] or ""
+
+
+def _dataset(detail: Detail, names: Names) -> str:
+    dataset_id = detail["datasetId"]
+    return names.dataset(dataset_id) if dataset_id else ""
+
+
+def _segments(detail: Detail, names: Names) -> str:
+    """A few of the segments, if any has a name: ids alone tell a reader nothing."""
+    listed = [segment["segmentId"] for segment in detail["segments"] if segment.get("segmentId")]
+    if not any(segment_id in names.segments for segment_id in listed):
+        return ""
+    shown = names.few_segments(listed, MAX_SEGMENTS_SHOWN)
+    more = len(detail["segments"]) - len(shown)
+    if "segments" in detail["truncated"]:
+        return f"{', '.join(shown)} and more than {more} others"
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _status(detail: Detail) -> str:

@@ -29,7 +29,7 @@ class Attribute:
 
     name: str
     field: str
-    type: Literal["S", "N", "B", "BOOL", "L"]
+    type: Literal["S", "N", "B", "BOOL", "L", "M"]
     write: Callable[[Any], Any]
     read: Callable[[Any], Any]
 

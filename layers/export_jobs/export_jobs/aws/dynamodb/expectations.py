@@ -110,7 +110,9 @@ def removed(record: ExpectationRecord, table: str) -> Write:
 
 def records_of(found: Sequence[Item]) -> list[ExpectationRecord]:
     """The expectations; one that can't be read is left out."""
-    return [record for item in found if (record := _record_of(item))]
+    # No expectation's name begins with a "!": that is an item of another kind, such as the names.
+    kept = (item for item in found if not item["sk"]["S"].startswith("!"))
+    return [record for item in kept if (record := _record_of(item))]
 
 
 def _record_of(item: Item) -> ExpectationRecord | None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from export_jobs.model.expectations import DueExpectations, ExpectationRecord
+    from export_jobs.model.names import Names
 
 MAX_KEYS = 100
 """The most keys that BatchGetItem takes."""
@@ -271,6 +272,39 @@ class DynamoDbStore:
             write_item(self._client, write, "write when the next expectation is due")
         except Outrun:
             return
+
+    # -- names -----------------------------------------------------------------------------------
+
+    def names(self, sandbox: str, *, by_query: bool = False) -> Names:
+        """What its datasets and segments are called; may be slightly stale.
+
+        `by_query`: strongly consistent, and for people, whose policy may let them query the table
+        and not get items.
+        """
+        from export_jobs.aws.dynamodb import names  # noqa: PLC0415  not for a quiet sweep
+
+        key = names.names_key(sandbox)
+        with meaning("read the names of datasets and segments"):
+            if not by_query:
+                answer = self._client.get_item(TableName=self._jobs_table, Key=dict(key))
+                return names.names_of(answer.get("Item"))
+            found = self._client.query(
+                TableName=self._jobs_table,
+                ConsistentRead=True,
+                KeyConditionExpression="sandbox = :sandbox AND sk = :sk",
+                ExpressionAttributeValues={":sandbox": key["sandbox"], ":sk": key["sk"]},
+            )
+        return names.names_of(next(iter(found["Items"]), None))
+
+    def put_names(self, sandbox: str, names: Names) -> None:
+        """Replaces the names of a sandbox; the last one to write them wins.
+
+        Raises ItemRefused if they are too many for one item.
+        """
+        from export_jobs.aws.dynamodb.names import written  # noqa: PLC0415  not for a quiet sweep
+
+        write = written(sandbox, names, self._jobs_table)
+        write_item(self._client, write, "write the names of datasets and segments")
 
     # -- requests --------------------------------------------------------------------------------
 
