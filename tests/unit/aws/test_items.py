@@ -37,6 +37,8 @@ from export_jobs.model.records import (
 from export_jobs.model.steps import MAX_EXPIRED, MAX_STEPS, GateChange, Slot, SlotChange, Step
 from export_jobs.monitor import expectations as judging
 from export_jobs.monitor.decide import MAX_UNDELIVERED
+from export_jobs.monitor.expectations import planned
+from export_jobs_cli.expectations.plan import plan
 from support.one_item_each import (
     EXPECTATION,
     EXPECTED,
@@ -232,10 +234,10 @@ def test_an_attribute_of_an_expectation_that_cannot_be_read_has_its_default(
     [{}, {"S": "no JSON"}, {"S": "[]"}, {"S": "{}"}, {"N": "1"}, {"S": "due"}],
     ids=str,
 )
-def test_an_expectation_whose_definition_cannot_be_read_is_left_out(
+def test_an_expectation_whose_definition_cannot_be_read_has_no_window(
     definition: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a warning that names it; the others are read."""
+    """A warning names it; it can be applied again or removed, and the others are read."""
     if definition == {"S": "due"}:
         later = {**EXPECTATION.expectation.as_definition(), "due": "sunset"}
         definition = {"S": json.dumps(later)}
@@ -243,8 +245,13 @@ def test_an_expectation_whose_definition_cannot_be_read_is_left_out(
     if not definition:
         del unreadable["definition"]
     with caplog.at_level(logging.WARNING):
-        found = expectations.records_of([unreadable, frozen("small expectation")])
-    assert found == [SMALL_EXPECTATION]
+        found, other = expectations.records_of([unreadable, frozen("small expectation")])
+    assert other == SMALL_EXPECTATION
+    assert (found.name, found.version) == (EXPECTATION.name, EXPECTATION.version)
+    assert (found.window, found.missed) == (None, None)
+    assert planned(found) == found
+    (change,) = plan([found], [EXPECTATION.expectation], sandbox="prod", prune=False, now=1).changes
+    assert change.record.expectation == EXPECTATION.expectation
     assert "nightly can't be read" in caplog.text
 
 

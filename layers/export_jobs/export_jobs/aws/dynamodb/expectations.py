@@ -109,19 +109,20 @@ def removed(record: ExpectationRecord, table: str) -> Write:
 
 
 def records_of(found: Sequence[Item]) -> list[ExpectationRecord]:
-    """The expectations; one that can't be read is left out."""
+    """The expectations. One whose definition can't be read has no window until it is applied again."""
     # No expectation's name begins with a "!": that is an item of another kind, such as the names.
-    kept = (item for item in found if not item["sk"]["S"].startswith("!"))
-    return [record for item in kept if (record := _record_of(item))]
+    return [_record_of(item) for item in found if not item["sk"]["S"].startswith("!")]
 
 
-def _record_of(item: Item) -> ExpectationRecord | None:
+def _record_of(item: Item) -> ExpectationRecord:
+    sandbox, name = item["sandbox"]["S"].removeprefix(PREFIX), item["sk"]["S"]
     read: dict[str, Any] = fields_of(item, _ATTRIBUTES, applied_at=0)
-    if "expectation" not in read:
-        logger.warning("expectation %s can't be read; apply it again", item["sk"]["S"])
-        return None
-    sandbox = item["sandbox"]["S"].removeprefix(PREFIX)
-    return ExpectationRecord(sandbox=sandbox, **read)
+    if "expectation" in read:
+        return ExpectationRecord(sandbox=sandbox, **read)
+    logger.warning("expectation %s can't be read; apply it again", name)
+    never = Expectation(name, dataset_id="", timezone="UTC", days=frozenset())
+    known = {field: read[field] for field in ("applied_at", "version") if field in read}
+    return ExpectationRecord(sandbox, never, **known)
 
 
 def _key(record: ExpectationRecord) -> Item:
