@@ -20,7 +20,7 @@ from export_jobs.contract.create import (
     describe_problems,
 )
 from export_jobs.contract.text import one_line
-from export_jobs.model.expectations import Expectation
+from export_jobs.model.expectations import MAX_SEGMENTS, Expectation
 from export_jobs.model.names import MAX_NAME, Names
 from pydantic import (
     AfterValidator,
@@ -50,7 +50,6 @@ _DAY_OR_RANGE: Final = rf"{_DAY}(-{_DAY})?"
 DAYS_PATTERN: Final = rf"^{_DAY_OR_RANGE}(, ?{_DAY_OR_RANGE})*$"
 _MAX_GRACE: Final = 7 * 24 * 60
 _MAX_PROFILES: Final = 10**12
-MAX_SEGMENTS: Final = 500
 _MAX_DATES: Final = 1_000
 
 

@@ -14,10 +14,11 @@ from typing import Any, Final
 from export_jobs.contract.schedule import Schedule
 from export_jobs.model.calendar import DAY_MINUTES
 from export_jobs.model.expectations import Expectation
+from export_jobs.monitor.regular import is_open, round_up
 
 from export_jobs_cli.expectations.fields import time_text
 from export_jobs_cli.expectations.quartz import NotWeekly, WeeklyTime, read_quartz
-from export_jobs_cli.expectations.suggest import Suggestion, free_name, is_open, round_up
+from export_jobs_cli.expectations.suggest import Suggestion, free_name
 
 HOURS: Final = 4
 """From a schedule's time to the deadline that is suggested."""

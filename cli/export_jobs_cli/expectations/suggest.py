@@ -1,55 +1,18 @@
-"""Which exports should be expected, by the jobs of the last weeks: functions without I/O.
-
-Jobs are the same export if they have the same dataset and segments. It is suggested to expect one
-that was good in nearly all windows of a length (`every`), or on nearly all of certain days of the
-week at about the same local time (`due`).
-"""
+"""Proposes to expect what is exported regularly, with a name and with what that is based on."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
-from itertools import pairwise
-from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from export_jobs.contract.text import one_line
-from export_jobs.model.calendar import DAY_MINUTES, local_time, starts_of_windows
+from export_jobs.model.calendar import local_time
 from export_jobs.model.expectations import Expectation
-from export_jobs.model.matching import segment_fingerprint
 from export_jobs.model.records import JobRecord
-from export_jobs.monitor.expectations import ended_at, matches
+from export_jobs.monitor.regular import Regular, regular_exports, segment_ids
 
 from export_jobs_cli.expectations.fields import days_text, duration_text, time_text
-from export_jobs_cli.expectations.file import MAX_SEGMENTS
-
-READ_DAYS: Final = 28
-"""How far back jobs are read, for the days of the week."""
-RECENT_DAYS: Final = 14
-MIN_DAYS: Final = 5
-"""Of the recent days, at least so many have a good run at about the same time."""
-MIN_SHARE: Final = 0.75
-"""Of the recent days on which it should have run, at least so many have a good run."""
-BAND: Final = 120
-"""Minutes between the earliest and the latest creation of runs at about the same time."""
-MAX_TIMES: Final = 4
-"""Times of day that are suggested for one export."""
-MAX_RUNS: Final = READ_DAYS * 24
-"""Runs of an export for which a time of day is looked for; more frequent ones have none."""
-LENGTHS: Final = (15, 30, 60, 120, 180, 240, 360)
-"""Windows, in minutes. Exports that are less frequent have a time of day."""
-MIN_WINDOWS: Final = 24
-MIN_FILLED: Final = 0.95
-EARLIER: Final = 30
-"""Minutes from `opens` to the earliest creation, at least."""
-LATER: Final = 30
-"""Minutes from the latest usual end to the deadline, at least."""
-_QUARTER: Final = 15
-_MINUTE_MS: Final = 60_000
-_DAY_MS: Final = DAY_MINUTES * _MINUTE_MS
 
 
 @dataclass(frozen=True)
@@ -61,22 +24,6 @@ class Suggestion:
     basis: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A good run; local times are naive."""
-
-    job: JobRecord
-    created: datetime
-    ended: datetime
-
-    @property
-    def minute(self) -> int:
-        return self.created.hour * 60 + self.created.minute
-
-    def minutes_to_end(self) -> int:
-        return -(-(ended_at(self.job) - self.job.creation_time) // _MINUTE_MS)
-
-
 def from_jobs(
     sandbox: str,
     jobs: Iterable[JobRecord],
@@ -86,227 +33,14 @@ def from_jobs(
     now: int,
 ) -> list[Suggestion]:
     """Suggests what `known` does not expect. `jobs` are those of a sandbox, in any order."""
-    groups: dict[tuple[str, frozenset[bytes] | None], list[_Run]] = defaultdict(list)
-    for job in jobs:
-        if _is_good(job) and now - READ_DAYS * _DAY_MS <= job.creation_time <= now:
-            groups[job.dataset_id or "", job.segments].append(_run_of(job, zone))
     taken = {expectation.name for expectation in known}
     found = []
-    for runs in groups.values():
-        runs.sort(key=lambda run: run.job.creation_time)
-        for one in _of_group(runs, zone, now):
-            if not any(_expects(expectation, one.example.job) for expectation in known):
-                named = replace(one.expectation, name=free_name(one.expectation.name, taken))
-                taken.add(named.name)
-                found.append(Suggestion(sandbox, named, one.basis))
+    for one in regular_exports(jobs, zone=zone, known=known, now=now):
+        name = free_name(_name_of(one.expectation, one.created_from), taken)
+        taken.add(name)
+        named = replace(one.expectation, name=name)
+        found.append(Suggestion(sandbox, named, (_based_on(one), *_last(one, zone))))
     return found
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A suggestion, and one of the runs that it is based on."""
-
-    expectation: Expectation
-    basis: tuple[str, ...]
-    example: _Run
-
-
-def _is_good(job: JobRecord) -> bool:
-    return bool(
-        job.final
-        and job.outcome == "SUCCEEDED"
-        and job.creation_time
-        and job.dataset_id
-        and _can_be_written(job.dataset_id)
-    )
-
-
-def _can_be_written(value: str) -> bool:
-    """Whether a file can hold an id: it has only what can be seen."""
-    return one_line(value) == value and len(value) <= 256
-
-
-def _run_of(job: JobRecord, zone: ZoneInfo) -> _Run:
-    created, ended = (local_time(at, zone) for at in (job.creation_time, ended_at(job)))
-    return _Run(job, created.replace(tzinfo=None), ended.replace(tzinfo=None))
-
-
-def _of_group(runs: Sequence[_Run], zone: ZoneInfo, now: int) -> Iterator[_Found]:
-    frequent = _frequent(runs, zone, now)
-    if frequent:
-        yield frequent
-        return
-    today = local_time(now, zone).date()
-    left = list(runs) if len(runs) <= MAX_RUNS else []
-    for _ in range(MAX_TIMES):
-        band = _densest(left, today)
-        if not band:
-            return
-        left = [run for run in left if run not in band]
-        if daily := _daily(band, zone, now):
-            yield daily
-
-
-# -- windows ---------------------------------------------------------------------------------------
-
-
-def _frequent(runs: Sequence[_Run], zone: ZoneInfo, now: int) -> _Found | None:
-    """The shortest windows that nearly all have a good run."""
-    today = local_time(now, zone).date()
-    begins = max(runs[0].created.date() + timedelta(days=1), today - timedelta(days=RECENT_DAYS))
-    whole_days = [begins + timedelta(days=n) for n in range((today - begins).days)]
-    created = [run for run in runs if begins <= run.created.date() < today]
-    for length in LENGTHS:
-        windows = [
-            window
-            for day in whole_days
-            for window in pairwise(starts_of_windows(day, length, zone))
-        ]
-        if len(windows) < MIN_WINDOWS or len(created) < MIN_FILLED * len(windows):
-            continue
-        late = _first_ends(created, windows)
-        if len(late) >= MIN_FILLED * len(windows):
-            grace = round_up(max(0, _usual_latest(late) + _QUARTER))
-            expectation = _expectation(runs[-1], zone, f"every-{duration_text(length)}")
-            filled = f"{len(late):,} of {len(windows):,} windows of {duration_text(length)}"
-            basis = (f"{filled} since {begins} have a good run", *_last(runs[-1]))
-            return _Found(replace(expectation, every=length, grace=grace), basis, runs[-1])
-    return None
-
-
-def _first_ends(runs: Sequence[_Run], windows: Sequence[tuple[int, int]]) -> list[int]:
-    """How many minutes after its window's end the first good run of each ended; may be negative."""
-    found: list[int] = []
-    at = 0
-    for start, end in windows:
-        ends = []
-        while at < len(runs) and runs[at].job.creation_time < end:
-            if runs[at].job.creation_time >= start:
-                ends.append(ended_at(runs[at].job))
-            at += 1
-        if ends:
-            found.append(-((end - min(ends)) // _MINUTE_MS))
-    return found
-
-
-# -- a time of day ---------------------------------------------------------------------------------
-
-
-def _densest(runs: Sequence[_Run], today: date) -> list[_Run]:
-    """The runs of the two hours in which the most of the recent days have one."""
-    best: list[_Run] = []
-    most = MIN_DAYS - 1
-    for start in sorted({run.minute for run in runs}):
-        band = [run for run in runs if (run.minute - start) % DAY_MINUTES <= BAND]
-        recent = {
-            day for run in band if 0 < (today - (day := _day_of(run, start))).days <= RECENT_DAYS
-        }
-        if len(recent) > most:
-            best, most = band, len(recent)
-    return best
-
-
-def _day_of(run: _Run, opens: int) -> date:
-    """The day on which the window opened that a run was created in."""
-    return (run.created - timedelta(minutes=(run.minute - opens) % DAY_MINUTES)).date()
-
-
-def _daily(band: Sequence[_Run], zone: ZoneInfo, now: int) -> _Found | None:
-    earliest = _earliest(band)
-    opens = max(0, (earliest - EARLIER) // _QUARTER * _QUARTER)
-    lengths = [(run.minute - opens) % DAY_MINUTES + run.minutes_to_end() for run in band]
-    due = round_up(opens + _usual_latest(lengths) + LATER)
-    if due - opens > DAY_MINUTES:
-        return None
-    yesterday = local_time(now, zone).date() - timedelta(days=1)
-    ran = {_day_of(run, opens) for run in band}
-    days = _weekdays(ran, yesterday)
-    recent = [yesterday - timedelta(days=n) for n in range(RECENT_DAYS)]
-    due_days = [day for day in recent if day.weekday() in days]
-    good_days = [day for day in due_days if day in ran]
-    if len(good_days) < MIN_DAYS or len(good_days) < MIN_SHARE * len(due_days):
-        return None
-    latest = _usual_latest([(run.minute - earliest) % DAY_MINUTES for run in band])
-    created = f"created {time_text(earliest)} to {time_text((earliest + latest) % DAY_MINUTES)}"
-    pattern = "days" if len(days) == 7 else f"days ({days_text(days)})"
-    ended = f"ended by {time_text((opens + _usual_latest(lengths)) % DAY_MINUTES)}"
-    good = f"{len(good_days)} of the last {len(due_days)} {pattern} have a good run"
-    basis = (f"{good}, {created} and {ended}", *_last(band[-1]))
-    expectation = replace(
-        _expectation(band[-1], zone, f"daily-{time_text(earliest).replace(':', '')}"),
-        opens=opens,
-        due=due % DAY_MINUTES,
-        days=days,
-    )
-    return _Found(expectation, basis, band[-1])
-
-
-def _earliest(band: Sequence[_Run]) -> int:
-    """The minute of the day from which all creations are within the band; it may wrap."""
-    return next(
-        run.minute
-        for run in sorted(band, key=lambda run: run.minute)
-        if all((other.minute - run.minute) % DAY_MINUTES <= BAND for other in band)
-    )
-
-
-def _weekdays(ran: set[date], last: date) -> frozenset[int]:
-    """The days of the week on which it ran at least every other time."""
-    first = min(ran)
-    every = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    return frozenset(
-        weekday
-        for weekday in range(7)
-        if (days := [day for day in every if day.weekday() == weekday])
-        and 2 * sum(day in ran for day in days) >= len(days)
-    )
-
-
-# -- the expectation -------------------------------------------------------------------------------
-
-
-def _expectation(run: _Run, zone: ZoneInfo, name: str) -> Expectation:
-    """With a placeholder of a deadline."""
-    dataset = run.job.dataset_id or ""
-    shown = re.sub(r"[^A-Za-z0-9]", "", dataset)[:8]
-    return Expectation(
-        name=f"{name}-{shown}" if shown else name,
-        dataset_id=dataset,
-        timezone=zone.key,
-        segments=tuple(sorted(segment_ids(run.job) or ())),
-    )
-
-
-def segment_ids(job: JobRecord) -> list[str] | None:
-    """The ids of the segments whose members a job exports; None if not all are on record."""
-    exported = job.segments or frozenset()
-    listed: Any = (job.end_detail or {}).get("segments") or ()
-    ids = {
-        str(one["segmentId"]) for one in listed if isinstance(one, Mapping) and "segmentId" in one
-    }
-    known = {one: segment_fingerprint(one) for one in ids}
-    found = {one for one, fingerprint in known.items() if fingerprint in exported}
-    complete = len(found) == len(exported) <= MAX_SEGMENTS
-    return sorted(found) if complete and all(map(_can_be_written, found)) else None
-
-
-def _last(run: _Run) -> Iterator[str]:
-    yield f"last: job {run.job.job_id}, created {run.created:%Y-%m-%d %H:%M}"
-    if segment_ids(run.job) is None:
-        yield "its segments are not all on record: add them, or any job into this dataset counts"
-
-
-def _expects(expectation: Expectation, job: JobRecord) -> bool:
-    return matches(job, expectation) and is_open(expectation, job.creation_time)
-
-
-def is_open(expectation: Expectation, at: int) -> bool:
-    """Whether jobs created at that time of any of its days count."""
-    if expectation.due is None or expectation.opens is None:
-        return True
-    created = local_time(at, expectation.zone)
-    length = (expectation.due - expectation.opens) % DAY_MINUTES or DAY_MINUTES
-    return (created.hour * 60 + created.minute - expectation.opens) % DAY_MINUTES < length
 
 
 def free_name(name: str, taken: set[str]) -> str:
@@ -315,11 +49,28 @@ def free_name(name: str, taken: set[str]) -> str:
     return next(one for one in numbered if one not in taken)
 
 
-def _usual_latest(minutes: Sequence[int]) -> int:
-    """The latest, without one of twenty."""
-    return sorted(minutes)[-1 - len(minutes) // 20]
+def _name_of(expectation: Expectation, created_from: int) -> str:
+    if expectation.every:
+        name = f"every-{duration_text(expectation.every)}"
+    else:
+        name = f"daily-{time_text(created_from).replace(':', '')}"
+    shown = re.sub(r"[^A-Za-z0-9]", "", expectation.dataset_id)[:8]
+    return f"{name}-{shown}" if shown else name
 
 
-def round_up(minutes: int) -> int:
-    """Rounded up to a quarter of an hour."""
-    return -(-minutes // _QUARTER) * _QUARTER
+def _based_on(one: Regular) -> str:
+    every, days = one.expectation.every, one.expectation.days
+    if every:
+        windows = f"{one.good:,} of {one.of:,} windows of {duration_text(every)}"
+        return f"{windows} since {one.since} have a good run"
+    pattern = "days" if len(days) == 7 else f"days ({days_text(days)})"
+    created = f"created {time_text(one.created_from)} to {time_text(one.created_to)}"
+    good = f"{one.good} of the last {one.of} {pattern} have a good run"
+    return f"{good}, {created} and ended by {time_text(one.ended_by)}"
+
+
+def _last(one: Regular, zone: ZoneInfo) -> Iterator[str]:
+    created = local_time(one.last.creation_time, zone)
+    yield f"last: job {one.last.job_id}, created {created:%Y-%m-%d %H:%M}"
+    if segment_ids(one.last) is None:
+        yield "its segments are not all on record: add them, or any job into this dataset counts"

@@ -11,11 +11,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from export_jobs.contract.text import one_line
+from export_jobs.monitor.regular import READ_DAYS
 
 from export_jobs_cli import jobs
 from export_jobs_cli.expectations.file import ExpectationsFile, written
 from export_jobs_cli.expectations.scheduled import Scheduled, from_schedules
-from export_jobs_cli.expectations.suggest import READ_DAYS, Suggestion, from_jobs
+from export_jobs_cli.expectations.suggest import Suggestion, from_jobs
 from export_jobs_cli.stack import DeployedSystem
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/+.-]*", re.ASCII)

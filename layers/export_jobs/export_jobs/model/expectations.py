@@ -25,6 +25,8 @@ from export_jobs.model.records import OverdueReason
 
 MAX_SEARCHED_DAYS: Final = 400
 """How far ahead the next window is looked for, beyond the excepted days."""
+MAX_SEGMENTS: Final = 500
+"""Segments that an expectation may name."""
 _EVERY_DAY: Final = frozenset(range(7))
 _MAX_GRACE: Final = 366 * DAY_MINUTES
 _MANY: Final = 10**15
