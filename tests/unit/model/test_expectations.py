@@ -106,6 +106,8 @@ def next_windows(expectation: Expectation, after: str, number: int = 1) -> list[
         # Over midnight, also where that is skipped or repeated, and for a whole day.
         (ROME, "22:00", "06:00", "2026-03-28 12:00", "03-28 21:00/03-29 04:00"),
         (ROME, "22:00", "06:00", "2026-10-24 12:00", "10-24 20:00/10-25 05:00"),
+        (ROME, "22:00", "06:00", "2026-03-29 01:30", "03-28 21:00/03-29 04:00"),
+        (ROME, "22:00", "06:00", "2026-03-29 04:00", "03-29 20:00/03-30 04:00"),
         (ROME, "06:00", "06:00", "2026-03-28 12:00", "03-28 05:00/03-29 04:00"),
         (CAIRO, "23:30", "00:30", "2026-04-23 12:00", "04-23 21:30/04-23 22:00"),
         (CAIRO, "23:30", "00:30", "2026-10-29 12:00", "10-29 20:30/10-29 22:30"),
@@ -260,10 +262,10 @@ SAMOA_MOVES = utc("2011-12-29 12:00")
 @given(expected())
 @example((APIA_S, SAMOA_MOVES))
 def test_deadlines_increase_and_no_window_opens_after_it_closes(
-    given: tuple[Expectation, int],
+    case: tuple[Expectation, int],
 ) -> None:
     """The next deadline is later than the moment that is asked for, however windows lie."""
-    expectation, after = given
+    expectation, after = case
     windows = walked(expectation, after, 6)
     assert len(windows) == 6
     for earlier, window in pairwise([Window(0, 0, after), *windows]):
@@ -273,12 +275,13 @@ def test_deadlines_increase_and_no_window_opens_after_it_closes(
 
 @given(expected(), st.integers(0, 5 * DAY_MINUTES))
 @example((APIA_S, SAMOA_MOVES), 10)
+@example((daily(ROME, "22:00", "06:00"), utc("2026-03-28 12:00")), 13 * 60)
 @example((Expectation("e", "d", "America/St_Johns", every=45), utc("2010-11-06 12:00")), 960)
 def test_the_next_window_is_the_same_wherever_the_search_starts(
-    given: tuple[Expectation, int], minutes: int
+    case: tuple[Expectation, int], minutes: int
 ) -> None:
     """One window after the other, or at once after a long time without a sweep."""
-    expectation, after = given
+    expectation, after = case
     later = after + minutes * MINUTE_MS
     window = expectation.next_window(after)
     while window and window.due <= later:
@@ -288,10 +291,10 @@ def test_the_next_window_is_the_same_wherever_the_search_starts(
 
 @given(expected())
 def test_no_window_is_of_a_day_on_which_nothing_is_expected(
-    given: tuple[Expectation, int],
+    case: tuple[Expectation, int],
 ) -> None:
     """Neither of an excepted day nor of another weekday; a window's day is the one on which it opens."""
-    expectation, after = given
+    expectation, after = case
     for window in walked(expectation, after, 6):
         moment, time = window.opens, expectation.opens
         if expectation.every:
@@ -304,9 +307,9 @@ def test_no_window_is_of_a_day_on_which_nothing_is_expected(
 
 @given(expected("due"))
 @example((APIA_S, SAMOA_MOVES))
-def test_without_opens_windows_follow_each_other(given: tuple[Expectation, int]) -> None:
+def test_without_opens_windows_follow_each_other(case: tuple[Expectation, int]) -> None:
     """So every job counts for one window, whenever it was created."""
-    expectation, after = given
+    expectation, after = case
     for earlier, window in pairwise(walked(expectation, after, 6)):
         assert window.opens == earlier.due
         assert window.closes == window.due
@@ -316,9 +319,9 @@ def test_without_opens_windows_follow_each_other(given: tuple[Expectation, int])
 @example((Expectation("e", "d", "America/St_Johns", every=45), utc("2010-11-06 12:00")))
 @example((Expectation("e", "d", "Antarctica/Casey", every=60), utc("2010-03-04 08:00")))
 @example((Expectation("e", "d", APIA, every=720), SAMOA_MOVES))
-def test_windows_of_one_length_cover_each_expected_day(given: tuple[Expectation, int]) -> None:
+def test_windows_of_one_length_cover_each_expected_day(case: tuple[Expectation, int]) -> None:
     """From its first midnight to the next day's, and nothing of the other days."""
-    expectation, after = given
+    expectation, after = case
     zone = expectation.zone
     for earlier, window in pairwise(walked(expectation, after, 30)):
         if window.opens == earlier.closes:
