@@ -6,11 +6,14 @@ Import errors, missing packages and wrong handler names show here, without Docke
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.model.expectations import Expectation, ExpectationRecord
 from export_jobs.model.records import EventType
 from export_jobs_cli.local import sam
 from export_jobs_local.aws.subscribers import Delivery
@@ -113,6 +116,27 @@ def test_the_sample_events_do_what_they_say(stage: Emulated) -> None:
 
     samples = {path.stem for path in (ROOT / "events").glob("*.json")} - {"env"}
     assert stage.invoked == samples, "a new sample event needs its lines above"
+
+
+def test_local_times_need_nothing_of_the_system(stage: Emulated) -> None:
+    """The monitor judges an expectation in Rome by the layer's own time zones."""
+    stage.send("monitor")
+    outputs = stage.system.stack.outputs
+    store = DynamoDbStore(
+        stage.system.aws.client("dynamodb"),
+        jobs_table=outputs["JobsTableName"],
+        requests_table=outputs["RequestsTableName"],
+    )
+    half_an_hour_ago = time.time_ns() // 1_000_000 - 30 * 60_000
+    expected = Expectation("in-rome", "nobody-exports-this", "Europe/Rome", every=15)
+    store.edit_expectations("prod", [ExpectationRecord("prod", expected, half_an_hour_ago)])
+    stage.published()
+    try:
+        stage.send("monitor")
+        overdue = [d for d in stage.published() if d.sink == "bus"]
+    finally:
+        store.edit_expectations("prod", [], store.expectations("prod"))
+    assert {(d.type, d.detail["expectation"]) for d in overdue} == {(EventType.OVERDUE, "in-rome")}
 
 
 def test_a_failed_sweep_is_an_error_of_the_function(stage: Emulated) -> None:

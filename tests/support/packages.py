@@ -128,6 +128,7 @@ def emulated(
                 "LAMBDA_TASK_ROOT": str(task),
                 "_HANDLER": function.handler,
                 "PYTHONDONTWRITEBYTECODE": "1",
+                "PYTHONTZPATH": "",  # Lambda's system may have no time zones, or old ones
                 "PYTHONPATH": os.pathsep.join(
                     [str(task), str(built / "ExportJobsLayer" / "python"), str(runtime)]
                 ),
