@@ -11,6 +11,7 @@ import pytest
 from export_jobs.model.ports import GateMoved, RecordChanged
 from export_jobs.model.records import (
     Attempt,
+    DigestState,
     Event,
     Hold,
     JobRecord,
@@ -293,3 +294,43 @@ def test_ended_requests_are_found_by_status_and_by_the_key_that_they_name(store:
     assert len(found("CREATED", "REJECTED", limit=2)) == 2
     assert found() == []
     assert adapter.requests(["m1!x"])["m1!x"].named == "a"
+
+
+@pytest.mark.parametrize("seed", range(20 if LONG else 5))
+def test_both_tables_keep_the_digest_alike(store: Store, seed: int) -> None:
+    """Written together with an outbox item or not at all, whatever the states' own writes are.
+
+    A digest that is written before the sandbox has a state is seen once it has one.
+    """
+    chance, calls = random.Random(seed), Calls(seed, memory := FakeStore(Fakes()))
+    real = store.adapter()
+
+    def commit() -> Call:
+        known = memory._items.get(("digest", SANDBOX), DigestState())
+        due_at, time = chance.choice([(None, ""), (7, "08:00 Europe/Rome")])
+        version = known.version if chance.random() < 0.7 else chance.randint(0, 3)
+        digest = DigestState(due_at, since=chance.choice([0, 5]), time=time, version=version)
+        outbox = (calls.outbox_item(),) if chance.random() < 0.5 else ()
+        steps = [Step(digest=digest, outbox=outbox), Step(digest=digest)][: chance.randint(1, 2)]
+        return f"commit {steps}", lambda tables: tables.commit(SANDBOX, steps)
+
+    def load() -> Call:
+        return "load", lambda tables: tables.load(SANDBOX)
+
+    def release() -> Call:
+        return "release", lambda tables: tables.release(SANDBOX)
+
+    for _ in range(40):
+        described, call = chance.choice([*[commit] * 6, load, load, calls.put_state, release])()
+        assert outcome(lambda: call(real)) == outcome(lambda: call(memory)), described  # noqa: B023
+
+
+def test_jobs_are_read_page_by_page_from_a_creation_time_on(store: Store) -> None:
+    """Alike in both tables, oldest first."""
+    real, memory = store.adapter(), FakeStore(Fakes())
+    for number in (3, 1, 2):
+        for tables in (real, memory):
+            tables.put(JobRecord(SANDBOX, f"j{number}", 100 + number, status="NEW"))
+    found = [list(tables.jobs_since(SANDBOX, 102)) for tables in (real, memory)]
+    assert found[0] == found[1]
+    assert [job.job_id for job in found[0]] == ["j2", "j3"]

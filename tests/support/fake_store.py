@@ -7,7 +7,7 @@ DynamoDB, a Query may see part of a transaction; a write is atomic, and so is th
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -16,6 +16,7 @@ from export_jobs.model.expectations import DueExpectations, ExpectationRecord
 from export_jobs.model.ports import GateMoved, RecordChanged, StoreUnavailable
 from export_jobs.model.records import (
     Attempt,
+    DigestState,
     Expected,
     Gate,
     JobRecord,
@@ -55,6 +56,7 @@ class FakeStore:
                 gate=seen.get(("gate", sandbox), Gate(sandbox)),
                 state=seen.get(("state", sandbox)),
                 expected=self._expected(sandbox) if ("state", sandbox) in seen else Expected(),
+                digest=self._digest(sandbox) if ("state", sandbox) in seen else DigestState(),
                 open_jobs=_jobs(seen),
                 outbox=tuple(item for key, item in sorted(seen.items()) if key[0] == "outbox"),
                 tickets=in_line(seen),
@@ -92,13 +94,13 @@ class FakeStore:
 
         return self._fakes.call("query", effect, _unavailable)
 
-    def jobs_since(self, sandbox: str, creation_time: int) -> Sequence[JobRecord]:
+    def jobs_since(self, sandbox: str, creation_time: int) -> Iterator[JobRecord]:
         def effect() -> Sequence[JobRecord]:
             jobs = [item for key, item in self._items.items() if key[:2] == ("job", sandbox)]
             jobs = [job for job in jobs if job.creation_time >= creation_time]
             return sorted(jobs, key=lambda job: (job.creation_time, job.job_id))
 
-        return self._fakes.call("query", effect, _unavailable)
+        yield from self._fakes.call("query", effect, _unavailable)
 
     def due_expectations(self, sandbox: str, *, until: int) -> DueExpectations:
         def effect() -> DueExpectations:
@@ -243,6 +245,10 @@ class FakeStore:
         expected: Expected = self._items.get(("expected", sandbox), Expected())
         return expected
 
+    def _digest(self, sandbox: str) -> DigestState:
+        digest: DigestState = self._items.get(("digest", sandbox), DigestState())
+        return digest
+
     def _look(self, sandbox: str) -> None:
         version = self._expected(sandbox).version + 1
         self._items["expected", sandbox] = replace(
@@ -250,9 +256,10 @@ class FakeStore:
         )
 
     def _delete_state(self, sandbox: str) -> None:
-        """Also what it has of expectations, which is in the same item."""
+        """Also what it has of expectations and of the digest, which is in the same item."""
         self._delete(sandbox, ("state", sandbox))
         self._items.pop(("expected", sandbox), None)
+        self._items.pop(("digest", sandbox), None)
 
     def _gate(self, sandbox: str) -> Gate:
         gate: Gate = self._items.get(("gate", sandbox), Gate(sandbox))
@@ -265,21 +272,23 @@ class FakeStore:
         written = []
         touched: set[Key] = set()
         for number, step in enumerate(steps):
-            if self._holds(step, gate) and not touched & _touched_by(step):
+            if self._holds(sandbox, step, gate) and not touched & _touched_by(step):
                 written.append(number)
                 touched |= _touched_by(step)
         for number in written:
-            self._write(steps[number])
+            self._write(sandbox, steps[number])
         after = _gate_after(gate, [steps[number] for number in written], change)
         if after != gate:
             self._store(sandbox, ("gate", sandbox), after)
         return frozenset(written)
 
-    def _holds(self, step: Step, gate: Gate) -> bool:
+    def _holds(self, sandbox: str, step: Step, gate: Gate) -> bool:
         """Whether a step was not outrun."""
         records: list[Stored] = [*step.requests, *step.jobs, *step.outbox, *step.published]
         records += step.expectations
         if any(_version(self._items.get(_key(record))) != record.version for record in records):
+            return False
+        if step.digest and step.digest.version != self._digest(sandbox).version:
             return False
         if step.slot is None:
             return True
@@ -289,21 +298,27 @@ class FakeStore:
         same = slot is not None and slot.request_id == step.slot.attempt.request_id
         return same and slot is not None and slot.job_id is None
 
-    def _write(self, step: Step) -> None:
+    def _write(self, sandbox: str, step: Step) -> None:
         if step.slot and step.slot.change == "note":
             self._fakes.noted.append(step.slot.attempt)
         for request in step.requests:
             self._put_request(request)
         for bearer in (*step.jobs, *step.outbox):
             self._put(bearer)
-        for record in step.expectations:
-            self._items[_key(record)] = replace(record, version=record.version + 1)
+        self._write_plans(sandbox, step)
         for item in step.published:
             self._delete(item.sandbox, _key(item))
         for ticket in step.drop_tickets:
             self._delete(ticket.sandbox, _key(ticket))
         for ticket in step.add_tickets:
             self._store(ticket.sandbox, _key(ticket), ticket)
+
+    def _write_plans(self, sandbox: str, step: Step) -> None:
+        for record in step.expectations:
+            self._items[_key(record)] = replace(record, version=record.version + 1)
+        if step.digest:
+            written = replace(step.digest, version=step.digest.version + 1)
+            self._items["digest", sandbox] = written
 
     def _put_request(self, record: RequestRecord) -> None:
         self._items[_key(record)] = self._written(record)
@@ -392,6 +407,8 @@ def _touched_by(step: Step) -> set[Key]:
     touched |= {_key(job) for job in step.jobs}
     touched |= {_key(item) for item in (*step.outbox, *step.published, *step.expectations)}
     touched |= {_key(ticket) for ticket in (*step.add_tickets, *step.drop_tickets)}
+    if step.digest:
+        touched |= {("digest",)}
     if step.slot:
         touched |= {("slot", step.slot.attempt.request_key)}
     return touched

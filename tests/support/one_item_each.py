@@ -20,6 +20,7 @@ from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.records import (
     Attempt,
+    DigestState,
     Event,
     Expected,
     Gate,
@@ -130,6 +131,7 @@ EXPECTATION = ExpectationRecord(
 SMALL_EXPECTATION = ExpectationRecord(
     "prod", Expectation("hourly", "dataset", "UTC", every=60), applied_at=_NOW, version=1
 )
+DIGEST = DigestState(due_at=_NOW, since=_NOW - 1, time="08:00 Europe/Rome", version=3)
 REQUEST = RequestRecord(
     request_key="key",
     status="REJECTED",
@@ -185,6 +187,7 @@ RECORDS: Mapping[str, Any] = {
     "job with segments": JOB_WITH_SEGMENTS,
     "outbox": OUTBOX_ITEM,
     "state": STATE,
+    "digest in a state": DIGEST,
     "gate": GATE,
     "ticket": TICKET,
     "ticket to cancel": CANCEL_TICKET,
@@ -209,6 +212,7 @@ def items_written() -> dict[str, Any]:
         "job with segments": writer.job(before(JOB_WITH_SEGMENTS)).written,
         "outbox": writer.outbox_item(before(OUTBOX_ITEM)).written,
         "state": writer.state(STATE).written,
+        "digest in a state": writer.digest("prod", before(DIGEST)).written,
         "gate": _gate_written(),
         "ticket": writer.ticket(TICKET).written,
         "ticket to cancel": writer.ticket(CANCEL_TICKET).written,

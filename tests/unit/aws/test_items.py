@@ -22,6 +22,7 @@ from export_jobs.model.expectations import Expectation, ExpectationRecord, PastW
 from export_jobs.model.matching import MAX_SEGMENTS, hashes_of_request, segment_fingerprint
 from export_jobs.model.records import (
     Attempt,
+    DigestState,
     Event,
     Expected,
     Gate,
@@ -61,6 +62,7 @@ READERS: dict[str, Any] = {
     "job with segments": items.job_of,
     "outbox": items.outbox_item_of,
     "state": items.state_of,
+    "digest in a state": items.digest_of,
     "gate": lambda item: gate_of(item, "prod"),
     "ticket": items.ticket_of,
     "ticket to cancel": items.ticket_of,
@@ -100,6 +102,7 @@ def test_items_are_written_as_they_are_kept(kind: str) -> None:
         (JobRecord, items._JOB_ATTRIBUTES, {"sandbox", "job_id", "creation_time"}),
         (OutboxItem, items._OUTBOX_ATTRIBUTES, {"sandbox", "item_id"}),
         (SandboxState, items._STATE_ATTRIBUTES, {"sandbox"}),
+        (DigestState, items._DIGEST_ATTRIBUTES, set()),
         (RequestRecord, items._REQUEST_ATTRIBUTES, {"request_key"}),
         (Expected, items._EXPECTED_ATTRIBUTES, set()),
         (ExpectationRecord, expectations._ATTRIBUTES, {"sandbox"}),

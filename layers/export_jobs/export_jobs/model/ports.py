@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from export_jobs.contract import Job, JobPage
@@ -117,8 +117,8 @@ class SweepStore(RequestStore, Protocol):
         current item, if another run has written it.
         """
 
-    def jobs_since(self, sandbox: str, creation_time: int) -> Sequence[JobRecord]:
-        """The jobs created since then, oldest first; strongly consistent."""
+    def jobs_since(self, sandbox: str, creation_time: int) -> Iterator[JobRecord]:
+        """The jobs created since then, oldest first, page by page; strongly consistent."""
 
     def due_expectations(self, sandbox: str, *, until: int) -> DueExpectations:
         """The expectations that are overdue, or have a deadline until then; strongly consistent."""

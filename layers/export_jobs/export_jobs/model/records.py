@@ -28,6 +28,7 @@ class EventType(StrEnum):
     OVERDUE_RESOLVED = "Export Overdue Resolved"
     REQUEST_ACCEPTED = "Export Request Accepted"
     REQUEST_REJECTED = "Export Request Rejected"
+    DIGEST = "Export Digest"
 
 
 TopicEvents = Literal["problems", "notable", "all"]
@@ -138,7 +139,7 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class OutboxItem:
-    """The outbox of undelivered events of a request that has no job, or of an expectation.
+    """The outbox of undelivered events of a request that has no job, of an expectation, or a digest.
 
     `record_key` is the key under which the request's record is stored, whose body goes to the
     dead-letter queue. `item_id` identifies the item: the event's id, or the name of the expectation,
@@ -193,6 +194,20 @@ class Expected:
     due_at: int | None = None
     overdue: int = 0
     unresolved: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True)
+class DigestState:
+    """When the daily digest is due; every sweep of the first watched sandbox reads it.
+
+    `due_at` is None if none is planned. It was planned by `time`, such as `08:00 Europe/Rome`, and
+    the digest covers what has happened from `since` on. Every change increments `version`.
+    """
+
+    due_at: int | None = None
+    since: int = 0
+    time: str = ""
     version: int = 0
 
 
@@ -347,6 +362,7 @@ class SandboxRecord:
     tickets: tuple[Ticket, ...] = ()
     """In queue order, cancel requests first."""
     expected: Expected = Expected()
+    digest: DigestState = DigestState()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from export_jobs.model.records import (
     Attempt,
+    DigestState,
     Hold,
     JobRecord,
     OutboxItem,
@@ -41,9 +42,9 @@ class Slot:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of one request or expectation. Each record replaces the version that was read.
+    """One step of one request or expectation, or of the digest.
 
-    `outbox` items of version 0 are added, others are replaced; `published` ones are deleted.
+    Each record replaces the version that was read. `outbox` items of version 0 are added, others are replaced; `published` ones are deleted.
     """
 
     requests: tuple[RequestRecord, ...] = ()
@@ -53,6 +54,8 @@ class Step:
     outbox: tuple[OutboxItem, ...] = ()
     published: tuple[OutboxItem, ...] = ()
     expectations: tuple[ExpectationRecord, ...] = ()
+    digest: DigestState | None = None
+    """Stands in the item of the sandbox's state."""
     slot: Slot | None = None
     forget: str | None = None
     """The request id of a former attempt to remove."""

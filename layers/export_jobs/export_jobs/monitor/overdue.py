@@ -76,7 +76,7 @@ class ExpectationKeeper:
 
         due = self._store.due_expectations(sweep.sandbox, until=sweep.began)
         since = expectations.reads_from(due.records, now=sweep.began)
-        jobs = [] if since is None else self._store.jobs_since(sweep.sandbox, since)
+        jobs = [] if since is None else list(self._store.jobs_since(sweep.sandbox, since))
         judged = [
             expectations.judge(
                 record,

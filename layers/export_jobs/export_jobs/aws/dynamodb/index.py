@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from export_jobs.aws.dynamodb import items
 from export_jobs.aws.dynamodb.gate import gate_of
 from export_jobs.aws.dynamodb.writes import Item
-from export_jobs.model.records import Expected, Gate, JobRecord, OutboxItem, SandboxState, Ticket
+from export_jobs.model.records import (
+    DigestState,
+    Expected,
+    Gate,
+    JobRecord,
+    OutboxItem,
+    SandboxState,
+    Ticket,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +31,7 @@ class Found:
     gate: Gate | None = None
     state: SandboxState | None = None
     expected: Expected = field(default_factory=Expected)
+    digest: DigestState = field(default_factory=DigestState)
     jobs: dict[str, JobRecord] = field(default_factory=dict)
     outbox: list[OutboxItem] = field(default_factory=list)
     tickets: dict[str, Ticket] = field(default_factory=dict)
@@ -58,6 +67,7 @@ class Found:
         elif key == items.STATE:
             self.state = items.state_of(item)
             self.expected = items.expected_of(item)
+            self.digest = items.digest_of(item)
         elif key == items.GATE:
             self.gate = gate_of(item, item["sandbox"]["S"])
         else:

@@ -28,6 +28,7 @@ from export_jobs.aws.dynamodb.attributes import (
 from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, text
 from export_jobs.model.records import (
     SEEN_RULE,
+    DigestState,
     Event,
     Expected,
     JobRecord,
@@ -160,7 +161,13 @@ _EXPECTED_ATTRIBUTES = (
     Attribute("expectationsUnresolved", "unresolved", "N", str, int),
     Attribute("expectationsVersion", "version", "N", str, int),
 )
-"""They stand in the item of the sandbox's state, but are written on their own."""
+_DIGEST_ATTRIBUTES = (
+    Attribute("digestDueAt", "due_at", "N", str, int),
+    Attribute("digestSince", "since", "N", str, int),
+    Attribute("digestTime", "time", "S", str, str),
+    Attribute("digestVersion", "version", "N", str, int),
+)
+"""Both stand in the item of the sandbox's state, but are written on their own."""
 _REQUEST_ATTRIBUTES = (
     *texts("status", "sandbox", "action", "body_hash", "message_id", "org_id", "correlation_id"),
     *texts("dataset_id", "request_id", "cancelled_by", "job_id", "linked_by", "outcome"),
@@ -272,6 +279,13 @@ class Writer:
         write.require_version(expected.version, "expectationsVersion")
         return write
 
+    def digest(self, sandbox: str, digest: DigestState) -> Write:
+        """Replaces version `digest.version` of what the state has of the daily digest."""
+        write = Write(self.jobs_table, state_key(sandbox))
+        write.put(as_attributes(replace(digest, version=digest.version + 1), _DIGEST_ATTRIBUTES))
+        write.require_version(digest.version, "digestVersion")
+        return write
+
     def looks_at_expectations(self, sandbox: str) -> Write:
         """Makes the next sweep look at the sandbox's expectations, whatever other runs write."""
         write = Write(self.jobs_table, state_key(sandbox))
@@ -342,3 +356,8 @@ def state_of(item: Item) -> SandboxState:
 def expected_of(item: Item) -> Expected:
     """What the item of a sandbox's state has of its expectations."""
     return Expected(**fields_of(item, _EXPECTED_ATTRIBUTES))
+
+
+def digest_of(item: Item) -> DigestState:
+    """What the item of a sandbox's state has of the daily digest."""
+    return DigestState(**fields_of(item, _DIGEST_ATTRIBUTES))

@@ -90,6 +90,7 @@ class DynamoDbStore:
             gate=found.gate or Gate(sandbox),
             state=found.state,
             expected=found.expected,
+            digest=found.digest,
             open_jobs=found.jobs,
             outbox=tuple(found.outbox),
             tickets=found.in_line,
@@ -183,8 +184,8 @@ class DynamoDbStore:
                 raise RecordChanged(None) from None
         return None
 
-    def jobs_since(self, sandbox: str, creation_time: int) -> Sequence[JobRecord]:
-        """The jobs created since then, oldest first. Strongly consistent."""
+    def jobs_since(self, sandbox: str, creation_time: int) -> Iterator[JobRecord]:
+        """The jobs created since then, oldest first, page by page. Strongly consistent."""
         request = {
             **self._newest_jobs(sandbox),
             "KeyConditionExpression": "sandbox = :sandbox AND sk BETWEEN :first AND :last",
@@ -196,8 +197,8 @@ class DynamoDbStore:
             "ScanIndexForward": True,
             "ConsistentRead": True,
         }
-        pages = self._pages(self._client.query, request, "read the latest jobs")
-        return [items.job_of(item) for page in pages for item in page["Items"]]
+        for page in self._pages(self._client.query, request, "read the latest jobs"):
+            yield from map(items.job_of, page["Items"])
 
     # -- expectations ----------------------------------------------------------------------------
 

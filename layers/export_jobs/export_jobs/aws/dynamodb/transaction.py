@@ -74,7 +74,7 @@ class Commit:
         change = gate or GateChange()
         if change.version is None and any(s.slot and s.slot.change == "note" for s in steps):
             raise ValueError("noting attempts requires a version of the gate")
-        numbered = {n: self._prepared(step) for n, step in enumerate(steps)}
+        numbered = {n: self._prepared(sandbox, step) for n, step in enumerate(steps)}
         if change != GateChange() or any(step.slot or step.forget for step in steps):
             return frozenset(self._write(sandbox, numbered, change))
         written: set[int] = set()
@@ -120,7 +120,7 @@ class Commit:
             plan.add(gate.as_action(), None)
         return plan
 
-    def _prepared(self, step: Step) -> _Prepared:
+    def _prepared(self, sandbox: str, step: Step) -> _Prepared:
         """Makes the actions. A ticket that is both dropped and added stays, in its new position."""
         writes = [
             *map(self._writer.request, step.requests),
@@ -128,6 +128,7 @@ class Commit:
             *map(self._writer.outbox_item, step.outbox),
             *map(self._writer.ticket, step.add_tickets),
             *map(self._expectation, step.expectations),
+            *([self._writer.digest(sandbox, step.digest)] if step.digest else []),
         ]
         kept = [write.key for write in writes]
         deletes = [
