@@ -133,7 +133,8 @@ def in_template(text: str) -> str:
     begin, end = f"  # {_BEGIN}\n", f"  # {_END}\n"
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
-    resources = "\n".join(_resource(event_type) for event_type in EventType)
+    on_the_bus = (event_type for event_type in EventType if kind_of(event_type).for_machines)
+    resources = "\n".join(map(_resource, on_the_bus))
     return f"{before}{begin}{resources}{end}{after}"
 
 

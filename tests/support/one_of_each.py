@@ -12,6 +12,7 @@ from export_jobs.events.details import Baseline
 from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
 from export_jobs.model.records import VANISHED, Event, JobRecord, OverdueReason, RequestRecord
 
+from support.digests import full_digest, quiet_digest
 from support.observed import ORG, observed
 
 DATASET = "5bb4c46757920712f924a3eb"
@@ -78,6 +79,8 @@ def one_of_each() -> dict[str, Event]:
         ),
         "rejected": events.rejected(request("INVALID"), stack_id=STACK, now=NOW),
         "cancelled before": events.rejected(request("CANCELLED"), stack_id=STACK, now=NOW),
+        "digest": full_digest(),
+        "digest of a quiet day": quiet_digest(),
     }
 
 

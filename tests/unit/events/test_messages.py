@@ -17,6 +17,7 @@ from export_jobs.events.messages import MAX_SUBJECT, chat, email, subject
 from export_jobs.events.wording import span
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import Event, JobRecord, RequestRecord
+from support.digests import full_digest, quiet_digest
 from support.files import ROOT
 from support.observed import observed
 from support.one_of_each import MISSED, one_of_each, overdue
@@ -205,6 +206,8 @@ def every_kind() -> Iterator[tuple[str, Event]]:
     yield "outcome-unknown", rejected("OUTCOME_UNKNOWN", unknown)
     failed = "it failed 5 times, the last time with KeyError; see the creator's log"
     yield "unexpected", rejected("UNEXPECTED", failed)
+    yield "digest", full_digest()
+    yield "digest-of-a-quiet-day", quiet_digest()
 
 
 KINDS = dict(every_kind())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
@@ -22,17 +22,30 @@ from export_jobs.contract.times import rfc3339
 from export_jobs.events.details import (
     Baseline,
     ConsideredJobDetail,
+    DigestDetail,
     ErrorDetail,
+    FailedExports,
     JobEventDetail,
+    OutcomeCount,
     OverdueDetail,
+    OverdueExport,
     OverdueResolvedDetail,
     ProblemDetail,
     RequestEventDetail,
+    SandboxDigest,
     SegmentDetail,
+    SlowExport,
     WindowDetail,
 )
-from export_jobs.model.outcome import duration_ms, outcome_of
-from export_jobs.model.records import VANISHED, Event, EventType, JobRecord, RequestRecord
+from export_jobs.model.outcome import JobOutcome, duration_ms, outcome_of
+from export_jobs.model.records import (
+    VANISHED,
+    DigestState,
+    Event,
+    EventType,
+    JobRecord,
+    RequestRecord,
+)
 
 if TYPE_CHECKING:
     from export_jobs.contract import FieldProblem
@@ -45,9 +58,14 @@ MAX_ERRORS = 10
 MAX_NAMESPACES = 50
 MAX_PROBLEMS = 50
 MAX_CONSIDERED = 10
+MAX_LISTED = 20
+"""Entries of each list of a digest."""
+MAX_SANDBOXES = 50
 JUDGED_IN_TIME_MS = 10 * 60_000
 """A window that is judged within this time after its deadline is judged in time."""
 MAX_TEXT = 1_000
+MAX_LISTED_TEXT = 200
+DAY_MS = 24 * 3_600_000
 MAX_DETAIL_BYTES = 40_000
 """So that the events in a job's outbox fit its item (400 KB: `decide.MAX_UNDELIVERED`)."""
 
@@ -206,6 +224,61 @@ def _window(window: Window, expected: Expectation) -> WindowDetail:
         due_local=due_local.isoformat(timespec="minutes"),
         timezone=expected.timezone,
     )
+
+
+def digest(
+    planned: DigestState,
+    sandboxes: Sequence[SandboxDigest],
+    *,
+    home: str,
+    since: int,
+    until: int,
+    outcomes: Mapping[JobOutcome, int],
+    overdue: Sequence[OverdueExport],
+    failures: Sequence[FailedExports],
+    slowest: Sequence[SlowExport],
+    org_id: str | None,
+    stack_id: str,
+) -> Event:
+    """`home` is the sandbox whose state plans the digests.
+
+    Each list is whole, and in its order. If another sandbox becomes the home, it may plan a digest
+    for the same moment, which is another event.
+    """
+    cut: list[str] = []
+    detail = DigestDetail(
+        event_id=_event_id("digest", stack_id, home, planned.due_at),
+        org_id=org_id,
+        due_at=rfc3339(until if planned.due_at is None else planned.due_at),
+        since=rfc3339(since),
+        until=rfc3339(until),
+        covers_days=max(1, round((until - since) / DAY_MS)),
+        exports=sum(outcomes.values()),
+        outcomes=[OutcomeCount(outcome=outcome, exports=n) for outcome, n in outcomes.items()],
+        open_jobs=sum(one.open_jobs for one in sandboxes),
+        waiting_requests=sum(one.waiting_requests for one in sandboxes),
+        waiting_since=min((s.waiting_since for s in sandboxes if s.waiting_since), default=None),
+        overdue_exports=len(overdue),
+        overdue=_few(overdue, MAX_LISTED, "overdue", cut),
+        failed_datasets=len(failures),
+        failures=_few(failures, MAX_LISTED, "failures", cut),
+        slowest=_few(slowest, MAX_LISTED, "slowest", cut),
+        failing_sandboxes=sum(one.failing_since is not None for one in sandboxes),
+        sandboxes=_few(sandboxes, MAX_SANDBOXES, "sandboxes", cut),
+        detected_at=rfc3339(until),
+        truncated=sorted(cut),
+    )
+    return Event(EventType.DIGEST, _dump(detail))
+
+
+def first_error(errors: Sequence[Mapping[str, Any]]) -> ErrorDetail | None:
+    """The first of the errors in the detail of a job's event, shortened for a list."""
+    if not errors:
+        return None
+    message = errors[0].get("message")
+    if message and len(message) > MAX_LISTED_TEXT:
+        message = message[: MAX_LISTED_TEXT - 1] + "…"
+    return ErrorDetail(code=errors[0].get("code"), message=message)
 
 
 def accepted(record: RequestRecord, *, stack_id: str, now: int) -> Event:
@@ -382,6 +455,13 @@ def _on_one_line(value: Any) -> Any:
             return value
 
 
+_CUT = (
+    *("segments", "profilesByNamespace", "batchIds", "errors", "problems", "jobs"),
+    *("sandboxes", "failures", "overdue", "slowest"),
+)
+"""Fields that are shortened if a detail is still too large."""
+
+
 def _dump(detail: BaseModel) -> dict[str, Any]:
     dumped = {
         name: value if name == _VERBATIM else _on_one_line(value)
@@ -390,7 +470,7 @@ def _dump(detail: BaseModel) -> dict[str, Any]:
     for most in (20, 5, 0):  # only needed for texts of multi-byte characters
         if len(json.dumps(dumped, ensure_ascii=False).encode()) <= MAX_DETAIL_BYTES:
             break
-        for name in ("segments", "profilesByNamespace", "batchIds", "errors", "problems", "jobs"):
+        for name in _CUT:
             whole = dumped.get(name)
             if whole and len(whole) > most:
                 dumped[name] = (

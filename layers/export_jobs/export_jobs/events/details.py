@@ -190,6 +190,78 @@ class RequestEventDetail(_Detail):
     truncated: list[str] = []
 
 
+class OutcomeCount(_Detail):
+    outcome: JobOutcome
+    exports: int = Field(ge=1)
+
+
+class SandboxDigest(_Detail):
+    sandbox_name: str
+    open_jobs: int
+    waiting_requests: int
+    waiting_since: Time | None = Field(description="when the first of them was sent")
+    overdue_exports: int
+    failing_since: Time | None = Field(
+        description="since when its sweeps fail; null if they do not"
+    )
+
+
+class OverdueExport(_Detail):
+    sandbox_name: str
+    expectation: str
+    dataset_id: str
+    reason: OverdueReason | None = Field(description="of the last window that was missed")
+    overdue_since: Time
+    missed_windows: int
+
+
+class FailedExports(_Detail):
+    """The exports of one dataset that ended badly. The job is the last one that shows an error."""
+
+    sandbox_name: str
+    dataset_id: str | None
+    exports: int = Field(ge=1)
+    job_id: str
+    outcome: JobOutcome
+    error: ErrorDetail | None = Field(description="the first error of this job, if it is known")
+
+
+class SlowExport(_Detail):
+    sandbox_name: str
+    job_id: str
+    dataset_id: str | None
+    outcome: JobOutcome
+    duration_ms: int
+
+
+class DigestDetail(_Detail):
+    """The `detail` of `Export Digest`. Only the topic gets it."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    event_id: str = Field(description="the same each time this event is delivered")
+    org_id: str | None
+    due_at: Time = Field(description="the moment for which it was planned")
+    since: Time = Field(description="it covers what was detected from then on")
+    until: Time
+    covers_days: int = Field(
+        ge=1, description="more than 1 if no digest was sent in between, as after an outage"
+    )
+    exports: int = Field(description="how many ended")
+    outcomes: list[OutcomeCount]
+    open_jobs: int
+    waiting_requests: int
+    waiting_since: Time | None = Field(description="when the first of them was sent")
+    overdue_exports: int
+    overdue: list[OverdueExport] = Field(description="those overdue for the longest time first")
+    failed_datasets: int
+    failures: list[FailedExports] = Field(description="the dataset with the most of them first")
+    slowest: list[SlowExport]
+    failing_sandboxes: int = Field(description="sandboxes whose sweeps fail")
+    sandboxes: list[SandboxDigest] = Field(description="those with something to report first")
+    detected_at: Time
+    truncated: list[str] = []
+
+
 class Baseline(_Detail):
     """The usual values of a dataset's exports, for comparison."""
 

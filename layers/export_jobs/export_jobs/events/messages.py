@@ -40,7 +40,9 @@ def email(event: Event, *, stack: str | None = None, names: Names = NO_NAMES) ->
     """
     lines = [f"{_happened(event, one_line)}.", ""]
     lines += [f"{name + ':':<20}{one_line(value)}" for name, value in _facts(event, names)]
-    lines += ["", f"Details:  {_next_step(event, stack)}", "", f"Event {event.id}"]
+    first, *more = _next_steps(event, stack)
+    lines += ["", f"Details:  {first}", *(f"{'':<10}{step}" for step in more)]
+    lines += ["", f"Event {event.id}"]
     return "\n".join(lines)
 
 
@@ -62,7 +64,7 @@ def chat(event: Event, *, stack: str | None = None, names: Names = NO_NAMES) -> 
             "textType": "client-markdown",
             "title": mark + headline,
             "description": _chat_text(event, names),
-            "nextSteps": [_as_code(_next_step(event, stack), most=None)],
+            "nextSteps": [_as_code(step, most=None) for step in _next_steps(event, stack)],
         },
         "metadata": {
             "threadId": one_line(f"export-{sandbox}-{thread}" if sandbox else f"export-{thread}"),
@@ -121,6 +123,8 @@ def _facts(event: Event, names: Names) -> Iterator[Fact]:
             yield name, value
 
 
-def _next_step(event: Event, stack: str | None) -> str:
+def _next_steps(event: Event, stack: str | None) -> list[str]:
     kind, detail = _known(event)
-    return kind.next_step(detail, stack) if kind else command_line("job list", stack=stack)
+    if kind is None:
+        return [command_line("job list", stack=stack)]
+    return [kind.next_step(detail, stack), *kind.more_steps(detail, stack)]

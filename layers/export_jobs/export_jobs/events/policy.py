@@ -14,7 +14,8 @@ _LEVELS: tuple[TopicEvents, ...] = get_args(TopicEvents)
 class EventPolicy:
     """`stack_id` identifies the deployment and is part of every event's id.
 
-    `topic_events` is the level of events for the topic, which people read; the bus gets all events.
+    `topic_events` is the level of events for the topic, which people read; the bus gets
+    all events for machines.
     """
 
     stack_id: str = "local"
@@ -27,6 +28,20 @@ class EventPolicy:
     def sinks_of(self, event: Event) -> frozenset[Sink]:
         from export_jobs.events.registry import kind_of  # noqa: PLC0415  not for a quiet sweep
 
-        level = kind_of(EventType(event.type)).level(event.detail)
-        to_topic = _LEVELS.index(level) <= _LEVELS.index(self.topic_events)
-        return frozenset({"bus", "topic"} if to_topic else {"bus"})
+        kind = kind_of(EventType(event.type))
+        to_topic = _LEVELS.index(kind.level(event.detail)) <= _LEVELS.index(self.topic_events)
+        wanted: dict[Sink, bool] = {"bus": kind.for_machines, "topic": to_topic}
+        return frozenset(sink for sink, wants in wanted.items() if wants)
+
+
+@dataclass(frozen=True)
+class DigestPolicy:
+    """When the daily digest is due: a local time, as `HH:MM`, in a zone of the IANA database."""
+
+    time: str
+    timezone: str = "UTC"
+
+    @property
+    def planned_by(self) -> str:
+        """`08:00 Europe/Rome`."""
+        return f"{self.time} {self.timezone}"

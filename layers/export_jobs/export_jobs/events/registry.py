@@ -6,15 +6,16 @@ CONTRIBUTING.md lists the steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, assert_never, get_args, get_origin
 
 from pydantic import BaseModel
 
-from export_jobs.events import wording
+from export_jobs.events import digest_wording, wording
 from export_jobs.events.details import (
+    DigestDetail,
     JobEventDetail,
     OverdueDetail,
     OverdueResolvedDetail,
@@ -22,9 +23,9 @@ from export_jobs.events.details import (
 )
 from export_jobs.events.wording import Detail, Fact, Quote
 from export_jobs.model.names import Names
+from export_jobs.model.outcome import BAD_OUTCOMES
 from export_jobs.model.records import VANISHED, EventType, TopicEvents
 
-_BAD_OUTCOMES = frozenset({"SUCCEEDED_WITH_ERRORS", "SUCCEEDED_EMPTY", "FAILED", "VANISHED"})
 _BAD_STATUSES = frozenset({"FAILED", VANISHED})
 """Final statuses that are bad news; a job that has another one after them has come back."""
 
@@ -51,6 +52,10 @@ class EventKind:
     level: Callable[[Detail], TopicEvents]
     """The narrowest level at which people get it. What resolves a problem is of the same level."""
     is_bad_news: Callable[[Detail], bool]
+    more_steps: Callable[[Detail, str | None], Sequence[str]] = lambda _detail, _stack: ()
+    """Further commands, after `next_step`."""
+    for_machines: bool = True
+    """Whether the bus gets it, too, or only the topic."""
 
     def whole(self, detail: Detail) -> Detail:
         """The detail with every field of its model, empty where another version left one out."""
@@ -89,6 +94,8 @@ def kind_of(event_type: EventType) -> EventKind:
             return _REQUEST_ACCEPTED
         case EventType.REQUEST_REJECTED:
             return _REQUEST_REJECTED
+        case EventType.DIGEST:
+            return _DIGEST
         case _:
             assert_never(event_type)
 
@@ -117,6 +124,10 @@ def _always(_: Detail) -> bool:
     return True
 
 
+def _about_the_stack(_: Detail) -> str:
+    return "digest"
+
+
 def _never(_: Detail) -> bool:
     return False
 
@@ -128,7 +139,7 @@ def _problem(_: Detail) -> TopicEvents:
 def _level_of_change(detail: Detail) -> TopicEvents:
     came_back = detail["previousStatus"] in _BAD_STATUSES
     ended_late = detail["final"] and detail["delayed"]
-    if detail["outcome"] in _BAD_OUTCOMES or came_back or ended_late:
+    if detail["outcome"] in BAD_OUTCOMES or came_back or ended_late:
         return "problems"
     return "notable" if detail["final"] else "all"
 
@@ -152,7 +163,7 @@ _JOB_STATE_CHANGE = EventKind(
     in_brief=wording.job_in_brief,
     next_step=wording.look_at_job,
     level=_level_of_change,
-    is_bad_news=lambda detail: detail["outcome"] in _BAD_OUTCOMES,
+    is_bad_news=lambda detail: detail["outcome"] in BAD_OUTCOMES,
 )
 _JOB_DELAYED = EventKind(
     EventType.JOB_DELAYED,
@@ -218,4 +229,19 @@ _REQUEST_REJECTED = EventKind(
     next_step=wording.look_at_rejection,
     level=_level_of_rejection,
     is_bad_news=lambda detail: detail["outcome"] != "CANCELLED",
+)
+_DIGEST = EventKind(
+    EventType.DIGEST,
+    DigestDetail,
+    when="once a day, if `DigestTime` is set: what ended, what is overdue or waits; on the topic only",
+    documented="The daily digest",
+    thread=_about_the_stack,
+    headline=digest_wording.headline,
+    facts=digest_wording.facts,
+    in_brief=digest_wording.in_brief,
+    next_step=lambda detail, stack: digest_wording.steps(detail, stack)[0],
+    more_steps=lambda detail, stack: digest_wording.steps(detail, stack)[1:],
+    level=_problem,  # people have asked for it by `DigestTime`, whatever else they get
+    is_bad_news=digest_wording.is_bad_news,
+    for_machines=False,
 )

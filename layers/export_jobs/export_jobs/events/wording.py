@@ -60,7 +60,7 @@ def job_delayed(detail: Detail, quote: Quote) -> str:
 
 
 def overdue(detail: Detail, quote: Quote) -> str:
-    return f"Expected export {quote(detail['expectation'])} is OVERDUE: {_why_overdue(detail)}"
+    return f"Expected export {quote(detail['expectation'])} is OVERDUE: {why_overdue(detail)}"
 
 
 def overdue_resolved(detail: Detail, quote: Quote) -> str:
@@ -68,7 +68,8 @@ def overdue_resolved(detail: Detail, quote: Quote) -> str:
     return f"Expected export {quote(detail['expectation'])} has succeeded, {late} late"
 
 
-def _why_overdue(detail: Detail) -> str:
+def why_overdue(detail: Detail) -> str:
+    """The reason why an expected export is overdue."""
     match detail["reason"]:
         case "NEVER_STARTED":
             return "no job was created"
@@ -115,9 +116,9 @@ def job_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Dataset", _dataset(detail, names)
     yield "Segments", _segments(detail, names)
     yield "Status", _status(detail)
-    yield "Created", _moment(detail["createdAt"])
+    yield "Created", moment(detail["createdAt"])
     changed = "Ended" if detail["final"] and detail["outcome"] != "VANISHED" else "Last change"
-    yield changed, _moment(detail["updatedAt"])
+    yield changed, moment(detail["updatedAt"])
     yield "Took" if detail["final"] else "Running for", _compared_span(detail)
     yield "Limit", span(detail["delayLimitMs"])
     yield "Profiles exported", _compared_profiles(detail)
@@ -131,14 +132,14 @@ def overdue_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Sandbox", detail["sandboxName"]
     yield "Dataset", _dataset(detail, names)
     yield "Due", _deadline(detail)
-    yield "Jobs count from", _moment(detail["window"].get("opensAt"))
+    yield "Jobs count from", moment(detail["window"].get("opensAt"))
     for job in detail["jobs"][:MAX_JOBS_SHOWN]:
         yield "Job", _considered(job)
     if len(detail["jobs"]) > MAX_JOBS_SHOWN:
         yield "More jobs", str(len(detail["jobs"]) - MAX_JOBS_SHOWN)
     if detail["reason"] == "TOO_FEW":
         yield "Profiles expected", f"at least {detail['minProfiles']:,}"
-    yield "Last succeeded", _moment(detail["lastGoodAt"]) or "never, as far as is known"
+    yield "Last succeeded", moment(detail["lastGoodAt"]) or "never, as far as is known"
     yield "Missed in a row", _missed_in_a_row(detail)
     if detail["judgedLateMs"]:
         late = span(detail["judgedLateMs"])
@@ -154,7 +155,7 @@ def overdue_resolved_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Sandbox", detail["sandboxName"]
     yield "Dataset", _dataset(detail, names)
     yield "Due", _deadline(detail)
-    yield "Succeeded", _moment(detail["succeededAt"])
+    yield "Succeeded", moment(detail["succeededAt"])
     yield "Job", detail["jobId"]
     profiles = detail["profilesExported"]
     yield "Profiles exported", "" if profiles is None else f"{profiles:,}"
@@ -183,7 +184,7 @@ def _missed_in_a_row(detail: Detail) -> str:
     missed = detail["missedWindows"]
     if not isinstance(missed, int) or missed < 2:
         return ""
-    return f"{missed}, since {_moment(detail['overdueSince'])}"
+    return f"{missed}, since {moment(detail['overdueSince'])}"
 
 
 def request_facts(detail: Detail, names: Names) -> Iterator[Fact]:
@@ -221,7 +222,7 @@ def _status(detail: Detail) -> str:
     return f"{status}, previously {before}" if before and before != detail["status"] else status
 
 
-def _moment(time: str | None) -> str:
+def moment(time: str | None) -> str:
     """`2026-01-31T00:00:00.000Z` as `2026-01-31 00:00 UTC`."""
     return f"{time[:10]} {time[11:16]} UTC" if time else ""
 

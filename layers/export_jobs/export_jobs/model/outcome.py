@@ -17,6 +17,11 @@ JobOutcome = Literal[
 ]
 
 
+BAD_OUTCOMES: frozenset[JobOutcome] = frozenset(
+    {"SUCCEEDED_WITH_ERRORS", "SUCCEEDED_EMPTY", "FAILED", "VANISHED"}
+)
+
+
 def outcome_of(job: Job) -> JobOutcome:
     """Distinguishes success from success with errors and from success without a single profile."""
     match job.status:

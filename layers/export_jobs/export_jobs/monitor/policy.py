@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from export_jobs.events.policy import EventPolicy
+from export_jobs.events.policy import DigestPolicy, EventPolicy
 from export_jobs.model.capacity import DelayPolicy
 
 
@@ -12,11 +12,13 @@ from export_jobs.model.capacity import DelayPolicy
 class MonitorPolicy:
     """How sandboxes are watched in one deployment.
 
-    `max_open` is the cap: how many exports may be open in a sandbox at once.
+    `max_open` is the cap: how many exports may be open in a sandbox at once. `digest` is None if
+    there is no daily digest.
     """
 
     events: EventPolicy = field(default_factory=EventPolicy)
     delays: DelayPolicy = field(default_factory=DelayPolicy)
+    digest: DigestPolicy | None = None
     max_open: int = 20
     overlap_ms: int = 15 * 60_000
     first_lookback_ms: int = 7 * 24 * 3_600_000

@@ -1,0 +1,143 @@
+"""The texts of the daily digest for people, as `wording` has those of the other events.
+
+However much there is to say, an e-mail has forty lines at most: each list shows its first entries,
+and how many more there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from export_jobs.events.wording import Detail, Fact, Quote, command_line, moment, span, why_overdue
+from export_jobs.model.outcome import BAD_OUTCOMES
+
+Entry = Mapping[str, Any]
+
+MAX_SHOWN = 5
+"""Entries that are shown of what is overdue, and of what has failed."""
+MAX_SLOWEST = 3
+MAX_FAILING = 3
+_LABELS = {
+    "SUCCEEDED": "Succeeded",
+    "SUCCEEDED_WITH_ERRORS": "With errors",
+    "SUCCEEDED_EMPTY": "No profiles",
+    "FAILED": "Failed",
+    "CANCELLED": "Cancelled",
+    "VANISHED": "Vanished",
+}
+
+
+def headline(detail: Detail, quote: Quote) -> str:  # noqa: ARG001  nothing in it is from outside
+    """`Export digest: 41 ended, 3 BADLY; 2 OVERDUE; 1 waiting`."""
+    badly = _ended_badly(detail)
+    ended = _number(detail["exports"]) or "no export"
+    parts = [f"{ended} ended" + (f", {badly:,} BADLY" if badly else "")]
+    if detail["overdueExports"]:
+        parts.append(f"{detail['overdueExports']:,} OVERDUE")
+    if detail["waitingRequests"]:
+        parts.append(f"{detail['waitingRequests']:,} waiting")
+    if detail["failingSandboxes"]:
+        parts.append(f"sweeps FAIL in {_count(detail['failingSandboxes'], 'sandbox', 'es')}")
+    if parts == ["no export ended"]:
+        parts.append("nothing is overdue or waiting")
+    return f"Export digest: {'; '.join(parts)}"
+
+
+def is_bad_news(detail: Detail) -> bool:
+    return bool(_ended_badly(detail) or detail["overdueExports"] or detail["failingSandboxes"])
+
+
+def in_brief(detail: Detail) -> str:
+    return f"since {moment(detail['since'])}"
+
+
+def facts(detail: Detail) -> Iterator[Fact]:
+    yield "Period", f"{moment(detail['since'])} to {moment(detail['until'])}"
+    if detail["coversDays"] > 1:
+        yield "Covers", f"{detail['coversDays']} days: no digest was sent in between"
+    failing = [one for one in detail["sandboxes"] if one.get("failingSince")]
+    total = detail["failingSandboxes"]
+    yield from _few("Sweeps failing", failing, _failing, most=MAX_FAILING, total=total)
+    total = detail["overdueExports"]
+    yield from _few("Overdue", detail["overdue"], _overdue, most=MAX_SHOWN, total=total)
+    total = detail["failedDatasets"]
+    yield from _few("Ended badly", detail["failures"], _failures, most=MAX_SHOWN, total=total)
+    counts = {one.get("outcome"): one.get("exports", 0) for one in detail["outcomes"]}
+    for outcome, label in _LABELS.items():
+        yield label, _number(counts.get(outcome, 0))
+    yield "Other ends", _number(sum(n for outcome, n in counts.items() if outcome not in _LABELS))
+    yield "Open now", _number(detail["openJobs"])
+    yield "Waiting now", _waiting(detail)
+    for slow in detail["slowest"][:MAX_SLOWEST]:
+        yield "Slowest", f"{span(slow.get('durationMs'))}: job {_job(slow)}"
+
+
+def steps(detail: Detail, stack: str | None) -> list[str]:
+    """The commands that show more, the most urgent first; at least one."""
+    found = []
+    if detail["failingSandboxes"]:
+        found.append("doctor")
+    if detail["overdueExports"]:
+        found.append("expectation list")
+    bad = [one.get("outcome") for one in detail["outcomes"] if one.get("outcome") in BAD_OUTCOMES]
+    if bad:
+        found.append(f"job list --outcome {min(bad)}")
+    if detail["waitingRequests"]:
+        found.append("request list")
+    return [command_line(command, stack=stack) for command in found or ["job list"]]
+
+
+def _few(
+    name: str, entries: Sequence[Entry], text: Callable[[Entry], str], *, most: int, total: int
+) -> Iterator[Fact]:
+    """The first entries, and how many more there are in all."""
+    for entry in entries[:most]:
+        yield name, text(entry)
+    more = max(total, len(entries)) - min(most, len(entries))
+    if more:
+        yield name, f"and {more:,} more"
+
+
+def _failing(sandbox: Entry) -> str:
+    return f"{sandbox.get('sandboxName')}, since {moment(sandbox.get('failingSince'))}"
+
+
+def _overdue(export: Entry) -> str:
+    since = moment(export.get("overdueSince"))
+    why = why_overdue({"reason": export.get("reason")})
+    return f"{export.get('expectation')} [{export.get('sandboxName')}], since {since}: {why}"
+
+
+def _failures(failures: Entry) -> str:
+    error = failures.get("error") or {}
+    said = error.get("message") or error.get("code")
+    dataset = f"{failures.get('datasetId') or 'no dataset'} [{failures.get('sandboxName')}]"
+    last = f"job {failures.get('jobId')} {failures.get('outcome')}"
+    return f"{failures.get('exports')} into {dataset}; {last}" + (f": {said}" if said else "")
+
+
+def _job(export: Entry) -> str:
+    into = f" into {export['datasetId']}" if export.get("datasetId") else ""
+    return f"{export.get('jobId')}{into} [{export.get('sandboxName')}]"
+
+
+def _waiting(detail: Detail) -> str:
+    if not detail["waitingRequests"]:
+        return ""
+    since = f", the first since {moment(detail['waitingSince'])}" if detail["waitingSince"] else ""
+    return f"{_count(detail['waitingRequests'], 'request')}{since}"
+
+
+def _ended_badly(detail: Detail) -> int:
+    counts: Sequence[Entry] = detail["outcomes"]
+    return sum(one.get("exports", 0) for one in counts if one.get("outcome") in BAD_OUTCOMES)
+
+
+def _number(number: int) -> str:
+    """Empty for none, so that the line is left out."""
+    return f"{number:,}" if number else ""
+
+
+def _count(number: int, thing: str, plural: str = "s") -> str:
+    return f"{number:,} {thing}{'' if number == 1 else plural}"
