@@ -30,6 +30,7 @@ sweeper = Sweeper(
     policy=MonitorPolicy(
         events=settings.event_policy,
         delays=settings.delay_policy,
+        digest=settings.digest_policy,
         max_open=settings.max_open_exports,
         overlap_ms=settings.overlap_seconds * 1000,
     ),

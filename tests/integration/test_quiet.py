@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from support.quiet import first_sweeps
 from support.scripted import answer, scripted
@@ -30,3 +32,12 @@ def test_a_heartbeat_is_the_only_other_call_of_a_quiet_sweep() -> None:
         (("dynamodb:Query",), ("list", 1))
     }
     assert [path for _, path, _ in server.requests] == ["/ping"] * 2
+
+
+def test_a_daily_digest_adds_no_call_to_a_quiet_sweep() -> None:
+    """The second run plans it, in one write; from then on it costs nothing until it is due."""
+    in_twelve_hours = datetime.now(UTC) + timedelta(hours=12)
+    parameters = {"DigestTime": in_twelve_hours.strftime("%H:%M"), "DigestTimezone": "UTC"}
+    _, plans, *quiet = first_sweeps(5, sandboxes=("prod", "dev"), parameters=parameters)
+    assert plans.aws.count("dynamodb:TransactWriteItems") == 1
+    assert {sweep.aws for sweep in quiet} == {("dynamodb:Query",) * 2}

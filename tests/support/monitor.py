@@ -55,6 +55,12 @@ class Monitor:
         assert report.problems == []
         return report
 
+    def run(self, *sandboxes: str) -> list[str]:
+        """One invocation, its sweeps one after the other. Returns the problems."""
+        names = sandboxes or ("prod",)
+        problems = [problem for name in names for problem in self.sweeper.sweep(name).problems]
+        return problems + self.sweeper.look_after_digest(names)
+
     def cost(self, sandbox: str = "prod") -> dict[str, int]:
         """The calls of one sweep, by kind."""
         self.fakes.calls = Counter()

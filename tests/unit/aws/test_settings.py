@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from export_jobs.aws.settings import CreatorSettings, MonitorSettings, Settings, SettingsInvalid
+from export_jobs.events.policy import DigestPolicy
 from export_jobs_local.aws.template import read_template
 from export_jobs_local.project import TEMPLATE
 
@@ -60,6 +61,34 @@ def test_every_wrong_variable_is_named_and_no_value() -> None:
     for name in ("AEP_BASE_URL", "POLL_SECONDS", "JOBS_TABLE"):
         assert name in str(error.value)
     assert "s3cret" not in str(error.value)
+
+
+def test_a_digest_has_a_time_and_a_zone() -> None:
+    """Without a time there is none, whatever the zone is: nothing looks it up."""
+    rome = {**GOOD, "DIGEST_TIME": "08:00", "DIGEST_TIMEZONE": "Europe/Rome"}
+    assert MonitorSettings.from_environment(rome).digest_policy == DigestPolicy(
+        "08:00", "Europe/Rome"
+    )
+    utc = MonitorSettings.from_environment({**GOOD, "DIGEST_TIME": "23:59"})
+    assert utc.digest_policy == DigestPolicy("23:59", "UTC")
+    off = {**GOOD, "DIGEST_TIME": "", "DIGEST_TIMEZONE": "Europe/Nowhere"}
+    assert MonitorSettings.from_environment(off).digest_policy is None
+    assert MonitorSettings.from_environment(GOOD).digest_policy is None
+
+
+@pytest.mark.parametrize("zone", ["Europe/Nowhere", "Europe", "../../etc/passwd", "", "utc+1"])
+def test_a_zone_that_does_not_exist_is_refused_at_the_start(zone: str) -> None:
+    """Not a day later, when the digest is due; the variable is named."""
+    wrong = {**GOOD, "DIGEST_TIME": "08:00", "DIGEST_TIMEZONE": zone}
+    with pytest.raises(SettingsInvalid, match=r"^DIGEST_TIMEZONE: .*no time zone"):
+        MonitorSettings.from_environment(wrong)
+
+
+@pytest.mark.parametrize("time", ["8:00", "24:00", "08:60", "08:00:00", "08:00\n", "noon"])
+def test_a_time_that_is_none_is_refused_at_the_start(time: str) -> None:
+    """The template refuses it, too."""
+    with pytest.raises(SettingsInvalid, match=r"^DIGEST_TIME: "):
+        MonitorSettings.from_environment({**GOOD, "DIGEST_TIME": time})
 
 
 @pytest.mark.parametrize("name", ["AEP_BASE_URL", "IMS_TOKEN_URL"])

@@ -9,9 +9,17 @@ from functools import cache
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
 
-from export_jobs.events.policy import EventPolicy
+from export_jobs.events.policy import DigestPolicy, EventPolicy
 from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.records import TopicEvents
 
@@ -39,6 +47,18 @@ def _encrypted_or_local(value: str) -> str:
     if url.scheme == "http" and url.hostname in _THIS_MACHINE:
         return value
     raise ValueError("must be an https:// address; http:// is allowed for this machine only")
+
+
+def _exists_if_used(zone: str, info: ValidationInfo) -> str:
+    """A time zone, looked up only if there is a digest: without one, nothing needs zones."""
+    if info.data.get("digest_time"):
+        from export_jobs.model.calendar import zone_named  # noqa: PLC0415  see above
+
+        try:
+            zone_named(zone)
+        except (KeyError, ValueError):
+            raise ValueError("is no time zone of the IANA database, such as Europe/Rome") from None
+    return zone
 
 
 _MINUTE_MS = 60_000
@@ -107,17 +127,24 @@ class Settings(BaseModel):
 class MonitorSettings(Settings):
     """`poll_seconds`: 0 sweeps once per invocation, N every N seconds while jobs are open.
 
-    `heartbeat_secret_id`: the secret with the URL of the heartbeat; empty for none.
+    `heartbeat_secret_id`: the secret with the URL of the heartbeat; empty for none. `digest_time`:
+    the local time of the daily digest in `digest_timezone`; empty for none.
     """
 
     poll_seconds: Annotated[int, Field(ge=0, le=60)] = 0
     delay_repeat_minutes: Minutes = 60
     overlap_seconds: Annotated[int, Field(ge=0)] = 900
     heartbeat_secret_id: str = ""
+    digest_time: Annotated[str, Field(pattern=r"^$|^([01]\d|2[0-3]):[0-5]\d$")] = ""
+    digest_timezone: Annotated[str, AfterValidator(_exists_if_used)] = "UTC"
 
     @property
     def delay_policy(self) -> DelayPolicy:
         return replace(super().delay_policy, repeat_ms=self.delay_repeat_minutes * _MINUTE_MS)
+
+    @property
+    def digest_policy(self) -> DigestPolicy | None:
+        return DigestPolicy(self.digest_time, self.digest_timezone) if self.digest_time else None
 
 
 class CreatorSettings(Settings):

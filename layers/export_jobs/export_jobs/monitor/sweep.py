@@ -16,7 +16,7 @@ requests past their deadline, publishes what is left in the outbox, and wakes th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from export_jobs.contract import JobPage
@@ -29,11 +29,12 @@ from export_jobs.model.ports import (
     StoreUnavailable,
     SweepStore,
 )
-from export_jobs.model.records import SandboxState
+from export_jobs.model.records import DigestState, SandboxState
 from export_jobs.monitor import coverage
 from export_jobs.monitor.attempts import AttemptSettler, oldest_unsettled
 from export_jobs.monitor.changes import ChangeRecorder
 from export_jobs.monitor.delivery import Delivery
+from export_jobs.monitor.digest import DigestKeeper
 from export_jobs.monitor.observe import Observer
 from export_jobs.monitor.overdue import ExpectationKeeper
 from export_jobs.monitor.policy import MonitorPolicy
@@ -104,6 +105,10 @@ class Sweeper:
             clock=clock,
             out_of_time=self._out_of_time,
         )
+        self._digest = DigestKeeper(
+            store=store, delivery=delivery, policy=policy, clock=clock, org_id=self._org_id
+        )
+        self._digests: dict[str, DigestState] = {}
         self._complete_at: dict[str, int] = {}
         self._good_at: dict[str, int] = {}
 
@@ -115,6 +120,7 @@ class Sweeper:
         """
         began = self._clock()
         self._good_at.setdefault(sandbox, began)
+        self._digests.pop(sandbox, None)
         report = SweepReport(sandbox)
         try:
             self._sweep(sandbox, began, report, watched=watched)
@@ -125,6 +131,19 @@ class Sweeper:
         else:
             self._good_at[sandbox] = began
         return report
+
+    def look_after_digest(self, sandboxes: Sequence[str]) -> list[str]:
+        """Sends the daily digest if it is due. Called when all `sandboxes` were swept.
+
+        Returns the problems.
+        """
+        known = {name: self._digests[name] for name in sandboxes if name in self._digests}
+        report = SweepReport(sandboxes[0])
+        try:
+            self._digest.look_after(sandboxes, known, report)
+        except StoreUnavailable as error:
+            report.problems.append(str(error))
+        return report.problems
 
     def failing_ms(self, sandbox: str) -> int:
         """How long no sweep of the sandbox has succeeded, as far as this process knows."""
@@ -150,6 +169,8 @@ class Sweeper:
             complete_at=self._complete_at.get(sandbox, 0),
         )
         report.overdue = sweep.expected.overdue
+        if watched and sweep.known.state:
+            self._digests[sandbox] = sweep.known.digest
         if first_page:
             self._observe(sweep, first_page, out_of_time)
         self._settle_attempts(sweep, out_of_time)
@@ -164,6 +185,12 @@ class Sweeper:
         self._keeper.look_after(sweep)
         if report.problems:
             self._note_failing(sweep)
+
+    def _org_id(self) -> str | None:
+        try:
+            return self._api.org_id()
+        except SegmentationError:
+            return None
 
     def _first_page(self, sandbox: str, report: SweepReport) -> tuple[str | None, JobPage | None]:
         """The organisation, which every event needs, and the newest jobs; None for what fails."""

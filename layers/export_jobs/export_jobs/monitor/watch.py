@@ -39,8 +39,8 @@ def watch(
 ) -> list[str]:
     """Sweeps every sandbox, each in its own thread; calls `reported` after each sweep.
 
-    Returns the problems, one per line; empty if there are none. A problem of one sandbox does not
-    affect the others.
+    Then sends the daily digest if it is due. Returns the problems, one per line; empty if there are
+    none. A problem of one sandbox does not affect the others.
     """
     ends = monotonic() + pace.period_s
 
@@ -54,7 +54,8 @@ def watch(
                 return [f"{sandbox}: {problem}" for problem in report.problems]
             sleep(pace.poll_s)
 
-    return [line for lines in each(watch_one, sandboxes, workers=len(sandboxes)) for line in lines]
+    watched = each(watch_one, sandboxes, workers=len(sandboxes))
+    return [*(line for lines in watched for line in lines), *_digest_problems(sweeper, sandboxes)]
 
 
 class FormerSandboxes:
@@ -116,3 +117,12 @@ def _swept(sweeper: Sweeper, sandbox: str, *, watched: bool = True) -> SweepRepo
         logger.exception("sweep of %s failed unexpectedly", sandbox)
         problem = f"unexpected {type(error).__name__}; see the log"
         return SweepReport(sandbox, problems=[problem], failing_ms=sweeper.failing_ms(sandbox))
+
+
+def _digest_problems(sweeper: Sweeper, sandboxes: Sequence[str]) -> list[str]:
+    try:
+        problems = sweeper.look_after_digest(sandboxes)
+    except Exception as error:
+        logger.exception("the daily digest failed unexpectedly")
+        problems = [f"unexpected {type(error).__name__}; see the log"]
+    return [f"the daily digest: {problem}" for problem in problems]
