@@ -122,6 +122,18 @@ def test_the_first_run_with_a_digest_only_plans_it(fakes: Fakes) -> None:
     assert digest.detail["exports"] == 0
 
 
+def test_nothing_is_planned_before_the_sandbox_has_a_state(fakes: Fakes) -> None:
+    """Without one, no sweep would find the plan, and each would make another."""
+    monitor = Monitor(fakes, AT_8)
+    fakes.plan([(number, "is throttled") for number in (3, 4)])  # both writes of the state
+    assert monitor.run()
+    assert ("state", "prod") not in fakes.items
+    assert ("digest", "prod") not in fakes.items
+    monitor.run()
+    monitor.run()
+    assert state(fakes).due_at
+
+
 def test_there_is_one_digest_a_day_and_each_end_is_in_one(fakes: Fakes, monitor: Monitor) -> None:
     """Through a week with a clock change on both ends, by a run every half hour."""
     ends, sent = 0, []

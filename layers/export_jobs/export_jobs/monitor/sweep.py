@@ -109,6 +109,7 @@ class Sweeper:
             store=store, delivery=delivery, policy=policy, clock=clock, org_id=self._org_id
         )
         self._digests: dict[str, DigestState] = {}
+        """As last read. A stale one does no harm: what is written on it is refused."""
         self._complete_at: dict[str, int] = {}
         self._good_at: dict[str, int] = {}
 
@@ -120,7 +121,6 @@ class Sweeper:
         """
         began = self._clock()
         self._good_at.setdefault(sandbox, began)
-        self._digests.pop(sandbox, None)
         report = SweepReport(sandbox)
         try:
             self._sweep(sandbox, began, report, watched=watched)
