@@ -15,6 +15,7 @@ from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import Event, EventType, Sink
 from hypothesis import given
 from hypothesis import strategies as st
+from support.digests import digest_of, ended, sandbox_of
 
 
 class Sinks:
@@ -205,6 +206,26 @@ def test_names_are_read_only_for_a_message_that_can_show_them() -> None:
     events.publish([about("d")], "topic")
     events.publish([about(segment="s")], "topic")
     assert reading.sandboxes == ["prod", "prod"]
+
+
+def test_a_digest_has_the_names_of_each_sandbox_that_it_lists() -> None:
+    """Each read once, however many of its datasets are listed."""
+    read: list[str] = []
+
+    def names(sandbox: str) -> Names:
+        read.append(sandbox)
+        return Names({f"d-{sandbox}": f"Newsletter of {sandbox}"})
+
+    failed = [
+        ended(n, "FAILED", sandbox=sandbox, dataset_id=f"d-{sandbox}")
+        for n, sandbox in enumerate(["prod", "dev", "prod"])
+    ]
+    sinks = Sinks()
+    publisher(sinks, names).publish([digest_of((sandbox_of(), (), failed))], "topic")
+    (shown,) = renditions(sinks)
+    for sandbox in ("prod", "dev"):
+        assert f"into Newsletter of {sandbox} (d-{sandbox}) [{sandbox}]; job" in shown["email"]
+    assert sorted(read) == ["dev", "prod"]
 
 
 def test_a_message_is_sent_without_names_if_they_cannot_be_read(

@@ -115,10 +115,14 @@ class AwsEventPublisher:
         }
 
     def _names_for(self, detail: Mapping[str, Any]) -> Names:
-        sandbox = detail.get("sandboxName")
-        if sandbox and (detail.get("datasetId") or detail.get("segments")):
-            return self._names(sandbox)
-        return NO_NAMES
+        """Those of its sandbox or, for a digest, of the sandboxes of the datasets that it lists."""
+        listed = [detail, *detail.get("failures", ()), *detail.get("slowest", ())]
+        shown = [one for one in listed if one.get("datasetId") or one.get("segments")]
+        sandboxes = dict.fromkeys(one.get("sandboxName") for one in shown)
+        found = [self._names(sandbox) for sandbox in sandboxes if sandbox]
+        if len(found) < 2:
+            return found[0] if found else NO_NAMES
+        return Names(datasets={key: name for one in found for key, name in one.datasets.items()})
 
 
 def _bus_entry(event: Event) -> dict[str, Any]:

@@ -6,10 +6,11 @@ and how many more there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from export_jobs.events.wording import Detail, Fact, Quote, command_line, moment, span, why_overdue
+from export_jobs.model.names import Names
 from export_jobs.model.outcome import BAD_OUTCOMES
 
 Entry = Mapping[str, Any]
@@ -52,17 +53,18 @@ def in_brief(detail: Detail) -> str:
     return f"since {moment(detail['since'])}"
 
 
-def facts(detail: Detail) -> Iterator[Fact]:
+def facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Period", f"{moment(detail['since'])} to {moment(detail['until'])}"
     if detail["coversDays"] > 1:
         yield "Covers", f"{detail['coversDays']} days: no digest was sent in between"
     failing = [one for one in detail["sandboxes"] if one.get("failingSince")]
     total = detail["failingSandboxes"]
-    yield from _few("Sweeps failing", failing, _failing, most=MAX_FAILING, total=total)
+    yield from _few("Sweeps failing", map(_failing, failing[:MAX_FAILING]), total=total)
     total = detail["overdueExports"]
-    yield from _few("Overdue", detail["overdue"], _overdue, most=MAX_SHOWN, total=total)
+    yield from _few("Overdue", map(_overdue, detail["overdue"][:MAX_SHOWN]), total=total)
     total = detail["failedDatasets"]
-    yield from _few("Ended badly", detail["failures"], _failures, most=MAX_SHOWN, total=total)
+    failures = [_failures(one, names) for one in detail["failures"][:MAX_SHOWN]]
+    yield from _few("Ended badly", failures, total=total)
     counts = {one.get("outcome"): one.get("exports", 0) for one in detail["outcomes"]}
     for outcome, label in _LABELS.items():
         yield label, _number(counts.get(outcome, 0))
@@ -70,7 +72,7 @@ def facts(detail: Detail) -> Iterator[Fact]:
     yield "Open now", _number(detail["openJobs"])
     yield "Waiting now", _waiting(detail)
     for slow in detail["slowest"][:MAX_SLOWEST]:
-        yield "Slowest", f"{span(slow.get('durationMs'))}: job {_job(slow)}"
+        yield "Slowest", f"{span(slow.get('durationMs'))}: job {_job(slow, names)}"
 
 
 def steps(detail: Detail, stack: str | None) -> list[str]:
@@ -88,15 +90,13 @@ def steps(detail: Detail, stack: str | None) -> list[str]:
     return [command_line(command, stack=stack) for command in found or ["job list"]]
 
 
-def _few(
-    name: str, entries: Sequence[Entry], text: Callable[[Entry], str], *, most: int, total: int
-) -> Iterator[Fact]:
+def _few(name: str, shown: Iterable[str], *, total: int) -> Iterator[Fact]:
     """The first entries, and how many more there are in all."""
-    for entry in entries[:most]:
-        yield name, text(entry)
-    more = max(total, len(entries)) - min(most, len(entries))
-    if more:
-        yield name, f"and {more:,} more"
+    for text in shown:
+        total -= 1
+        yield name, text
+    if total > 0:
+        yield name, f"and {total:,} more"
 
 
 def _failing(sandbox: Entry) -> str:
@@ -109,16 +109,17 @@ def _overdue(export: Entry) -> str:
     return f"{export.get('expectation')} [{export.get('sandboxName')}], since {since}: {why}"
 
 
-def _failures(failures: Entry) -> str:
+def _failures(failures: Entry, names: Names) -> str:
     error = failures.get("error") or {}
     said = error.get("message") or error.get("code")
-    dataset = f"{failures.get('datasetId') or 'no dataset'} [{failures.get('sandboxName')}]"
+    dataset = names.dataset(failures["datasetId"]) if failures.get("datasetId") else "no dataset"
     last = f"job {failures.get('jobId')} {failures.get('outcome')}"
-    return f"{failures.get('exports')} into {dataset}; {last}" + (f": {said}" if said else "")
+    where = f"{dataset} [{failures.get('sandboxName')}]"
+    return f"{failures.get('exports')} into {where}; {last}" + (f": {said}" if said else "")
 
 
-def _job(export: Entry) -> str:
-    into = f" into {export['datasetId']}" if export.get("datasetId") else ""
+def _job(export: Entry, names: Names) -> str:
+    into = f" into {names.dataset(export['datasetId'])}" if export.get("datasetId") else ""
     return f"{export.get('jobId')}{into} [{export.get('sandboxName')}]"
 
 
