@@ -12,7 +12,16 @@ from export_jobs.model.outcome import JobOutcome
 from export_jobs.model.records import Event
 from hypothesis import given
 from hypothesis import strategies as st
-from support.digests import UNTIL, digest_of, ended, full_digest, overdue, quiet_digest, sandbox_of
+from support.digests import (
+    UNTIL,
+    digest_of,
+    ended,
+    full_digest,
+    nightly,
+    overdue,
+    quiet_digest,
+    sandbox_of,
+)
 
 MAX_LINES = 40
 OUTCOMES: list[JobOutcome] = [
@@ -27,6 +36,7 @@ def much(number: int) -> Event:
         for n in range(number)
         for k, outcome in enumerate(OUTCOMES)
     ]
+    jobs += [job for n in range(number) for job in nightly(f"r{n}")]
     late = [overdue(f"e{n}") for n in range(number)]
     failing = [(sandbox_of(f"s{n}", failing_since=1, waiting=2), (), ()) for n in range(number)]
     return digest_of((sandbox_of(waiting=number), late, jobs), *failing, since=UNTIL - 10**9)
@@ -48,7 +58,8 @@ many: Any = st.lists(st.just({"outcome": "PAUSED", "exports": 1, "failingSince":
 def test_so_has_one_of_another_version(one: Any, other: Any, more: Any, total: int) -> None:
     """Which may have longer lists, more outcomes or other numbers."""
     lists = {"sandboxes": one, "overdue": other, "failures": more, "outcomes": one}
-    detail = {**much(1).detail, **lists, "slowest": other, "overdueExports": total}
+    numbers = dict.fromkeys(["overdueExports", "failedDatasets", "notExpectedDatasets"], total)
+    detail = {**much(1).detail, **lists, **numbers, "slowest": other, "notExpected": more}
     assert len(email(Event("Export Digest", detail), stack="s").split("\n")) <= MAX_LINES
 
 
@@ -58,8 +69,9 @@ def test_what_is_not_shown_is_counted() -> None:
     assert text.count("\nOverdue:") == MAX_SHOWN + 1
     assert f"\nOverdue:            and {300 - MAX_SHOWN} more\n" in text
     assert f"\nEnded badly:        and {300 - MAX_SHOWN} more\n" in text
-    assert "\nSweeps failing:     and 297 more\n" in text
-    assert "more" not in email(much(MAX_SHOWN - 2))
+    assert "\nSweeps failing:     and 298 more\n" in text
+    assert "\nNot expected:       and 298 more\n" in text
+    assert "more" not in email(much(2))
 
 
 def test_nothing_happened_is_one_line() -> None:
@@ -97,6 +109,7 @@ def test_its_commands_show_what_it_reports() -> None:
         "export-jobs expectation list --stack st",
         "export-jobs job list --outcome FAILED --stack st",
         "export-jobs request list --stack st",
+        "export-jobs expectation suggest --stack st",
     ]
     assert commands(quiet_digest().detail) == ["export-jobs job list --stack st"]
     empty = digest_of((sandbox_of(), (), [ended(1, "SUCCEEDED_EMPTY")]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -11,15 +12,18 @@ import pytest
 from export_jobs.events.build import MAX_DETAIL_BYTES, MAX_LISTED
 from export_jobs.events.outbox import after_delivery
 from export_jobs.events.policy import DigestPolicy
+from export_jobs.model.expectations import ExpectationRecord
 from export_jobs.model.records import DigestState, Event, EventType, JobRecord, Undelivered
 from export_jobs.monitor.summary import (
     MAX_COVERED_MS,
+    MAX_FOR_REGULAR,
     Summary,
     covered_since,
     planned,
     planned_after,
 )
 from support.digests import (
+    DATASET,
     DAY_MS,
     ERROR,
     HOUR_MS,
@@ -28,6 +32,7 @@ from support.digests import (
     digest_of,
     ended,
     full_digest,
+    nightly,
     overdue,
     quiet_digest,
     sandbox_of,
@@ -196,6 +201,33 @@ def test_what_waits_and_what_fails_is_reported_by_sandbox() -> None:
     assert [one["sandboxName"] for one in detail["sandboxes"]] == ["z", "b", "a"]
     assert (detail["waitingRequests"], detail["failingSandboxes"]) == (2, 1)
     assert detail["waitingSince"] == "2023-11-14T23:58:00.000Z"
+
+
+def not_expected(jobs: Iterable[JobRecord], *expectations: ExpectationRecord) -> list[str]:
+    summary = Summary(SINCE, UNTIL)
+    summary.add_not_expected("prod", expectations, jobs, timezone="Europe/Rome")
+    return [one.dataset_id for one in summary.not_expected]
+
+
+def test_regular_exports_without_an_expectation_are_named() -> None:
+    """By dataset: value without configuration. One expectation of the dataset is enough."""
+    jobs = [*nightly("b"), *nightly("a"), *nightly("rare", days=3), *nightly(DATASET)]
+    assert not_expected(jobs) == [DATASET, "a", "b"]
+    assert not_expected(jobs, overdue()) == ["a", "b"]
+
+
+def test_regular_exports_are_not_looked_for_among_too_many_jobs() -> None:
+    """No more of them are read than can be."""
+    read = 0
+
+    def endless() -> Iterator[JobRecord]:
+        nonlocal read
+        while True:
+            read += 1
+            yield from nightly("a")
+
+    assert not_expected(endless()) == []
+    assert read * 14 < MAX_FOR_REGULAR + 28
 
 
 @pytest.mark.parametrize("event", [full_digest(), quiet_digest()], ids=["full", "quiet"])

@@ -116,7 +116,8 @@ class AwsEventPublisher:
 
     def _names_for(self, detail: Mapping[str, Any]) -> Names:
         """Those of its sandbox or, for a digest, of the sandboxes of the datasets that it lists."""
-        listed = [detail, *detail.get("failures", ()), *detail.get("slowest", ())]
+        lists = (detail.get(name, ()) for name in ("failures", "slowest", "notExpected"))
+        listed = [detail, *(one for entries in lists for one in entries)]
         shown = [one for one in listed if one.get("datasetId") or one.get("segments")]
         sandboxes = dict.fromkeys(one.get("sandboxName") for one in shown)
         found = [self._names(sandbox) for sandbox in sandboxes if sandbox]

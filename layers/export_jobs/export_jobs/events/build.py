@@ -31,6 +31,7 @@ from export_jobs.events.details import (
     OverdueExport,
     OverdueResolvedDetail,
     ProblemDetail,
+    RegularExports,
     RequestEventDetail,
     SandboxDigest,
     SegmentDetail,
@@ -237,6 +238,7 @@ def digest(
     overdue: Sequence[OverdueExport],
     failures: Sequence[FailedExports],
     slowest: Sequence[SlowExport],
+    not_expected: Sequence[RegularExports],
     org_id: str | None,
     stack_id: str,
 ) -> Event:
@@ -263,6 +265,8 @@ def digest(
         failed_datasets=len(failures),
         failures=_few(failures, MAX_LISTED, "failures", cut),
         slowest=_few(slowest, MAX_LISTED, "slowest", cut),
+        not_expected_datasets=len(not_expected),
+        not_expected=_few(not_expected, MAX_LISTED, "notExpected", cut),
         failing_sandboxes=sum(one.failing_since is not None for one in sandboxes),
         sandboxes=_few(sandboxes, MAX_SANDBOXES, "sandboxes", cut),
         detected_at=rfc3339(until),
@@ -457,7 +461,7 @@ def _on_one_line(value: Any) -> Any:
 
 _CUT = (
     *("segments", "profilesByNamespace", "batchIds", "errors", "problems", "jobs"),
-    *("sandboxes", "failures", "overdue", "slowest"),
+    *("sandboxes", "failures", "overdue", "slowest", "notExpected"),
 )
 """Fields that are shortened if a detail is still too large."""
 

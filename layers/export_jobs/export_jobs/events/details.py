@@ -234,6 +234,11 @@ class SlowExport(_Detail):
     duration_ms: int
 
 
+class RegularExports(_Detail):
+    sandbox_name: str
+    dataset_id: str
+
+
 class DigestDetail(_Detail):
     """The `detail` of `Export Digest`. Only the topic gets it."""
 
@@ -256,6 +261,10 @@ class DigestDetail(_Detail):
     failed_datasets: int
     failures: list[FailedExports] = Field(description="the dataset with the most of them first")
     slowest: list[SlowExport]
+    not_expected_datasets: int
+    not_expected: list[RegularExports] = Field(
+        description="datasets that have regular exports and no expectation"
+    )
     failing_sandboxes: int = Field(description="sandboxes whose sweeps fail")
     sandboxes: list[SandboxDigest] = Field(description="those with something to report first")
     detected_at: Time

@@ -15,10 +15,11 @@ from export_jobs.model.outcome import BAD_OUTCOMES
 
 Entry = Mapping[str, Any]
 
-MAX_SHOWN = 5
+MAX_SHOWN = 4
 """Entries that are shown of what is overdue, and of what has failed."""
 MAX_SLOWEST = 3
-MAX_FAILING = 3
+MAX_FAILING = 2
+MAX_NOT_EXPECTED = 2
 _LABELS = {
     "SUCCEEDED": "Succeeded",
     "SUCCEEDED_WITH_ERRORS": "With errors",
@@ -73,6 +74,8 @@ def facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Waiting now", _waiting(detail)
     for slow in detail["slowest"][:MAX_SLOWEST]:
         yield "Slowest", f"{span(slow.get('durationMs'))}: job {_job(slow, names)}"
+    regular = [_regular(one, names) for one in detail["notExpected"][:MAX_NOT_EXPECTED]]
+    yield from _few("Not expected", regular, total=detail["notExpectedDatasets"])
 
 
 def steps(detail: Detail, stack: str | None) -> list[str]:
@@ -87,6 +90,8 @@ def steps(detail: Detail, stack: str | None) -> list[str]:
         found.append(f"job list --outcome {min(bad)}")
     if detail["waitingRequests"]:
         found.append("request list")
+    if detail["notExpectedDatasets"]:
+        found.append("expectation suggest")
     return [command_line(command, stack=stack) for command in found or ["job list"]]
 
 
@@ -121,6 +126,11 @@ def _failures(failures: Entry, names: Names) -> str:
 def _job(export: Entry, names: Names) -> str:
     into = f" into {names.dataset(export['datasetId'])}" if export.get("datasetId") else ""
     return f"{export.get('jobId')}{into} [{export.get('sandboxName')}]"
+
+
+def _regular(exports: Entry, names: Names) -> str:
+    dataset = names.dataset(exports.get("datasetId") or "")
+    return f"{dataset} [{exports.get('sandboxName')}] has regular exports"
 
 
 def _waiting(detail: Detail) -> str:

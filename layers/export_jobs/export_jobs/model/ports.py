@@ -21,7 +21,7 @@ from export_jobs.model.records import (
 from export_jobs.model.steps import GateChange, Step
 
 if TYPE_CHECKING:
-    from export_jobs.model.expectations import DueExpectations
+    from export_jobs.model.expectations import DueExpectations, ExpectationRecord
 
 
 class JobApi(Protocol):
@@ -122,6 +122,9 @@ class SweepStore(RequestStore, Protocol):
 
     def due_expectations(self, sandbox: str, *, until: int) -> DueExpectations:
         """The expectations that are overdue, or have a deadline until then; strongly consistent."""
+
+    def expectations(self, sandbox: str) -> Sequence[ExpectationRecord]:
+        """All of a sandbox; strongly consistent."""
 
     def look_at_expectations(self, sandbox: str) -> None:
         """Makes the next sweep look at the expectations, whatever other runs write meanwhile."""

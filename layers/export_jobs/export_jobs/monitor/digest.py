@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from export_jobs.events.policy import DigestPolicy
 from export_jobs.model.ports import SweepStore
@@ -25,9 +24,6 @@ from export_jobs.model.steps import Step
 from export_jobs.monitor.delivery import Delivery
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.progress import SweepReport
-
-if TYPE_CHECKING:
-    from export_jobs.monitor.summary import Summary
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +81,11 @@ class DigestKeeper:
         home, now = sandboxes[0], self._clock()
         found = summary.Summary(summary.covered_since(digest, now=now), until=now)
         for sandbox in sandboxes:
-            self._add(sandbox, found, reads_from=summary.reads_from(found.since))
+            expectations = self._store.expectations(sandbox)
+            jobs = self._store.jobs_since(sandbox, summary.reads_from(found.since))
+            found.add(self._store.load(sandbox), expectations, jobs)
+            jobs = self._store.jobs_since(sandbox, summary.regular_from(now))
+            found.add_not_expected(sandbox, expectations, jobs, timezone=policy.timezone)
         event = found.event(
             digest, home=home, org_id=self._org_id(), stack_id=self._policy.events.stack_id
         )
@@ -95,15 +95,6 @@ class DigestKeeper:
         if self._write(home, after, item):
             self._delivery.publish_items([as_written(item)], report)
             logger.info("the daily digest is event %s", event.id)
-
-    def _add(self, sandbox: str, found: Summary, *, reads_from: int) -> None:
-        known = self._store.load(sandbox)
-        expectations = (
-            self._store.due_expectations(sandbox, until=found.until).records
-            if known.expected.unresolved
-            else ()
-        )
-        found.add(known, expectations, self._store.jobs_since(sandbox, reads_from))
 
     def _write(self, sandbox: str, digest: DigestState, *outbox: OutboxItem) -> bool:
         """Returns whether it was written: another run may have been faster."""

@@ -14,17 +14,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from export_jobs.contract.times import epoch_ms_of, rfc3339
 from export_jobs.events import build
-from export_jobs.events.details import FailedExports, OverdueExport, SandboxDigest, SlowExport
+from export_jobs.events.details import (
+    FailedExports,
+    OverdueExport,
+    RegularExports,
+    SandboxDigest,
+    SlowExport,
+)
 from export_jobs.events.policy import DigestPolicy
 from export_jobs.model.calendar import local_date, moments, zone_named
 from export_jobs.model.expectations import ExpectationRecord
 from export_jobs.model.outcome import BAD_OUTCOMES, JobOutcome
 from export_jobs.model.records import DigestState, Event, JobRecord, OverdueReason, SandboxRecord
 from export_jobs.monitor.expectations import ended_at
+from export_jobs.monitor.regular import READ_DAYS, regular_exports
 
 DAY_MS = 24 * 3_600_000
 MAX_COVERED_MS = 14 * DAY_MS
@@ -32,6 +40,8 @@ MAX_COVERED_MS = 14 * DAY_MS
 LONGEST_JOB_MS = 2 * DAY_MS
 """Jobs that were created longer before the period are not read: what runs longer is left out."""
 MAX_SLOWEST = 5
+MAX_FOR_REGULAR = 10_000
+"""With more jobs in a sandbox, regular exports are not looked for: it would take too long."""
 _REASONS: Mapping[str, OverdueReason] = {
     reason: reason for reason in ("NEVER_STARTED", "STILL_RUNNING", "FAILED", "EMPTY", "TOO_FEW")
 }
@@ -83,6 +93,7 @@ class Summary:
     sandboxes: list[SandboxDigest] = field(default_factory=list)
     overdue: list[OverdueExport] = field(default_factory=list)
     slowest: list[SlowExport] = field(default_factory=list)
+    not_expected: list[RegularExports] = field(default_factory=list)
     _failures: list[_Failures] = field(default_factory=list)
 
     def add(
@@ -107,6 +118,28 @@ class Summary:
             )
         )
         self._add_jobs(jobs)
+
+    def add_not_expected(
+        self,
+        sandbox: str,
+        expectations: Sequence[ExpectationRecord],
+        jobs: Iterable[JobRecord],
+        *,
+        timezone: str,
+    ) -> None:
+        """Adds datasets that have regular exports and no expectation.
+
+        `jobs` are those created since `regular_from`, in any order.
+        """
+        kept = [_without_events(job) for job in islice(jobs, MAX_FOR_REGULAR + 1)]
+        if len(kept) > MAX_FOR_REGULAR:
+            return
+        expected = {record.expectation.dataset_id for record in expectations}
+        regular = regular_exports(kept, zone=zone_named(timezone), known=(), now=self.until)
+        datasets = {one.expectation.dataset_id for one in regular} - expected
+        self.not_expected += [
+            RegularExports(sandbox_name=sandbox, dataset_id=dataset) for dataset in sorted(datasets)
+        ]
 
     def _add_jobs(self, jobs: Iterable[JobRecord]) -> None:
         failures: dict[str | None, _Failures] = {}
@@ -147,6 +180,7 @@ class Summary:
             overdue=sorted(self.overdue, key=lambda one: one.overdue_since),
             failures=[one.detail() for one in sorted(self._failures, key=lambda one: -one.exports)],
             slowest=self.slowest,
+            not_expected=self.not_expected,
             org_id=org_id,
             stack_id=stack_id,
         )
@@ -155,6 +189,16 @@ class Summary:
 def reads_from(since: int) -> int:
     """The creation time of the oldest job that is needed."""
     return since - LONGEST_JOB_MS
+
+
+def regular_from(until: int) -> int:
+    """The same for regular exports."""
+    return until - READ_DAYS * DAY_MS
+
+
+def _without_events(job: JobRecord) -> JobRecord:
+    """What makes an export regular, without what makes its record large."""
+    return replace(job, outbox=(), history=(), end_detail=None, stored=None)
 
 
 @dataclass
