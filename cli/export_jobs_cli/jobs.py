@@ -223,6 +223,12 @@ def find(
     return list(islice(merged, limit))
 
 
+def recent(system: DeployedSystem, sandbox: str, *, since: int) -> Iterator[JobRecord]:
+    """The records of jobs created since then, newest first; at most the newest `MAX_READ`."""
+    created = takewhile(lambda job: job.creation_time >= since, system.store.jobs(sandbox))
+    return islice(created, MAX_READ)
+
+
 def look_up(system: DeployedSystem, job_id: str, *, sandbox: str | None, live: bool) -> KnownJob:
     """A job by its id. Raises UserError if no sandbox has it."""
     names = system.sandboxes(sandbox)

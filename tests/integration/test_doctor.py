@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, get_args
@@ -13,7 +14,10 @@ from typing import Any, get_args
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
 from botocore.stub import Stubber
+from export_jobs.aws.clock import now_ms
+from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
 from export_jobs.model.limits import CREATOR_TIMEOUT_S
+from export_jobs.model.records import JobRecord
 from export_jobs_cli.doctor import Finding, adobe, alerts, examine, functions, resources, sweeps
 from export_jobs_cli.doctor.findings import OPTIONAL, Name, found
 from export_jobs_cli.stack import DeployedSystem
@@ -796,3 +800,34 @@ def test_only_a_good_sweep_counts_as_one(
         )
     assert sweeps._swept_lately(system, "prod") == swept
     assert not sweeps._swept_lately(system, "dev")
+
+
+def test_regular_exports_that_nothing_expects_are_worth_a_look(system: DeployedSystem) -> None:
+    """With the command that proposes what to expect, until it is expected."""
+    day_ms = 24 * 3_600_000
+    noon = now_ms() // day_ms * day_ms - day_ms // 2
+    for night in range(15):
+        created = noon - night * day_ms
+        good = {"status": "SUCCEEDED", "outcome": "SUCCEEDED", "final": True, "duration_ms": 1}
+        system.store.put(JobRecord("prod", f"j{night}", created, dataset_id="d1", **good))  # type: ignore[arg-type]
+    check = partial(sweeps.expected, system, "prod")
+    finding = found("expected exports", check, sandbox="prod")
+    assert (finding.state, "into d1" in finding.detail) == ("look", True)
+    assert "expectation suggest" in (finding.cure or "")
+    expected = Expectation("nightly", "d1", "UTC", due=23 * 60)
+    system.store.edit_expectations("prod", [ExpectationRecord("prod", expected, now_ms())])
+    assert found("expected exports", check).detail == "1, none overdue"
+
+
+def test_an_overdue_export_is_worth_a_look(system: DeployedSystem) -> None:
+    """Unless it is muted."""
+    expected = Expectation("nightly", "d", "UTC", due=23 * 60)
+    window = Window(1, 2, 2)
+    record = ExpectationRecord("prod", expected, 1, missed=window, missed_windows=1)
+    system.store.edit_expectations("prod", [record])
+    check = partial(sweeps.expected, system, "prod")
+    finding = found("expected exports", check)
+    assert (finding.state, finding.detail) == ("look", "1, of which are overdue: nightly")
+    (stored,) = system.store.expectations("prod")
+    system.store.edit_expectations("prod", [replace(stored, muted_until=now_ms() + 60_000)])
+    assert found("expected exports", check).state == "ok"

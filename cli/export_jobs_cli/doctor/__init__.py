@@ -36,6 +36,8 @@ def examine(system: DeployedSystem) -> Iterator[Finding]:
     for sandbox in settings.sandboxes if settings else ():
         yield found("last sweeps", partial(sweeps.sweeps, system, sandbox), sandbox=sandbox)
         yield found("line", partial(sweeps.line, system, sandbox), sandbox=sandbox)
+        expected = partial(sweeps.expected, system, sandbox)
+        yield found("expected exports", expected, sandbox=sandbox)
 
 
 def _settings(system: DeployedSystem) -> MonitorSettings | None:

@@ -39,6 +39,7 @@ Name = Literal[
     "schedule",
     "last sweeps",
     "line",
+    "expected exports",
 ]
 """Every check, in the order in which they run."""
 
@@ -76,11 +77,15 @@ EFFECTS: Mapping[Name, str] = {
     "schedule": "No sweep runs: no event is published, and requests that wait are not resumed.",
     "last sweeps": "What happens to jobs in this sandbox is not published until a sweep succeeds.",
     "line": "Requests of this sandbox wait; no export is created until then.",
+    "expected exports": "Nobody is told if these exports do not come.",
 }
 """The consequence of a check's failure, unless the failure has one of its own."""
 
 OPTIONAL: frozenset[Name] = frozenset(
-    {"loop detection", "concurrency", "topic key", "alarms", "alarm recipients"}
+    {
+        *("loop detection", "concurrency", "topic key", "alarms", "alarm recipients"),
+        "expected exports",
+    }
 )
 """Checks of what makes a failure worse or hides it.
 

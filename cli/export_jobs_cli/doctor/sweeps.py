@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from export_jobs_cli import output
+from export_jobs.aws.clock import now_ms
+from export_jobs.model.calendar import zone_named
+from export_jobs.monitor.regular import READ_MS, regular_exports
+
+from export_jobs_cli import jobs, output
 from export_jobs_cli.doctor.findings import WorthALook, Wrong
 from export_jobs_cli.line import Line
 from export_jobs_cli.stack import DeployedSystem
 
 SWEEP_WINDOW_MINUTES = 15
+MAX_DATASETS = 3
+"""Datasets or expectations that are named."""
 
 
 def sweeps(system: DeployedSystem, sandbox: str) -> str:
@@ -42,6 +48,33 @@ def line(system: DeployedSystem, sandbox: str) -> str:
             "the service failed or throttled: read the creator's log; a created job lifts the hold",
         )
     return waiting
+
+
+def expected(system: DeployedSystem, sandbox: str) -> str:
+    """Regular exports that no expectation covers, and expectations that are overdue."""
+    records = system.store.expectations(sandbox)
+    now = now_ms()
+    found = regular_exports(
+        jobs.recent(system, sandbox, since=now - READ_MS),
+        zone=zone_named("UTC"),
+        known=[record.expectation for record in records],
+        now=now,
+    )
+    datasets = list(dict.fromkeys(one.expectation.dataset_id for one in found))
+    if datasets:
+        more = f", and {len(datasets) - MAX_DATASETS} more" if len(datasets) > MAX_DATASETS else ""
+        raise WorthALook(
+            f"regular exports that nothing expects: into {', '.join(datasets[:MAX_DATASETS])}{more}",
+            "`export-jobs expectation suggest` proposes what to expect",
+        )
+    overdue = [record.name for record in records if record.is_overdue and not record.is_muted(now)]
+    if overdue:
+        raise WorthALook(
+            f"{len(records)}, of which are overdue: {', '.join(overdue[:MAX_DATASETS])}",
+            "`export-jobs expectation show NAME` shows what was missed",
+            "These exports have not succeeded by their deadlines.",
+        )
+    return f"{len(records)}, none overdue"
 
 
 def _swept_lately(system: DeployedSystem, sandbox: str) -> bool:

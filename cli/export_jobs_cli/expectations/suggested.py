@@ -6,12 +6,11 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from export_jobs.contract.text import one_line
-from export_jobs.monitor.regular import READ_DAYS
+from export_jobs.monitor.regular import READ_DAYS, READ_MS
 
 from export_jobs_cli import jobs
 from export_jobs_cli.expectations.file import ExpectationsFile, written
@@ -94,7 +93,7 @@ def look_up(
     suggestions: list[Suggestion] = []
     scheduled: list[Scheduled] = []
     watched = system.monitor.sandboxes
-    since = now - READ_DAYS * 24 * 3_600_000
+    since = now - READ_MS
     for name in system.sandboxes(sandbox):
         known = [record.expectation for record in system.store.expectations(name)]
         known += [
@@ -102,8 +101,8 @@ def look_up(
             for entry in (file.entries if file else None) or ()
             if (entry.sandbox or watched[0]) == name
         ]
-        recent = takewhile(lambda job: job.creation_time >= since, system.store.jobs(name))
-        found = from_jobs(name, islice(recent, jobs.MAX_READ), zone=zone, known=known, now=now)
+        recent = jobs.recent(system, name, since=since)
+        found = from_jobs(name, recent, zone=zone, known=known, now=now)
         suggestions += found
         if live:
             known += [one.expectation for one in found]

@@ -46,6 +46,7 @@ LATER: Final = 30
 _QUARTER: Final = 15
 _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = DAY_MINUTES * _MINUTE_MS
+READ_MS: Final = READ_DAYS * _DAY_MS
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def regular_exports(
     """The regular exports that `known` does not expect. `jobs` are of one sandbox, in any order."""
     groups: dict[tuple[str, frozenset[bytes] | None], list[_Run]] = defaultdict(list)
     for job in jobs:
-        if _is_good(job) and now - READ_DAYS * _DAY_MS <= job.creation_time <= now:
+        if _is_good(job) and now - READ_MS <= job.creation_time <= now:
             groups[job.dataset_id or "", job.segments].append(_run_of(job, zone))
     found = []
     for runs in groups.values():

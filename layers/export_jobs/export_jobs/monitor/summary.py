@@ -32,7 +32,7 @@ from export_jobs.model.expectations import ExpectationRecord
 from export_jobs.model.outcome import BAD_OUTCOMES, JobOutcome
 from export_jobs.model.records import DigestState, Event, JobRecord, OverdueReason, SandboxRecord
 from export_jobs.monitor.expectations import ended_at
-from export_jobs.monitor.regular import READ_DAYS, regular_exports
+from export_jobs.monitor.regular import READ_MS, regular_exports
 
 DAY_MS = 24 * 3_600_000
 MAX_COVERED_MS = 14 * DAY_MS
@@ -193,7 +193,7 @@ def reads_from(since: int) -> int:
 
 def regular_from(until: int) -> int:
     """The same for regular exports."""
-    return until - READ_DAYS * DAY_MS
+    return until - READ_MS
 
 
 def _without_events(job: JobRecord) -> JobRecord:
