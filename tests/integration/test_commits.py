@@ -8,10 +8,12 @@ from typing import Any, cast
 import pytest
 from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.aws.dynamodb.writes import size_of
-from export_jobs.model.ports import GateMoved, ItemRefused, RecordChanged
+from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
+from export_jobs.model.ports import GateMoved, ItemRefused, RecordChanged, StoreUnavailable
 from export_jobs.model.records import (
     Attempt,
     Event,
+    Expected,
     Hold,
     JobRecord,
     OutboxItem,
@@ -55,6 +57,10 @@ def attempt(key: str, request_id: str = "") -> Attempt:
 
 def linked(noted: Attempt, job_id: str) -> Attempt:
     return replace(noted, job_id=job_id, linked_at=9)
+
+
+def expectation(name: str, **fields: Any) -> ExpectationRecord:
+    return ExpectationRecord("prod", Expectation(name, "d", "UTC", every=60), 1, **fields)
 
 
 def recording(*keys: str) -> list[Step]:
@@ -231,6 +237,106 @@ def test_an_item_that_is_too_large_is_refused(adapter: DynamoDbStore) -> None:
         adapter.put(replace(JOB, outbox=(huge,)))
 
 
+# -- expectations --------------------------------------------------------------------------------
+
+
+def test_an_expectation_is_recorded_with_its_events_or_not_at_all(adapter: DynamoDbStore) -> None:
+    """Not over another run's record, nor over events that have not been delivered."""
+    adapter.edit_expectations("prod", [expectation(name) for name in ("a", "b", "c")])
+    adapter.put_outbox(OutboxItem("prod", "", UNDELIVERED, item_id="expectation#c"))
+
+    def judged(name: str, version: int) -> Step:
+        item = OutboxItem("prod", "", UNDELIVERED, leased_at=5, item_id=f"expectation#{name}")
+        record = expectation(name, missed=Window(1, 2, 3), version=version)
+        return Step(expectations=(record,), outbox=(item,))
+
+    assert adapter.commit("prod", [judged("a", 1), judged("b", 7), judged("c", 1)]) == {0}
+    found = {record.name: record for record in adapter.expectations("prod")}
+    assert found["a"] == expectation("a", missed=Window(1, 2, 3), version=2)
+    assert (found["b"], found["c"]) == (expectation("b", version=1), expectation("c", version=1))
+    outbox = {item.item_id: item.leased_at for item in adapter.load("prod").outbox}
+    assert outbox == {"expectation#a": 5, "expectation#c": 0}
+
+
+def test_expectations_that_are_too_large_for_one_transaction_go_in_several(
+    adapter: DynamoDbStore, spy: Spy
+) -> None:
+    """More than 99, or more than 4 MB; each of them makes the next sweep look."""
+    segments = tuple(f"{n:036d}" for n in range(1_500))
+    large = Expectation("", "d", "UTC", every=60, segments=segments)
+    records = [
+        ExpectationRecord(
+            "prod", replace(large, name=f"large-{n:02}"), 1, in_force=large if n % 2 else None
+        )
+        for n in range(50)
+    ]
+    adapter.edit_expectations("prod", records)
+    sizes = [
+        sum(size_of(action["Put"]["Item"]) for action in sent["TransactItems"][:-1])
+        for _, sent in spy.calls
+    ]
+    assert len(sizes) == 2
+    assert max(sizes) < 4_000_000
+    written = adapter.expectations("prod")
+    assert written == [replace(record, version=1) for record in records]
+    spy.calls.clear()
+    small = [expectation(f"small-{n:03}") for n in range(60)]
+    adapter.edit_expectations("prod", small, written)
+    assert [len(sent["TransactItems"]) for _, sent in spy.calls] == [100, 12]
+    for _, sent in spy.calls:
+        assert sent["TransactItems"][-1]["Update"]["Key"]["sk"] == {"S": "!state"}
+    assert [record.name for record in adapter.expectations("prod")] == [r.name for r in small]
+
+
+def test_an_edit_that_meets_another_run_s_writes_nothing(adapter: DynamoDbStore) -> None:
+    """Neither the other expectations, nor that a sweep should look; of several parts, the first stays."""
+    adapter.put_state(SandboxState("prod", 1))
+    adapter.edit_expectations("prod", [expectation("a")])
+    stale, new = expectation("a", version=7), expectation("b")
+    for edit in (([stale, new], []), ([new], [stale]), ([expectation("a"), new], [])):
+        with pytest.raises(StoreUnavailable, match="have changed"):
+            adapter.edit_expectations("prod", *edit)
+    assert adapter.expectations("prod") == [expectation("a", version=1)]
+    assert adapter.load("prod").expected == Expected(due_at=0, version=1)
+    many = [expectation(f"e{n:03}") for n in range(120)]
+    with pytest.raises(StoreUnavailable):
+        adapter.edit_expectations("prod", [*many, stale])
+    assert len(adapter.expectations("prod")) == 1 + 99
+    assert adapter.load("prod").expected == Expected(due_at=0, version=2)
+
+
+def test_an_edit_of_nothing_is_no_call(adapter: DynamoDbStore, spy: Spy) -> None:
+    """As when a file is applied twice."""
+    adapter.edit_expectations("prod", [])
+    assert not spy.calls
+
+
+def test_a_sweep_does_not_overwrite_that_somebody_wants_it_to_look(store: Store) -> None:
+    """What was edited after the sweep had read the expectations is looked at by the next one."""
+    adapter = store.adapter()
+    adapter.put_state(SandboxState("prod", 1))
+    adapter.put_expected("prod", Expected(due_at=50))
+    read = adapter.load("prod").expected
+    assert read == Expected(due_at=50, version=1)
+    adapter.edit_expectations("prod", [expectation("a")])
+    adapter.put_expected("prod", replace(read, due_at=99, overdue=1))
+    assert adapter.load("prod").expected == Expected(due_at=0, version=2)
+    adapter.put_expected("prod", Expected(version=2))
+    assert adapter.load("prod").expected == Expected(version=3)
+    assert "expectationsDueAt" not in store.job_item("!state")
+
+
+def test_a_sandbox_that_is_forgotten_keeps_its_expectations(adapter: DynamoDbStore) -> None:
+    """Only what its sweeps knew of them goes, as a first sweep looks at them in any case."""
+    adapter.put_state(SandboxState("prod", 1))
+    adapter.edit_expectations("prod", [expectation("a")])
+    adapter.forget("prod")
+    assert adapter.load("prod").state is None
+    adapter.put_state(SandboxState("prod", 2))
+    assert adapter.load("prod").expected == Expected()
+    assert adapter.expectations("prod") == [expectation("a", version=1)]
+
+
 # -- lost answers --------------------------------------------------------------------------------
 
 
@@ -315,6 +421,7 @@ def test_attributes_of_a_newer_version_outlive_every_update(store: Store) -> Non
     adapter.commit("prod", noting("a", "b"), GateChange(version=0))
     adapter.put(JOB, SandboxState("prod", 1))
     adapter.watch({"prod"})
+    adapter.edit_expectations("prod", [expectation("a")])
     add_future_attributes(store)
 
     adapter.put(replace(JOB, version=1, status="SUCCEEDED", final=True), SandboxState("prod", 2))
@@ -326,7 +433,13 @@ def test_attributes_of_a_newer_version_outlive_every_update(store: Store) -> Non
         Step(slot=Slot("miss", missed)),
     ]
     adapter.commit("prod", settling, GateChange(hold=Hold(9, 9)))
-    assert len(store.everything()) == 7
+    adapter.edit_expectations("prod", [expectation("a", version=1, muted_until=5)])
+    adapter.commit("prod", [Step(expectations=(expectation("a", version=2),))])
+    adapter.look_at_expectations("prod")
+    adapter.put_expected("prod", Expected(version=3))
+    assert adapter.expectations("prod") == [expectation("a", version=3)]
+    assert adapter.load("prod").expected == Expected(version=4)
+    assert len(store.everything()) == 8
     for _, item in store.everything():
         assert item["future"] == {"S": "kept"}, item
     gate = store.job_item("!gate")
@@ -344,7 +457,8 @@ def test_every_item_names_the_format_it_was_written_in(store: Store) -> None:
     adapter.commit("prod", [step], GateChange(hold=Hold(1, 1)))
     adapter.put(JOB, SandboxState("prod", 1))
     adapter.watch({"prod"})
-    assert [item["format"] for _, item in store.everything()] == [{"N": "1"}] * 7
+    adapter.edit_expectations("prod", [expectation("a")])
+    assert [item["format"] for _, item in store.everything()] == [{"N": "1"}] * 8
 
 
 def test_an_update_carries_only_what_has_changed(adapter: DynamoDbStore, spy: Spy) -> None:

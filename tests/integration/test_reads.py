@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ from export_jobs.aws.dynamodb import store as store_module
 from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.aws.dynamodb.writes import size_of
+from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
 from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import (
     Attempt,
     Event,
+    Expected,
     Gate,
     JobRecord,
     OutboxItem,
@@ -175,6 +178,124 @@ def test_cancels_that_are_not_due_hide_nobody(
     monkeypatch.setattr(store_module, "LINE_OTHERS", 2)
     written(adapter, *(cancelling(n, turn=50) for n in range(20)), creating(1, turn=1))
     assert adapter.line("prod", until=9, limit=3).tickets == (creating(1, turn=1),)
+
+
+# -- expectations --------------------------------------------------------------------------------
+
+
+def expectation(name: str, due: int, *, missed: bool = False, **fields: Any) -> ExpectationRecord:
+    return ExpectationRecord(
+        "prod",
+        Expectation(name, "d", "UTC", every=60),
+        applied_at=1,
+        window=Window(1, due, due),
+        missed=Window(0, 1, 1) if missed else None,
+        **fields,
+    )
+
+
+def names_due(adapter: DynamoDbStore, until: int) -> list[str]:
+    return [record.name for record in adapter.due_expectations("prod", until=until).records]
+
+
+def test_what_is_due_is_read_without_what_is_not(adapter: DynamoDbStore, spy: Spy) -> None:
+    """Overdue ones first, then by deadline; of the others, one call reads no more than a hundred."""
+    adapter.edit_expectations(
+        "prod",
+        [
+            *(expectation(f"later-{n}", 1_000 + n) for n in range(120)),
+            *(expectation("b", 5), expectation("a", 7), expectation("other", 8)),
+            *(expectation("missed-2", 2_000, missed=True), expectation("missed-1", 9, missed=True)),
+        ],
+    )
+    spy.calls.clear()
+    assert names_due(adapter, 7) == ["missed-1", "missed-2", "b", "a"]
+    ((_, asked),) = spy.calls
+    assert asked["ConsistentRead"]
+    assert queried(spy)[-1]["ScannedCount"] == 100
+    assert adapter.due_expectations("prod", until=7).next_due == 8
+    assert adapter.due_expectations("prod", until=4).next_due == 5
+    assert names_due(adapter, 4) == ["missed-1", "missed-2"]
+
+
+def test_more_due_expectations_than_a_call_returns_are_all_read(
+    adapter: DynamoDbStore, spy: Spy
+) -> None:
+    """Page by page, until one is not due."""
+    adapter.edit_expectations("prod", [expectation(f"e{n:03}", n) for n in range(250)])
+    spy.calls.clear()
+    due = adapter.due_expectations("prod", until=149)
+    assert [record.window and record.window.due for record in due.records] == list(range(150))
+    assert due.next_due == 150
+    assert spy.names == ["query"] * 2
+    assert len(adapter.expectations("prod")) == 250
+
+
+def test_expectations_of_an_unknown_kind_are_passed_over(
+    adapter: DynamoDbStore, store: Store
+) -> None:
+    """A newer version may have added them to the same partition; sweeps go on beside it."""
+    adapter.edit_expectations("prod", [expectation("a", 5), expectation("b", 9)])
+    key = {"sandbox": {"S": "!expectations#prod"}, "sk": {"S": "!later"}}
+    store.client.put_item(TableName=store.jobs_table, Item={**key, "openKey": {"S": "3#x"}})
+    assert names_due(adapter, 7) == ["a"]
+    assert adapter.due_expectations("prod", until=99).next_due is None
+    assert names_due(adapter, 99) == ["a", "b"]
+    assert [record.name for record in adapter.expectations("prod")] == ["a", "b"]
+
+
+def test_expectations_of_another_sandbox_are_not_read(adapter: DynamoDbStore) -> None:
+    """Also if its name begins with this one's; nor are they among what is unfinished."""
+    adapter.put(job(1), SandboxState("prod", 100))
+    adapter.edit_expectations("prod-2", [replace(expectation("a", 5), sandbox="prod-2")])
+    assert adapter.expectations("prod") == []
+    assert names_due(adapter, 99) == []
+    adapter.edit_expectations("prod", [expectation("b", 5)])
+    assert names_due(adapter, 99) == ["b"]
+    loaded = adapter.load("prod")
+    assert loaded.open_jobs.keys() == {"j1"}
+    assert loaded.expected == Expected(due_at=0, version=1)
+
+
+def test_a_state_that_only_the_command_has_written_is_not_one_of_a_sweep(
+    adapter: DynamoDbStore, store: Store
+) -> None:
+    """The first sweep is still the first; when it writes its state, it finds what was noted."""
+    adapter.edit_expectations("prod", [expectation("a", 5)])
+    adapter.look_at_expectations("prod")
+    assert "openKey" not in store.job_item("!state")
+    assert adapter.load("prod").state is None
+    assert adapter.load("prod").expected == Expected()
+    state = SandboxState("prod", 100, swept_at=7)
+    adapter.put_state(state)
+    assert adapter.load("prod").state == state
+    assert adapter.load("prod").expected == Expected(due_at=0, version=2)
+    adapter.put_expected("prod", Expected(due_at=9, overdue=1, unresolved=2, version=2))
+    adapter.put_state(replace(state, swept_at=8))
+    assert adapter.load("prod").expected == Expected(9, overdue=1, unresolved=2, version=3)
+
+
+def test_jobs_since_a_time_are_read_from_the_table_itself(adapter: DynamoDbStore, spy: Spy) -> None:
+    """Open and ended ones, oldest first, from that millisecond on, and strongly consistent."""
+    for number in (3, 1, 2):
+        adapter.put(job(number, final=number == 2))
+    adapter.edit_expectations("prod", [expectation("a", 5)])
+    spy.calls.clear()
+    assert [found.job_id for found in adapter.jobs_since("prod", 102)] == ["j2", "j3"]
+    ((_, asked),) = spy.calls
+    assert asked["ConsistentRead"]
+    assert [found.job_id for found in adapter.jobs_since("prod", 0)] == ["j1", "j2", "j3"]
+    assert adapter.jobs_since("prod", 104) == []
+
+
+def test_jobs_since_a_time_are_all_read(adapter: DynamoDbStore, spy: Spy) -> None:
+    """A megabyte a page."""
+    big = Undelivered(Event("Some Event", {"text": "x" * 200_000}), frozenset({"bus"}))
+    for number in range(7):
+        adapter.put(job(number, outbox=(big,)))
+    spy.calls.clear()
+    assert len(adapter.jobs_since("prod", 101)) == 6
+    assert len(spy.calls) > 1
 
 
 # -- requests ------------------------------------------------------------------------------------

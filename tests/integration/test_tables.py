@@ -8,11 +8,19 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
-from export_jobs.model.ports import GateMoved, RecordChanged
+from export_jobs.model.expectations import (
+    DueExpectations,
+    Expectation,
+    ExpectationRecord,
+    PastWindow,
+    Window,
+)
+from export_jobs.model.ports import GateMoved, RecordChanged, StoreRefused, StoreUnavailable
 from export_jobs.model.records import (
     Attempt,
     DigestState,
     Event,
+    Expected,
     Hold,
     JobRecord,
     OutboxItem,
@@ -44,7 +52,11 @@ class Calls:
     def next(self) -> Call:
         """A call, described, and as a function of the store."""
         make = self._one_of(
-            [self.put, self.put_state, self.put_outbox, self.read, *[self.commit] * 6]
+            [
+                *(self.put, self.put_state, self.put_outbox, self.read),
+                *(self.edit, self.note, self.read_expectations),
+                *[self.commit] * 6,
+            ]
         )
         described, call = make()
         return described, call
@@ -77,7 +89,38 @@ class Calls:
             ("job", lambda store: store.job(SANDBOX, "j1", 101)),
             ("watch", lambda store: store.watch({"a", "b", SANDBOX})),
             ("watched", lambda store: store.watched()),
+            ("forget", lambda store: store.forget(SANDBOX)),
             ("release", lambda store: store.release(SANDBOX)),
+        ]
+        return self._one_of(reads)
+
+    def edit(self) -> Call:
+        """By a person: some are written, others removed."""
+        names = self._chance.sample(["e1", "e2", "e3"], self._chance.randint(0, 3))
+        records = [self.expectation(name) for name in names]
+        written = self._chance.randint(0, len(records))
+        changes = records[:written], records[written:]
+        return f"edit {changes}", lambda store: store.edit_expectations(SANDBOX, *changes)
+
+    def note(self) -> Call:
+        """What the state has of expectations, by a sweep or a person."""
+        if self._maybe():
+            return "look", lambda store: store.look_at_expectations(SANDBOX)
+        version = self._current._expected(SANDBOX).version
+        expected = Expected(
+            due_at=self._one_of([None, 0, 5]),
+            overdue=self._one_of([0, 1]),
+            unresolved=self._one_of([0, 2]),
+            version=version if self._maybe(0.8) else self._chance.randint(0, 3),
+        )
+        return f"put {expected}", lambda store: store.put_expected(SANDBOX, expected)
+
+    def read_expectations(self) -> Call:
+        moment = self._one_of([0, 5, 99, 101, 102, 103, 10**13])
+        reads: list[Call] = [
+            (f"due until {moment}", lambda store: due_in(store, moment)),
+            ("expectations", lambda store: list(store.expectations(SANDBOX))),
+            (f"jobs since {moment}", lambda store: list(store.jobs_since(SANDBOX, moment))),
         ]
         return self._one_of(reads)
 
@@ -130,6 +173,7 @@ class Calls:
             update_time=self._one_of([None, 0, 7]),
             org_id=self._one_of([None, "org"]),
             dataset_id=self._one_of([None, "d"]),
+            segments=self._one_of([None, frozenset(), frozenset({b"12345678", b"abcdefgh"})]),
             duration_ms=self._one_of([None, 0, 12]),
             profiles_exported=self._one_of([None, 0, 5]),
             request_key=self._one_of([None, "k1"]),
@@ -158,9 +202,31 @@ class Calls:
     def outbox_item(self) -> OutboxItem:
         event_id = self._one_of(["o1", "o2"])
         entry = Undelivered(Event("Rejected", {"eventId": event_id}), frozenset({"bus"}))
-        version = self._version(event_id, "outbox")
-        item = OutboxItem(SANDBOX, self.key(), (entry,), self._one_of([0, 3]), version)
+        item_id = self._one_of([event_id, event_id, "expectation#e1"])
+        version = self._version(item_id, "outbox")
+        item = OutboxItem(SANDBOX, self.key(), (entry,), self._one_of([0, 3]), version, item_id)
         return self._changing(item)
+
+    def expectation(self, name: str) -> ExpectationRecord:
+        def window() -> Window:
+            return Window(1, 2, self._one_of([3, 5, 99, 10**13 - 1]))
+
+        expectation = Expectation(name, self._one_of(["d", "é"]), "Europe/Rome", every=60)
+        return ExpectationRecord(
+            SANDBOX,
+            expectation,
+            applied_at=self._one_of([0, 4]),
+            muted_until=self._one_of([0, 8]),
+            in_force=self._one_of([None, replace(expectation, grace=5)]),
+            window=self._one_of([None, window(), window()]),
+            missed=self._one_of([None, None, window()]),
+            missed_windows=self._one_of([0, 1]),
+            overdue_since=self._one_of([0, 7]),
+            told_at=self._one_of([0, 7]),
+            last_good_at=self._one_of([None, 0, 6]),
+            history=self._one_of([(), (PastWindow(window(), "GOOD", "j1"),)]),
+            version=self._version(name, "expectation"),
+        )
 
     def request(self) -> RequestRecord:
         key = self.key()
@@ -231,6 +297,9 @@ class Calls:
             drop_tickets=(self.ticket(),) if self._maybe() else (),
             outbox=written,
             published=published,
+            expectations=(self.expectation(self._one_of(["e1", "e2"])),)
+            if self._maybe(0.2)
+            else (),
             slot=Slot(change, self.attempt(change)) if self._maybe(0.6) else None,
             forget=self._one_of([None, None, "r1", "r2"]),
         )
@@ -259,6 +328,23 @@ def outcome(call: Callable[[], Any]) -> Any:
         return ("changed", changed.current)
     except GateMoved:
         return "the gate moved"
+    except StoreRefused:
+        raise
+    except StoreUnavailable:
+        return "an expectation changed"
+
+
+def due_in(store: Any, until: int) -> DueExpectations:
+    """Those of the same deadline by name: DynamoDB has no order for them."""
+    due: DueExpectations = store.due_expectations(SANDBOX, until=until)
+    assert [key(record)[:2] for record in due.records] == sorted(
+        key(record)[:2] for record in due.records
+    )
+    return replace(due, records=tuple(sorted(due.records, key=key)))
+
+
+def key(record: ExpectationRecord) -> tuple[bool, int, str]:
+    return (not record.is_overdue, record.window.due if record.window else 0, record.name)
 
 
 @pytest.mark.parametrize("seed", range(40 if LONG else 8))
@@ -271,6 +357,35 @@ def test_both_tables_answer_alike(store: Store, seed: int) -> None:
         assert outcome(lambda: call(real)) == outcome(lambda: call(memory)), described  # noqa: B023
         if number % 5 == 4:
             assert real.load(SANDBOX) == memory.load(SANDBOX), described
+
+
+def expectation(number: int, *, due: int, missed: bool = False) -> ExpectationRecord:
+    window = Window(0, due, due)
+    return ExpectationRecord(
+        SANDBOX,
+        Expectation(f"e{number:03}", "d", "UTC", every=60),
+        applied_at=number,
+        window=window,
+        missed=window if missed else None,
+    )
+
+
+def test_both_tables_have_as_many_expectations_as_there_are(store: Store) -> None:
+    """More than one call reads or writes: overdue ones first, and the next deadline of the others."""
+    real, memory = store.adapter(), FakeStore(Fakes())
+    records = [expectation(n, due=1_000 - n, missed=n % 3 == 0) for n in range(330)]
+    for both in (real, memory):
+        both.put_state(SandboxState(SANDBOX, 1))
+        both.edit_expectations(SANDBOX, records)
+    assert list(real.expectations(SANDBOX)) == memory.expectations(SANDBOX)
+    assert len(real.expectations(SANDBOX)) == 330
+    for until in (0, 670, 671, 800, 999, 10**13):
+        assert due_in(real, until) == due_in(memory, until)
+    assert due_in(real, 800).next_due == 801
+    assert due_in(real, 10**13).next_due is None
+    assert len(due_in(real, 10**13).records) == 330
+    assert real.load(SANDBOX).expected == Expected(due_at=0, version=4)
+    assert [item.name for item in real.expectations("dev")] == []
 
 
 def test_ended_requests_are_found_by_status_and_by_the_key_that_they_name(store: Store) -> None:

@@ -186,10 +186,11 @@ class FakeStore:
             for record in written:
                 self._items[_key(record)] = replace(record, version=record.version + 1)
             for record in removed:
-                del self._items[_key(record)]
+                self._items.pop(_key(record), None)
             self._look(sandbox)
 
-        self._fakes.call("transact", effect, _unavailable)
+        if written or removed:
+            self._fakes.call("transact", effect, _unavailable)
 
     def watch(self, sandboxes: Collection[str]) -> None:
         def effect() -> None:

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 PREFIX = "!expectations#"
 OVERDUE = "1#"
 BY_DEADLINE = "2#"
+AFTER_DEADLINES = "2$"
+"""Sorts right after all expectations; what comes after them is of an unknown kind."""
 
 
 def partition_of(sandbox: str) -> str:

@@ -17,8 +17,8 @@ from export_jobs.aws.dynamodb.calls import (
 )
 from export_jobs.aws.dynamodb.gate import gate_of
 from export_jobs.aws.dynamodb.index import Found
-from export_jobs.aws.dynamodb.transaction import Commit
-from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, text
+from export_jobs.aws.dynamodb.transaction import Commit, in_parts
+from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, size_of, text
 from export_jobs.model.ports import RecordChanged, StoreUnavailable
 from export_jobs.model.records import (
     Expected,
@@ -208,8 +208,11 @@ class DynamoDbStore:
         from export_jobs.model.expectations import DueExpectations  # noqa: PLC0415
 
         due: list[Item] = []
-        condition = "sandbox = :sandbox"
-        values = {":sandbox": text(expectations.partition_of(sandbox))}
+        condition = "sandbox = :sandbox AND openKey < :after"
+        values = {
+            ":sandbox": text(expectations.partition_of(sandbox)),
+            ":after": text(expectations.AFTER_DEADLINES),
+        }
         doing = "read the expectations"
         for page in self._query(doing, condition, values, Limit=EXPECTATIONS):
             for item in page["Items"]:
@@ -241,19 +244,20 @@ class DynamoDbStore:
     ) -> None:
         """Writes some expectations and removes others, and makes the next sweep look at them.
 
-        All in one transaction, or in several if there are more than 99. Raises StoreUnavailable
-        with the rest unwritten if another run has written one of them since it was read.
+        All in one transaction, or in several if they are too large for one, or more than 99.
+        Raises StoreUnavailable with the rest unwritten if another run has written one of them since
+        it was read.
         """
         from export_jobs.aws.dynamodb import expectations  # noqa: PLC0415  not for a quiet sweep
 
-        actions = [expectations.written(record, self._jobs_table).as_action() for record in written]
-        actions += [
-            expectations.removed(record, self._jobs_table).as_action(deletes=True)
-            for record in removed
-        ]
+        edits = [(expectations.written(record, self._jobs_table), False) for record in written]
+        edits += [(expectations.removed(record, self._jobs_table), True) for record in removed]
+        sizes = (
+            (write.as_action(deletes=deletes), 1, size_of(write.written))
+            for write, deletes in edits
+        )
         look = self._writer.looks_at_expectations(sandbox).as_action()
-        for start in range(0, len(actions), MAX_EDITS):
-            some = actions[start : start + MAX_EDITS]
+        for some in in_parts(sizes, most=MAX_EDITS):
             try:
                 transact(self._client, [*some, look], "write the expectations")
             except Cancelled:

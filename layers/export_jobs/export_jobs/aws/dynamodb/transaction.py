@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from export_jobs.aws.dynamodb.calls import Cancelled, transact
 from export_jobs.aws.dynamodb.gate import GatePart, gate_of
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from export_jobs.model.expectations import ExpectationRecord
+
+_T = TypeVar("_T")
 
 MAX_ACTIONS = 100
 MAX_BYTES = 3_500_000
@@ -159,19 +161,25 @@ class Commit:
         return expectations.written(record, self._writer.jobs_table)
 
     def _by_size(self, steps: Mapping[int, _Prepared]) -> Iterator[Mapping[int, _Prepared]]:
-        """The steps in parts that each fit one transaction, by number and by size."""
-        part: dict[int, _Prepared] = {}
-        actions = size = 0
-        for number, one in steps.items():
-            too_many = actions + len(one.actions) > MAX_ACTIONS
-            if part and (too_many or size + one.size > MAX_BYTES):
-                yield part
-                part, actions, size = {}, 0, 0
-            part[number] = one
-            actions += len(one.actions)
-            size += one.size
-        if part:
+        """The steps in parts that each fit one transaction."""
+        sizes = ((number, len(one.actions), one.size) for number, one in steps.items())
+        for some in in_parts(sizes, most=MAX_ACTIONS):
+            yield {number: steps[number] for number in some}
+
+
+def in_parts(whole: Iterable[tuple[_T, int, int]], *, most: int) -> Iterator[list[_T]]:
+    """Parts that each fit one transaction, of elements with their numbers of actions and bytes."""
+    part: list[_T] = []
+    actions = size = 0
+    for element, its_actions, its_size in whole:
+        if part and (actions + its_actions > most or size + its_size > MAX_BYTES):
             yield part
+            part, actions, size = [], 0, 0
+        part.append(element)
+        actions += its_actions
+        size += its_size
+    if part:
+        yield part
 
 
 def _without_slots_to_settle(steps: Mapping[int, _Prepared]) -> dict[int, _Prepared]:
