@@ -109,8 +109,10 @@ def list_expectations(
     with opened(Target(stack, profile, region)) as system:
         found = stored.every_one(system, sandbox=sandbox)
         sandboxes = len(system.monitor.sandboxes)
+        if as_json:
+            listed = [shown.as_json(r, names=system.names(r.sandbox), now=now) for r in found]
     if as_json:
-        output.print_json([shown.as_json(record, now=now) for record in found])
+        output.print_json(listed)
     else:
         shown.show_list(found, sandboxes=sandboxes, now=now)
 
@@ -134,10 +136,11 @@ def show(
 
     with opened(Target(stack, profile, region)) as system:
         found = stored.named(system, name, sandbox=sandbox)
+        names = system.names(found.sandbox)
     if as_json:
-        output.print_json(shown.as_json(found, now=now_ms()))
+        output.print_json(shown.as_json(found, names=names, now=now_ms()))
     else:
-        shown.show(found, now=now_ms())
+        shown.show(found, names=names, now=now_ms())
 
 
 @expectation_app.command(short_help="Announce nothing of one for a time.")
@@ -173,8 +176,9 @@ def mute(
             sandbox=sandbox,
             until=lambda record: until_ms(until, now=now, zone=record.expectation.zone),
         )
+        names = system.names(muted.sandbox)
     if as_json:
-        output.print_json(shown.as_json(muted, now=now))
+        output.print_json(shown.as_json(muted, names=names, now=now))
     else:
         at = output.plain(shown.in_zone(muted.muted_until, muted))
         output.console().print(f"{output.plain(name)} is muted until {at}", soft_wrap=True)
@@ -199,8 +203,9 @@ def unmute(
 
     with opened(Target(stack, profile, region)) as system:
         found = stored.mute(system, name, sandbox=sandbox, until=lambda _: 0)
+        names = system.names(found.sandbox)
     if as_json:
-        output.print_json(shown.as_json(found, now=now_ms()))
+        output.print_json(shown.as_json(found, names=names, now=now_ms()))
     else:
         output.console().print(f"{output.plain(name)} is not muted", soft_wrap=True)
 

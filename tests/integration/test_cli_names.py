@@ -10,6 +10,7 @@ import botocore.client
 import pytest
 import requests
 from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.model.expectations import Expectation, ExpectationRecord
 from export_jobs.model.names import NO_NAMES, Names
 from support.command_line import Local, envelope, until
 
@@ -201,3 +202,18 @@ def test_only_prune_removes_names_and_only_a_file_that_has_names(local: Local) -
     assert store_of(local).names("prod") == Names(segments={SEGMENT: "VIP"})
     assert [one["name"] for one in local.json("expectation", "list")] == ["n"]
     assert apply(local, "[]", "--prune")[0] == "- n (prod)"
+
+
+def test_an_expectation_has_names_and_ids(local: Local) -> None:
+    """Its dataset and its segments, in `show`; JSON has the dataset's name beside its definition."""
+    expected = Expectation("named", DATASET, "UTC", due=360, segments=(SEGMENT,))
+    store_of(local).edit_expectations("prod", [ExpectationRecord("prod", expected, 1)])
+    try:
+        lines = local.run("expectation", "show", "named").stdout.splitlines()
+        facts = [line.split(maxsplit=1) for line in lines]
+        assert ["datasetId", BOTH] in facts
+        assert ["segments", f"VIP ({SEGMENT})"] in facts
+        (listed,) = [e for e in local.json("expectation", "list") if e["name"] == "named"]
+        assert listed["datasetName"] == "Newsletter profiles"
+    finally:
+        local.run("expectation", "remove", "named")

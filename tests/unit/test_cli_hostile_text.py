@@ -202,7 +202,7 @@ SHOWN: dict[str, Callable[[Text], object]] = {
     "expectation list": lambda text: shown.show_list(
         [an_expectation(text)] * 2, sandboxes=2, now=AT
     ),
-    "expectation show": lambda text: shown.show(an_expectation(text), now=AT),
+    "expectation show": lambda text: shown.show(an_expectation(text), names=called(text()), now=AT),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from export_jobs.contract.times import rfc3339
 from export_jobs.model.calendar import local_time
 from export_jobs.model.expectations import ExpectationRecord, PastWindow, Window
+from export_jobs.model.names import Names
 from rich.console import Console
 
 from export_jobs_cli import output
@@ -44,11 +45,12 @@ def in_zone(epoch_ms: int, record: ExpectationRecord) -> str:
     return f"{local(epoch_ms, record)} {record.expectation.timezone}"
 
 
-def as_json(record: ExpectationRecord, *, now: int) -> dict[str, Any]:
+def as_json(record: ExpectationRecord, *, names: Names, now: int) -> dict[str, Any]:
     return {
         "sandboxName": record.sandbox,
         "name": record.name,
         "state": state_of(record, now=now),
+        "datasetName": names.datasets.get(record.expectation.dataset_id),
         "definition": written(record.expectation, record.sandbox),
         "inForce": written(record.in_force, record.sandbox) if record.in_force else None,
         "appliedAt": rfc3339(record.applied_at),
@@ -146,7 +148,7 @@ def _row(record: ExpectationRecord, *, now: int) -> list[str]:
     ]
 
 
-def show(record: ExpectationRecord, *, now: int) -> None:
+def show(record: ExpectationRecord, *, names: Names, now: int) -> None:
     console = output.console()
     state = output.styled(state_of(record, now=now))
     console.print(f"[bold]expectation {output.plain(record.name)}[/] {state}\n")
@@ -154,7 +156,7 @@ def show(record: ExpectationRecord, *, now: int) -> None:
     output.facts(
         console,
         [
-            *_fields(record),
+            *_fields(record, names),
             ("overdue since", local(record.overdue_since, record)),
             ("missed windows", str(record.missed_windows or "")),
             ("muted until", local(record.muted_until if muted else None, record)),
@@ -179,10 +181,13 @@ def show(record: ExpectationRecord, *, now: int) -> None:
     _show_history(console, record)
 
 
-def _fields(record: ExpectationRecord) -> list[tuple[str, str]]:
-    """As they are called in the file."""
+def _fields(record: ExpectationRecord, names: Names) -> list[tuple[str, str]]:
+    """As they are called in the file; ids with their names."""
     entry = written(record.expectation, record.sandbox)
     del entry["name"]
+    entry["datasetId"] = names.dataset(record.expectation.dataset_id)
+    if record.expectation.segments:
+        entry["segments"] = [names.segment(segment) for segment in record.expectation.segments]
     return [(name, output.plain(_text(value))) for name, value in entry.items()]
 
 
