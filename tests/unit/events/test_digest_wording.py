@@ -57,8 +57,10 @@ many: Any = st.lists(st.just({"outcome": "PAUSED", "exports": 1, "failingSince":
 @given(many, many, many, st.integers(0, 10**6))
 def test_so_has_one_of_another_version(one: Any, other: Any, more: Any, total: int) -> None:
     """Which may have longer lists, more outcomes or other numbers."""
-    lists = {"sandboxes": one, "overdue": other, "failures": more, "outcomes": one}
-    numbers = dict.fromkeys(["overdueExports", "failedDatasets", "notExpectedDatasets"], total)
+    outcomes = [*much(1).detail["outcomes"], *one]
+    lists = {"sandboxes": one, "overdue": other, "failures": more, "outcomes": outcomes}
+    counted = ("overdueExports", "failedDatasets", "notExpectedDatasets", "failingSandboxes")
+    numbers = dict.fromkeys(counted, total) | {"openJobs": 1, "waitingRequests": 1}
     detail = {**much(1).detail, **lists, **numbers, "slowest": other, "notExpected": more}
     assert len(email(Event("Export Digest", detail), stack="s").split("\n")) <= MAX_LINES
 
