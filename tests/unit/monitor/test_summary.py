@@ -210,7 +210,7 @@ def not_expected(jobs: Iterable[JobRecord], *expectations: ExpectationRecord) ->
 
 
 def test_regular_exports_without_an_expectation_are_named() -> None:
-    """By dataset: value without configuration. One expectation of the dataset is enough."""
+    """By dataset: value without configuration. `suggest` and `doctor` have the same rule."""
     jobs = [*nightly("b"), *nightly("a"), *nightly("rare", days=3), *nightly(DATASET)]
     assert not_expected(jobs) == [DATASET, "a", "b"]
     assert not_expected(jobs, overdue()) == ["a", "b"]

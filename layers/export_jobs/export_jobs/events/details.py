@@ -263,7 +263,7 @@ class DigestDetail(_Detail):
     slowest: list[SlowExport]
     not_expected_datasets: int
     not_expected: list[RegularExports] = Field(
-        description="datasets that have regular exports and no expectation"
+        description="datasets with regular exports that nothing expects"
     )
     failing_sandboxes: int = Field(description="sandboxes whose sweeps fail")
     sandboxes: list[SandboxDigest] = Field(description="those with something to report first")

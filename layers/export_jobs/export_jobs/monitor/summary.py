@@ -127,16 +127,16 @@ class Summary:
         *,
         timezone: str,
     ) -> None:
-        """Adds datasets that have regular exports and no expectation.
+        """Adds datasets with regular exports that nothing expects, as `doctor` names them.
 
         `jobs` are those created since `regular_from`, in any order.
         """
         kept = [_without_events(job) for job in islice(jobs, MAX_FOR_REGULAR + 1)]
         if len(kept) > MAX_FOR_REGULAR:
             return
-        expected = {record.expectation.dataset_id for record in expectations}
-        regular = regular_exports(kept, zone=zone_named(timezone), known=(), now=self.until)
-        datasets = {one.expectation.dataset_id for one in regular} - expected
+        known = [record.expectation for record in expectations]
+        regular = regular_exports(kept, zone=zone_named(timezone), known=known, now=self.until)
+        datasets = {one.expectation.dataset_id for one in regular}
         self.not_expected += [
             RegularExports(sandbox_name=sandbox, dataset_id=dataset) for dataset in sorted(datasets)
         ]
