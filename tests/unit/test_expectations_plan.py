@@ -93,3 +93,11 @@ def test_each_field_that_changes_is_named_as_in_the_file() -> None:
         FieldChange("segments", "(default)", "a, b"),
         FieldChange("days", "(default)", "mon-wed"),
     }
+
+
+def test_one_without_a_window_is_not_judged_for_the_time_before_it_is_applied_again() -> None:
+    """As one that could not be read, or has ended: its applying may be long ago."""
+    unreadable = record(replace(NIGHTLY, dataset_id="", due=None, opens=None, days=frozenset()))
+    window = planned(changed(unreadable, NIGHTLY)).window
+    assert window
+    assert window.due > NOW

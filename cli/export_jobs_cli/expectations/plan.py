@@ -84,9 +84,7 @@ def changed(record: ExpectationRecord, new: Expectation, *, now: int) -> Expecta
     anew by the next sweep, as for an expectation that is applied now.
     """
     window = record.window
-    if window is None:
-        return replace(record, expectation=new, in_force=None)
-    if window.opens > now:
+    if window is None or window.opens > now:
         return replace(record, expectation=new, in_force=None, window=None, applied_at=now)
     in_force = record.in_force or record.expectation
     return replace(record, expectation=new, in_force=None if in_force == new else in_force)

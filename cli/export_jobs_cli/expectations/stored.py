@@ -125,6 +125,8 @@ def mute(
 
     def planned(stored: _Records) -> Plan:
         current = _still_there(stored, record)
+        if not current.can_be_read:  # writing it would replace what this version can't read
+            raise UserError(f"the expectation {name!r} can't be read; apply its file again first")
         if current.muted_until == muted_until:
             return Plan()
         return Plan((Change("changed", replace(current, muted_until=muted_until)),))

@@ -454,3 +454,34 @@ def test_a_gate_that_was_never_written_is_of_version_0() -> None:
     """So is one that only holds the line: no attempt was ever noted."""
     assert gate_of(None, "prod") == Gate("prod")
     assert gate_of({"holdUntil": {"N": "5"}}, "prod").version == 0
+
+
+def test_fields_of_a_newer_definition_are_written_back_as_they_were() -> None:
+    """An older version may run beside a newer one; its sweeps write the windows."""
+    newer = {**EXPECTATION.expectation.as_definition(), "latestBy": [1, {"a": 2}]}
+    item = frozen("expectation") | {"definition": {"S": json.dumps(newer)}}
+    (record,) = expectations.records_of([item])
+    assert record.expectation == EXPECTATION.expectation
+    definition: Any = expectations.written(record, "t").written["definition"]
+    assert json.loads(definition["S"]) == newer
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [("definition", "[" * 100_000), ("window", "[1e999,0,0]")],
+    ids=["nested deeply", "infinite"],
+)
+def test_what_no_version_would_write_costs_only_itself(name: str, stored: str) -> None:
+    """People may write expectations without the command."""
+    item = frozen("expectation") | {name: {"S": stored}}
+    (record,) = expectations.records_of([item])
+    assert record.window is None
+
+
+def test_a_newer_window_and_its_place_in_the_index_are_read() -> None:
+    """As far as this version knows them."""
+    item = frozen("expectation")
+    more = {"S": json.dumps([*json.loads(item["window"]["S"]), 7])}
+    (record,) = expectations.records_of([item | {"window": more}])
+    assert record.window == EXPECTATION.window
+    assert expectations.deadline_of({"openKey": {"S": "2#00001700000000#7"}}) == 1_700_000_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from export_jobs.monitor.expectations import (
     MAX_HISTORY,
     Judged,
     judge,
+    judged_by,
     planned,
     reads_from,
     resumed,
@@ -518,3 +519,21 @@ def test_it_makes_no_difference_when_windows_are_judged(
             assert kind == "Export Overdue" or last == "Export Overdue"
             last = kind
         assert record.window is None or record.window.due > end
+
+
+def test_an_expectation_that_has_ended_is_not_judged_from_its_beginning() -> None:
+    """Its last window stays its last, however often it is looked at, until a later one is wanted."""
+    friday = date(2026, 1, 2)
+    others = frozenset(friday + timedelta(days=7 * n) for n in range(1, 120))
+    record = record_of(replace(NIGHTLY, days=frozenset({4}), excepted=others))
+    found, events = judged(record, now=rome(3, "12:00"))
+    assert len(events) == 1
+    assert judged(found.record, now=rome(3, "13:00"))[1] == []
+    assert reads_from([replace(found.record, missed=None)], now=rome(3, "13:00")) is None
+
+
+def test_only_jobs_of_their_datasets_are_kept_and_without_their_events() -> None:
+    """However many others the sandbox has, and however large their records are."""
+    night = job(rome(2, "01:00"), end_detail={"a": "large one"})
+    kept = judged_by([record_of()], [night, replace(night, dataset_id="other")])
+    assert kept == [replace(night, end_detail=None)]

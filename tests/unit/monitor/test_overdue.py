@@ -317,3 +317,86 @@ def test_the_fake_refuses_a_stale_write(fakes: Fakes) -> None:
     apply(fakes, HOURLY)
     with pytest.raises(StoreUnavailable):
         FakeStore(fakes).edit_expectations(SANDBOX, [stale])
+
+
+def overdue_with_an_open_job(fakes: Fakes, monitor: Monitor) -> str:
+    """A daily export that is overdue while its job runs; returns the job's id."""
+    apply(fakes, replace(HOURLY, every=1440, grace=0))
+    monitor.sweep()
+    due = stored(fakes).window.due  # type: ignore[union-attr]  # the sweep planned it
+    fakes.now = due - HOUR_MS
+    running = fakes.create(SANDBOX)
+    monitor.sweep()
+    fakes.now = due
+    monitor.sweep()
+    assert announced(monitor) == [("Export Overdue", "STILL_RUNNING")]
+    return str(running.body["id"])
+
+
+def test_a_job_that_ends_while_a_sweep_reads_the_listing_makes_good(
+    fakes: Fakes, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the service's time, it has ended after the sweep began."""
+    job_id = overdue_with_an_open_job(fakes, monitor)
+    first_page = monitor.sweeper._observer.first_page
+
+    def ends_meanwhile(sandbox: str) -> Any:
+        fakes.now += 500
+        fakes.move(SANDBOX, job_id, "SUCCEEDED")
+        return first_page(sandbox)
+
+    monkeypatch.setattr(monitor.sweeper._observer, "first_page", ends_meanwhile)
+    assert monitor.sweep().overdue == 0
+    assert announced(monitor) == [("Export Overdue Resolved", job_id)]
+
+
+@pytest.mark.parametrize("begins", [-5_000, 1_000])
+def test_a_run_that_read_the_table_before_another_one_judged_loses_no_end(
+    fakes: Fakes, begins: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end that it records is noticed once no such run is left."""
+    monitor, slow = (Monitor(fakes, page_size=1) for _ in range(2))
+    monitor.sweep()
+    apply(fakes, replace(HOURLY, every=1440, grace=0))
+    monitor.sweep()
+    due = stored(fakes).window.due  # type: ignore[union-attr]  # the sweep planned it
+    fakes.now = due - 10 * 60_000
+    job_id = fakes.create(SANDBOX).body["id"]
+    fakes.create(SANDBOX, status="SUCCEEDED", destination={"datasetId": "other"})
+    monitor.sweep()
+    fakes.now = due + begins
+    load = slow.sweeper._store.load
+
+    def judged_meanwhile(sandbox: str) -> Any:
+        known = load(sandbox)
+        fakes.now = due + 2_000
+        monitor.sweep()
+        fakes.move(SANDBOX, job_id, "SUCCEEDED")
+        return known
+
+    monkeypatch.setattr(slow.sweeper._store, "load", judged_meanwhile)
+    slow.sweep()
+    for _ in range(7):
+        fakes.now += 60_000
+        report = monitor.sweep()
+    resolved = ("Export Overdue Resolved", job_id)
+    assert announced(monitor) == [("Export Overdue", "STILL_RUNNING"), resolved]
+    assert report.overdue == 0
+
+
+def test_expectations_that_break_the_judging_do_not_stop_the_requests(
+    fakes: Fakes, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep says so, and does the rest of its work."""
+    apply(fakes, HOURLY)
+    looked_after: list[Any] = []
+
+    def has_an_item_that_nobody_foresaw(*_: Any, **__: Any) -> Any:
+        raise OverflowError
+
+    store = monitor.sweeper._store
+    monkeypatch.setattr(store, "due_expectations", has_an_item_that_nobody_foresaw)
+    monkeypatch.setattr(monitor.sweeper._keeper, "look_after", looked_after.append)
+    (problem,) = monitor.sweeper.sweep(SANDBOX).problems
+    assert "expected exports" in problem
+    assert looked_after

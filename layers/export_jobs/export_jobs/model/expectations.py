@@ -7,7 +7,7 @@ are epoch milliseconds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any, Final, Literal
@@ -30,6 +30,13 @@ MAX_SEGMENTS: Final = 500
 _EVERY_DAY: Final = frozenset(range(7))
 _MAX_GRACE: Final = 366 * DAY_MINUTES
 _MANY: Final = 10**15
+_FIELDS: Final = frozenset(
+    {
+        *("name", "datasetId", "timezone", "due", "opens", "every", "grace", "days", "except"),
+        *("segments", "minProfiles", "accept"),
+    }
+)
+"""The fields of a definition."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +62,14 @@ class Expectation:
     min_profiles: int = 1
     accept: frozenset[str] = frozenset({"SUCCEEDED"})
     """The outcomes that count as success."""
+    others: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """Fields of a newer version of this software, which are kept as they are."""
 
     @classmethod
     def from_definition(cls, definition: Mapping[str, Any]) -> Expectation:
         """Reads a definition as it is stored. Raises KeyError, TypeError or ValueError.
 
-        Unknown fields are ignored: a newer version of this software may have written them.
+        Unknown fields only are kept: a newer version of this software may have written them.
         """
         expectation = cls(
             name=str(definition["name"]),
@@ -75,6 +84,7 @@ class Expectation:
             segments=_texts(definition.get("segments", ())),
             min_profiles=_whole(definition.get("minProfiles", 1), 0, _MANY),
             accept=frozenset(_texts(definition.get("accept", ("SUCCEEDED",)))),
+            others={name: definition[name] for name in definition.keys() - _FIELDS},
         )
         if not expectation.days <= _EVERY_DAY:
             raise ValueError("there are only seven days of the week")
@@ -99,7 +109,7 @@ class Expectation:
             "minProfiles": None if self.min_profiles == 1 else self.min_profiles,
             "accept": None if self.accept == {"SUCCEEDED"} else sorted(self.accept),
         }
-        return {name: value for name, value in whole.items() if value is not None}
+        return {**{n: value for n, value in whole.items() if value is not None}, **self.others}
 
     @property
     def zone(self) -> ZoneInfo:
@@ -222,6 +232,11 @@ class ExpectationRecord:
     @property
     def name(self) -> str:
         return self.expectation.name
+
+    @property
+    def can_be_read(self) -> bool:
+        """Whether its definition can; one that can't is judged again once it is applied again."""
+        return bool(self.expectation.dataset_id)
 
     @property
     def is_overdue(self) -> bool:

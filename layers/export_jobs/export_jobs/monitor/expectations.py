@@ -6,7 +6,8 @@ well by the deadline, by the service's own times. So it makes no difference when
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from export_jobs.events import build
@@ -53,17 +54,30 @@ def reads_from(records: Sequence[ExpectationRecord], *, now: int) -> int | None:
     return min(opens, default=None)
 
 
+def judged_by(records: Sequence[ExpectationRecord], jobs: Iterable[JobRecord]) -> list[JobRecord]:
+    """The jobs that may matter to them, without what makes a job's record large."""
+    definitions = [one for record in records for one in (record.expectation, record.in_force)]
+    datasets = {expected.dataset_id for expected in definitions if expected}
+    return [
+        replace(job, outbox=(), history=(), end_detail=None, stored=None)
+        for job in jobs
+        if job.dataset_id in datasets
+    ]
+
+
 def planned(record: ExpectationRecord, *, after: int | None = None) -> ExpectationRecord:
     """The record with its next window: the first one whose deadline is later than `after`.
 
-    Without `after`, the first one is planned if there is none yet: the next after the expectation
-    was applied. A window that has begun goes by the definition that it began with, and one of a
+    Without `after`, the first one is planned if there is none: the next after the expectation was
+    applied, and after its last window, as each is judged once. A window that has begun goes by the definition that it began with, and one of a
     changed definition does not open before it has closed.
     """
     if after is None and record.window:
         return record
     expectation = record.expectation
-    window = expectation.next_window(record.applied_at if after is None else after)
+    if after is None:
+        after = max([record.applied_at, *(past.window.due for past in record.history)])
+    window = expectation.next_window(after)
     if record.in_force and record.window:
         while window and window.opens < record.window.closes:
             window = expectation.next_window(window.due)
@@ -101,7 +115,8 @@ def judge(
     for _ in range(MAX_WINDOWS):
         window = judged.record.window
         if window is None or window.due > now:
-            return known.made_good(judged, until=now)
+            # Not until now: the listing, which is read later, may show one that has ended since.
+            return known.made_good(judged, until=window.due if window else sys.maxsize)
         if len(judged.events) + 1 >= MAX_EVENTS:  # a window may have two
             break
         judged = known.made_good(judged, until=window.due)

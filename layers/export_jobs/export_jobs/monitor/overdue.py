@@ -6,10 +6,12 @@ sandbox's state says when to look at them next.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from export_jobs.model.limits import MONITOR_TIMEOUT_S
 from export_jobs.model.ports import StoreUnavailable, SweepStore
 from export_jobs.model.records import Expected, OutboxItem, as_written
 from export_jobs.model.steps import Step
@@ -18,8 +20,10 @@ from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.progress import SweepInProgress
 
 if TYPE_CHECKING:
-    from export_jobs.model.expectations import DueExpectations, ExpectationRecord
+    from export_jobs.model.expectations import DueExpectations
     from export_jobs.monitor.expectations import Judged
+
+logger = logging.getLogger(__name__)
 
 
 class ExpectationKeeper:
@@ -70,13 +74,18 @@ class ExpectationKeeper:
             self._look_after(sweep)
         except StoreUnavailable as error:
             sweep.report.problems.append(f"can't judge the expected exports: {error}")
+        except Exception as error:  # the rest of the sweep does not depend on expectations
+            logger.exception("%s: judging the expected exports failed unexpectedly", sweep.sandbox)
+            problem = f"unexpected {type(error).__name__}; see the log"
+            sweep.report.problems.append(f"can't judge the expected exports: {problem}")
 
     def _look_after(self, sweep: SweepInProgress) -> None:
         from export_jobs.monitor import expectations  # noqa: PLC0415  not for a quiet sweep
 
         due = self._store.due_expectations(sweep.sandbox, until=sweep.began)
         since = expectations.reads_from(due.records, now=sweep.began)
-        jobs = [] if since is None else list(self._store.jobs_since(sweep.sandbox, since))
+        every = [] if since is None else self._store.jobs_since(sweep.sandbox, since)
+        jobs = expectations.judged_by(due.records, every)
         judged = [
             expectations.judge(
                 record,
@@ -101,8 +110,7 @@ class ExpectationKeeper:
         for some in sweep.chunks(changed, out_of_time=self._out_of_time):
             written += self._record(sweep, some)
         if written == len(changed):
-            records = [one.record for one in judged]
-            self._note(sweep, self._expected(sweep, records, due.next_due))
+            self._note(sweep, self._expected(sweep, judged, due.next_due))
 
     def _record(self, sweep: SweepInProgress, judged: Sequence[Judged]) -> int:
         """Returns how many were written: another run may be faster, or events undelivered."""
@@ -124,13 +132,18 @@ class ExpectationKeeper:
         return (item,)
 
     def _expected(
-        self, sweep: SweepInProgress, records: Sequence[ExpectationRecord], next_due: int | None
+        self, sweep: SweepInProgress, judged: Sequence[Judged], next_due: int | None
     ) -> Expected:
+        records = [one.record for one in judged]
         overdue = [record for record in records if record.is_overdue]
         muted = [record for record in overdue if record.is_muted(sweep.began)]
         dues = [record.window.due for record in records if record.window]
         dues += [record.muted_until for record in muted]
         dues += [] if next_due is None else [next_due]
+        if any(one.events for one in judged):
+            # A run that had read the table before may still record what makes good, or has lost
+            # what it noted: once all of these have ended, they are looked at again.
+            dues.append(sweep.began + MONITOR_TIMEOUT_S * 1000)
         return replace(
             sweep.expected,
             due_at=min(dues, default=None),

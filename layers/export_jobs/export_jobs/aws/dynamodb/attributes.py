@@ -101,6 +101,6 @@ def fields_of(item: Item, attributes: Iterable[Attribute], **required: Any) -> d
             continue
         try:
             required[attribute.field] = attribute.read(content)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
             logger.warning("attribute %s of an item can't be read", attribute.name, exc_info=True)
     return required

@@ -44,7 +44,7 @@ def due_key(due: int) -> str:
 
 def deadline_of(item: Item) -> int:
     """The deadline of one that is not overdue."""
-    return int(item["openKey"]["S"].removeprefix(BY_DEADLINE))
+    return int(item["openKey"]["S"].removeprefix(BY_DEADLINE).partition("#")[0])
 
 
 def _definition_of(stored: str) -> Expectation:
@@ -60,7 +60,7 @@ def _window_text(window: Window) -> str:
 
 
 def _window_of(stored: str) -> Window:
-    return _window(json.loads(stored))
+    return _window(json.loads(stored)[:3])  # a newer version may have more to say of it
 
 
 def _window(moments: Iterable[Any]) -> Window:
