@@ -112,9 +112,10 @@ class Table:
         self._calls["Query"] += 1 + len(due) // 100
         return DueExpectations(due, min((at for at in dues.values() if at > until), default=None))
 
-    def put_expected(self, sandbox: str, expected: Expected) -> None:
+    def put_expected(self, sandbox: str, expected: Expected) -> bool:
         self._calls["UpdateItem"] += 1
         self._expected = replace(expected, version=expected.version + 1)
+        return True
 
     def commit(self, sandbox: str, steps: Sequence[Step]) -> frozenset[int]:
         self._calls["TransactWriteItems"] += 1

@@ -97,7 +97,8 @@ def list_expectations(
 ) -> None:
     """List the expected exports: state, next deadline, and since when one is overdue.
 
-    States: OK, OVERDUE, MUTED, NEW (the next sweep plans its window), ENDED (no day is left).
+    States: OK, OVERDUE, MUTED, NEW (the next sweep plans its window), ENDED (no day is left),
+    UNREADABLE (written by a newer version, or in a time zone unknown here: apply it again).
     """
     from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
 

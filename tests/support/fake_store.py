@@ -165,13 +165,15 @@ class FakeStore:
     def look_at_expectations(self, sandbox: str) -> None:
         self._fakes.call("put", lambda: self._look(sandbox), _unavailable)
 
-    def put_expected(self, sandbox: str, expected: Expected) -> None:
-        def effect() -> None:
-            if self._expected(sandbox).version == expected.version:
-                written = replace(expected, version=expected.version + 1)
-                self._items["expected", sandbox] = written
+    def put_expected(self, sandbox: str, expected: Expected) -> bool:
+        def effect() -> bool:
+            if self._expected(sandbox).version != expected.version:
+                return False
+            written = replace(expected, version=expected.version + 1)
+            self._items["expected", sandbox] = written
+            return True
 
-        self._fakes.call("put", effect, _unavailable)
+        return self._fakes.call("put", effect, _unavailable)
 
     def edit_expectations(
         self,

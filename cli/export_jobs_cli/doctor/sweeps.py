@@ -67,6 +67,13 @@ def expected(system: DeployedSystem, sandbox: str) -> str:
             f"regular exports that nothing expects: into {', '.join(datasets[:MAX_DATASETS])}{more}",
             "`export-jobs expectation suggest` proposes what to expect",
         )
+    unreadable = [record.name for record in records if not record.can_be_read]
+    if unreadable:
+        raise WorthALook(
+            f"can't be read: {', '.join(unreadable[:MAX_DATASETS])}",
+            "apply their file again, with the version of the command that the stack has",
+            "These exports are not judged.",
+        )
     overdue = [record.name for record in records if record.is_overdue and not record.is_muted(now)]
     if overdue:
         raise WorthALook(

@@ -17,12 +17,14 @@ from export_jobs_cli.expectations.file import written
 from export_jobs_cli.expectations.names import AppliedNames
 from export_jobs_cli.expectations.stored import Applied
 
-State = Literal["OK", "OVERDUE", "MUTED", "NEW", "ENDED"]
+State = Literal["OK", "OVERDUE", "MUTED", "NEW", "ENDED", "UNREADABLE"]
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
 
 
 def state_of(record: ExpectationRecord, *, now: int) -> State:
-    """NEW: the next sweep plans its window. ENDED: no day is left."""
+    """NEW: the next sweep plans its window. ENDED: no day is left. UNREADABLE: apply it again."""
+    if not record.can_be_read:
+        return "UNREADABLE"
     if record.is_muted(now):
         return "MUTED"
     if record.is_overdue:

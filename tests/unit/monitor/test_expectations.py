@@ -537,3 +537,24 @@ def test_only_jobs_of_their_datasets_are_kept_and_without_their_events() -> None
     night = job(rome(2, "01:00"), end_detail={"a": "large one"})
     kept = judged_by([record_of()], [night, replace(night, dataset_id="other")])
     assert kept == [replace(night, end_detail=None)]
+
+
+def test_a_night_is_not_announced_again_when_its_deadline_is_moved() -> None:
+    """What is changed after a window was judged applies from the next one that is not the same."""
+    record = judged(record_of(), now=rome(2, "06:00"))[0].record
+    for later in (replace(NIGHTLY, due=8 * 60), replace(NIGHTLY, due=8 * 60, opens=None)):
+        moved = replace(record, expectation=later, window=None, applied_at=rome(2, "07:00"))
+        found, events = judged(moved, now=rome(2, "08:00"))
+        assert events == []
+        assert found.record.window
+        assert found.record.window.due == rome(3, "08:00")
+
+
+def test_a_window_that_a_clock_change_lengthens_is_not_skipped() -> None:
+    """In the night in which a time is repeated, it opens before the last one has closed."""
+    all_day = replace(NIGHTLY, opens=150, due=150)
+    applied = rome(23, "12:00", month=10)
+    record = planned(ExpectationRecord("prod", all_day, applied))
+    found, events = judged(record, now=applied + 4 * DAY_MS)
+    assert len(events) == 4
+    assert [past.outcome for past in found.record.history] == ["NEVER_STARTED"] * 4

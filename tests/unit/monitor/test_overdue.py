@@ -400,3 +400,25 @@ def test_expectations_that_break_the_judging_do_not_stop_the_requests(
     (problem,) = monitor.sweeper.sweep(SANDBOX).problems
     assert "expected exports" in problem
     assert looked_after
+
+
+def test_counts_that_another_run_has_outdated_are_noted_again(
+    fakes: Fakes, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that comes too late after something was announced makes the next sweep look."""
+    apply(fakes, replace(HOURLY, every=1440))
+    monitor.sweep()
+    fakes.now += DAY_MS
+    store = FakeStore(fakes)
+    put = FakeStore.put_expected
+
+    def too_late(self: FakeStore, sandbox: str, expected: Any) -> bool:
+        store.look_at_expectations(sandbox)
+        return put(self, sandbox, expected)
+
+    monkeypatch.setattr(FakeStore, "put_expected", too_late)
+    monitor.sweep()
+    monkeypatch.undo()
+    assert fakes.items["expected", SANDBOX].due_at == 0
+    assert monitor.sweep().overdue == 1
+    assert fakes.items["expected", SANDBOX].unresolved == 1

@@ -143,7 +143,7 @@ def overdue_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Missed in a row", _missed_in_a_row(detail)
     if detail["judgedLateMs"]:
         late = span(detail["judgedLateMs"])
-        yield "Announced late", f"{late} after the deadline: the sandbox could not be read before"
+        yield "Announced late", f"{late} after the deadline: it could not be judged before"
     if detail["unreadableJobs"]:
         yield (
             "Unreadable jobs",

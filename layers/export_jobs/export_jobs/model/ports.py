@@ -129,8 +129,8 @@ class SweepStore(RequestStore, Protocol):
     def look_at_expectations(self, sandbox: str) -> None:
         """Makes the next sweep look at the expectations, whatever other runs write meanwhile."""
 
-    def put_expected(self, sandbox: str, expected: Expected) -> None:
-        """Replaces version `expected.version`, unless another run or a person has written it."""
+    def put_expected(self, sandbox: str, expected: Expected) -> bool:
+        """Replaces version `expected.version`; returns False if another run or a person has."""
 
     def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
         """Some of the newest jobs that have ended, newest first; may be slightly stale."""

@@ -30,6 +30,8 @@ MAX_WINDOWS = 100
 """Windows of an expectation that one sweep judges."""
 JUDGED_WITHIN_MS = 7 * 24 * 3_600_000
 """A window that could not be judged within this time after its deadline is not judged at all."""
+MAX_REPEATED_MS = 2 * 3_600_000
+"""The most that a clock change repeats: by so much, a window may open before the last one closes."""
 TOLD_AGAIN_MS = 20 * 3_600_000
 """People are told of an overdue window if the last one that they were told of is older."""
 
@@ -68,19 +70,22 @@ def judged_by(records: Sequence[ExpectationRecord], jobs: Iterable[JobRecord]) -
 def planned(record: ExpectationRecord, *, after: int | None = None) -> ExpectationRecord:
     """The record with its next window: the first one whose deadline is later than `after`.
 
-    Without `after`, the first one is planned if there is none: the next after the expectation was
-    applied, and after its last window, as each is judged once. A window that has begun goes by the definition that it began with, and one of a
-    changed definition does not open before it has closed.
+    Without `after`, one is planned if there is none: the next after the expectation was applied,
+    and after its last window, as each is judged once. A window that has begun goes by the
+    definition that it began with, and one of a changed definition does not open before the last one
+    has closed: no night is announced twice.
     """
     if after is None and record.window:
         return record
-    expectation = record.expectation
+    past = record.history[-1].window if record.history else None
     if after is None:
-        after = max([record.applied_at, *(past.window.due for past in record.history)])
-    window = expectation.next_window(after)
+        after = max(record.applied_at, past.due if past else 0)
+    opens_from = past.closes - MAX_REPEATED_MS if past else 0
     if record.in_force and record.window:
-        while window and window.opens < record.window.closes:
-            window = expectation.next_window(window.due)
+        opens_from = record.window.closes
+    window = record.expectation.next_window(after)
+    while window and window.opens < opens_from:
+        window = record.expectation.next_window(window.due)
     return replace(record, window=window, in_force=None)
 
 

@@ -110,7 +110,10 @@ class ExpectationKeeper:
         for some in sweep.chunks(changed, out_of_time=self._out_of_time):
             written += self._record(sweep, some)
         if written == len(changed):
-            self._note(sweep, self._expected(sweep, judged, due.next_due))
+            noted = self._note(sweep, self._expected(sweep, judged, due.next_due))
+            if not noted and any(one.events for one in judged):
+                # Another run, or a person, has written meanwhile; the counts may be out of date.
+                self._store.look_at_expectations(sweep.sandbox)
 
     def _record(self, sweep: SweepInProgress, judged: Sequence[Judged]) -> int:
         """Returns how many were written: another run may be faster, or events undelivered."""
@@ -151,8 +154,11 @@ class ExpectationKeeper:
             unresolved=len(overdue),
         )
 
-    def _note(self, sweep: SweepInProgress, expected: Expected) -> None:
+    def _note(self, sweep: SweepInProgress, expected: Expected) -> bool:
+        """Returns whether it is written."""
         sweep.report.overdue = expected.overdue
-        if expected != sweep.expected:
-            self._store.put_expected(sweep.sandbox, expected)
-            sweep.expected = replace(expected, version=expected.version + 1)
+        if expected == sweep.expected:
+            return True
+        written = self._store.put_expected(sweep.sandbox, expected)
+        sweep.expected = replace(expected, version=expected.version + 1)
+        return written

@@ -19,7 +19,7 @@ from export_jobs.aws.dynamodb.gate import gate_of
 from export_jobs.aws.dynamodb.index import Found
 from export_jobs.aws.dynamodb.transaction import Commit, in_parts
 from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, size_of, text
-from export_jobs.model.ports import RecordChanged, StoreUnavailable
+from export_jobs.model.ports import ItemRefused, RecordChanged, StoreUnavailable
 from export_jobs.model.records import (
     Expected,
     Gate,
@@ -49,6 +49,8 @@ LINE_OTHERS = 50
 RECENT = 50
 EXPECTATIONS = 100
 """Expectations read in one call."""
+MAX_EXPECTATION_BYTES = 390_000
+"""What a sweep adds to it still fits into an item."""
 MAX_EDITS = 99
 """Expectations written in one transaction, which also makes the next sweep look at them."""
 
@@ -252,10 +254,12 @@ class DynamoDbStore:
 
         edits = [(expectations.written(record, self._jobs_table), False) for record in written]
         edits += [(expectations.removed(record, self._jobs_table), True) for record in removed]
-        sizes = (
+        sizes = [
             (write.as_action(deletes=deletes), 1, size_of(write.written))
             for write, deletes in edits
-        )
+        ]
+        if any(size > MAX_EXPECTATION_BYTES for _, _, size in sizes):
+            raise ItemRefused("can't write the expectations: one is too large; name fewer segments")
         look = self._writer.looks_at_expectations(sandbox).as_action()
         for some in in_parts(sizes, most=MAX_EDITS):
             try:
@@ -270,13 +274,14 @@ class DynamoDbStore:
         write = self._writer.looks_at_expectations(sandbox)
         write_item(self._client, write, "note that expectations may be made good")
 
-    def put_expected(self, sandbox: str, expected: Expected) -> None:
-        """Replaces version `expected.version`; leaves it unchanged if it has another version."""
+    def put_expected(self, sandbox: str, expected: Expected) -> bool:
+        """Replaces version `expected.version`; returns False if it has another version."""
         try:
             write = self._writer.expected(sandbox, expected)
             write_item(self._client, write, "write when the next expectation is due")
         except Outrun:
-            return
+            return False
+        return True
 
     # -- names -----------------------------------------------------------------------------------
 
