@@ -419,3 +419,32 @@ def test_overlapping_runs_send_one(fakes: Fakes, monitor: Monitor, seed: int) ->
     monitors = [Monitor(fakes, AT_8) for _ in range(3)]
     fakes.turns.run(random.Random(seed), [lambda m=m: m.run() for m in monitors])  # type: ignore[misc]
     assert len(digests(monitor)) == 1
+
+
+def test_a_digest_for_which_time_runs_out_is_sent_in_part(fakes: Fakes) -> None:
+    """And says so: one that can't be finished would never be sent."""
+    left = [300.0]
+    monitor = Monitor(fakes, AT_8, time_left_s=lambda: left[0])
+    monitor.run()
+    monitor.run()
+    for _ in range(3):
+        fakes.create("prod", status="SUCCEEDED")
+    monitor.run()
+    advance_to_due(fakes)
+    jobs_since = FakeStore.jobs_since
+
+    def slowly(self: FakeStore, sandbox: str, creation_time: int) -> Any:
+        for job in jobs_since(self, sandbox, creation_time):
+            yield job
+            left[0] = 1.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeStore, "jobs_since", slowly)
+        monitor.run()
+    left[0] = 300.0
+    fakes.now += LEASE_MS
+    monitor.run()
+    (sent,) = digests(monitor)
+    assert sent.detail["exports"] == 1
+    assert "exports" in sent.detail["truncated"]
+    assert "in part: there was no time to read all" in email(sent)

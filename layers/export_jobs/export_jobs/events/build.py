@@ -239,6 +239,7 @@ def digest(
     failures: Sequence[FailedExports],
     slowest: Sequence[SlowExport],
     not_expected: Sequence[RegularExports],
+    incomplete: bool,
     org_id: str | None,
     stack_id: str,
 ) -> Event:
@@ -247,7 +248,7 @@ def digest(
     Each list is whole, and in its order. If another sandbox becomes the home, it may plan a digest
     for the same moment, which is another event.
     """
-    cut: list[str] = []
+    cut = ["exports"] if incomplete else []
     detail = DigestDetail(
         event_id=_event_id("digest", stack_id, home, planned.due_at),
         org_id=org_id,

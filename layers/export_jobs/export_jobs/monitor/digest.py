@@ -15,11 +15,12 @@ deployment, one digest may be left out, or two may overlap, which then have diff
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
 
 from export_jobs.events.policy import DigestPolicy
 from export_jobs.model.ports import SweepStore
-from export_jobs.model.records import DigestState, OutboxItem, as_written
+from export_jobs.model.records import DigestState, JobRecord, OutboxItem, as_written
 from export_jobs.model.steps import Step
 from export_jobs.monitor.delivery import Delivery
 from export_jobs.monitor.policy import MonitorPolicy
@@ -39,12 +40,14 @@ class DigestKeeper:
         policy: MonitorPolicy,
         clock: Callable[[], int],
         org_id: Callable[[], str | None],
+        out_of_time: Callable[[], bool],
     ) -> None:
         self._store = store
         self._delivery = delivery
         self._policy = policy
         self._clock = clock
         self._org_id = org_id
+        self._out_of_time = out_of_time
 
     def look_after(
         self, sandboxes: Sequence[str], known: Mapping[str, DigestState], report: SweepReport
@@ -82,10 +85,12 @@ class DigestKeeper:
         found = summary.Summary(summary.covered_since(digest, now=now), until=now)
         for sandbox in sandboxes:
             expectations = self._store.expectations(sandbox)
-            jobs = self._store.jobs_since(sandbox, summary.reads_from(found.since))
+            jobs = self._jobs_since(sandbox, summary.reads_from(found.since))
             found.add(self._store.load(sandbox), expectations, jobs)
-            jobs = self._store.jobs_since(sandbox, summary.regular_from(now))
-            found.add_not_expected(sandbox, expectations, jobs, timezone=policy.timezone)
+            found.incomplete |= self._out_of_time()
+            if not found.incomplete:
+                jobs = self._jobs_since(sandbox, summary.regular_from(now))
+                found.add_not_expected(sandbox, expectations, jobs, timezone=policy.timezone)
         event = found.event(
             digest, home=home, org_id=self._org_id(), stack_id=self._policy.events.stack_id
         )
@@ -95,6 +100,11 @@ class DigestKeeper:
         if self._write(home, after, item):
             self._delivery.publish_items([as_written(item)], report)
             logger.info("the daily digest is event %s", event.id)
+
+    def _jobs_since(self, sandbox: str, creation_time: int) -> Iterator[JobRecord]:
+        """As many as there is time for: a digest that can't be finished would never be sent."""
+        jobs = self._store.jobs_since(sandbox, creation_time)
+        return takewhile(lambda _: not self._out_of_time(), jobs)
 
     def _write(self, sandbox: str, digest: DigestState, *outbox: OutboxItem) -> bool:
         """Returns whether it was written: another run may have been faster."""

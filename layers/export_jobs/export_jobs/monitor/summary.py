@@ -94,6 +94,8 @@ class Summary:
     overdue: list[OverdueExport] = field(default_factory=list)
     slowest: list[SlowExport] = field(default_factory=list)
     not_expected: list[RegularExports] = field(default_factory=list)
+    incomplete: bool = False
+    """There was no time to look at all exports."""
     _failures: list[_Failures] = field(default_factory=list)
 
     def add(
@@ -181,6 +183,7 @@ class Summary:
             failures=[one.detail() for one in sorted(self._failures, key=lambda one: -one.exports)],
             slowest=self.slowest,
             not_expected=self.not_expected,
+            incomplete=self.incomplete,
             org_id=org_id,
             stack_id=stack_id,
         )

@@ -106,7 +106,12 @@ class Sweeper:
             out_of_time=self._out_of_time,
         )
         self._digest = DigestKeeper(
-            store=store, delivery=delivery, policy=policy, clock=clock, org_id=self._org_id
+            store=store,
+            delivery=delivery,
+            policy=policy,
+            clock=clock,
+            org_id=self._org_id,
+            out_of_time=self._out_of_time,
         )
         self._digests: dict[str, DigestState] = {}
         """As last read. A stale one does no harm: what is written on it is refused."""
