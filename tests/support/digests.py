@@ -108,7 +108,7 @@ def nightly(dataset: str, *, days: int = 14, sandbox: str = "prod") -> list[JobR
 
 
 def quiet_digest() -> Event:
-    return digest_of((sandbox_of(), (), ()))
+    return digest_of((sandbox_of(), (), ()), since=UNTIL, until=UNTIL + DAY_MS)
 
 
 def full_digest() -> Event:
