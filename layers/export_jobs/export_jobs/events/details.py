@@ -133,7 +133,7 @@ class OverdueDetail(_Detail):
         "does not get this event"
     )
     judged_late_ms: int | None = Field(
-        description="how long after the deadline the sandbox could be read; null if it was read in time"
+        description="how long after the deadline it was judged; null if that was in time"
     )
     unreadable_jobs: int = Field(description="entries of the listing that can't be read as jobs")
     detected_at: Time
