@@ -24,7 +24,11 @@ from support.local import Bench
 from support.schemas import validate_event
 
 settings.register_profile(
-    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    "default",
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
 )
 settings.register_profile("long", parent=settings.get_profile("default"), max_examples=2_000)
 settings.load_profile("default")

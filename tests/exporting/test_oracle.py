@@ -333,7 +333,7 @@ def shape(rows: Sequence[Any]) -> list[str]:
     return sorted(json.dumps(in_one_form(row), sort_keys=True) for row in rows)
 
 
-@settings(max_examples=1_500 if LONG else 60, deadline=None)
+@settings(max_examples=1_500 if LONG else 40, deadline=None)
 @given(
     fragments=fragments,
     events=events,

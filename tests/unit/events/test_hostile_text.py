@@ -209,7 +209,7 @@ def jobs(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(jobs(), hostile)
 def test_an_event_has_only_lines_that_can_be_printed(job: dict[str, Any], reason: str) -> None:
     """Whatever the service shows; the bus and the topic accept it, and it fits its schema."""
