@@ -9,7 +9,7 @@ import typer
 from export_jobs_cli.options import AsJson, Profile, Region, Sandbox, Stack
 
 expectation_app = typer.Typer(
-    no_args_is_help=True, help="Say which exports are expected, and see whether they came."
+    no_args_is_help=True, help="Say which exports are expected, and see whether they succeeded."
 )
 
 File = Annotated[
@@ -37,11 +37,11 @@ def apply(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the expectations of a stack those of a file, and print what changes.
+    """Apply the expectations and names of a file to a stack, and print what changes.
 
     All of FILE is checked first, and each wrong field is named. Applying a file twice changes
-    nothing, and what FILE says nothing of, expectations or names, stays as it is. A window that
-    has begun goes by the former definition.
+    nothing. A file with only expectations, or only names, leaves the others as they are. A window
+    that has opened keeps its former definition.
 
     \b
         - name: nightly-newsletter
@@ -95,7 +95,7 @@ def list_expectations(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the expected exports: state, next deadline, and since when one is overdue.
+    """List the expected exports: state, next deadline, and since when they have been overdue.
 
     States: OK, OVERDUE, MUTED, NEW (the next sweep plans its window), ENDED (no day is left),
     UNREADABLE (written by a newer version, or in a time zone unknown here: apply it again).
@@ -128,7 +128,7 @@ def show(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one expected export: its fields, its last 14 windows, and the jobs that filled them."""
+    """Show one expected export: its fields, its last 14 windows, and their jobs."""
     from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
 
     from export_jobs_cli import output  # noqa: PLC0415
@@ -144,7 +144,7 @@ def show(
         shown.show(found, names=names, now=now_ms())
 
 
-@expectation_app.command(short_help="Announce nothing of one for a time.")
+@expectation_app.command(short_help="Mute one expectation for a time.")
 def mute(
     name: Name,
     *,
@@ -161,7 +161,7 @@ def mute(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """Announce nothing of an expectation whose deadline is before a time."""
+    """Mute an expectation: windows with a deadline before a given time are not announced."""
     from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
 
     from export_jobs_cli import output  # noqa: PLC0415
@@ -185,7 +185,7 @@ def mute(
         output.console().print(f"{output.plain(name)} is muted until {at}", soft_wrap=True)
 
 
-@expectation_app.command(short_help="End the muting of one.")
+@expectation_app.command(short_help="Unmute one expectation.")
 def unmute(
     name: Name,
     *,
@@ -195,7 +195,7 @@ def unmute(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """End the muting of an expectation: its next deadline counts again."""
+    """Unmute an expectation: from its next deadline on, missed windows are announced again."""
     from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
 
     from export_jobs_cli import output  # noqa: PLC0415
@@ -221,7 +221,7 @@ def remove(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove an expectation with its history. Applying a file that has it adds it anew."""
+    """Remove an expectation and its history. Applying a file that still has it adds it again."""
     from export_jobs_cli import output  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.expectations import stored  # noqa: PLC0415
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
@@ -234,14 +234,14 @@ def remove(
         output.console().print(f"{output.plain(name)} was removed", soft_wrap=True)
 
 
-@expectation_app.command(short_help="Suggest what to expect, by the jobs on record.")
+@expectation_app.command(short_help="Suggest what to expect, from the jobs on record.")
 def suggest(
     file: Annotated[
         str | None,
         typer.Argument(
             metavar="[FILE]",
             show_default=False,
-            help="Leave out what this file expects already; - is standard input.",
+            help="Leave out what this file already expects; - is standard input.",
         ),
     ] = None,
     *,
@@ -257,7 +257,7 @@ def suggest(
         bool,
         typer.Option(
             "--live",
-            help="Also suggest by Adobe's own schedules. Needs read access to the Adobe secret.",
+            help="Also suggest from Adobe's own schedules. Needs read access to the Adobe secret.",
         ),
     ] = False,
     sandbox: Sandbox = None,
@@ -266,11 +266,11 @@ def suggest(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a file of exports to expect, with what each is based on; nothing is written.
+    """Print a file of suggested expectations, with what each is based on; nothing is written.
 
     Looks at the good jobs of the last 28 days, at most 10,000 in each sandbox: exports with the same
     dataset and segments, at about the same time on enough days, or in nearly every window. What the
-    stack or FILE expects is left out. Schedules run in UTC, at most once a day.
+    stack or FILE already expects is left out. Adobe's schedules run in UTC, at most once a day.
     """
     from zoneinfo import ZoneInfo  # noqa: PLC0415  keeps help fast
 

@@ -37,7 +37,7 @@ def epoch_ms(since: str, *, now: int) -> int:
 def until_ms(until: str, *, now: int, zone: ZoneInfo) -> int:
     """Reads `12h`, `3d` (from now), `2026-12-27` (its midnight in the zone) or RFC 3339.
 
-    Raises UserError, also for a time that is over or more than a year ahead.
+    Raises UserError, also for a time that is past or more than a year ahead.
     """
     try:
         if span := _SPAN.fullmatch(until):
@@ -51,7 +51,7 @@ def until_ms(until: str, *, now: int, zone: ZoneInfo) -> int:
             f"--until {until!r} is not a time: use 12h, 3d, 2026-12-27 or 2026-12-27T06:00:00+01:00"
         ) from None
     if at <= now:
-        raise UserError(f"--until {until!r} is over")
+        raise UserError(f"--until {until!r} is in the past")
     if at - now > MAX_AHEAD_DAYS * _UNIT_MS["d"]:
         raise UserError(
             f"--until {until!r} is more than a year ahead; remove the expectation instead"

@@ -79,7 +79,7 @@ def test_a_file_is_applied_once(local: Local) -> None:
     assert apply(local, NIGHTLY + HOURLY) == [
         "+ nightly-newsletter (prod)",
         "+ hourly-suppression (dev)",
-        "written; the next sweep plans by it",
+        "written; the next sweep uses it",
     ]
     window = planned(local, "nightly-newsletter")["window"]
     assert window["opensAt"] < window["dueAt"] == window["closesAt"]
@@ -114,12 +114,12 @@ def test_a_change_applies_from_the_next_window(local: Local) -> None:
     due = planned(local, "nightly-newsletter")["window"]["dueAt"]
     first, second, _ = apply(local, nightly.replace("06:00", "07:00"))
     assert first == "~ nightly-newsletter (prod): due: 06:00 → 07:00"
-    assert second.startswith("  in force after the window that is due ")
+    assert second.startswith("  applies after the window that is due ")
     found = show(local, "nightly-newsletter")
     assert (found["definition"]["due"], found["inForce"]["due"]) == ("07:00", "06:00")
     assert found["window"]["dueAt"] == due
     text = local.run("expectation", "show", "nightly-newsletter").stdout
-    assert "goes by the former fields" in text
+    assert "keeps the former fields" in text
 
 
 def test_only_prune_removes_what_the_file_lacks(local: Local) -> None:
@@ -132,7 +132,7 @@ def test_only_prune_removes_what_the_file_lacks(local: Local) -> None:
     assert apply(local, NIGHTLY, "--prune", "--sandbox", "prod") == ["nothing to change"]
     assert apply(local, NIGHTLY, "--prune") == [
         "- hourly-suppression (dev)",
-        "written; the next sweep plans by it",
+        "written; the next sweep uses it",
     ]
     assert listed(local).keys() == {"nightly-newsletter"}
 
@@ -202,7 +202,7 @@ def test_one_is_muted_and_unmuted(local: Local) -> None:
     mute = ("expectation", "mute", "nightly-newsletter", "--until")
     far = "2099-01-01"
     assert "more than a year ahead" in local.run(*mute, far).stderr
-    assert "is over" in local.run(*mute, "2020-01-01").stderr
+    assert "is in the past" in local.run(*mute, "2020-01-01").stderr
     assert "is not a time: use 12h, 3d" in local.run(*mute, "tomorrow").stderr
     done = local.run(*mute, "3d")
     assert done.returncode == 0, done.stderr
@@ -266,7 +266,7 @@ def overdue(now: int) -> ExpectationRecord:
 
 
 def test_one_that_is_overdue_is_shown_with_its_windows(local: Local) -> None:
-    """The jobs that filled them, why one was missed, and since when it is overdue."""
+    """Their jobs, why one was missed, and since when it is overdue."""
     now = 1_900_000_000_000  # no sweep judges it
     store_of(local).edit_expectations("prod", [overdue(now)])
     row = local.run("expectation", "list").stdout.splitlines()[1]
@@ -325,7 +325,9 @@ def test_a_write_that_never_succeeds_is_an_error(
     monkeypatch.setattr(stored, "PAUSE_S", 0)
     monkeypatch.setattr(DynamoDbStore, "edit_expectations", busy)
     (error,) = apply(local, NIGHTLY + HOURLY, code=2)
-    assert "those of prod were written; those of dev may be in part; type the command" in error
+    assert (
+        "those of prod were written; those of dev may be written in part; run the command" in error
+    )
     assert tries == ["prod", "dev", "dev", "dev"]
     assert listed(local).keys() == {"nightly-newsletter"}
 
@@ -375,7 +377,7 @@ def test_what_to_expect_is_suggested_as_a_file(local: Local, tmp_path: Path) -> 
     assert apply(local, done.stdout) == [
         "+ vips (prod)",
         "+ daily-0200-5bb4c467 (dev)",
-        "written; the next sweep plans by it",
+        "written; the next sweep uses it",
     ]
     dev, prod = (listed(local)[name]["definition"] for name in ("daily-0200-5bb4c467", "vips"))
     assert (dev["opens"], dev["due"], dev["timezone"]) == ("01:30", "03:30", "UTC")

@@ -652,7 +652,7 @@ def test_an_alarm_that_notifies_nobody_is_bad(
     alarm(aws, name, system.outputs["AlertTopicArn"])
     finding = findings(system)["alarms", None]
     assert finding.state == "bad"
-    assert f"without the topic of alarms in their actions: {name}" in finding.detail
+    assert f"without the alarm topic in their actions: {name}" in finding.detail
     alarm(aws, name, system.outputs["AlarmTopicArn"])
     assert findings(system)["alarms", None].state == "ok"
     cloudwatch.delete_alarms(AlarmNames=[name])
@@ -827,7 +827,7 @@ def test_an_overdue_export_is_worth_a_look(system: DeployedSystem) -> None:
     system.store.edit_expectations("prod", [record])
     check = partial(sweeps.expected, system, "prod")
     finding = found("expected exports", check)
-    assert (finding.state, finding.detail) == ("look", "1, of which are overdue: nightly")
+    assert (finding.state, finding.detail) == ("look", "1, of which overdue: nightly")
     (stored,) = system.store.expectations("prod")
     system.store.edit_expectations("prod", [replace(stored, muted_until=now_ms() + 60_000)])
     assert found("expected exports", check).state == "ok"

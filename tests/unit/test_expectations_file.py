@@ -213,8 +213,8 @@ def test_any_usual_encoding_is_read(tmp_path: Path, raw: bytes) -> None:
         ("sandboxName", None, "is null; leave it out, or give it a value"),
         ("dataset", "d", "is not a field of an expectation; did you mean 'datasetId'?"),
         ("zone", "d", "is not a field of an expectation; did you mean 'timezone'?"),
-        ("grace", "10m", "is only for every; give a later due instead"),
-        ("due", ..., "is required, or every in its place"),
+        ("grace", "10m", "can only be given with every; give a later due instead"),
+        ("due", ..., "is required, or every instead"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_named_with_the_nearest_right_one(
@@ -249,7 +249,7 @@ def test_a_window_has_to_divide_a_day(every: str, message: str) -> None:
     [
         ({"every": "1h"}, "every: can't be combined with due; give one of them"),
         ({"due": ..., "every": "1h", "opens": "00:00"},
-         "opens: is only for due; windows of every begin at midnight"),
+         "opens: can only be given with due; windows of every begin at midnight"),
         ({"due": ..., "every": "1h", "grace": "8d"}, "grace: is longer than 7d"),
     ],
 )  # fmt: skip
@@ -318,7 +318,7 @@ def test_an_expectation_without_any_day_is_refused() -> None:
         date.fromordinal(date(2026, 5, 3).toordinal() + 7 * n).isoformat() for n in range(90)
     ]
     assert problems_of(days="sun", **{"except": sundays}) == [
-        "except: leaves no day of more than a year from now on"
+        "except: leaves no day for more than a year from now"
     ]
     assert only(json.dumps([{**MINIMAL, "days": "sun", "except": sundays[:40]}]))
 
@@ -339,7 +339,7 @@ def test_an_exception_may_be_on_a_day_that_is_not_expected_anyway() -> None:
         ("expectations: text", "line 1: expectations: must be a list of entries; write [] if no export is expected"),
         ("expectations:", "line 1: expectations: must be a list of entries; write [] if no export is expected"),
         ("- a\n---\n- b", "line 2: has a second document after ---; put all entries into one list"),
-        ("- a:\n\t- b", "line 2: has a tab where only blanks may be; indent with blanks"),
+        ("- a:\n\t- b", "line 2: has a tab where only spaces may be; indent with spaces"),
         ("- name: 'x", "line 1: is not YAML: found unexpected end of stream"),
         ("- a: b: c", "line 1: is not YAML: mapping values are not allowed here"),
         ("- *x", "line 1: is not YAML: found undefined alias 'x'"),

@@ -50,7 +50,7 @@ def test_a_window_that_has_begun_goes_by_the_former_definition() -> None:
 
 
 def test_several_changes_in_one_window_do_not_reach_it() -> None:
-    """It goes by the definition that it began with, not by one that was never in force."""
+    """It keeps the definition with which it opened, not one that was never in force."""
     first, second = replace(NIGHTLY, due=420), replace(NIGHTLY, due=480)
     old = record(first, window=BEGUN, in_force=NIGHTLY)
     assert changed(old, second) == replace(old, expectation=second, in_force=NIGHTLY)

@@ -170,7 +170,7 @@ def _subscribers(topic: Topic, *, parameter: str, lost: str) -> str:
 def key(alarm_topic: Topic, alert_topic: Topic) -> str:
     """Whether both topics have the one key that CloudWatch and the functions may use.
 
-    AWS's own key for SNS is none: its policy lets only principals of the account use it
+    AWS's own key for SNS is not such a key: its policy lets only principals of the account use it
     (repost.aws/knowledge-center/cloudwatch-configure-alarm-sns).
     """
     name = alarm_topic.key
@@ -251,7 +251,7 @@ def alarms(topic: Topic) -> str:
     enable = f"aws cloudwatch enable-alarm-actions --alarm-names {' '.join(map(quote, silent))}"
     _none(silent, "with their actions disabled", enable)
     elsewhere = [a["AlarmName"] for a in there if topic.arn not in a.get("AlarmActions", [])]
-    _none(elsewhere, "without the topic of alarms in their actions", again)
+    _none(elsewhere, "without the alarm topic in their actions", again)
     policy = json.loads(topic.attributes.get("Policy") or "{}")
     verdict = topic.is_open_to_alarms(policy, ["sns:Publish"], topic.arn)
     _check_policy(verdict, f"the policy of {topic.arn}", "sns:Publish")

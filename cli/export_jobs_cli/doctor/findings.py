@@ -77,7 +77,7 @@ EFFECTS: Mapping[Name, str] = {
     "schedule": "No sweep runs: no event is published, and requests that wait are not resumed.",
     "last sweeps": "What happens to jobs in this sandbox is not published until a sweep succeeds.",
     "line": "Requests of this sandbox wait; no export is created until then.",
-    "expected exports": "Nobody is told if these exports do not come.",
+    "expected exports": "No one is notified if these exports are missing.",
 }
 """The consequence of a check's failure, unless the failure has one of its own."""
 

@@ -77,7 +77,7 @@ def expected(system: DeployedSystem, sandbox: str) -> str:
     overdue = [record.name for record in records if record.is_overdue and not record.is_muted(now)]
     if overdue:
         raise WorthALook(
-            f"{len(records)}, of which are overdue: {', '.join(overdue[:MAX_DATASETS])}",
+            f"{len(records)}, of which overdue: {', '.join(overdue[:MAX_DATASETS])}",
             "`export-jobs expectation show NAME` shows what was missed",
             "These exports have not succeeded by their deadlines.",
         )

@@ -19,7 +19,7 @@ from export_jobs.model.calendar import DAY_MINUTES
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MIN_WINDOW: Final = 5
-"""Minutes: sweeps may be as rare as that."""
+"""Minutes. Sweeps may be as far apart as that."""
 _NOT_ZONES = frozenset({"Factory", "localtime", "posixrules"})
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _LOOSE_TIME = re.compile(
@@ -92,7 +92,7 @@ def duration_text(minutes: int) -> str:
 
 
 def window_minutes(text: str) -> int:
-    """A duration into which a day can be divided."""
+    """A duration that divides a day."""
     minutes = minutes_of(text)
     fitting = [length for length in range(MIN_WINDOW, DAY_MINUTES + 1) if DAY_MINUTES % length == 0]
     if minutes not in fitting:

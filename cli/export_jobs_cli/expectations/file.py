@@ -39,7 +39,7 @@ from export_jobs_cli.files import name_of, read_text
 
 MAX_BYTES: Final = 512 * 1024
 MAX_SHOWN: Final = 50
-"""Problems that are printed."""
+"""The most problems that are printed."""
 OUTCOMES: Final = ("SUCCEEDED", "SUCCEEDED_WITH_ERRORS")
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 TIME_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -197,7 +197,7 @@ class Entry(RequestPart):
     due: OptionalField[TimeOfDay] = Field(
         None,
         title="Due",
-        description="The deadline of each day; on the next day if it is not after opens.",
+        description="The deadline of each day; on the next day if it is not later than opens.",
         examples=["06:00"],
     )
     every: OptionalField[WindowLength] = Field(
@@ -229,7 +229,7 @@ class Entry(RequestPart):
     )
     min_profiles: Count = Field(
         1,
-        title="Least profiles",
+        title="Minimum number of profiles",
         description="A job that exports fewer profiles does not count. Default: 1.",
     )
     accept: OptionalField[Annotated[list[Outcome], BeforeValidator(_list), Field(min_length=1)]] = (
@@ -466,7 +466,7 @@ class _Checking:
             return None
         expectation = entry.expectation()
         if expectation.next_window(self._now) is None:
-            self._add((*here, "except"), "leaves no day of more than a year from now on")
+            self._add((*here, "except"), "leaves no day for more than a year from now")
         return WrittenEntry(expectation, entry.sandbox_name, self._decoded.line_of(here))
 
     def _sandbox_problem(self, sandbox: Any, *, named: bool) -> str | None:
@@ -530,11 +530,11 @@ def _structure(raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "due" in raw and "every" in raw:
         yield "every", "can't be combined with due; give one of them"
     elif "every" in raw and "opens" in raw:
-        yield "opens", "is only for due; windows of every begin at midnight"
+        yield "opens", "can only be given with due; windows of every begin at midnight"
     elif "due" in raw and "grace" in raw:
-        yield "grace", "is only for every; give a later due instead"
+        yield "grace", "can only be given with every; give a later due instead"
     elif "due" not in raw and "every" not in raw:
-        yield "due", "is required, or every in its place"
+        yield "due", "is required, or every instead"
 
 
 def _id_problem(key: str) -> str | None:

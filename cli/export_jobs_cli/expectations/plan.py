@@ -80,8 +80,8 @@ def plan(
 def changed(record: ExpectationRecord, new: Expectation, *, now: int) -> ExpectationRecord:
     """The record with another definition, which applies from the next window to begin.
 
-    A window that has begun goes by the definition that it began with. One that has not is planned
-    anew by the next sweep, as for an expectation that is applied now.
+    A window that has opened keeps the definition with which it opened. One that has not is planned
+    again by the next sweep, as for an expectation that is applied now.
     """
     window = record.window
     if window is None or window.opens > now:

@@ -53,7 +53,7 @@ class _Field:
     words: tuple[str, ...] = ()
     """The words for the values from `low` on."""
     by_month: str = "(?!)"
-    """A pattern of values that are other days in each month: the last one, the second Monday."""
+    """A pattern of values that differ from month to month: the last day, the second Monday."""
     may_wrap: bool = True
 
     @property
@@ -113,15 +113,15 @@ def _split(expression: str) -> list[str]:
     if len(expression) > MAX_LENGTH:
         raise _Unreadable(f"it has more than {MAX_LENGTH} characters")
     if not expression.isascii():
-        raise _Unreadable(f"{_quoted(expression)} has other characters than ASCII's")
+        raise _Unreadable(f"{_quoted(expression)} has characters that are not ASCII")
     fields = _COMMA_BETWEEN_WORDS.sub(",", expression.upper()).split()
     if len(fields) not in {6, 7}:
-        raise _Unreadable(f"{_quoted(expression)} has not six or seven fields, but {len(fields)}")
+        raise _Unreadable(f"{_quoted(expression)} has {len(fields)} fields instead of six or seven")
     return [*fields, "*"][:7]
 
 
 def _values(field: _Field, text: str) -> frozenset[int]:
-    """The values that a field allows; none if they are other days in each month."""
+    """The values that a field allows; none if they differ from month to month."""
     if text == "?" and field in {_DAY_OF_MONTH, _DAY_OF_WEEK}:
         return field.every
     if text == "L" and field == _DAY_OF_WEEK:
@@ -135,7 +135,7 @@ def _values(field: _Field, text: str) -> frozenset[int]:
 def _values_of_item(field: _Field, text: str) -> list[int]:
     found = _ITEM.fullmatch(text)
     if not text or not found:
-        raise _Unreadable(f"{_quoted(text)} is no {field.name}")
+        raise _Unreadable(f"{_quoted(text)} is not a valid {field.name}")
     first, last, step = found.groups()
     if step and not 1 <= int(step) <= field.high:
         raise _Unreadable(f"{_quoted(text)} has a step that no {field.name} can have")
@@ -155,7 +155,7 @@ def _value(field: _Field, text: str) -> int:
     if text in field.words:
         return field.low + field.words.index(text)
     if not text.isdigit() or int(text) not in field.every:
-        raise _Unreadable(f"{_quoted(text)} is no {field.name}")
+        raise _Unreadable(f"{_quoted(text)} is not a valid {field.name}")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Which exports should be expected, by Adobe's own schedules: functions without I/O.
+"""Suggests expectations from Adobe's own schedules: functions without I/O.
 
 A schedule says when it runs, in UTC, but not how long an export takes; what it exports is not
 documented. So less is known of these than of jobs on record.

@@ -1,6 +1,6 @@
 """Generates the JSON Schema of the file, for editors: `python -m export_jobs_cli.expectations.schema`.
 
-It is of draft 7, the newest one that VS Code's YAML extension checks files by in every version.
+It uses draft 7, the newest one that every version of VS Code's YAML extension supports.
 """
 
 from __future__ import annotations

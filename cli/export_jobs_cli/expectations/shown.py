@@ -95,7 +95,7 @@ def show_applied(applied: Applied, *, sandboxes: int) -> None:
             console.print(line, soft_wrap=True)
         elif change.record.in_force and change.record.window:
             due = in_zone(change.record.window.due, change.record)
-            console.print(f"  in force after the window that is due {due}", soft_wrap=True)
+            console.print(f"  applies after the window that is due {due}", soft_wrap=True)
     if applied.left:
         names = ", ".join(_name(*one, sandboxes=sandboxes) for one in applied.left)
         console.print(f"not in the file, and kept: {names}; --prune removes them", soft_wrap=True)
@@ -108,7 +108,7 @@ def _in_short(applied: Applied) -> str:
         return "nothing to change"
     if not applied.written:
         return "dry run: nothing was written"
-    return "written; the next sweep plans by it" if applied.changes else "written"
+    return "written; the next sweep uses it" if applied.changes else "written"
 
 
 def _show_names(console: Console, applied: AppliedNames) -> None:
@@ -169,7 +169,7 @@ def show(record: ExpectationRecord, *, names: Names, now: int) -> None:
     )
     if record.in_force and record.window:
         console.print(
-            "\nIt was changed while this window was open, which goes by the former fields:\n"
+            "\nIt was changed while this window was open. The window keeps the former fields:\n"
         )
         former, current = written(record.in_force), written(record.expectation)
         output.facts(

@@ -1,6 +1,7 @@
 """The expectations of a stack: applies files to them, mutes and removes them.
 
-Sweeps write the same records. A write that a sweep was faster than is tried again from what it left.
+Sweeps write the same records. If a sweep has written one in the meantime, the command reads it
+again and repeats its write.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ def apply(
     dry_run: bool,
     now: int,
 ) -> Applied:
-    """Makes the expectations of one sandbox, or of all, those of the file, and the names.
+    """Applies the expectations and names of the file to one sandbox, or to all.
 
-    What the file says nothing of stays as it is. Raises UserError.
+    If the file has no expectations, or no names, those of the stack stay. Raises UserError.
     """
     sandboxes = system.sandboxes(sandbox)
     names = NO_CHANGE
@@ -119,7 +120,7 @@ def every_one(system: DeployedSystem, *, sandbox: str | None) -> list[Expectatio
 def mute(
     system: DeployedSystem, name: str, *, sandbox: str | None, until: Callable[[Any], int]
 ) -> ExpectationRecord:
-    """Mutes one until a time, which depends on its record; 0 ends that. Returns the new record."""
+    """Mutes one until a time, which `until` gets from its record; 0 unmutes. Returns the record."""
     record = named(system, name, sandbox=sandbox)
     muted_until = until(record)
 
@@ -160,7 +161,7 @@ def _edit(
     *,
     done: Sequence[Change] = (),
 ) -> Plan:
-    """Reads, plans and writes, again if others have written meanwhile; returns all that was planned.
+    """Reads, plans and writes, repeatedly if others write meanwhile; returns all that was planned.
 
     `done`: what was written before, in other sandboxes, for the message of an error.
     """
@@ -177,7 +178,7 @@ def _edit(
             if isinstance(error, StoreRefused):
                 raise UserError("; ".join([str(error), *_written(done)])) from None
             if tries == TRIES:
-                again = f"those of {sandbox} may be in part; type the command again"
+                again = f"those of {sandbox} may be written in part; run the command again"
                 raise UserError("; ".join([str(error), *_written(done), again])) from None
             time.sleep(PAUSE_S)
         else:

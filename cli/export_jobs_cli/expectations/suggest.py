@@ -1,4 +1,4 @@
-"""Proposes to expect what is exported regularly, with a name and with what that is based on."""
+"""Suggests expectations for regular exports, each with a name and with what it is based on."""
 
 from __future__ import annotations
 

@@ -45,13 +45,13 @@ class Suggested:
     def as_file(self) -> Iterator[str]:
         """The lines of a file; what is not complete is commented out."""
         complete = (*self.suggestions, *self.scheduled.complete)
-        yield f"# Suggested by the jobs of the last {READ_DAYS} days. Check each one before you apply it."
+        yield f"# Suggested from the jobs of the last {READ_DAYS} days. Check each one before you apply it."
         if self.suggestions and not self.asked_for:
-            yield f"# Times are in {self.zone.key}; --timezone Europe/Rome, for example, finds those of a zone."
+            yield f"# Times are in {self.zone.key}. For another zone, use for example --timezone Europe/Rome."
         for note in self.scheduled.notes:
             yield f"# {one_line(note)}"
         if not complete:
-            yield "# Nothing is suggested that is not expected already."
+            yield "# There is nothing to suggest that is not expected already."
             yield "[]"
         for one in complete:
             yield from ("", *self._entry(one))

@@ -137,7 +137,7 @@ class _Reading:
 def _problem_of(error: yaml.MarkedYAMLError) -> str:
     problem = " ".join(str(error.problem or error.context or "").split())
     if problem == _TABS:
-        return "has a tab where only blanks may be; indent with blanks"
+        return "has a tab where only spaces may be; indent with spaces"
     if problem == "but found another document":
         return "has a second document after ---; put all entries into one list"
     return f"is not YAML: {problem}"

@@ -76,7 +76,7 @@ class DemoExpectations:
         record = ExpectationRecord(self._sandbox, expectation, applied_at)
         window = expectation.next_window(applied_at)
         if window is None or window.due != due:
-            raise RuntimeError(f"the window of {expectation.name} is not the one meant: {window}")
+            raise RuntimeError(f"the window of {expectation.name} is not as planned: {window}")
         self._store.edit_expectations(self._sandbox, [record])
         self.applied.append(Applied(expected, expectation, window))
 
@@ -109,7 +109,7 @@ class DemoExpectations:
             in_time = [job for job in good if job.body["updateTime"] <= one.window.due]
             truth: Expected = "MET" if in_time else "LATE" if good else "MISSING"
             if truth != one.expected:
-                end.problems.append(f"the demo meant {one.expected}, but it was {truth}")
+                end.problems.append(f"the demo planned {one.expected}, but it was {truth}")
             if end.outcome is None:
                 end.problems.append("its window was not judged")
             if end.job_id and end.job_id not in {str(job.id) for job in good}:

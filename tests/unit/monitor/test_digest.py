@@ -447,4 +447,4 @@ def test_a_digest_for_which_time_runs_out_is_sent_in_part(fakes: Fakes) -> None:
     (sent,) = digests(monitor)
     assert sent.detail["exports"] == 1
     assert "exports" in sent.detail["truncated"]
-    assert "in part: there was no time to read all" in email(sent)
+    assert "incomplete: there was no time to read all" in email(sent)

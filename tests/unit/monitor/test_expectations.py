@@ -402,7 +402,7 @@ class TestNotAnnounced:
 
 class TestChanges:
     def test_a_change_applies_from_the_next_window(self) -> None:
-        """The window that has begun goes by the definition that it began with."""
+        """The window that has opened keeps the definition with which it opened."""
         changed = replace(record_of(), expectation=replace(NIGHTLY, dataset_id="new"))
         changed = replace(changed, in_force=NIGHTLY)
         found, events = judged(changed, job(rome(2, "01:00")), now=rome(2, "06:00"))

@@ -55,7 +55,7 @@ def in_brief(detail: Detail) -> str:
 
 
 def facts(detail: Detail, names: Names) -> Iterator[Fact]:
-    part = ", in part: there was no time to read all" if "exports" in detail["truncated"] else ""
+    part = "; incomplete: there was no time to read all" if "exports" in detail["truncated"] else ""
     yield "Period", f"{moment(detail['since'])} to {moment(detail['until'])}{part}"
     if detail["coversDays"] > 1:
         yield "Covers", f"{detail['coversDays']} days: no digest was sent in between"

@@ -181,7 +181,7 @@ _JOB_DELAYED = EventKind(
 _OVERDUE = EventKind(
     EventType.OVERDUE,
     OverdueDetail,
-    when="an expected export has not succeeded by its deadline: once a window",
+    when="an expected export has not succeeded by its deadline: once per window",
     documented="An expectation's events",
     thread=_about_expectation,
     headline=wording.overdue,
@@ -233,7 +233,7 @@ _REQUEST_REJECTED = EventKind(
 _DIGEST = EventKind(
     EventType.DIGEST,
     DigestDetail,
-    when="once a day, if `DigestTime` is set: what ended, what is overdue or waits; on the topic only",
+    when="once a day, if `DigestTime` is set: what ended, what is overdue or waiting; on the topic only",
     documented="The daily digest",
     thread=_about_the_stack,
     headline=digest_wording.headline,

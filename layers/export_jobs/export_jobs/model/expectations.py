@@ -208,7 +208,7 @@ class ExpectationRecord:
     """What is stored of an expectation: its definition, and what became of its windows.
 
     The command writes `expectation`, `applied_at` and `muted_until`, the sweeps the rest. `window`
-    is the one whose deadline comes next, None until a sweep has planned it; it goes by `in_force`
+    is the one whose deadline comes next, None until a sweep has planned it; it follows `in_force`
     if the definition was changed after it had been planned. `missed` is the last of the
     `missed_windows` that were announced as overdue since `overdue_since` and not made good yet.
     `told_at` is the deadline of the last one that people were told of.

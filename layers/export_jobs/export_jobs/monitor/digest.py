@@ -1,14 +1,14 @@
-"""Sends the daily digest: one message for people on what has ended, what is overdue and what waits.
+"""Sends the daily digest: one message for people on what has ended, is overdue or is waiting.
 
-When it is due stands in the state of the first watched sandbox, which every sweep reads anyway. It
-is made after the sweeps of all sandboxes, in the same run: after an outage, what they have just
-found belongs into it. It is made whether they have succeeded or not; a digest that is missing when
-all is broken would be missing when it is needed most. It names the sandboxes whose sweeps fail.
+The state of the first watched sandbox, which every sweep reads anyway, says when it is due. It is
+made after the sweeps of all sandboxes, in the same run: after an outage, it must have what they
+have just found. It is made even if sweeps have failed, because it is needed most when everything
+is broken. It names the sandboxes whose sweeps fail.
 
 One transaction adds the digest to the outbox and plans the next one, only if no other run has done
 so. From then on it is an event like any other: if this run dies, another one publishes it.
 
-If another sandbox becomes the first, the digest is planned anew in its state. Around that
+If another sandbox becomes the first, the digest is planned again in its state. Around that
 deployment, one digest may be left out, or two may overlap, which then have different ids.
 """
 

@@ -1,7 +1,8 @@
 """Decides what became of expected exports: functions of (record, jobs, now), without any I/O.
 
 Windows are judged in their order, each once, by the jobs created in it; one of them must have ended
-well by the deadline, by the service's own times. So it makes no difference when a window is judged.
+well by the deadline, by the service's own times. So the result does not depend on when a window is
+judged.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ MAX_WINDOWS = 100
 JUDGED_WITHIN_MS = 7 * 24 * 3_600_000
 """A window that could not be judged within this time after its deadline is not judged at all."""
 MAX_REPEATED_MS = 2 * 3_600_000
-"""The most that a clock change repeats: by so much, a window may open before the last one closes."""
+"""The most that a clock change repeats. A window may open this long before the last one closes."""
 TOLD_AGAIN_MS = 20 * 3_600_000
-"""People are told of an overdue window if the last one that they were told of is older."""
+"""People are told of an overdue window only if the last one that they were told of is older."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def planned(record: ExpectationRecord, *, after: int | None = None) -> Expectati
     """The record with its next window: the first one whose deadline is later than `after`.
 
     Without `after`, one is planned if there is none: the next after the expectation was applied,
-    and after its last window, as each is judged once. A window that has begun goes by the
-    definition that it began with, and one of a changed definition does not open before the last one
-    has closed: no night is announced twice.
+    and after its last window, as each is judged once. A window that has opened keeps the
+    definition with which it opened. A window of a changed definition does not open before the last
+    one has closed, so that no night is announced twice.
     """
     if after is None and record.window:
         return record
@@ -110,10 +111,10 @@ def judge(
     policy: EventPolicy,
     now: int,
 ) -> Judged:
-    """Judges the windows whose deadlines have passed; then looks whether a missed one is made good.
+    """Judges the windows whose deadlines have passed; then checks if a missed one is made good.
 
     `jobs` are all jobs of the sandbox created since `reads_from`, from a listing that was begun at
-    `now` or later and read whole; `unreadable` of its entries could not be read as jobs.
+    `now` or later and read completely; `unreadable` of its entries could not be read as jobs.
     """
     known = _Known(jobs, org_id, unreadable, policy.stack_id, now)
     judged = Judged(planned(record))
@@ -230,7 +231,7 @@ def matches(job: JobRecord, expected: Expectation) -> bool:
 
 
 def is_good(job: JobRecord, expected: Expectation) -> bool:
-    """Whether it has ended as expected. An unknown number of profiles is not held against it."""
+    """Whether it has ended as expected. If the number of profiles is unknown, it is enough."""
     accepted = job.outcome in expected.accept or (
         job.outcome == "SUCCEEDED_EMPTY" and expected.min_profiles == 0
     )

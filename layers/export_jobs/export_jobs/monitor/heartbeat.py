@@ -14,7 +14,7 @@ from export_jobs.model.ports import HeartbeatReceiver
 logger = logging.getLogger(__name__)
 
 EVERY_MS = 5 * 60_000
-"""The least time between two calls, whatever comes of them."""
+"""The least time between two calls, whether they succeed or not."""
 
 
 class Heartbeat:

@@ -1,7 +1,7 @@
 """Handles the expected exports of a sandbox in a sweep: judges those that are due, and announces.
 
-How many expectations there are makes no difference to a sweep at whose time none is due: the
-sandbox's state says when to look at them next.
+While none is due, a sweep costs the same however many there are: the sandbox's state says when to
+look at them next.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class ExpectationKeeper:
-    """Judges the expectations of a sandbox that was read whole."""
+    """Judges the expectations of a sandbox that was read completely."""
 
     def __init__(
         self,
@@ -144,8 +144,8 @@ class ExpectationKeeper:
         dues += [record.muted_until for record in muted]
         dues += [] if next_due is None else [next_due]
         if any(one.events for one in judged):
-            # A run that had read the table before may still record what makes good, or has lost
-            # what it noted: once all of these have ended, they are looked at again.
+            # A run that read the table before this may still record a job that makes one good, or
+            # has lost its note to look at them: look again once all such runs have ended.
             dues.append(sweep.began + MONITOR_TIMEOUT_S * 1000)
         return replace(
             sweep.expected,

@@ -2,7 +2,7 @@
 
 Jobs are the same export if they have the same dataset and segments. It is regular if it was good in
 nearly all windows of a length (`every`), or on nearly all of certain days of the week at about the
-same local time (`due`). `export-jobs expectation suggest` proposes to expect regular exports.
+same local time (`due`). `export-jobs expectation suggest` suggests expectations for them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ READ_DAYS: Final = 28
 """How far back jobs are read, for the days of the week."""
 RECENT_DAYS: Final = 14
 MIN_DAYS: Final = 5
-"""Of the recent days, at least so many have a good run at about the same time."""
+"""Of the recent days, at least this many have a good run at about the same time."""
 MIN_SHARE: Final = 0.75
-"""Of the recent days on which it should have run, at least so many have a good run."""
+"""Of the recent days on which it should have run, at least this many have a good run."""
 BAND: Final = 120
 """Minutes between the earliest and the latest creation of runs at about the same time."""
 MAX_TIMES: Final = 4

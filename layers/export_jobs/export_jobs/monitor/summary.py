@@ -1,9 +1,9 @@
 """What the daily digest reports, and when it is due: functions of (records, now), without any I/O.
 
-A job counts in the digest whose period has the moment at which its end was detected, because what
-a digest reads is what was detected until then. So each end that was announced is in one digest. The
-exception is an end that another run has detected and is still recording while the digest is made:
-that one is in none. An end that was recorded without an event, at the first sweep of a sandbox,
+A job counts in the digest in whose period its end was detected, because a digest can only read what
+was detected before it was made. So each end that was announced is in one digest. The exception is
+an end that another run has detected and is still recording while the digest is made: that one is in
+none. An end that was recorded without an event, at the first sweep of a sandbox,
 counts at the moment at which the job ended.
 """
 
@@ -38,7 +38,7 @@ DAY_MS = 24 * 3_600_000
 MAX_COVERED_MS = 14 * DAY_MS
 """The most that a digest covers after an outage, so that it can be made within one run."""
 LONGEST_JOB_MS = 2 * DAY_MS
-"""Jobs that were created longer before the period are not read: what runs longer is left out."""
+"""Jobs created earlier than this before the period are not read: those that run longer are left out."""
 MAX_SLOWEST = 5
 MAX_FOR_REGULAR = 10_000
 """With more jobs in a sandbox, regular exports are not looked for: it would take too long."""
@@ -66,9 +66,9 @@ def planned_after(known: DigestState, policy: DigestPolicy, *, now: int) -> Dige
 
 
 def _next_due(policy: DigestPolicy, after: int) -> int:
-    """The first moment after `after` at which the clock shows the time, or would if not changed.
+    """The first moment after `after` at which the clock shows the time, or skips it.
 
-    Of a time that a clock change repeats, the first one counts.
+    If a clock change repeats the time, the first one counts.
     """
     zone = zone_named(policy.timezone)
     hours, _, minutes = policy.time.partition(":")
