@@ -15,6 +15,7 @@ from export_jobs_cli.job_show import JobDetails, where_data_is
 from export_jobs_cli.jobs import KnownJob
 from export_jobs_cli.requests import Ending
 from rich.console import Console
+from support.observed import observed
 
 PRINTS_GREEK = """
 import sys
@@ -175,3 +176,11 @@ def test_only_one_place_makes_consoles() -> None:
     folder = Path(output.__file__).parent
     made = [path.name for path in folder.glob("*.py") if "Console(" in path.read_text()]
     assert made == ["output.py"]
+
+
+def test_a_job_whose_end_is_not_delivered_yet_has_its_errors() -> None:
+    """A command that waits for the end may read the record before its event is delivered."""
+    job = Job.model_validate({"id": 1, "status": "FAILED", "errors": ["Job aborted."]})
+    record = observed(job, now=1)
+    assert record
+    assert KnownJob("prod", record).errors[0]["message"] == "Job aborted."
