@@ -147,11 +147,7 @@ class KnownJob:
 
     @property
     def _end(self) -> Mapping[str, Any]:
-        """The detail of its final event, also while that is still in the outbox."""
-        for undelivered in reversed(self._record.outbox):
-            if undelivered.event.detail.get("final"):
-                return undelivered.event.detail
-        return self._record.end_detail or {}
+        return self._record.end
 
 
 def _segment_ids(job: Job) -> list[str] | None:

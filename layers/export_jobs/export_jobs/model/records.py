@@ -136,6 +136,14 @@ class JobRecord:
     def is_open(self) -> bool:
         return not self.final or bool(self.outbox)
 
+    @property
+    def end(self) -> Mapping[str, Any]:
+        """The detail of its final event, delivered or not; empty if it has none."""
+        for undelivered in reversed(self.outbox):
+            if undelivered.event.detail.get("final"):
+                return undelivered.event.detail
+        return self.end_detail or {}
+
 
 @dataclass(frozen=True)
 class OutboxItem:

@@ -266,7 +266,7 @@ def _expectation(run: _Run, zone: ZoneInfo, **window: Any) -> Expectation:
 def segment_ids(job: JobRecord) -> list[str] | None:
     """The ids of the segments whose members a job exports; None if not all are on record."""
     exported = job.segments or frozenset()
-    listed: Any = (job.end_detail or {}).get("segments") or ()
+    listed: Any = job.end.get("segments") or ()
     ids = {
         str(one["segmentId"]) for one in listed if isinstance(one, Mapping) and "segmentId" in one
     }

@@ -246,7 +246,7 @@ def _shows_more(job: JobRecord, other: JobRecord) -> bool:
 
 
 def _errors(job: JobRecord) -> Sequence[Mapping[str, Any]]:
-    return _end_detail(job).get("errors") or []
+    return job.end.get("errors") or []
 
 
 def _trouble_first(sandbox: SandboxDigest) -> tuple[bool, bool, bool, str]:
@@ -271,14 +271,6 @@ def _outcome_of(job: JobRecord) -> JobOutcome | None:
             return None
 
 
-def _end_detail(job: JobRecord) -> Mapping[str, Any]:
-    """The detail of its final event, delivered or not; empty if it has none."""
-    for undelivered in reversed(job.outbox):
-        if undelivered.event.detail.get("final"):
-            return undelivered.event.detail
-    return job.end_detail or {}
-
-
 def _detected_at(job: JobRecord) -> int:
-    detected_at = _end_detail(job).get("detectedAt")
+    detected_at = job.end.get("detectedAt")
     return epoch_ms_of(detected_at) if detected_at else ended_at(job)
