@@ -9,14 +9,16 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
 
+from export_jobs.aws.dynamodb.baselines import written
 from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.aws.dynamodb.writes import Write, size_of
 from export_jobs.contract import Job, JobPage
+from export_jobs.model.baselines import Baseline
 from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.expectations import DueExpectations, Expectation, ExpectationRecord
 from export_jobs.model.ports import RecordChanged
@@ -95,7 +97,7 @@ class Table:
         self._records: dict[str, JobRecord] = {}
         self._sizes: dict[str, int] = {}
         self._open: dict[str, JobRecord] = {}
-        self._finals: list[JobRecord] = []
+        self._baselines: dict[str, Baseline] = {}
         self._state: SandboxState | None = None
         self._state_size = 0
         self._writer = Writer(jobs_table="jobs", requests_table="requests", retention_days=90)
@@ -123,37 +125,56 @@ class Table:
             self._expectations[record.name] = replace(record, version=record.version + 1)
         return frozenset(range(len(steps)))
 
-    def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
+    def put(
+        self,
+        record: JobRecord,
+        state: SandboxState | None = None,
+        baseline: Baseline | None = None,
+    ) -> JobRecord:
         current = self._records.get(record.job_id)
         if (current.version if current else 0) != record.version:
             raise RecordChanged(current)
         write = self._writer.job(replace(record, stored=None))  # all of it counts
-        written = replace(record, version=record.version + 1)
+        after = replace(record, version=record.version + 1)
         before = self._sizes.get(record.job_id, 0) if record.job_id in self._open else 0
         size = _size(write)
         units = _write_units(size) + (
             _write_units(max(size, before)) if record.is_open or before else 0
         )
-        self._records[record.job_id], self._sizes[record.job_id] = written, size
-        if written.is_open:
-            self._open[record.job_id] = written
-        elif self._open.pop(record.job_id, None):
-            self._finals.insert(0, written)
-            del self._finals[50:]
+        self._records[record.job_id], self._sizes[record.job_id] = after, size
+        if after.is_open:
+            self._open[record.job_id] = after
+        else:
+            self._open.pop(record.job_id, None)
         alone = "UpdateItem" if record.version else "PutItem"
-        self._calls["TransactWriteItems" if state else alone] += 1
-        self._calls["write units"] += 2 * (units + self._put_state(state)) if state else units
-        return written
+        units += self._put_state(state) if state else 0
+        units += self._put_baseline(baseline) if baseline else 0
+        together = bool(state or baseline)
+        self._calls["TransactWriteItems" if together else alone] += 1
+        self._calls["write units"] += 2 * units if together else units
+        return after
 
     def put_state(self, state: SandboxState) -> None:
         self._calls["UpdateItem"] += 1
         self._calls["write units"] += self._put_state(state)
 
-    def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
-        self._calls["Query"] += 1
-        sizes = [self._sizes[record.job_id] for record in self._finals]
-        self._calls["read units"] += max(1, math.ceil(sum(sizes) / 4_096)) / 2  # not consistent
-        return list(self._finals)
+    def baselines(self, sandbox: str, kinds: Collection[str]) -> Mapping[str, Baseline]:
+        self._calls["BatchGetItem"] += 1
+        found = {kind: self._baselines[kind] for kind in kinds if kind in self._baselines}
+        for baseline in found.values():
+            self._calls["read units"] += math.ceil(self._size_of(baseline) / 4_096)
+        return found
+
+    def put_baseline(self, baseline: Baseline) -> None:
+        self._calls["UpdateItem"] += 1
+        self._calls["write units"] += self._put_baseline(baseline)
+
+    def _put_baseline(self, baseline: Baseline) -> int:
+        self._baselines[baseline.kind] = replace(baseline, version=baseline.version + 1)
+        return _write_units(self._size_of(baseline))
+
+    def _size_of(self, baseline: Baseline) -> int:
+        return _size(written(baseline, "jobs"))
 
     def _put_state(self, state: SandboxState) -> int:
         self._state = state

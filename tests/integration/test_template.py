@@ -47,6 +47,7 @@ EVERYTHING = {
     "MonitorReservedConcurrency": "2",
     "PollSeconds": "60",
     "DelayLimitMinutes": "90",
+    "DelayFactor": "2.5",
     "DelayRepeatMinutes": "30",
     "DatasetDelayLimits": "5bb4c46757920712f924a3eb=240,other=1",
     "MaxOpenExports": "5",

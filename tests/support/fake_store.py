@@ -12,8 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from export_jobs.model.baselines import Baseline
 from export_jobs.model.expectations import DueExpectations, ExpectationRecord
-from export_jobs.model.ports import GateMoved, RecordChanged, StoreUnavailable
+from export_jobs.model.ports import BaselineChanged, GateMoved, RecordChanged, StoreUnavailable
 from export_jobs.model.records import (
     Attempt,
     DigestState,
@@ -86,13 +87,12 @@ class FakeStore:
         key = ("job", sandbox, str(creation_time), job_id)
         return self._fakes.call("get item", lambda: self._items.get(key), _unavailable)
 
-    def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
-        def effect() -> Sequence[JobRecord]:
-            jobs = [item for key, item in self._items.items() if key[:2] == ("job", sandbox)]
-            jobs.sort(key=lambda job: (job.creation_time, job.job_id), reverse=True)
-            return [job for job in jobs[:50] if job.final]
+    def baselines(self, sandbox: str, kinds: Collection[str]) -> Mapping[str, Baseline]:
+        def effect() -> Mapping[str, Baseline]:
+            found = {kind: self._items.get(("baseline", sandbox, kind)) for kind in kinds}
+            return {kind: baseline for kind, baseline in found.items() if baseline is not None}
 
-        return self._fakes.call("query", effect, _unavailable)
+        return self._fakes.call("batch get", effect, _unavailable) if kinds else {}
 
     def jobs_since(self, sandbox: str, creation_time: int) -> Iterator[JobRecord]:
         def effect() -> Sequence[JobRecord]:
@@ -119,16 +119,27 @@ class FakeStore:
 
     # -- writes ----------------------------------------------------------------------------------
 
-    def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
+    def put(
+        self,
+        record: JobRecord,
+        state: SandboxState | None = None,
+        baseline: Baseline | None = None,
+    ) -> JobRecord:
         def effect() -> JobRecord:
             current = self._items.get(_key(record))
             if _version(current) != record.version:
                 raise RecordChanged(current)
+            if baseline is not None:
+                self._put_baseline(baseline)
             if state is not None:
                 self._put_state(state)
             return self._put(record)
 
-        return self._fakes.call("transact" if state else "put", effect, _unavailable)
+        together = state is not None or baseline is not None
+        return self._fakes.call("transact" if together else "put", effect, _unavailable)
+
+    def put_baseline(self, baseline: Baseline) -> None:
+        self._fakes.call("put", lambda: self._put_baseline(baseline), _unavailable)
 
     def put_state(self, state: SandboxState) -> None:
         self._fakes.call("put", lambda: self._put_state(state), _unavailable)
@@ -342,6 +353,12 @@ class FakeStore:
                     statuses = self._fakes.recorded[written.job_id]
                     statuses.setdefault(detail["sequence"], detail["status"])
         return written
+
+    def _put_baseline(self, baseline: Baseline) -> None:
+        key = ("baseline", baseline.sandbox, baseline.kind)
+        if _version(self._items.get(key)) != baseline.version:
+            raise BaselineChanged
+        self._items[key] = replace(baseline, version=baseline.version + 1)
 
     def _put_state(self, state: SandboxState) -> None:
         current = self._items.get(("state", state.sandbox))

@@ -8,7 +8,7 @@ from typing import Any
 
 from export_jobs.contract import Job
 from export_jobs.events import build as events
-from export_jobs.events.details import Baseline
+from export_jobs.model.baselines import UNKNOWN
 from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
 from export_jobs.model.records import VANISHED, Event, JobRecord, OverdueReason, RequestRecord
 
@@ -54,7 +54,7 @@ def one_of_each() -> dict[str, Event]:
         "running": ended(8, status="PROCESSING"),
         "vanished": events.vanished(gone, previous_status="PROCESSING", stack_id=STACK, now=NOW),
         "late": events.delayed(
-            late, running, limit_ms=1, baseline=Baseline(), stack_id=STACK, now=NOW
+            late, running, limit_ms=1, by_usual=False, comparison=UNKNOWN, stack_id=STACK, now=NOW
         ),
         "overdue": overdue(),
         "overdue resolved": events.overdue_resolved(

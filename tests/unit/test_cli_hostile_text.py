@@ -18,7 +18,7 @@ from export_jobs.contract import Job
 from export_jobs.contract.text import one_line
 from export_jobs.creator.message import Letter
 from export_jobs.events.build import state_change
-from export_jobs.events.details import Baseline
+from export_jobs.model.baselines import UNKNOWN
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.records import Event, JobRecord, RequestRecord, Undelivered
 from export_jobs_cli import (
@@ -73,7 +73,7 @@ def a_job(text: Text) -> KnownJob:
         duplicate_of=text(),
     )
     event = state_change(
-        record, job, previous_status=text(), baseline=Baseline(), stack_id="s", now=AT
+        record, job, previous_status=text(), comparison=UNKNOWN, stack_id="s", now=AT
     )
     unclean = {"jobId": text(), "requestKey": text(), "errors": [{"code": None, "message": text()}]}
     older = Event(event.type, {**event.detail, **unclean})

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from export_jobs.contract import FieldProblem, Job
 from export_jobs.events import build as events
-from export_jobs.events.details import Baseline
+from export_jobs.model.baselines import Comparison
 from export_jobs.model.records import RequestRecord
 from export_jobs_cli.expectations import schema as expectations
 from export_jobs_local.schemas import FOLDER, schemas, text_of
@@ -36,7 +36,13 @@ def test_events_of_jobs_are_as_published(name: str) -> None:
     record = observed(job, now=NOW)
     assert record
     delayed = events.delayed(
-        record, job, limit_ms=1, baseline=Baseline(usual_duration_ms=3), stack_id="s", now=NOW
+        record,
+        job,
+        limit_ms=1,
+        by_usual=True,
+        comparison=Comparison(usual_duration_ms=3),
+        stack_id="s",
+        now=NOW,
     )
     linked = replace(record, linked_by="content", request_key="k", duplicate_of="other")
     gone = events.vanished(linked, previous_status="NEW", stack_id="s", now=NOW)

@@ -11,7 +11,7 @@ from export_jobs.contract import Job
 from export_jobs.contract.times import rfc3339
 from export_jobs.events import build
 from export_jobs.events.build import MAX_DETAIL_BYTES
-from export_jobs.events.details import Baseline
+from export_jobs.model.baselines import UNKNOWN
 from export_jobs.model.outcome import duration_ms, outcome_of
 from export_jobs.model.records import Event, JobRecord, RequestRecord
 from hypothesis import given
@@ -133,12 +133,14 @@ def job_events(origin: Origin) -> set[str]:
         sequence=origin.sequence,
     )
     job = Job(id="1", status="NEW")
-    stack_id, baseline = origin.stack_id, Baseline()
+    stack_id = origin.stack_id
     return {
         build.state_change(
-            record, job, previous_status=None, baseline=baseline, stack_id=stack_id, now=NOW
+            record, job, previous_status=None, comparison=UNKNOWN, stack_id=stack_id, now=NOW
         ).id,
-        build.delayed(record, job, limit_ms=1, baseline=baseline, stack_id=stack_id, now=NOW).id,
+        build.delayed(
+            record, job, limit_ms=1, by_usual=False, comparison=UNKNOWN, stack_id=stack_id, now=NOW
+        ).id,
         build.vanished(record, previous_status="NEW", stack_id=stack_id, now=NOW).id,
     }
 

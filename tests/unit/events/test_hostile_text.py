@@ -13,9 +13,9 @@ from export_jobs.aws.publisher import AwsEventPublisher, _bus_entry
 from export_jobs.contract import Job
 from export_jobs.contract.text import one_line
 from export_jobs.events import build
-from export_jobs.events.details import Baseline
 from export_jobs.events.messages import MAX_SUBJECT, chat, email, subject
 from export_jobs.events.wording import command_line
+from export_jobs.model.baselines import UNKNOWN
 from export_jobs.model.records import Event, JobRecord
 from export_jobs_cli.event_list import plain_summary, summary
 from hypothesis import given, settings
@@ -219,7 +219,7 @@ def test_an_event_has_only_lines_that_can_be_printed(job: dict[str, Any], reason
         return  # a blank id
     record = JobRecord("prod", shown.id, NOW, sequence=1, org_id=shown.ims_org_id)
     event = build.state_change(
-        record, shown, previous_status=reason, baseline=Baseline(), stack_id="s", now=NOW
+        record, shown, previous_status=reason, comparison=UNKNOWN, stack_id="s", now=NOW
     )
     validate_event(event.type, event.detail)
     for text in texts_in(event.detail):
@@ -241,6 +241,6 @@ def test_a_correlation_id_is_published_as_it_was_sent() -> None:
     record = JobRecord("prod", "1", NOW, sequence=1, correlation_id="  campaign   42 ")
     job = Job.model_validate({"id": 1, "status": "FAILED"})
     event = build.state_change(
-        record, job, previous_status=None, baseline=Baseline(), stack_id="s", now=NOW
+        record, job, previous_status=None, comparison=UNKNOWN, stack_id="s", now=NOW
     )
     assert event.detail["correlationId"] == "  campaign   42 "

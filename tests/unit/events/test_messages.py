@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from export_jobs.contract import FieldProblem, Job
 from export_jobs.events import build as events
-from export_jobs.events.details import Baseline
 from export_jobs.events.endings import CANCELLED_BEFORE
 from export_jobs.events.messages import MAX_SUBJECT, chat, email, subject
 from export_jobs.events.wording import span
+from export_jobs.model.baselines import UNKNOWN, Comparison
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import Event, JobRecord, RequestRecord
 from support.digests import full_digest, quiet_digest
@@ -25,11 +25,7 @@ from support.one_of_each import MISSED, one_of_each, overdue
 SNAPSHOTS = ROOT / "tests" / "data" / "messages"
 CREATED = 1_700_000_000_000
 NOW = CREATED + 47 * 60_000
-BASELINES = {
-    "5bb4c46757920712f924a3eb": Baseline(
-        usual_duration_ms=12 * 60_000, previous_profiles_exported=61_230
-    )
-}
+USUAL = Comparison(usual_duration_ms=12 * 60_000, usual_profiles=61_230, runs=27)
 ORG = "1BD6382559DF0C130A49422D@AdobeOrg"
 STACK = "export-jobs"
 CANCELS = {"CANCELLING", "ALREADY_FINAL", "NOT_FOUND"}
@@ -56,7 +52,7 @@ def of_job(
             "prod", job.id, CREATED, status=was, sequence=1, request_key="nightly-newsletter",
             correlation_id="campaign-42", dataset_id="5bb4c46757920712f924a3eb", delays=delays,
         )  # fmt: skip
-    record = observed(job, before=before, baselines=BASELINES if compared else {}, now=NOW)
+    record = observed(job, before=before, comparison=USUAL if compared else UNKNOWN, now=NOW)
     assert record
     return record.outbox[0].event
 
@@ -117,7 +113,8 @@ def late() -> Event:
         record,
         job,
         limit_ms=30 * 60_000,
-        baseline=Baseline(usual_duration_ms=12 * 60_000),
+        by_usual=False,
+        comparison=USUAL,
         stack_id=STACK,
         now=NOW,
     )

@@ -132,6 +132,7 @@ class MonitorSettings(Settings):
     """
 
     poll_seconds: Annotated[int, Field(ge=0, le=60)] = 0
+    delay_factor: Annotated[float, Field(ge=0, le=100)] = 3
     delay_repeat_minutes: Minutes = 60
     overlap_seconds: Annotated[int, Field(ge=0)] = 900
     heartbeat_secret_id: str = ""
@@ -140,7 +141,11 @@ class MonitorSettings(Settings):
 
     @property
     def delay_policy(self) -> DelayPolicy:
-        return replace(super().delay_policy, repeat_ms=self.delay_repeat_minutes * _MINUTE_MS)
+        return replace(
+            super().delay_policy,
+            factor=self.delay_factor,
+            repeat_ms=self.delay_repeat_minutes * _MINUTE_MS,
+        )
 
     @property
     def digest_policy(self) -> DigestPolicy | None:

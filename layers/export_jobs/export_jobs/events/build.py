@@ -20,7 +20,6 @@ from export_jobs.contract import Job
 from export_jobs.contract.text import one_line
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.details import (
-    Baseline,
     ConsideredJobDetail,
     DigestDetail,
     ErrorDetail,
@@ -38,6 +37,7 @@ from export_jobs.events.details import (
     SlowExport,
     WindowDetail,
 )
+from export_jobs.model.baselines import Comparison
 from export_jobs.model.outcome import JobOutcome, duration_ms, outcome_of
 from export_jobs.model.records import (
     VANISHED,
@@ -79,22 +79,51 @@ def state_change(
     job: Job,
     *,
     previous_status: str | None,
-    baseline: Baseline,
+    comparison: Comparison,
     stack_id: str,
     now: int,
 ) -> Event:
     """`record` is the job's new record, which has the event's sequence."""
     detail = _job_detail(record, job, previous_status=previous_status, stack_id=stack_id, now=now)
-    compared = baseline.model_dump() if job.is_final else {}
-    return Event(EventType.JOB_STATE_CHANGE, _dump(detail.model_copy(update=compared)))
+    update = _compared(comparison) if job.is_final else {}
+    return Event(EventType.JOB_STATE_CHANGE, _dump(detail.model_copy(update=update)))
 
 
 def delayed(
-    record: JobRecord, job: Job, *, limit_ms: int, baseline: Baseline, stack_id: str, now: int
+    record: JobRecord,
+    job: Job,
+    *,
+    limit_ms: int,
+    by_usual: bool,
+    comparison: Comparison,
+    stack_id: str,
+    now: int,
 ) -> Event:
+    """`by_usual` is whether the limit follows from what is usual."""
     detail = _job_detail(record, job, previous_status=job.status, stack_id=stack_id, now=now)
-    update = {"delay_limit_ms": limit_ms, **baseline.model_dump()}
+    update = {
+        "delay_limit_ms": limit_ms,
+        "delay_limit_basis": "USUAL" if by_usual else "CONFIGURED",
+        **_compared(comparison),
+    }
     return Event(EventType.JOB_DELAYED, _dump(detail.model_copy(update=update)))
+
+
+def _compared(comparison: Comparison) -> dict[str, Any]:
+    """The fields that compare a job with its baseline."""
+    return {
+        "anomalies": list(comparison.anomalies),
+        "new_usual": list(comparison.new_usual),
+        "usual_profiles_exported": comparison.usual_profiles,
+        "profiles_ratio": _three_digits(comparison.profiles_ratio),
+        "usual_duration_ms": comparison.usual_duration_ms,
+        "duration_ratio": _three_digits(comparison.duration_ratio),
+        "baseline_runs": comparison.runs,
+    }
+
+
+def _three_digits(ratio: float | None) -> float | None:
+    return None if ratio is None else float(f"{ratio:.3g}")
 
 
 def vanished(record: JobRecord, *, previous_status: str | None, stack_id: str, now: int) -> Event:
@@ -387,7 +416,8 @@ def _job_detail(
                 job.filter.segments if job.filter else [], MAX_SEGMENTS, "segments", cut
             )
         ],
-        profiles_exported=metrics.total_exported_profile_counter if metrics else None,
+        profiles_exported=(exported := metrics.total_exported_profile_counter if metrics else None),
+        profiles_unknown=job.status == "SUCCEEDED" and exported is None,
         profiles_by_namespace=None
         if namespaces is None
         else {

@@ -7,11 +7,13 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from export_jobs.model.baselines import Anomaly
 from export_jobs.model.outcome import JobOutcome
 from export_jobs.model.records import Action, LinkedBy, OverdueReason, RequestOutcome
 
 SCHEMA_VERSION: Final = "1.0"
 
+DelayLimitBasis = Literal["CONFIGURED", "USUAL"]
 Time = Annotated[
     str,
     Field(description="RFC 3339, UTC, to the millisecond", examples=["2026-01-31T00:00:00.000Z"]),
@@ -56,23 +58,45 @@ class JobEventDetail(_Detail):
     dataset_id: str | None
     batch_ids: list[str]
     segments: list[SegmentDetail]
+    anomalies: list[Anomaly] = Field(
+        default=[], description="for rules to match; how a job that succeeded is far from usual"
+    )
+    new_usual: list[Anomaly] = Field(
+        default=[],
+        description="anomalies that are usual from now on: this is the third such run in a row",
+    )
     profiles_exported: int | None
+    profiles_unknown: bool = Field(
+        default=False, description="the job succeeded, but the service shows no number of profiles"
+    )
+    usual_profiles_exported: int | None = Field(
+        default=None, description="what is usual for this kind of export at this time of the week"
+    )
+    profiles_ratio: float | None = Field(
+        default=None, description="profilesExported by usualProfilesExported"
+    )
     profiles_by_namespace: dict[str, int] | None
     created_at: Time | None
     updated_at: Time | None
     detected_at: Time = Field(description="when the sweep detected it")
     duration_ms: int | None = Field(description="from creation to end, or to now while it is open")
     usual_duration_ms: int | None = Field(
-        default=None, description="median of this dataset's recent successful exports"
+        default=None, description="what is usual for this kind of export at this time of the week"
     )
-    previous_profiles_exported: int | None = Field(
-        default=None, description="of this dataset's last successful export"
+    duration_ratio: float | None = Field(
+        default=None, description="durationMs by usualDurationMs, of a job that succeeded"
+    )
+    baseline_runs: int | None = Field(
+        default=None, description="runs of this kind of export that show what is usual"
     )
     delayed: bool = Field(
         default=False, description="a delay of the job was published, by this event or before"
     )
     delay_limit_ms: int | None = Field(
         default=None, description="the limit that a delayed job has exceeded"
+    )
+    delay_limit_basis: DelayLimitBasis | None = Field(
+        default=None, description="whether that limit is configured, or follows from what is usual"
     )
     errors: list[ErrorDetail]
     request_key: str | None = Field(description="key of the request that created the job, if any")
@@ -269,10 +293,3 @@ class DigestDetail(_Detail):
     sandboxes: list[SandboxDigest] = Field(description="those with something to report first")
     detected_at: Time
     truncated: list[str] = []
-
-
-class Baseline(_Detail):
-    """The usual values of a dataset's exports, for comparison."""
-
-    usual_duration_ms: int | None = None
-    previous_profiles_exported: int | None = None

@@ -136,10 +136,14 @@ def _problem(_: Detail) -> TopicEvents:
     return "problems"
 
 
+def _is_bad_end(detail: Detail) -> bool:
+    return detail["outcome"] in BAD_OUTCOMES or bool(detail["anomalies"])
+
+
 def _level_of_change(detail: Detail) -> TopicEvents:
     came_back = detail["previousStatus"] in _BAD_STATUSES
     ended_late = detail["final"] and detail["delayed"]
-    if detail["outcome"] in BAD_OUTCOMES or came_back or ended_late:
+    if _is_bad_end(detail) or came_back or ended_late:
         return "problems"
     return "notable" if detail["final"] else "all"
 
@@ -163,7 +167,7 @@ _JOB_STATE_CHANGE = EventKind(
     in_brief=wording.job_in_brief,
     next_step=wording.look_at_job,
     level=_level_of_change,
-    is_bad_news=lambda detail: detail["outcome"] in BAD_OUTCOMES,
+    is_bad_news=_is_bad_end,
 )
 _JOB_DELAYED = EventKind(
     EventType.JOB_DELAYED,

@@ -51,7 +51,24 @@ def span(milliseconds: int | None) -> str:
 def job_changed(detail: Detail, quote: Quote) -> str:
     happened = _HAPPENED.get(detail["outcome"]) or f"is {quote(detail['status'])}"
     late = " after a delay" if detail["final"] and detail["delayed"] else ""
-    return f"Export job {quote(detail['jobId'])} {happened}{late}"
+    unusual = "; ".join(_unusual(detail))
+    return f"Export job {quote(detail['jobId'])} {happened}{late}{unusual and ': '}{unusual}"
+
+
+def _unusual(detail: Detail) -> Iterator[str]:
+    """What is unusual about a job, with the numbers."""
+    count, usual = detail["profilesExported"] or 0, detail["usualProfilesExported"] or 0
+    for anomaly in detail["anomalies"]:
+        match anomaly:
+            case "VOLUME_DROP" if detail["outcome"] == "SUCCEEDED_EMPTY":
+                yield f"usually {usual:,}"
+            case "VOLUME_DROP" | "VOLUME_SPIKE":
+                yield f"{anomaly.replace('_', ' ')}, {count:,} profiles (usually {usual:,})"
+            case "SLOW":
+                took, usually = span(detail["durationMs"]), span(detail["usualDurationMs"])
+                yield f"SLOW, {took} (usually {usually})"
+            case _:  # a newer version knows it
+                yield one_line(str(anomaly)).replace("_", " ")
 
 
 def job_delayed(detail: Detail, quote: Quote) -> str:
@@ -120,8 +137,9 @@ def job_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     changed = "Ended" if detail["final"] and detail["outcome"] != "VANISHED" else "Last change"
     yield changed, moment(detail["updatedAt"])
     yield "Took" if detail["final"] else "Running for", _compared_span(detail)
-    yield "Limit", span(detail["delayLimitMs"])
+    yield "Limit", _limit(detail)
     yield "Profiles exported", _compared_profiles(detail)
+    yield "Compared with", _baseline(detail)
     yield "First error", _first_error(detail)
     yield "Request", detail["requestKey"] or ""
     yield "Duplicate of request", detail.get("duplicateOfRequest") or ""
@@ -233,10 +251,31 @@ def _compared_span(detail: Detail) -> str:
 
 
 def _compared_profiles(detail: Detail) -> str:
-    count, previous = detail["profilesExported"], detail["previousProfilesExported"]
-    if count is None:
+    count, usual = detail["profilesExported"], detail["usualProfilesExported"]
+    if count is None and not detail["profilesUnknown"]:
         return ""
-    return f"{count:,} (last time {previous:,})" if previous is not None else f"{count:,}"
+    shown = "unknown: the service shows no number" if count is None else f"{count:,}"
+    return shown if usual is None else f"{shown} (usually {usual:,})"
+
+
+def _baseline(detail: Detail) -> str:
+    """What an unusual job was compared with, and whether it is usual from now on."""
+    if not detail["anomalies"]:
+        return ""
+    runs = f"{detail['baselineRuns']:,} runs of the same kind"
+    if detail["newUsual"]:
+        return f"{runs}; as this is the third such run in a row, it is usual from now on"
+    return runs
+
+
+def _limit(detail: Detail) -> str:
+    limit = span(detail["delayLimitMs"])
+    by_usual = detail["delayLimitBasis"] == "USUAL"
+    return (
+        f"{limit}, because it usually takes {span(detail['usualDurationMs'])}"
+        if by_usual
+        else limit
+    )
 
 
 def _first_error(detail: Detail) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from export_jobs.model.baselines import Comparison
 from export_jobs.model.limits import (
     CLOCKS_MS,
     HOLD_FIRST_MS,
@@ -16,18 +17,31 @@ from export_jobs.model.records import Gate, Hold, JobRecord
 
 KNOWN_STATUSES = frozenset({"NEW", "QUEUED", "PROCESSING", "CANCELLING"})
 """The documented statuses of an open job."""
+LEAST_USUAL_LIMIT_MS = 10 * 60_000
+"""However short an export usually is, it is not late before that."""
 
 
 @dataclass(frozen=True)
 class DelayPolicy:
-    """When an open job is late: the limits and the repeat window, in milliseconds."""
+    """When an open job is late: the limits and the repeat window, in milliseconds.
+
+    A job is late, too, when it takes `factor` times as long as usual; 0 if that does not count.
+    """
 
     limit_ms: int = 150 * 60_000
     repeat_ms: int = 60 * 60_000
     by_dataset_ms: Mapping[str, int] = field(default_factory=dict)
+    factor: float = 3
 
-    def limit_for(self, dataset_id: str | None) -> int:
-        return self.by_dataset_ms.get(dataset_id or "", self.limit_ms)
+    def limit_of(self, job: JobRecord) -> int:
+        limit = self.by_dataset_ms.get(job.dataset_id or "", self.limit_ms)
+        return limit if job.delay_limit_ms is None else min(limit, job.delay_limit_ms)
+
+    def limit_by_usual(self, usual: Comparison) -> int | None:
+        """The limit of a job of which is known what is usual; None if too little is known."""
+        if not (self.factor and usual.usual_duration_ms and "DURATION" in usual.settled):
+            return None
+        return max(LEAST_USUAL_LIMIT_MS, round(self.factor * usual.usual_duration_ms))
 
 
 def open_exports(
@@ -81,4 +95,4 @@ def _counts(job: JobRecord, delays: DelayPolicy, now: int) -> bool:
         return False
     if job.status is None or job.status in KNOWN_STATUSES:
         return True
-    return now - job.creation_time <= delays.limit_for(job.dataset_id)
+    return now - job.creation_time <= delays.limit_of(job)

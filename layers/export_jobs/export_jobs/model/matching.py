@@ -77,8 +77,13 @@ def hashes_of_request(body: Mapping[str, Any]) -> dict[str, str]:
 
 def hashes_of_job(job: Job) -> dict[str, str]:
     """The same hashes of a job, for the fields that the service shows."""
+    return {name: _short_hash(value) for name, value in contents_of(job).items()}
+
+
+def contents_of(job: Job) -> dict[str, Any]:
+    """What a job exports, by name, in a normal form, as far as the service shows it."""
     contents = _contents(_as_shown(job))
-    return {name: _short_hash(value) for name, value in contents.items() if value is not _ABSENT}
+    return {name: value for name, value in contents.items() if value is not _ABSENT}
 
 
 def _as_shown(value: Any) -> Any:

@@ -21,6 +21,7 @@ from export_jobs.model.records import (
 from export_jobs.model.steps import GateChange, Step
 
 if TYPE_CHECKING:
+    from export_jobs.model.baselines import Baseline
     from export_jobs.model.expectations import DueExpectations, ExpectationRecord
 
 
@@ -100,11 +101,17 @@ class SweepStore(RequestStore, Protocol):
     def load(self, sandbox: str) -> SandboxRecord:
         """One consistent read of everything unfinished; a transaction may be seen in part."""
 
-    def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
-        """Replaces version `record.version` of the record, and writes the state in the same call.
+    def put(
+        self,
+        record: JobRecord,
+        state: SandboxState | None = None,
+        baseline: Baseline | None = None,
+    ) -> JobRecord:
+        """Replaces version `record.version` of the record; writes the others in the same call.
 
         Returns the record with its new version. Raises RecordChanged if another run has written the
-        record. The state is dropped if another sweep has written a newer one.
+        record, or else BaselineChanged, with nothing written in both cases. The state is dropped if
+        another sweep has written a newer one.
         """
 
     def put_state(self, state: SandboxState) -> None:
@@ -132,8 +139,11 @@ class SweepStore(RequestStore, Protocol):
     def put_expected(self, sandbox: str, expected: Expected) -> bool:
         """Replaces version `expected.version`; returns False if another run or a person has."""
 
-    def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
-        """Some of the newest jobs that have ended, newest first; may be slightly stale."""
+    def baselines(self, sandbox: str, kinds: Collection[str]) -> Mapping[str, Baseline]:
+        """Those that exist, by kind, in one call for up to a hundred; strongly consistent."""
+
+    def put_baseline(self, baseline: Baseline) -> None:
+        """Replaces version `baseline.version`. Raises BaselineChanged."""
 
 
 class SandboxRegister(Protocol):
@@ -182,6 +192,10 @@ class RecordChanged(Exception):
     def __init__(self, current: JobRecord | None) -> None:
         self.current = current
         super().__init__("the record has changed since it was read")
+
+
+class BaselineChanged(Exception):
+    """Another run, or a person, has written the baseline since it was read: read it again."""
 
 
 class GateMoved(Exception):

@@ -113,8 +113,14 @@ class JobRecord:
     dataset_id: str | None = None
     segments: frozenset[bytes] | None = None
     """A fingerprint of each segment whose members it exports; None if it shows no segments."""
+    kind: str | None = None
+    """The id of its kind of export, which has the baseline: `kinds.kind_of`."""
     duration_ms: int | None = None
     profiles_exported: int | None = None
+    usual_profiles: int | None = None
+    """How many profiles were usual when it ended, if the baseline was settled."""
+    delay_limit_ms: int | None = None
+    """When it is late, by what is usual; None if only the configured limit counts."""
     request_key: str | None = None
     correlation_id: str | None = None
     linked_by: LinkedBy | None = None

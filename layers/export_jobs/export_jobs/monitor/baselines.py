@@ -1,68 +1,248 @@
-"""The usual values of a dataset's exports, from its last ones in the store."""
+"""Decides what is unusual, and what a baseline learns: functions of values, without any I/O.
+
+docs/baselines.md explains the rule, and states how often it is wrong. Values are compared by their
+logarithms: half as many and twice as many are equally far from usual.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from statistics import median
+from typing import Final
 
-from export_jobs.events.details import Baseline
-from export_jobs.model.ports import StoreUnavailable, SweepStore
-from export_jobs.model.records import JobRecord
+from export_jobs.model.baselines import Anomaly, Baseline, Comparison, Metric, Run
 
-logger = logging.getLogger(__name__)
+VOLUME_FLOOR: Final = math.log(1.5)
+"""The least distance from usual that is unusual: a drop by a third, or half as many again."""
+DURATION_FLOOR: Final = math.log(2)
+DEVIATIONS: Final = 4.0
+"""How many standard deviations from usual are unusual, if that is more."""
 
-FINALS_KEPT_MS = 10 * 60_000
-MAX_FINALS = 50
-
-
-@dataclass
-class _Finals:
-    """The ended jobs of a sandbox, newest first: as read, and as published since."""
-
-    read_at: int
-    newest: list[JobRecord]
-
-    def note(self, record: JobRecord) -> None:
-        others = [known for known in self.newest if known.job_id != record.job_id]
-        self.newest = sorted([*others, record], key=lambda final: -final.creation_time)[:MAX_FINALS]
-
-
-class Baselines:
-    """The baselines of datasets. Keeps what this process has published, so that it rarely reads."""
-
-    def __init__(self, store: SweepStore) -> None:
-        self._store = store
-        self._finals: dict[str, _Finals] = {}
-
-    def of(self, sandbox: str, *, now: int) -> Mapping[str, Baseline]:
-        """By dataset id. If the store can't be read, events are published without a baseline."""
-        finals = self._finals.get(sandbox)
-        if finals is None or now - finals.read_at > FINALS_KEPT_MS:
-            try:
-                newest = self._store.recent_finals(sandbox)
-            except StoreUnavailable as error:
-                logger.warning("no baselines: %s", error)
-                return {}
-            finals = self._finals[sandbox] = _Finals(now, list(newest))
-        by_dataset: dict[str, list[JobRecord]] = defaultdict(list)
-        for record in finals.newest:
-            if record.dataset_id and record.status == "SUCCEEDED":
-                by_dataset[record.dataset_id].append(record)
-        return {dataset: _baseline_of(records) for dataset, records in by_dataset.items()}
-
-    def note(self, record: JobRecord) -> None:
-        """Adds a job that has ended, and whose event was published."""
-        if finals := self._finals.get(record.sandbox):
-            finals.note(record)
+DAY_MS: Final = 24 * 3_600_000
+WEEK_MS: Final = 7 * DAY_MS
+KEPT_MS: Final = 4 * WEEK_MS + DAY_MS // 2
+"""Four weeks, and half a day because a daily export does not start at the same moment every day."""
+MAX_RUNS: Final = 672
+"""One an hour for 28 days."""
+MIN_RUNS: Final = 7
+MIN_SPAN_MS: Final = WEEK_MS - DAY_MS // 2
+"""With fewer runs, or less than a week of them, nothing is unusual: they may lack a weekend."""
+FOUR_WEEKS_MS: Final = 4 * WEEK_MS - 3 * DAY_MS // 2
+"""Runs that span this time cover four weeks; one day may be missing."""
+PEER_WITHIN_MS: Final = DAY_MS // 2
+"""How far runs of other weeks may be from the same moment; less if there are several a day."""
+MIN_PEERS: Final = 3
+IN_A_ROW: Final = 3
+"""So many unusual runs in a row that agree are the new usual."""
 
 
-def _baseline_of(records: Sequence[JobRecord]) -> Baseline:
-    import statistics  # noqa: PLC0415  12 ms, and only needed to compare jobs
+@dataclass(frozen=True)
+class _Metric:
+    """One of the values that are compared, and the names of what is unusual about it."""
 
-    durations = [record.duration_ms for record in records if record.duration_ms is not None]
-    return Baseline(
-        usual_duration_ms=int(statistics.median(durations)) if durations else None,
-        previous_profiles_exported=records[0].profiles_exported,
+    name: Metric
+    value: Callable[[Run], int | None]
+    floor: float
+    high: Anomaly
+    low: Anomaly | None = None
+
+
+_VOLUME: Final = _Metric(
+    "VOLUME", lambda run: run.profiles, VOLUME_FLOOR, high="VOLUME_SPIKE", low="VOLUME_DROP"
+)
+_DURATION: Final = _Metric("DURATION", lambda run: run.duration_ms, DURATION_FLOOR, high="SLOW")
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A value beside what is usual: logarithms, of which `residual` is the distance."""
+
+    usual: int | None = None
+    ratio: float | None = None
+    residual: float = 0.0
+    anomaly: Anomaly | None = None
+
+
+def compare(baseline: Baseline, run: Run) -> Comparison:
+    """Compares a run with a baseline. A value that is None is not compared."""
+    series = [_Series.of(baseline, metric, at=run.created_at) for metric in (_VOLUME, _DURATION)]
+    volume, duration = (one.compare(run) for one in series)
+    anomalies = tuple(one.anomaly for one in (volume, duration) if one.anomaly)
+    return Comparison(
+        anomalies=anomalies,
+        new_usual=tuple(anomaly for anomaly in anomalies if _is_new_usual(baseline, run, anomaly)),
+        usual_duration_ms=duration.usual,
+        usual_profiles=volume.usual,
+        duration_ratio=duration.ratio,
+        profiles_ratio=volume.ratio,
+        runs=len(baseline.runs),
+        settled=frozenset(one.metric.name for one in series if one.is_settled),
     )
+
+
+def learn(baseline: Baseline, run: Run, comparison: Comparison) -> Baseline:
+    """The baseline after a run that ended well; a run that it knows changes nothing.
+
+    `comparison` is that of the run with this baseline. An unusual run is not learned unless it is the third in a row that is unusual in the same way.
+    Those three replace what was usual in that respect.
+    """
+    if any(run.created_at == known.created_at for known in (*baseline.runs, *baseline.unusual)):
+        return baseline
+    if not comparison.anomalies:
+        newest = not baseline.unusual or run.created_at > baseline.unusual[-1].created_at
+        return replace(_with_runs(baseline, [run]), unusual=() if newest else baseline.unusual)
+    if comparison.new_usual:
+        return _with_new_usual(baseline, [*baseline.unusual[1 - IN_A_ROW :], run], comparison)
+    if run.created_at < _newest(baseline):  # in a row are only those that came one after the other
+        return baseline
+    return replace(baseline, unusual=(*baseline.unusual, run)[1 - IN_A_ROW :])
+
+
+def accept(baseline: Baseline, run: Run) -> Baseline:
+    """The baseline after a person has said that an unusual run is the new usual."""
+    comparison = compare(baseline, run)
+    comparison = replace(comparison, new_usual=comparison.anomalies)
+    return _with_new_usual(baseline, [run], comparison)
+
+
+def _with_new_usual(baseline: Baseline, runs: Sequence[Run], comparison: Comparison) -> Baseline:
+    """Forgets what was usual where it has changed, and learns the runs, but nothing else unusual."""
+    forgotten = [_without(run, comparison.new_usual) for run in baseline.runs]
+    left = [anomaly for anomaly in comparison.anomalies if anomaly not in comparison.new_usual]
+    learned = [_without(run, left) for run in runs]
+    return replace(_with_runs(replace(baseline, runs=tuple(forgotten)), learned), unusual=())
+
+
+def _without(run: Run, anomalies: Iterable[Anomaly]) -> Run:
+    for anomaly in anomalies:
+        run = replace(run, duration_ms=None) if anomaly == "SLOW" else replace(run, profiles=None)
+    return run
+
+
+def _with_runs(baseline: Baseline, runs: Sequence[Run]) -> Baseline:
+    """Keeps the runs of the last weeks, without those of which nothing is known any more."""
+    in_order = sorted([*baseline.runs, *runs], key=lambda run: run.created_at)
+    oldest = in_order[-1].created_at - KEPT_MS
+    kept = [
+        run
+        for run in in_order
+        if run.created_at > oldest and (run.duration_ms, run.profiles) != (None, None)
+    ]
+    return replace(baseline, runs=tuple(kept[-MAX_RUNS:]))
+
+
+def _newest(baseline: Baseline) -> int:
+    return max((run.created_at for run in (*baseline.runs, *baseline.unusual)), default=0)
+
+
+def _is_new_usual(baseline: Baseline, run: Run, anomaly: Anomaly) -> bool:
+    """Whether a run is the last of three in a row that are unusual in the same way, and agree."""
+    row = [*baseline.unusual[1 - IN_A_ROW :], run]
+    if len(row) < IN_A_ROW or run.created_at < _newest(baseline):
+        return False
+    metric = _DURATION if anomaly == "SLOW" else _VOLUME
+    compared = [_Series.of(baseline, metric, at=one.created_at).compare(one) for one in row]
+    residuals = [one.residual for one in compared]
+    same = all(one.anomaly == anomaly for one in compared)
+    return same and max(residuals) - min(residuals) <= metric.floor
+
+
+@dataclass(frozen=True)
+class _Series:
+    """The values of one metric before a moment, oldest first, as logarithms."""
+
+    metric: _Metric
+    at: int
+    times: Sequence[int]
+    logs: Sequence[float]
+
+    @classmethod
+    def of(cls, baseline: Baseline, metric: _Metric, *, at: int) -> _Series:
+        known = [
+            (run.created_at, math.log(value))
+            for run in baseline.runs
+            if at - KEPT_MS < run.created_at < at and (value := metric.value(run))
+        ]
+        return cls(metric, at, [time for time, _ in known], [log for _, log in known])
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there are enough runs to call another one unusual."""
+        return len(self.times) >= MIN_RUNS and self.at - self.times[0] >= MIN_SPAN_MS
+
+    @property
+    def _covers_four_weeks(self) -> bool:
+        return self.is_settled and self.at - self.times[0] >= FOUR_WEEKS_MS
+
+    def compare(self, run: Run) -> _Compared:
+        value = self.metric.value(run)
+        if not self.times:
+            return _Compared()
+        usual = self._usual_now() if self._covers_four_weeks else median(self.logs)
+        if value is None:
+            return _Compared(round(math.exp(usual)))
+        log = math.log(value) if value else -math.inf
+        ratio = value / math.exp(usual)
+        return _Compared(round(math.exp(usual)), ratio, log - usual, self._anomaly(log, usual))
+
+    def _anomaly(self, log: float, usual: float) -> Anomaly | None:
+        if not self.is_settled:
+            return None
+        if self._covers_four_weeks:
+            limit = max(self.metric.floor, DEVIATIONS * self._deviation())
+            lowest, highest = usual - limit, usual + limit
+        else:
+            lowest = min(self.logs) - self.metric.floor
+            highest = max(self.logs) + self.metric.floor
+        if log > highest:
+            return self.metric.high
+        return self.metric.low if log < lowest else None
+
+    @cached_property
+    def _peer_within_ms(self) -> float:
+        """Half the usual time between two runs, so that the run of another hour is no peer."""
+        between = [later - earlier for earlier, later in pairwise(self.times)]
+        return min(PEER_WITHIN_MS, median(between) / 2)
+
+    @cached_property
+    def _groups(self) -> Sequence[list[int]]:
+        """For each run, the positions of those at the same time of the week, itself among them."""
+        groups: list[list[int]] = []
+        for position, time in enumerate(self.times):
+            earlier = self._nearest_a_week_before(time, until=position)
+            group = [] if earlier is None else groups[earlier]
+            group.append(position)
+            groups.append(group)
+        return groups
+
+    def _nearest_a_week_before(self, time: int, *, until: int) -> int | None:
+        """The position of the run at that time a week before, or else the last week with one."""
+        for weeks in range(1, 5):
+            moment = time - weeks * WEEK_MS
+            after = bisect_left(self.times, moment, 0, until)
+            near = [n for n in (after - 1, after) if 0 <= n < until]
+            nearest = min(near, key=lambda n: abs(self.times[n] - moment), default=None)
+            if nearest is not None and abs(self.times[nearest] - moment) <= self._peer_within_ms:
+                return nearest
+        return None
+
+    def _usual_now(self) -> float:
+        """The median of the runs at the same time of the week, if there are enough, or of all."""
+        peer = self._nearest_a_week_before(self.at, until=len(self.times))
+        group = [] if peer is None else self._groups[peer]
+        return median([self.logs[n] for n in group] if len(group) >= MIN_PEERS else self.logs)
+
+    def _deviation(self) -> float:
+        """The standard deviation of all runs, each from what the others make usual at its time."""
+        of_all = median(self.logs)
+        squares = 0.0
+        for position, group in enumerate(self._groups):
+            others = [self.logs[other] for other in group if other != position]
+            usual = median(others) if len(others) >= MIN_PEERS - 1 else of_all
+            squares += (self.logs[position] - usual) ** 2
+        return math.sqrt(squares / len(self.logs))

@@ -8,18 +8,18 @@ state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from export_jobs.events import outbox
-from export_jobs.events.details import Baseline
+from export_jobs.model.baselines import UNKNOWN
 from export_jobs.model.concurrently import each
-from export_jobs.model.ports import RecordChanged, StoreUnavailable, SweepStore
+from export_jobs.model.ports import BaselineChanged, RecordChanged, StoreUnavailable, SweepStore
 from export_jobs.model.records import JobRecord, SandboxState
 from export_jobs.monitor import coverage
-from export_jobs.monitor.baselines import Baselines
 from export_jobs.monitor.decide import Case, Change, change_of
 from export_jobs.monitor.delivery import WRITE_TRIES, Delivery
+from export_jobs.monitor.learning import BaselineKeeper, Lesson, Lessons
 from export_jobs.monitor.overdue import ExpectationKeeper
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.progress import SweepInProgress
@@ -74,30 +74,31 @@ class ChangeRecorder:
         self._clock = clock
         self._out_of_time = out_of_time
         self._workers = workers
-        self._baselines = Baselines(store)
+        self._baselines = BaselineKeeper(store, workers=workers)
 
     def work_off(self, sweep: SweepInProgress) -> bool:
         """Processes all cases, oldest first, as far as time allows.
 
         Returns whether everything that was seen is on record.
         """
-        due = self._due(sweep)
-        baselines: Mapping[str, Baseline] = {}
-        if any(one.change.needs_baseline for one in due):
-            baselines = self._baselines.of(sweep.sandbox, now=sweep.began)
+        due, silent = self._due(sweep)
+        recorded, done = self._learn_from_history(sweep, silent), 0
+        due += silent[-MAX_RECORDED_SILENTLY:]
         if any(one.change.after.final for one in due):
             self._expectations.expect_ends(sweep)
-        recorded, done = True, 0
         for some in sweep.chunks(due, out_of_time=self._out_of_time):
             done += len(some)
-            results = self._record_all(some, baselines, sweep)
+            lessons = self._baselines.compare(
+                sweep.sandbox, [one.change for one in some if not one.case.silent]
+            )
+            results = self._record_all(some, lessons, sweep)
             recorded = recorded and not any(result.problem for result in results)
             ours = [result.ours for result in results if result.ours]
             reached = self._delivery.publish(ours, sweep.report)
             state = None
             if recorded and sweep.seen.complete:
                 state = self._state_after(sweep, [one.case for one in due[done:]])
-            self._settle(ours, reached, state, sweep)
+            self._settle(ours, reached, state, lessons, sweep)
         if not due and sweep.seen.complete and _has_news_without_a_change(sweep):
             self.put_state(self._state_after(sweep, []), sweep)
         return recorded and done == len(due)
@@ -115,8 +116,8 @@ class ChangeRecorder:
 
     # -- deciding --------------------------------------------------------------------------------
 
-    def _due(self, sweep: SweepInProgress) -> list[_Due]:
-        """The changes to make, each decided once; those recorded silently come last."""
+    def _due(self, sweep: SweepInProgress) -> tuple[list[_Due], list[_Due]]:
+        """The changes to make, each decided once; apart from those to be recorded silently."""
         due: list[_Due] = []
         silent: list[_Due] = []
         sweep.open_jobs = dict(sweep.known.open_jobs)
@@ -133,7 +134,18 @@ class ChangeRecorder:
         open_jobs = sweep.open_jobs.values()
         sweep.has_events |= any(record.outbox for record in open_jobs)
         sweep.report.open_jobs = sum(not record.final for record in open_jobs)
-        return due + silent[-MAX_RECORDED_SILENTLY:]
+        return due, silent
+
+    def _learn_from_history(self, sweep: SweepInProgress, silent: Sequence[_Due]) -> bool:
+        """Teaches the jobs that had ended at a first sweep; returns False if it must be repeated."""
+        try:
+            self._baselines.learn_from_history(
+                sweep.sandbox, [(one.case, one.change) for one in silent]
+            )
+        except StoreUnavailable as error:
+            sweep.report.problems.append(f"can't learn what is usual: {error}")
+            return False
+        return True
 
     def _change_of(self, case: Case, sweep: SweepInProgress) -> Change | None:
         return change_of(case, org_id=sweep.org_id, policy=self._policy, now=self._clock())
@@ -141,23 +153,22 @@ class ChangeRecorder:
     # -- recording -------------------------------------------------------------------------------
 
     def _record_all(
-        self, due: Sequence[_Due], baselines: Mapping[str, Baseline], sweep: SweepInProgress
+        self, due: Sequence[_Due], lessons: Lessons, sweep: SweepInProgress
     ) -> Sequence[_Recorded]:
-        results = each(lambda one: self._record(one, baselines, sweep), due, workers=self._workers)
+        results = each(lambda one: self._record(one, lessons, sweep), due, workers=self._workers)
         sweep.report.changes += sum(result.changed for result in results)
         sweep.report.problems += [result.problem for result in results if result.problem]
         return results
 
-    def _record(
-        self, due: _Due, baselines: Mapping[str, Baseline], sweep: SweepInProgress
-    ) -> _Recorded:
+    def _record(self, due: _Due, lessons: Lessons, sweep: SweepInProgress) -> _Recorded:
         """Records a change. If another run was faster, the change is decided again."""
         change: Change | None = due.change
+        comparison = lessons.comparisons.get(due.change.after.job_id, UNKNOWN)
         for _ in range(WRITE_TRIES):
             if change is None:
                 return _Recorded()
             now = self._clock()
-            after = change.recorded(baselines, policy=self._policy.events, now=now)
+            after = change.recorded(comparison, policy=self._policy, now=now)
             leased = after.leased_at != (change.before.leased_at if change.before else 0)
             try:
                 written = self._store.put(after)
@@ -177,32 +188,40 @@ class ChangeRecorder:
         records: Sequence[JobRecord],
         reached: outbox.Reached,
         state: SandboxState | None,
+        lessons: Lessons,
         sweep: SweepInProgress,
     ) -> None:
-        """Removes delivered events from the records; the state is written with the last of them."""
+        """Removes delivered events from the records; the state is written with the last of them.
+
+        What the jobs of one kind teach is written with one of them: these come one after another.
+        """
         if not records:
             self.put_state(state, sweep)
             return
+        lesson_of = lessons.of(records)
+        *others, last = records
+
+        def settle(some: Sequence[JobRecord]) -> Sequence[_Settled]:
+            return [self._settle_one(record, reached, lesson_of[record.kind]) for record in some]
+
         results = [
-            *each(
-                lambda record: self._settle_one(record, reached),
-                records[:-1],
-                workers=self._workers,
-            ),
-            last := self._settle_one(records[-1], reached, state),
+            one for some in each(settle, _by_kind(others), workers=self._workers) for one in some
         ]
-        if state and last.record:
+        results.append(last_one := self._settle_one(last, reached, lesson_of[last.kind], state))
+        if state and last_one.record:
             sweep.state = state
         for result in results:
             if result.problem:
                 sweep.report.problems.append(result.problem)
             if result.undelivered:
                 self._delivery.note_undelivered(result.undelivered, sweep.report)
-            if result.record and result.record.final:
-                self._baselines.note(result.record)
 
     def _settle_one(
-        self, record: JobRecord, reached: outbox.Reached, state: SandboxState | None = None
+        self,
+        record: JobRecord,
+        reached: outbox.Reached,
+        lesson: Lesson,
+        state: SandboxState | None = None,
     ) -> _Settled:
         """Settles a record; retries, because the events of an unsettled one are published again."""
         current: JobRecord | None = record
@@ -216,12 +235,15 @@ class ChangeRecorder:
                 return _Settled(undelivered=undelivered)
             undelivered = settled if settled.outbox else undelivered
             try:
-                self._store.put(settled, state)
+                self._store.put(settled, state, lesson.due)
             except RecordChanged as changed:
                 current = changed.current
+            except BaselineChanged:
+                lesson.read_again()
             except StoreUnavailable as error:
                 problem = str(error)
             else:
+                lesson.written()
                 return _Settled(settled, undelivered)
         return _Settled(None, undelivered, f"can't settle job {record.job_id}: {problem}")
 
@@ -259,6 +281,14 @@ class ChangeRecorder:
             since = known.failing_since if known else 0
             state = replace(state, failing_since=since or sweep.began)
         return None if known and coverage.covers_the_same(known, state) else state
+
+
+def _by_kind(records: Sequence[JobRecord]) -> Sequence[Sequence[JobRecord]]:
+    """The records in groups of one kind; one that has none is a group of its own."""
+    groups: dict[str, list[JobRecord]] = {}
+    for record in records:
+        groups.setdefault(record.kind or f"job {record.job_id}", []).append(record)
+    return list(groups.values())
 
 
 def _cases(sweep: SweepInProgress) -> list[Case]:

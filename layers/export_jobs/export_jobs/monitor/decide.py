@@ -6,14 +6,14 @@ events are built once, too, when it is recorded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from export_jobs.contract import Job
 from export_jobs.events import build
-from export_jobs.events.details import Baseline
 from export_jobs.events.outbox import can_publish
 from export_jobs.events.policy import EventPolicy
+from export_jobs.model.baselines import Comparison
+from export_jobs.model.kinds import kind_of
 from export_jobs.model.matching import segments_of
 from export_jobs.model.outcome import duration_ms, outcome_of
 from export_jobs.model.records import VANISHED, Event, JobRecord
@@ -73,6 +73,10 @@ class LimitPassed:
     job: Job
     limit_ms: int
 
+    @property
+    def previous_status(self) -> str:
+        return self.job.status
+
 
 @dataclass(frozen=True)
 class JobVanished:
@@ -96,19 +100,24 @@ class Change:
 
     @property
     def needs_baseline(self) -> bool:
-        """Whether one of its events compares the job with its baseline."""
-        return any(
-            isinstance(news, LimitPassed) or (isinstance(news, StatusChanged) and news.record.final)
-            for news in self.news
+        """Whether it compares the job with its baseline, or teaches that the job."""
+        return self.after.final or any(
+            isinstance(news, LimitPassed) or news.previous_status is None for news in self.news
         )
 
-    def recorded(
-        self, baselines: Mapping[str, Baseline], *, policy: EventPolicy, now: int
-    ) -> JobRecord:
-        """The record with its events in the outbox; leased to us if we may publish them."""
-        events = [_event_of(news, baselines, policy, self.decided_at) for news in self.news]
-        undelivered = (policy.undelivered(event) for event in events)
+    def recorded(self, comparison: Comparison, *, policy: MonitorPolicy, now: int) -> JobRecord:
+        """The record with its events in the outbox; leased to us if we may publish them.
+
+        What is usual is recorded with the job when it is first seen, and when it has ended.
+        """
+        events = [_event_of(n, comparison, policy.events, self.decided_at) for n in self.news]
+        undelivered = (policy.events.undelivered(event) for event in events)
         record = replace(self.after, outbox=(*self.after.outbox, *undelivered))
+        if record.final and "VOLUME" in comparison.settled:
+            record = replace(record, usual_profiles=comparison.usual_profiles)
+        elif not record.final and any(news.previous_status is None for news in self.news):
+            limit_ms = policy.delays.limit_by_usual(comparison)
+            record = replace(record, delay_limit_ms=limit_ms)
         return replace(record, leased_at=now) if can_publish(record, now=now) else record
 
 
@@ -176,7 +185,7 @@ def _limit_passed(
         return None
     if known.status != job.status:  # a stale listing shows no delay
         return None
-    limit = policy.delays.limit_for(known.dataset_id)
+    limit = policy.delays.limit_of(known)
     over = now - known.creation_time - limit
     due = 0 if over < 0 else 1 + over // policy.delays.repeat_ms
     if due <= known.delays:
@@ -218,39 +227,40 @@ def _described(known: JobRecord, job: Job, now: int) -> JobRecord:
         update_time=job.update_time,
         dataset_id=job.destination.dataset_id if job.destination else known.dataset_id,
         segments=segments_of(job) if job.filter else known.segments,
+        kind=known.kind or kind_of(job),
         duration_ms=duration_ms(job, now) if job.is_final else None,
         profiles_exported=metrics.total_exported_profile_counter if metrics else None,
         misses=0,
     )
 
 
-def _event_of(
-    news: News, baselines: Mapping[str, Baseline], policy: EventPolicy, now: int
-) -> Event:
-    record = news.record
-    baseline = baselines.get(record.dataset_id or "", Baseline())
+def _event_of(news: News, comparison: Comparison, policy: EventPolicy, now: int) -> Event:
     match news:
         case StatusChanged():
             return build.state_change(
-                record,
+                news.record,
                 news.job,
                 previous_status=news.previous_status,
-                baseline=baseline,
+                comparison=comparison,
                 stack_id=policy.stack_id,
                 now=now,
             )
         case LimitPassed():
             return build.delayed(
-                record,
+                news.record,
                 news.job,
                 limit_ms=news.limit_ms,
-                baseline=baseline,
+                by_usual=news.limit_ms == news.record.delay_limit_ms,
+                comparison=comparison,
                 stack_id=policy.stack_id,
                 now=now,
             )
         case JobVanished():
             return build.vanished(
-                record, previous_status=news.previous_status, stack_id=policy.stack_id, now=now
+                news.record,
+                previous_status=news.previous_status,
+                stack_id=policy.stack_id,
+                now=now,
             )
 
 

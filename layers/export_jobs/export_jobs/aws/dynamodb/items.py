@@ -135,9 +135,9 @@ _OUTBOX = Attribute(
 )
 _JOB_ATTRIBUTES = (
     *texts("status", "outcome", "org_id", "dataset_id", "request_key", "correlation_id"),
-    *texts("linked_by", "duplicate_of"),
+    *texts("linked_by", "duplicate_of", "kind"),
     *numbers("sequence", "version", "update_time", "duration_ms", "profiles_exported"),
-    *numbers("delays", "misses", "leased_at", "touched_at"),
+    *numbers("usual_profiles", "delay_limit_ms", "delays", "misses", "leased_at", "touched_at"),
     *flags("final"),
     fingerprints("segments"),
     _OUTBOX,

@@ -19,7 +19,12 @@ from export_jobs.aws.dynamodb.gate import gate_of
 from export_jobs.aws.dynamodb.index import Found
 from export_jobs.aws.dynamodb.transaction import Commit, in_parts
 from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, size_of, text
-from export_jobs.model.ports import ItemRefused, RecordChanged, StoreUnavailable
+from export_jobs.model.ports import (
+    BaselineChanged,
+    ItemRefused,
+    RecordChanged,
+    StoreUnavailable,
+)
 from export_jobs.model.records import (
     Expected,
     Gate,
@@ -38,6 +43,7 @@ from export_jobs.model.steps import GateChange, Step
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+    from export_jobs.model.baselines import Baseline
     from export_jobs.model.expectations import DueExpectations, ExpectationRecord
     from export_jobs.model.names import Names
 
@@ -46,7 +52,6 @@ MAX_KEYS = 100
 UNPROCESSED_PAUSES_S = (0.05, 0.2, 0.8)
 LINE_OTHERS = 50
 """Jobs and other items that are usually read together with a sandbox's tickets."""
-RECENT = 50
 EXPECTATIONS = 100
 """Expectations read in one call."""
 MAX_EXPECTATION_BYTES = 390_000
@@ -133,30 +138,41 @@ class DynamoDbStore:
         item = self._get(self._jobs_table, key, f"job {job_id}")
         return items.job_of(item) if item else None
 
-    def put(self, record: JobRecord, state: SandboxState | None = None) -> JobRecord:
+    def put(
+        self,
+        record: JobRecord,
+        state: SandboxState | None = None,
+        baseline: Baseline | None = None,
+    ) -> JobRecord:
         """Replaces version `record.version`; see `ports.SweepStore.put`."""
-        doing = f"write job {record.job_id}"
         write = self._writer.job(record)
+        along = [self._baseline(baseline)] if baseline else []
+        along += [self._writer.state(state)] if state else []
         try:
-            if state is not None:
-                actions = [write.as_action(), self._writer.state(state).as_action()]
-                try:
-                    transact(self._client, actions, f"{doing} and its sandbox's state")
-                    return as_written(record)
-                except Cancelled as cancelled:
-                    if 0 in cancelled.failed:
-                        raise Outrun(cancelled.found(0)) from None
-            write_item(self._client, write, doing)
+            self._write_with(write, along, f"write job {record.job_id}", may_drop=state is not None)
         except Outrun as outrun:
             current = items.job_of(outrun.found) if outrun.found else None
             raise RecordChanged(current) from None
         return as_written(record)
 
-    def recent_finals(self, sandbox: str) -> Sequence[JobRecord]:
-        """Those of the newest jobs that have ended, newest first; may be slightly stale."""
-        with meaning("read the recent jobs"):
-            answer = self._client.query(**self._newest_jobs(sandbox), Limit=RECENT)
-        return [job for item in answer["Items"] if (job := items.job_of(item)).final]
+    def _write_with(self, write: Write, along: list[Write], doing: str, *, may_drop: bool) -> None:
+        """Writes a job, and others in the same call; `may_drop` the last of them, if outrun.
+
+        Raises Outrun for the job, and BaselineChanged for another one.
+        """
+        while along:
+            actions = [one.as_action() for one in (write, *along)]
+            try:
+                transact(self._client, actions, f"{doing} and what belongs to it")
+            except Cancelled as cancelled:
+                if 0 in cancelled.failed:
+                    raise Outrun(cancelled.found(0)) from None
+                if not may_drop or cancelled.failed != [len(along)]:
+                    raise BaselineChanged from None
+                along, may_drop = along[:-1], False
+            else:
+                return
+        write_item(self._client, write, doing)
 
     def jobs(self, sandbox: str, *, named: str | None = None) -> Iterator[JobRecord]:
         """A sandbox's jobs, newest first, page by page on demand; may be slightly stale.
@@ -201,6 +217,28 @@ class DynamoDbStore:
         }
         for page in self._pages(self._client.query, request, "read the latest jobs"):
             yield from map(items.job_of, page["Items"])
+
+    # -- baselines -------------------------------------------------------------------------------
+
+    def baselines(self, sandbox: str, kinds: Collection[str]) -> Mapping[str, Baseline]:
+        """Those that exist, by kind. At most a hundred are read in a call."""
+        from export_jobs.aws.dynamodb import baselines  # noqa: PLC0415  not for a quiet sweep
+
+        keys = [baselines.key_of(sandbox, kind) for kind in sorted(kinds)]
+        found = self._batch(self._jobs_table, keys, "baselines")
+        return baselines.baselines_of(list(found))
+
+    def put_baseline(self, baseline: Baseline) -> None:
+        """Replaces version `baseline.version`. Raises BaselineChanged."""
+        try:
+            write_item(self._client, self._baseline(baseline), "write a baseline")
+        except Outrun:
+            raise BaselineChanged from None
+
+    def _baseline(self, baseline: Baseline) -> Write:
+        from export_jobs.aws.dynamodb import baselines  # noqa: PLC0415  not for a quiet sweep
+
+        return baselines.written(baseline, self._jobs_table)
 
     # -- expectations ----------------------------------------------------------------------------
 
@@ -325,11 +363,8 @@ class DynamoDbStore:
             item = self._get(self._requests_table, items.request_key(wanted[0]), "a request")
             found = [item] if item else []
         else:
-            found = [
-                item
-                for start in range(0, len(wanted), MAX_KEYS)
-                for item in self._batch(wanted[start : start + MAX_KEYS])
-            ]
+            keys_of_items = list(map(items.request_key, wanted))
+            found = list(self._batch(self._requests_table, keys_of_items, "requests"))
         records = map(items.request_of, found)
         return {record.request_key: record for record in records}
 
@@ -408,19 +443,19 @@ class DynamoDbStore:
             answer = self._client.get_item(TableName=table, Key=dict(key), ConsistentRead=True)
         return answer.get("Item")
 
-    def _batch(self, keys: Sequence[str]) -> Iterator[Item]:
-        """The items of requests; asks again for those that DynamoDB leaves unprocessed."""
-        wanted: Any = {
-            self._requests_table: {
-                "Keys": [items.request_key(key) for key in keys],
-                "ConsistentRead": True,
-            }
-        }
+    def _batch(self, table: str, keys: Sequence[Item], what: str) -> Iterator[Item]:
+        """The items that exist of these keys; a hundred in a call, strongly consistent."""
+        for start in range(0, len(keys), MAX_KEYS):
+            yield from self._batch_of_one_call(table, keys[start : start + MAX_KEYS], what)
+
+    def _batch_of_one_call(self, table: str, keys: Sequence[Item], what: str) -> Iterator[Item]:
+        """The same for one call; asks again for those that DynamoDB leaves unprocessed."""
+        wanted: Any = {table: {"Keys": [dict(key) for key in keys], "ConsistentRead": True}}
         pauses = iter(UNPROCESSED_PAUSES_S)
         while keys:
-            with meaning(f"read {len(keys)} requests"):
+            with meaning(f"read {len(keys)} {what}"):
                 answer = self._client.batch_get_item(RequestItems=wanted)
-            some = answer["Responses"].get(self._requests_table, [])
+            some = answer["Responses"].get(table, [])
             yield from some
             wanted = answer.get("UnprocessedKeys")
             if not wanted:
@@ -428,7 +463,7 @@ class DynamoDbStore:
             if not some:  # a partial response is progress, an empty one is not
                 length_s = next(pauses, None)
                 if length_s is None:
-                    raise StoreUnavailable("can't read requests: DynamoDB leaves them unprocessed")
+                    raise StoreUnavailable(f"can't read {what}: DynamoDB leaves them unprocessed")
                 pause(length_s)
 
     def _query(

@@ -1,0 +1,92 @@
+"""Baselines as items of the jobs table: one a kind of export, in a partition for each sandbox.
+
+They are in no index, so a quiet sweep reads none of them, however many there are. One that is not
+taught any more expires: all its runs are too old to compare with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
+from typing import Any
+
+from export_jobs.aws.dynamodb.attributes import (
+    Attribute,
+    as_attributes,
+    compact,
+    fields_of,
+    numbers,
+    texts,
+)
+from export_jobs.aws.dynamodb.items import DAY_MS, FORMAT
+from export_jobs.aws.dynamodb.writes import Item, Write, number, text
+from export_jobs.model.baselines import Baseline, Run
+
+PREFIX = "!baselines#"
+KEPT_MS = 60 * DAY_MS
+"""How long one is kept after its newest run."""
+
+
+def partition_of(sandbox: str) -> str:
+    return PREFIX + sandbox
+
+
+def key_of(sandbox: str, kind: str) -> Item:
+    return {"sandbox": text(partition_of(sandbox)), "sk": text(kind)}
+
+
+def _runs_text(runs: Iterable[Run]) -> str:
+    return compact([astuple(run) for run in runs])
+
+
+def _runs_of(stored: str) -> tuple[Run, ...]:
+    """A newer version may have more to say of each run."""
+    return tuple(
+        Run(int(created), _count(duration), _count(profiles))
+        for created, duration, profiles, *_ in json.loads(stored)
+    )
+
+
+def _count(stored: Any) -> int | None:
+    if stored is None or (isinstance(stored, int) and stored >= 0):
+        return stored
+    raise ValueError("not a count")
+
+
+def _segments_of(stored: str) -> tuple[str, ...]:
+    return tuple(map(str, json.loads(stored)))
+
+
+_ATTRIBUTES = (
+    *texts("dataset_id"),
+    Attribute("segments", "segments", "S", compact, _segments_of),
+    Attribute("runs", "runs", "S", _runs_text, _runs_of),
+    Attribute("unusual", "unusual", "S", _runs_text, _runs_of),
+    *numbers("segment_count", "version"),
+)
+
+
+def written(baseline: Baseline, table: str) -> Write:
+    """Replaces version `baseline.version`."""
+    write = Write(table, key_of(baseline.sandbox, baseline.kind), is_new=baseline.version == 0)
+    write.put(
+        (name, value) for name, value in as_attributes(baseline, _ATTRIBUTES) if name != "version"
+    )
+    newest = max(run.created_at for run in (*baseline.runs, *baseline.unusual))
+    write.set(number((newest + KEPT_MS) // 1000), "ttl")
+    write.set(number(baseline.version + 1), "version")
+    write.set(number(FORMAT), "format")
+    write.require_version(baseline.version)
+    return write
+
+
+def baselines_of(found: Sequence[Item]) -> Mapping[str, Baseline]:
+    """By kind."""
+    return {item["sk"]["S"]: _baseline_of(item) for item in found}
+
+
+def _baseline_of(item: Item) -> Baseline:
+    sandbox, kind = item["sandbox"]["S"].removeprefix(PREFIX), item["sk"]["S"]
+    read: dict[str, Any] = fields_of(item, _ATTRIBUTES)
+    return Baseline(sandbox, kind, **read)

@@ -1,0 +1,193 @@
+"""Compares jobs with the baselines of their kinds, and teaches those the jobs that have ended well.
+
+Baselines are read only for the kinds that a sweep has news of, all in one call, and each is written
+once, together with a job that taught it. If they can't be read, events are published all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from export_jobs.model.concurrently import each
+from export_jobs.model.ports import BaselineChanged, StoreUnavailable, SweepStore
+
+if TYPE_CHECKING:
+    from export_jobs.model.baselines import Baseline, Comparison, Run
+    from export_jobs.model.records import JobRecord
+    from export_jobs.monitor.decide import Case, Change
+
+logger = logging.getLogger(__name__)
+
+MAX_KINDS = 1_000
+"""Kinds that a sandbox's first sweep teaches: those with the newest jobs."""
+WRITE_TRIES = 4
+
+
+@dataclass(frozen=True)
+class _Pupil:
+    """A job that has ended well, and the segments that it shows, to name its kind for people."""
+
+    record: JobRecord
+    segments: Sequence[str]
+
+    @classmethod
+    def of_end(cls, record: JobRecord) -> _Pupil:
+        shown = record.end.get("segments") or []
+        return cls(record, [one["segmentId"] for one in shown if one.get("segmentId")])
+
+
+class Lesson:
+    """What the jobs of one kind that a sweep settles teach its baseline.
+
+    `due` is the baseline to write together with one of them; None if there is nothing to write, or
+    no more. Not thread-safe.
+    """
+
+    def __init__(
+        self, store: SweepStore, jobs: Sequence[_Pupil], known: Baseline | None = None
+    ) -> None:
+        """`known` is the baseline as it was read; without it, or without jobs, nothing is taught."""
+        self._store = store
+        self._jobs = jobs
+        self.due = _taught(known, jobs) if known else None
+
+    def read_again(self) -> None:
+        """Called when another run has written the baseline."""
+        record = self._jobs[0].record
+        known = _read(self._store, record.sandbox, [record.kind or ""])
+        self.due = _taught(known[record.kind or ""], self._jobs) if known else None
+
+    def written(self) -> None:
+        self.due = None
+
+
+@dataclass
+class Lessons:
+    """The baselines of the kinds that some changes are about, and how the jobs compare with them."""
+
+    store: SweepStore
+    known: Mapping[str, Baseline] = field(default_factory=dict)
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    """By job id."""
+
+    def of(self, records: Iterable[JobRecord]) -> Mapping[str | None, Lesson]:
+        """By kind, what these jobs teach; all of those without a kind have one that is empty."""
+        by_kind: dict[str | None, list[_Pupil]] = defaultdict(list)
+        for record in records:
+            pupils = by_kind[record.kind]
+            if _teaches(record):
+                pupils.append(_Pupil.of_end(record))
+        return {
+            kind: Lesson(self.store, jobs, self.known.get(kind or ""))
+            for kind, jobs in by_kind.items()
+        }
+
+
+class BaselineKeeper:
+    """Reads and teaches the baselines of sandboxes."""
+
+    def __init__(self, store: SweepStore, *, workers: int) -> None:
+        self._store = store
+        self._workers = workers
+
+    def compare(self, sandbox: str, changes: Sequence[Change]) -> Lessons:
+        """Compares the jobs of some changes, each with what those before it have taught, too."""
+        wanted = [change.after for change in changes if change.needs_baseline and change.after.kind]
+        if not wanted:
+            return Lessons(self._store)
+        from export_jobs.monitor import baselines  # noqa: PLC0415  not for a quiet sweep
+
+        known = _read(self._store, sandbox, {record.kind or "" for record in wanted})
+        lessons = Lessons(self._store, known)
+        taught = dict(known)
+        for record in wanted if known else ():
+            baseline, run = taught[record.kind or ""], _run_of(record)
+            comparison = lessons.comparisons[record.job_id] = baselines.compare(baseline, run)
+            if _teaches(record):
+                taught[baseline.kind] = baselines.learn(baseline, run, comparison)
+        return lessons
+
+    def learn_from_history(self, sandbox: str, ended: Sequence[tuple[Case, Change]]) -> None:
+        """Teaches the jobs that had ended before a sandbox's first sweep. Raises StoreUnavailable.
+
+        Repeated if that sweep fails: a job that a baseline knows teaches it nothing.
+        """
+        by_kind: dict[str, list[_Pupil]] = defaultdict(list)
+        for case, change in ended:
+            if _teaches(change.after):
+                shown = case.job.filter.segments if case.job and case.job.filter else []
+                ids = [segment.segment_id for segment in shown if segment.segment_id]
+                by_kind[change.after.kind or ""].append(_Pupil(change.after, ids))
+        newest = sorted(by_kind, key=lambda kind: -by_kind[kind][-1].record.creation_time)
+        wanted = newest[:MAX_KINDS]
+        found = self._store.baselines(sandbox, wanted) if wanted else {}
+
+        def teach(kind: str) -> None:
+            self._teach(Lesson(self._store, by_kind[kind], found.get(kind) or _new(sandbox, kind)))
+
+        each(teach, wanted, workers=self._workers)
+
+    def _teach(self, lesson: Lesson) -> None:
+        for _ in range(WRITE_TRIES):
+            if lesson.due is None:
+                return
+            try:
+                self._store.put_baseline(lesson.due)
+            except BaselineChanged:
+                lesson.read_again()
+            else:
+                return
+        raise StoreUnavailable("a baseline changes faster than it can be taught")
+
+
+def _read(store: SweepStore, sandbox: str, kinds: Iterable[str]) -> Mapping[str, Baseline]:
+    """The baselines of these kinds, new ones included; none of them if they can't be read."""
+    wanted = set(kinds)
+    try:
+        found = store.baselines(sandbox, wanted)
+    except StoreUnavailable as error:
+        logger.warning("no baselines: %s", error)
+        return {}
+    return {kind: found.get(kind) or _new(sandbox, kind) for kind in wanted}
+
+
+def _new(sandbox: str, kind: str) -> Baseline:
+    from export_jobs.model.baselines import Baseline  # noqa: PLC0415  not for a quiet sweep
+
+    return Baseline(sandbox, kind)
+
+
+def _taught(known: Baseline, jobs: Sequence[_Pupil]) -> Baseline | None:
+    """The baseline after these jobs, oldest first; None if they teach it nothing."""
+    from export_jobs.model.baselines import MAX_SEGMENTS  # noqa: PLC0415  not for a quiet sweep
+    from export_jobs.monitor import baselines  # noqa: PLC0415
+
+    taught = known
+    for job in jobs:
+        run = _run_of(job.record)
+        taught = baselines.learn(taught, run, baselines.compare(taught, run))
+    if taught == known:
+        return None
+    return replace(
+        taught,
+        dataset_id=jobs[-1].record.dataset_id,
+        segments=tuple(jobs[-1].segments[:MAX_SEGMENTS]),
+        segment_count=len(jobs[-1].segments),
+    )
+
+
+def _teaches(record: JobRecord) -> bool:
+    return bool(record.outcome == "SUCCEEDED" and record.kind and record.creation_time)
+
+
+def _run_of(record: JobRecord) -> Run:
+    """What can be compared of a job: of one that is open or has failed, nothing."""
+    from export_jobs.model.baselines import Run  # noqa: PLC0415  not for a quiet sweep
+
+    if record.status != "SUCCEEDED":
+        return Run(record.creation_time)
+    return Run(record.creation_time, record.duration_ms, record.profiles_exported)
