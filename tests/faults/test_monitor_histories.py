@@ -34,7 +34,9 @@ MINUTE_MS = 60_000
 ROUNDS = 15
 HISTORIES = 20_000 if LONG else 600
 
-calls = st.sampled_from(["put", "transact", "publish to bus", "publish to topic", "get"])
+calls = st.sampled_from(
+    ["put", "transact", "publish to bus", "publish to topic", "get", "batch get"]
+)
 strikes = st.lists(st.tuples(st.integers(0, 25) | calls, st.sampled_from(KINDS)), max_size=4)
 statuses = st.sampled_from(["NEW", "PROCESSING", "SUCCEEDED", "FAILED", "CANCELLED", "PAUSED"])
 
@@ -52,6 +54,8 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.fakes = Fakes()
         self.kept = self.new_sweeper()
+        self.created: dict[str, int] = {}
+        """When each job was created."""
         self.missed = False
         """Whether a listing has left out a job, or not shown it yet, since the last good sweep."""
         self.final_before: dict[str, int] = {}
@@ -84,11 +88,12 @@ class Histories(RuleBasedStateMachine):
     def install(self, before: list[str]) -> None:
         """Jobs may already exist when the monitor is installed."""
         for status in before:
-            self.fakes.create(SANDBOX, status=status)
+            self.create(status, 0)
 
     @rule(status=statuses, late_minutes=st.sampled_from([0, 0, 0, 2, 9]))
     def create(self, status: str, late_minutes: int) -> None:
-        self.fakes.create(SANDBOX, status=status, late_ms=late_minutes * MINUTE_MS)
+        job = self.fakes.create(SANDBOX, status=status, late_ms=late_minutes * MINUTE_MS)
+        self.created[job.body["id"]] = job.body["creationTime"]
 
     @rule(number=st.integers(0, 30), status=statuses)
     def move(self, number: int, status: str) -> None:
@@ -193,6 +198,7 @@ class Histories(RuleBasedStateMachine):
         self.check_everything_recorded_was_published()
         self.check_every_job_s_last_status_was_published()
         self.check_nothing_was_published_twice()
+        self.check_every_good_job_has_taught_its_baseline()
 
     def unfinished(self) -> bool:
         """Whether anything is pending: events in an outbox, or the end of a job that is gone."""
@@ -244,6 +250,26 @@ class Histories(RuleBasedStateMachine):
                 assert published[-1] == life[-1], (
                     f"job {job}: published {published}; it went {life}"
                 )
+
+    def check_every_good_job_has_taught_its_baseline(self) -> None:
+        """Once, unless the baseline could not be read; and nothing else has."""
+        taught = [
+            run.created_at
+            for key, item in self.fakes.items.items()
+            if key[0] == "baseline"
+            for run in (*item.runs, *item.unusual)
+        ]
+        assert len(taught) == len(set(taught))
+        succeeded = {
+            self.created[job] for job, life in self.fakes.life.items() if "SUCCEEDED" in life
+        }
+        assert set(taught) <= succeeded
+        there, announced = self.fakes.jobs[SANDBOX], published_by_job(self.fakes.published["bus"])
+        if not any(name == "batch get" for name, _ in self.fakes.struck):
+            for key, record in self.fakes.items.items():
+                if key[0] == "job" and record.outcome == "SUCCEEDED":
+                    gone = record.job_id not in there and record.job_id not in announced
+                    assert record.creation_time in taught or gone, record.job_id
 
     def was_silent(self, job: str, life: Sequence[str]) -> bool:
         """Whether a job looks as it did when the first sweep recorded it without an event."""

@@ -514,4 +514,4 @@ def test_a_job_that_has_ended_leaves_the_index(store: Store) -> None:
     adapter = store.adapter()
     adapter.put(replace(adapter.put(JOB), status="SUCCEEDED", final=True))
     assert adapter.load("prod").open_jobs == {}
-    assert [job.job_id for job in adapter.recent_finals("prod")] == ["j"]
+    assert [job.job_id for job in adapter.jobs("prod")] == ["j"]

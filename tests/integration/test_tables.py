@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
+from export_jobs.model.baselines import Baseline, Run
 from export_jobs.model.expectations import (
     DueExpectations,
     Expectation,
@@ -15,7 +16,13 @@ from export_jobs.model.expectations import (
     PastWindow,
     Window,
 )
-from export_jobs.model.ports import GateMoved, RecordChanged, StoreRefused, StoreUnavailable
+from export_jobs.model.ports import (
+    BaselineChanged,
+    GateMoved,
+    RecordChanged,
+    StoreRefused,
+    StoreUnavailable,
+)
 from export_jobs.model.records import (
     Attempt,
     DigestState,
@@ -53,7 +60,7 @@ class Calls:
         """A call, described, and as a function of the store."""
         make = self._one_of(
             [
-                *(self.put, self.put_state, self.put_outbox, self.read),
+                *(self.put, self.put_state, self.put_outbox, self.read, self.put_baseline),
                 *(self.edit, self.note, self.read_expectations),
                 *[self.commit] * 6,
             ]
@@ -65,7 +72,13 @@ class Calls:
 
     def put(self) -> Call:
         record, state = self.job(), self._one_of([None, self.state()])
-        return f"put {record} with {state}", lambda store: store.put(record, state)
+        baseline = self._one_of([None, self.baseline()])
+        described = f"put {record} with {state} and {baseline}"
+        return described, lambda store: store.put(record, state, baseline)
+
+    def put_baseline(self) -> Call:
+        baseline = self.baseline()
+        return f"put {baseline}", lambda store: store.put_baseline(baseline)
 
     def put_state(self) -> Call:
         state = self.state()
@@ -83,7 +96,7 @@ class Calls:
         reads: list[Call] = [
             ("load", lambda store: store.load(SANDBOX)),
             ("gate", lambda store: store.gate(SANDBOX)),
-            ("finals", lambda store: list(store.recent_finals(SANDBOX))),
+            ("baselines", lambda store: dict(store.baselines(SANDBOX, {"1-a", "1-b", "1-c"}))),
             (f"line {until} {limit}", lambda s: s.line(SANDBOX, until=until, limit=limit)),
             (f"requests {keys}", lambda store: dict(store.requests(keys))),
             ("job", lambda store: store.job(SANDBOX, "j1", 101)),
@@ -151,6 +164,10 @@ class Calls:
     def key(self) -> str:
         return self._one_of(["k1", "k2", "k.3[0]", "k4"])
 
+    def request_id(self, key: str) -> str:
+        """No two requests have the same one."""
+        return self._one_of([f"r1-{key}", f"r2-{key}"])
+
     def outbox(self) -> tuple[Undelivered, ...]:
         return tuple(
             Undelivered(
@@ -175,7 +192,10 @@ class Calls:
             dataset_id=self._one_of([None, "d"]),
             segments=self._one_of([None, frozenset(), frozenset({b"12345678", b"abcdefgh"})]),
             duration_ms=self._one_of([None, 0, 12]),
+            kind=self._one_of([None, "1-a"]),
             profiles_exported=self._one_of([None, 0, 5]),
+            usual_profiles=self._one_of([None, 0, 5]),
+            delay_limit_ms=self._one_of([None, 600_000]),
             request_key=self._one_of([None, "k1"]),
             correlation_id=self._one_of([None, ""]),
             linked_by=self._one_of([None, "answer"]),
@@ -197,6 +217,20 @@ class Calls:
             swept_at=self._chance.randint(0, 9),
             new_since=self._chance.randint(0, 9),
             failing_since=self._one_of([0, 4]),
+        )
+
+    def baseline(self) -> Baseline:
+        kind = self._one_of(["1-a", "1-b"])
+        some = (Run(5), Run(6, 7), Run(8, 0, 10**14))
+        return Baseline(
+            SANDBOX,
+            kind,
+            dataset_id=self._one_of([None, "d"]),
+            segments=self._one_of([(), ("s1", "é")]),
+            segment_count=self._one_of([0, 12]),
+            runs=some[: self._chance.randint(1, 3)],
+            unusual=some[: self._chance.randint(0, 2)],
+            version=self._version(kind, "baseline"),
         )
 
     def outbox_item(self) -> OutboxItem:
@@ -272,7 +306,7 @@ class Calls:
     def attempt(self, change: SlotChange) -> Attempt:
         key = self.key()
         taken = self._current._gate(SANDBOX).slots.get(key)
-        request_id = taken.request_id if taken and self._maybe(0.8) else self._one_of(["r1", "r2"])
+        request_id = taken.request_id if taken and self._maybe(0.8) else self.request_id(key)
         return Attempt(
             key,
             request_id,
@@ -301,7 +335,7 @@ class Calls:
             if self._maybe(0.2)
             else (),
             slot=Slot(change, self.attempt(change)) if self._maybe(0.6) else None,
-            forget=self._one_of([None, None, "r1", "r2"]),
+            forget=self._one_of([None, None, self.request_id(self.key())]),
         )
 
     def gate_change(self, *, notes: bool) -> GateChange | None:
@@ -315,7 +349,7 @@ class Calls:
             expired_slots=tuple(self._chance.sample(["k1", "k2", "k4"], 2))
             if self._maybe()
             else (),
-            expired_former=self._one_of([(), ("r1",)]),
+            expired_former=self._one_of([(), (self.request_id("k1"),)]),
         )
         return None if change == GateChange() and self._maybe() else change
 
@@ -326,6 +360,8 @@ def outcome(call: Callable[[], Any]) -> Any:
         return call()
     except RecordChanged as changed:
         return ("changed", changed.current)
+    except BaselineChanged:
+        return "the baseline has changed"
     except GateMoved:
         return "the gate moved"
     except StoreRefused:

@@ -14,9 +14,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from export_jobs.aws.dynamodb import expectations
+from export_jobs.aws.dynamodb import baselines, expectations
 from export_jobs.aws.dynamodb.gate import GatePart
 from export_jobs.aws.dynamodb.items import Writer
+from export_jobs.model.baselines import Baseline, Run
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.records import (
     Attempt,
@@ -86,6 +87,27 @@ JOB_WITH_SEGMENTS = JobRecord(
     dataset_id="dataset",
     segments=frozenset({b"\x00\x01\x02\x03\x04\x05\x06\x07", b"abcdefgh"}),
     touched_at=_NOW,
+)
+JOB_WITH_USUAL_VALUES = JobRecord(
+    "prod",
+    "5",
+    _NOW,
+    status="PROCESSING",
+    version=1,
+    kind="1-0123456789abcdef",
+    usual_profiles=1_000_000,
+    delay_limit_ms=3_600_000,
+    touched_at=_NOW,
+)
+BASELINE = Baseline(
+    sandbox="prod",
+    kind="1-0123456789abcdef",
+    dataset_id="dataset",
+    segments=("naïve 😀", "segment"),
+    segment_count=12,
+    runs=(Run(_NOW - 3, 12_000, 10**14), Run(_NOW - 2, None, 0), Run(_NOW - 1, 1)),
+    unusual=(Run(_NOW, 120_000, 5),),
+    version=7,
 )
 OUTBOX_ITEM = OutboxItem("prod", "record key", (_UNDELIVERED,), leased_at=_NOW, version=1)
 STATE = SandboxState(
@@ -185,6 +207,8 @@ RECORDS: Mapping[str, Any] = {
     "job that ended": SETTLED_JOB,
     "job with history": JOB_WITH_HISTORY,
     "job with segments": JOB_WITH_SEGMENTS,
+    "job with usual values": JOB_WITH_USUAL_VALUES,
+    "baseline": BASELINE,
     "outbox": OUTBOX_ITEM,
     "state": STATE,
     "digest in a state": DIGEST,
@@ -210,6 +234,8 @@ def items_written() -> dict[str, Any]:
         "job that ended": writer.job(before(SETTLED_JOB)).written,
         "job with history": writer.job(before(JOB_WITH_HISTORY)).written,
         "job with segments": writer.job(before(JOB_WITH_SEGMENTS)).written,
+        "job with usual values": writer.job(before(JOB_WITH_USUAL_VALUES)).written,
+        "baseline": baselines.written(before(BASELINE), "jobs").written,
         "outbox": writer.outbox_item(before(OUTBOX_ITEM)).written,
         "state": writer.state(STATE).written,
         "digest in a state": writer.digest("prod", before(DIGEST)).written,

@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 from export_jobs.aws.dynamodb import calls
 from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs.model.baselines import Baseline, Run
 from export_jobs.model.ports import ItemRefused, StoreRefused, StoreUnavailable
 from export_jobs.model.records import (
     Event,
@@ -22,6 +23,7 @@ from export_jobs.model.steps import Step
 from support.dynamodb import Failure, Spy, cancelled, refusal
 
 JOB = JobRecord("prod", "j", 100, status="NEW")
+BASELINE = Baseline("prod", "1-a", runs=(Run(1, 2, 3),))
 ITEM = OutboxItem("prod", "k", (Undelivered(Event("T", {"eventId": "e"}), frozenset({"bus"})),))
 
 
@@ -54,6 +56,8 @@ WRITES: dict[str, Callable[[DynamoDbStore], object]] = {
     "put": lambda adapter: adapter.put(JOB),
     "put with state": lambda adapter: adapter.put(JOB, SandboxState("prod", 1)),
     "put_state": lambda adapter: adapter.put_state(SandboxState("prod", 1)),
+    "put with baseline": lambda adapter: adapter.put(JOB, None, BASELINE),
+    "put_baseline": lambda adapter: adapter.put_baseline(BASELINE),
     "put_outbox": lambda adapter: adapter.put_outbox(ITEM),
     "watch": lambda adapter: adapter.watch({"prod"}),
     "release": lambda adapter: adapter.release("prod"),
@@ -65,7 +69,7 @@ READS: dict[str, Callable[[DynamoDbStore], object]] = {
     "job": lambda adapter: adapter.job("prod", "j", 100),
     "request": lambda adapter: adapter.requests(["a"]),
     "requests": lambda adapter: adapter.requests(["a", "b"]),
-    "recent_finals": lambda adapter: adapter.recent_finals("prod"),
+    "baselines": lambda adapter: adapter.baselines("prod", {"1-a"}),
     "ended_requests": lambda adapter: list(adapter.ended_requests(["REJECTED"], limit=1)),
     "watched": lambda adapter: adapter.watched(),
 }
@@ -141,7 +145,7 @@ def test_a_write_that_meets_a_transaction_is_tried_again(
     """DynamoDB refuses it briefly: nobody has written, and nothing is wrong."""
     single = refusal("TransactionConflictException")
     several = cancelled("TransactionConflict", "None")
-    transacts = call in {"commit", "put with state", "release"}
+    transacts = call in {"commit", "put with state", "put with baseline", "release"}
     spy.failures = [several if transacts else single] * 2
     WRITES[call](adapter)
     assert len(spy.calls) == 3

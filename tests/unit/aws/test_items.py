@@ -11,13 +11,14 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from export_jobs.aws.dynamodb import expectations, index, items
+from export_jobs.aws.dynamodb import baselines, expectations, index, items
 from export_jobs.aws.dynamodb.gate import GatePart, gate_of
 from export_jobs.aws.dynamodb.index import Found
 from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.aws.dynamodb.writes import Write, size_of
 from export_jobs.events.build import MAX_DETAIL_BYTES
 from export_jobs.events.outbox import KEPT, MAX_HISTORY
+from export_jobs.model.baselines import Baseline, Run
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.matching import MAX_SEGMENTS, hashes_of_request, segment_fingerprint
 from export_jobs.model.records import (
@@ -37,10 +38,12 @@ from export_jobs.model.records import (
 )
 from export_jobs.model.steps import MAX_EXPIRED, MAX_STEPS, GateChange, Slot, SlotChange, Step
 from export_jobs.monitor import expectations as judging
+from export_jobs.monitor.baselines import MAX_RUNS
 from export_jobs.monitor.decide import MAX_UNDELIVERED
 from export_jobs.monitor.expectations import planned
 from export_jobs_cli.expectations.plan import plan
 from support.one_item_each import (
+    BASELINE,
     EXPECTATION,
     EXPECTED,
     FROZEN,
@@ -60,6 +63,8 @@ READERS: dict[str, Any] = {
     "job that ended": items.job_of,
     "job with history": items.job_of,
     "job with segments": items.job_of,
+    "job with usual values": items.job_of,
+    "baseline": lambda item: next(iter(baselines.baselines_of([item]).values())),
     "outbox": items.outbox_item_of,
     "state": items.state_of,
     "digest in a state": items.digest_of,
@@ -106,6 +111,7 @@ def test_items_are_written_as_they_are_kept(kind: str) -> None:
         (RequestRecord, items._REQUEST_ATTRIBUTES, {"request_key"}),
         (Expected, items._EXPECTED_ATTRIBUTES, set()),
         (ExpectationRecord, expectations._ATTRIBUTES, {"sandbox"}),
+        (Baseline, baselines._ATTRIBUTES, {"sandbox", "kind"}),
     ],
 )
 def test_every_field_of_a_record_is_in_its_item(
@@ -114,6 +120,32 @@ def test_every_field_of_a_record_is_in_its_item(
     """A field that is forgotten in `aws/items.py` would be lost silently."""
     compared = {field.name for field in fields(record) if field.compare}
     assert {attribute.field for attribute in attributes} | in_the_key == compared
+
+
+@pytest.mark.parametrize(
+    "runs", ['[["x", 1, 2]]', "[[1, -2, 3]]", "[[1]]", '[{"at": 1}]', "7", "{}", "no JSON"]
+)
+def test_a_baseline_whose_runs_cannot_be_read_starts_anew(runs: str) -> None:
+    """Whatever another version, or a person, has written, the sweep goes on."""
+    read = READERS["baseline"]({**frozen("baseline"), "runs": {"S": runs}})
+    assert read == replace(BASELINE, runs=())
+
+
+def test_a_newer_version_may_say_more_of_each_run() -> None:
+    """What this one knows of it stays readable."""
+    item = {**frozen("baseline"), "runs": {"S": '[[1, 2, 3, "more"]]'}}
+    assert READERS["baseline"](item).runs == (Run(1, 2, 3),)
+
+
+def test_a_baseline_is_small_and_expires() -> None:
+    """A year of hourly runs would be kept as 672 of them, in a tenth of what an item may hold."""
+    runs = tuple(Run(LATE + n, 10**9, 10**14) for n in range(MAX_RUNS))
+    segments = tuple(f"{n:0256d}" for n in range(10))
+    whole = Baseline(SANDBOX, "1-" + "f" * 16, "d" * 256, segments, 1_500, runs, runs[:2], 10**6)
+    written = baselines.written(whole, "jobs").written
+    assert size_of(written) < 40_000
+    assert written["ttl"] == {"N": str((LATE + MAX_RUNS - 1 + 60 * 86_400_000) // 1_000)}
+    assert "openKey" not in written
 
 
 @pytest.mark.parametrize("kind", RECORDS)

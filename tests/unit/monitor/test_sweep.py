@@ -108,7 +108,8 @@ def test_work_grows_with_the_changes(fakes: Fakes, changes: int, status: str) ->
     chunks = math.ceil(changes / 100)  # jobs are carried to their ends a hundred at a time
     publishes = sum(math.ceil(min(100, changes - 100 * n) / 10) for n in range(chunks))
     assert cost["list"] == changes // 100 + 1
-    assert cost["query"] == (2 if final else 1)  # the baseline is read once, when jobs end
+    assert cost["query"] == 1
+    assert cost.get("batch get", 0) == (chunks if final else 0)  # the baselines of those that end
     assert cost["put"] + cost.get("transact", 0) <= 2 * changes
     assert cost["publish to bus"] == publishes == math.ceil(changes / 10)
     assert cost.get("publish to topic", 0) == (publishes if final else 0)
@@ -661,7 +662,7 @@ def test_without_a_baseline_events_are_still_published(fakes: Fakes) -> None:
     job = fakes.create("prod", status="FAILED").body["id"]
     fakes.strikes = {fakes.numbered + 2: "is throttled"}
     assert monitor.sweep().changes == 1
-    assert fakes.struck == [("query", "is throttled")]
+    assert fakes.struck == [("batch get", "is throttled")]
     assert monitor.published() == [(job, "FAILED")]
 
 

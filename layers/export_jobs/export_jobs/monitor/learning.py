@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 MAX_KINDS = 1_000
 """Kinds that a sandbox's first sweep teaches: those with the newest jobs."""
+MAX_TAUGHT = 2_000
+"""Jobs of one kind that it teaches: the newest, of which a baseline keeps the last 672."""
 WRITE_TRIES = 4
 
 
@@ -127,7 +129,8 @@ class BaselineKeeper:
         found = self._store.baselines(sandbox, wanted) if wanted else {}
 
         def teach(kind: str) -> None:
-            self._teach(Lesson(self._store, by_kind[kind], found.get(kind) or _new(sandbox, kind)))
+            known = found.get(kind) or _new(sandbox, kind)
+            self._teach(Lesson(self._store, by_kind[kind][-MAX_TAUGHT:], known))
 
         each(teach, wanted, workers=self._workers)
 

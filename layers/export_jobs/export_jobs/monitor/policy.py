@@ -13,7 +13,7 @@ class MonitorPolicy:
     """How sandboxes are watched in one deployment.
 
     `max_open` is the cap: how many exports may be open in a sandbox at once. `digest` is None if
-    there is no daily digest.
+    there is no daily digest. A first sweep looks back `first_lookback_ms`, as far as baselines do.
     """
 
     events: EventPolicy = field(default_factory=EventPolicy)
@@ -21,4 +21,4 @@ class MonitorPolicy:
     digest: DigestPolicy | None = None
     max_open: int = 20
     overlap_ms: int = 15 * 60_000
-    first_lookback_ms: int = 7 * 24 * 3_600_000
+    first_lookback_ms: int = 28 * 24 * 3_600_000

@@ -1,0 +1,295 @@
+"""What is unusual, and what a baseline learns: the rates that docs/baselines.md states, and edges."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from export_jobs.model.baselines import Baseline, Comparison, Run
+from export_jobs.monitor import baselines
+from export_jobs.monitor.baselines import KEPT_MS, MAX_RUNS, MIN_RUNS, WEEK_MS
+from hypothesis import given
+from hypothesis import strategies as st
+from support.faults import LONG
+from support.seeded_runs import DAY_MS, HOUR_MS, MONDAY, Series, Watched, alarms, found
+
+MANY = 4 if LONG else 1
+MINUTE_MS = 60_000
+FOUR_WEEKS = 29
+"""The number of the first nightly run that is compared with four whole weeks."""
+
+
+def night(number: int, profiles: int | None = 1_000_000, minutes: int = 20) -> Run:
+    return Run(MONDAY + number * DAY_MS, minutes * MINUTE_MS, profiles)
+
+
+def taught(runs: Sequence[Run]) -> Watched:
+    watched = Watched()
+    for run in runs:
+        watched.see(run)
+    return watched
+
+
+def nights(count: int) -> Watched:
+    """A baseline of equal nights."""
+    return taught([night(number) for number in range(count)])
+
+
+# -- rates -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sigma", "hourly", "first", "last", "histories"),
+    [
+        (0.1, False, 7, FOUR_WEEKS, 150),
+        (0.1, False, FOUR_WEEKS, 90, 50),
+        (0.3, False, FOUR_WEEKS, 90, 250),
+        (0.1, True, 7, 672, 3),
+        (0.1, True, 672, 1_008, 2),
+        (0.3, True, 672, 1_008, 2),
+    ],
+)
+def test_at_most_one_run_in_a_thousand_is_called_unusual_for_nothing(
+    sigma: float, hourly: bool, first: int, last: int, histories: int
+) -> None:
+    """For each anomaly, with weekends at half: to sigma 0.1 from the seventh run on, then to sigma 0.3."""
+    series = Series(sigma, every_ms=HOUR_MS if hourly else DAY_MS)
+    counted, runs = alarms(series, histories=histories * MANY, first=first, last=last)
+    assert all(count <= max(1, runs / 1_000) for count in counted.values()), (counted, runs)
+
+
+@pytest.mark.parametrize(("sigma", "factor"), [(0.05, 0.5), (0.08, 0.5), (0.15, 0.2)])
+@pytest.mark.parametrize("hourly", [False, True])
+def test_a_fall_is_found_ninety_nine_times_in_a_hundred(
+    sigma: float, factor: float, hourly: bool
+) -> None:
+    """After four weeks: by half to sigma 0.08, by 80 % to sigma 0.15."""
+    series = Series(sigma, every_ms=HOUR_MS if hourly else DAY_MS)
+    histories, trials = (2, 60) if hourly else (300, 1)
+    drops, _ = found(series, factor, histories=histories * MANY, days=29, trials=trials)
+    assert drops >= 0.99
+
+
+def test_four_times_as_slow_is_found() -> None:
+    """After four weeks, at weekends, too."""
+    _, slow = found(Series(0.1), 0.25, histories=200, days=35)
+    assert slow >= 0.99
+
+
+def test_median_and_deviation_of_all_runs_would_not_do() -> None:
+    """Weekends at half are no anomaly: the same weekday is compared."""
+    for weeks in (2, 6):
+        watched = taught(list(Series(0.0).runs(random.Random(1), weeks * 7)))
+        for run in list(Series(0.0).runs(random.Random(1), weeks * 7 + 7))[weeks * 7 :]:
+            assert watched.see(run).anomalies == ()
+
+
+def test_a_step_gives_three_alarms() -> None:
+    """The third says that this is the new usual; then there is none for a week, nor afterwards."""
+    watched = nights(40)
+    seen = [watched.see(night(n, profiles=300_000)) for n in range(40, 90)]
+    assert [one.anomalies for one in seen[:3]] == [("VOLUME_DROP",)] * 3
+    assert [one.new_usual for one in seen[:3]] == [(), (), ("VOLUME_DROP",)]
+    assert all(one.anomalies == () for one in seen[3:])
+    assert seen[10].usual_profiles == 300_000
+
+
+def test_growth_gives_no_alarm() -> None:
+    """5 % a week stays within the floor of what was usual in the last four weeks."""
+    counted, _ = alarms(Series(0.05, growth=0.05), histories=20, first=7, last=120)
+    assert counted.total() == 0
+
+
+# -- comparing -------------------------------------------------------------------------------------
+
+
+def test_nothing_is_unusual_before_the_eighth_night() -> None:
+    """Seven runs and a week of them are needed; what is known of the usual is told before."""
+    for count in range(MIN_RUNS):
+        comparison = baselines.compare(
+            nights(count).baseline, night(count, profiles=1, minutes=999)
+        )
+        assert (comparison.anomalies, comparison.runs) == ((), count)
+        assert comparison.usual_profiles == (1_000_000 if count else None)
+        assert not comparison.settled
+    comparison = baselines.compare(nights(7).baseline, night(7, profiles=1, minutes=999))
+    assert comparison.anomalies == ("VOLUME_DROP", "SLOW")
+    assert comparison.settled == {"VOLUME", "DURATION"}
+
+
+def test_an_hour_with_many_runs_is_no_week() -> None:
+    """Seven runs that span less than a week don't show what a weekend is like."""
+    hours = taught([replace(night(0), created_at=MONDAY + n * HOUR_MS) for n in range(100)])
+    later = replace(night(0, profiles=1), created_at=MONDAY + 101 * HOUR_MS)
+    assert baselines.compare(hours.baseline, later).anomalies == ()
+
+
+@pytest.mark.parametrize(
+    ("profiles", "minutes", "anomalies"),
+    [
+        (1_000_000, 20, ()),
+        (670_000, 39, ()),
+        (1_490_000, 1, ()),
+        (660_000, 20, ("VOLUME_DROP",)),
+        (1_510_000, 20, ("VOLUME_SPIKE",)),
+        (1_000_000, 41, ("SLOW",)),
+        (1_000, 140, ("VOLUME_DROP", "SLOW")),
+        (0, 20, ("VOLUME_DROP",)),
+        (None, 20, ()),
+        (None, 80, ("SLOW",)),
+    ],
+)
+@pytest.mark.parametrize("count", [8, 40])
+def test_the_floor_is_a_third_of_the_volume_and_twice_the_time(
+    count: int, profiles: int | None, minutes: int, anomalies: tuple[str, ...]
+) -> None:
+    """Whether there are four weeks or not; a volume that is not known is never unusual."""
+    comparison = baselines.compare(nights(count).baseline, night(count, profiles, minutes))
+    assert comparison.anomalies == anomalies
+    assert (comparison.usual_profiles, comparison.usual_duration_ms) == (1_000_000, 1_200_000)
+    assert comparison.profiles_ratio == (
+        None if profiles is None else pytest.approx(profiles / 1_000_000)
+    )
+    assert comparison.duration_ratio == pytest.approx(minutes / 20)
+
+
+def test_a_weekday_is_compared_with_its_like() -> None:
+    """After four weeks: half as many are usual on a Saturday, and unusual on a Monday."""
+    weeks = [night(n, 500_000 if n % 7 in {5, 6} else 1_000_000) for n in range(35)]
+    baseline = taught(weeks).baseline
+    assert baselines.compare(baseline, night(35, 500_000)).anomalies == ("VOLUME_DROP",)
+    assert baselines.compare(baseline, night(40, 500_000)).anomalies == ()
+    assert baselines.compare(baseline, night(40, 1_000_000)).anomalies == ("VOLUME_SPIKE",)
+
+
+def test_the_hour_counts_where_there_are_several_runs_a_day() -> None:
+    """A missing run is not stood in for by that of another hour, which may be quite different."""
+
+    def hour(number: int) -> Run:
+        noon = number % 24 == 12
+        return Run(MONDAY + number * HOUR_MS, 20 * MINUTE_MS, 1_000_000 if noon else 100_000)
+
+    runs = [hour(n) for n in range(5 * 168) if n != 4 * 168 + 12]
+    baseline = taught(runs).baseline
+    assert baselines.compare(baseline, hour(5 * 168 + 12)).anomalies == ()
+    assert baselines.compare(baseline, hour(5 * 168 + 13)).anomalies == ()
+
+
+# -- learning --------------------------------------------------------------------------------------
+
+
+def test_an_unusual_run_is_not_learned() -> None:
+    """It is kept apart, until a usual one follows."""
+    watched = nights(10)
+    watched.see(night(10, profiles=1_000))
+    assert len(watched.baseline.runs) == 10
+    assert watched.baseline.unusual == (night(10, profiles=1_000),)
+    watched.see(night(11))
+    assert len(watched.baseline.runs) == 11
+    assert watched.baseline.unusual == ()
+
+
+def test_a_run_teaches_once() -> None:
+    """Whether it was usual or not, as a sweep may settle a job again."""
+    watched = nights(10)
+    watched.see(night(10, profiles=1_000))
+    before = watched.baseline
+    watched.see(night(9))
+    watched.see(night(10, profiles=1_000))
+    assert watched.baseline == before
+
+
+@pytest.mark.parametrize(
+    "profiles",
+    [
+        [300_000, 3_000_000, 300_000],
+        [300_000, 100_000, 30_000],
+        [300_000, 1_000_000, 300_000],
+    ],
+)
+def test_runs_that_do_not_agree_are_no_new_usual(profiles: list[int]) -> None:
+    """On either side, far from each other, or with a usual one in between."""
+    watched = nights(40)
+    seen = [watched.see(night(40 + n, count)) for n, count in enumerate(profiles)]
+    assert all(one.new_usual == () for one in seen)
+    assert baselines.compare(watched.baseline, night(50)).usual_profiles == 1_000_000
+
+
+def test_a_new_usual_time_leaves_the_usual_volume() -> None:
+    """Only what has changed is learned anew."""
+    watched = nights(40)
+    for number in range(40, 43):
+        watched.see(night(number, minutes=80))
+    comparison = baselines.compare(watched.baseline, night(43, profiles=1_000, minutes=300))
+    assert comparison.anomalies == ("VOLUME_DROP",)
+    assert comparison.usual_duration_ms == 80 * MINUTE_MS
+    assert comparison.settled == {"VOLUME"}
+
+
+def test_an_older_unusual_run_is_not_in_a_row() -> None:
+    """Jobs may end in another order than they began; only runs after one another count."""
+    watched = nights(40)
+    for number in (44, 43):
+        watched.see(night(number, profiles=300_000))
+    assert watched.baseline.unusual == (night(44, profiles=300_000),)
+
+
+def test_a_person_can_say_it_sooner() -> None:
+    """What is unusual about that run is usual from then on; the rest stays known."""
+    watched = nights(40)
+    run = night(40, profiles=300_000)
+    watched.see(run)
+    watched.baseline = baselines.accept(watched.baseline, run)
+    comparison = watched.see(night(41, profiles=290_000))
+    assert (comparison.anomalies, comparison.usual_profiles) == ((), 300_000)
+    assert watched.baseline.unusual == ()
+    assert baselines.compare(watched.baseline, night(42, minutes=80)).anomalies == ("SLOW",)
+
+
+def test_what_is_kept_is_bounded_in_time_and_number() -> None:
+    """Four weeks, and 672 runs at most; a later run makes an old one go."""
+    watched = Watched()
+    for number in range(3 * 672):
+        watched.see(Run(MONDAY + number * HOUR_MS // 2, 1_000, 10))
+    assert len(watched.baseline.runs) == MAX_RUNS
+    watched.see(night(100))
+    assert watched.baseline.runs == (night(100),)
+
+
+def test_old_runs_are_not_compared_with() -> None:
+    """An export that was not run for four weeks starts anew."""
+    comparison = baselines.compare(nights(20).baseline, night(60, profiles=1))
+    assert (comparison.anomalies, comparison.usual_profiles) == ((), None)
+
+
+counts = st.none() | st.integers(0, 10**14)
+runs = st.builds(
+    Run,
+    created_at=st.integers(MONDAY, MONDAY + 8 * WEEK_MS),
+    duration_ms=counts,
+    profiles=counts,
+)
+
+
+@given(st.lists(runs, max_size=60))
+def test_any_series_can_be_learned(series: list[Run]) -> None:
+    """Of whatever values, in whatever order: nothing fails, and the bounds hold."""
+    watched = Watched()
+    for run in series:
+        comparison = watched.see(run)
+        assert set(comparison.new_usual) <= set(comparison.anomalies)
+        kept = watched.baseline.runs
+        assert list(kept) == sorted(kept, key=lambda one: one.created_at)
+        assert not kept or kept[-1].created_at - kept[0].created_at < KEPT_MS
+        assert len(watched.baseline.unusual) <= 2
+    again = watched.baseline
+    for run in series:
+        if any(run.created_at == known.created_at for known in (*again.runs, *again.unusual)):
+            assert baselines.learn(again, run, Comparison()) == again
+
+
+def test_a_baseline_without_runs_compares_nothing() -> None:
+    """As at a kind's first job."""
+    assert baselines.compare(Baseline("prod", "1-a"), night(0)) == Comparison()
