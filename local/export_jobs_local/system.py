@@ -26,7 +26,7 @@ class SystemConfig:
 
     `parameters` override the local ones of the stack, and may have a secret; the local service gets
     their sandboxes.
-    Without `triggers`, nothing invokes a function automatically.
+    Without `triggers`, nothing invokes a function automatically before `start_triggers`.
 
     `credential`, a secret's JSON text, is for a service that runs elsewhere, to which `parameters`
     then have to point with ApiBaseUrl and ImsTokenUrl: no local one is started.
@@ -97,7 +97,7 @@ class LocalSystem:
         )
         self._open.callback(self.subscribers.stop)
         if config.triggers:
-            self._start_triggers()
+            self.start_triggers()
 
     @property
     def service(self) -> SegmentationService:
@@ -151,7 +151,8 @@ class LocalSystem:
             raise ValueError("a credential needs the parameters ApiBaseUrl and ImsTokenUrl")
         return {**given, "AepSecretArn": _keep_secret(self.aws, self.config.credential, given)}
 
-    def _start_triggers(self) -> None:
+    def start_triggers(self) -> None:
+        """Invokes the functions from now on as AWS does: on schedule, and for messages."""
         for schedule in self.stack.schedules():
             pool = self.pools[schedule.function_arn]
             self._triggers.append(

@@ -65,7 +65,9 @@ def _run(wanted: Sequence[DemoRequest], directory: Path, *, live: bool) -> DemoR
         echo_request_id=True,
         engine=lambda place: DemoEngine(place, wanted),
     )
-    config = SystemConfig(logs=directory / "logs", service=service, sweep_every_s=SWEEP_EVERY_S)
+    config = SystemConfig(
+        logs=directory / "logs", service=service, sweep_every_s=SWEEP_EVERY_S, triggers=False
+    )
     if view:
         view.show("starting the Segmentation service, AWS and the stack of template.yaml")
     with LocalSystem(config) as system:
@@ -108,7 +110,7 @@ def show(result: DemoResult) -> None:
                 output.plain(row.end or "-"),
                 output.plain(row.job_id or ""),
                 output.styled(row.job_status),
-                "" if row.profiles is None else f"{row.profiles:,}",
+                " ".join(["" if row.profiles is None else f"{row.profiles:,}", *row.anomalies]),
                 "ok" if row.as_expected else "[bold red]!![/]",
             )
             for row in found.requests

@@ -31,9 +31,13 @@ class RequestEnd:
     job_status: str | None = None
     profiles: int | None = None
     reason: str | None = None
+    anomalies: list[str] = field(default_factory=list)
+    expected_anomalies: list[str] = field(default_factory=list)
 
     @property
     def as_expected(self) -> bool:
+        if self.anomalies != self.expected_anomalies:
+            return False
         match self.expected:
             case "REJECTED":
                 return self.end == "INVALID"
@@ -94,8 +98,16 @@ def reconcile_requests(
     """
     by_id = {str(job.id): job for job in jobs}
     ends = _ends(deliveries)
+    anomalies = {
+        job_id: delivery.detail["anomalies"]
+        for job_id, changes in _state_changes(deliveries, "bus").items()
+        for delivery in changes
+        if delivery.detail["final"]
+    }
     for key, request in sent.items():
-        row = RequestEnd(request.name, key, request.expected)
+        row = RequestEnd(
+            request.name, key, request.expected, expected_anomalies=list(request.anomalies)
+        )
         result.requests.append(row)
         end = _only_end(request, ends.get(key, []), result)
         if end is None:
@@ -104,11 +116,12 @@ def reconcile_requests(
         row.end, row.reason, row.job_id = detail["outcome"], detail["reason"], detail["jobId"]
         if end.type == EventType.REQUEST_REJECTED and key not in dead_letter_queue:
             result.lost.append(f"request {request.name}: rejected, but not among the dead letters")
+        row.anomalies = anomalies.get(str(row.job_id), [])
         _check_job(row, request, by_id.get(str(row.job_id)), result)
         if not row.as_expected:
             result.unexplained.append(
                 f"request {request.name}: expected {request.expected}, "
-                f"got {row.end} {row.job_status}"
+                f"got {' '.join([str(row.end), str(row.job_status), *row.anomalies])}"
             )
     for key in ends.keys() - sent.keys():
         result.unexplained.append(f"the end of request {key}, which was never sent")

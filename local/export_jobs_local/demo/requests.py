@@ -2,7 +2,8 @@
 
 `NAME.json` is sent as it is. `NAME.twice.json` is delivered twice. For `NAME.lost-answer.json`, the
 answer to the create call is lost. `NAME.cancel.json` is sent once the job that it names is running.
-A request whose name begins with `invalid-` must be rejected; with `fails-`, its job must fail.
+A request whose name begins with `invalid-` must be rejected; with `fails-`, its job must fail. One
+with `fewer-` has a history of four weeks in which it exported far more profiles, every night.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from export_jobs.contract.text import decode_json, decode_text
+from export_jobs.model.baselines import Anomaly
 
 Sending = Literal["once", "twice", "lost-answer", "cancel"]
 _SENDINGS: dict[str, Sending] = {
@@ -40,6 +42,8 @@ class DemoRequest:
     """The message's request key; without one, its message id will be the key."""
     cancels: str | None
     job: Any
+    anomalies: tuple[Anomaly, ...] = ()
+    """How its job must be far from usual."""
 
 
 def read_requests(folder: Path) -> list[DemoRequest]:
@@ -89,6 +93,7 @@ def _read(path: Path) -> DemoRequest:
         key=key if isinstance(key, str) else None,
         cancels=cancels if isinstance(cancels, str) else None,
         job=message.get("job", message),
+        anomalies=("VOLUME_DROP",) if name.startswith("fewer-") else (),
     )
 
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 from export_jobs.aws.clock import now_ms
 from export_jobs.aws.dynamodb.store import DynamoDbStore
@@ -23,10 +22,17 @@ from export_jobs_local.demo.reconcile import (
     reconcile_what_is_left,
 )
 from export_jobs_local.demo.requests import DemoRequest
+from export_jobs_local.segmentation.jobs import PastRun
+from export_jobs_local.segmentation.store import StoredJob
 from export_jobs_local.system import LocalSystem
 
 STEP_S = 0.2
 FAULT_LIMIT_S = 15.0
+DAY_MS = 24 * 3_600_000
+NIGHTS = 28
+USUAL_MS = 60_000
+USUAL_PROFILES = 1_000_000
+"""What the history says that is usual; the demo's data have a thousandth of the profiles."""
 QUIET_SWEEPS = 2
 """The number of sweeps after the last event that must publish nothing."""
 
@@ -47,12 +53,18 @@ class Demo:
         self._deadline = time.monotonic() + limit_s
         self._on_sent = on_sent
         self._sent: dict[str, DemoRequest] = {}
+        self._history: set[int] = set()
         self._expectations = DemoExpectations(
             self._store, system.service.sandboxes[0], self._requests
         )
 
     def run(self) -> Reconciliation:
-        """Sends and expects everything, waits until all has ended, and reconciles."""
+        """Sends and expects everything, waits until all has ended, and reconciles.
+
+        The system's triggers are not started yet: its first sweep learns from the history.
+        """
+        self._add_history()
+        self._system.start_triggers()
         self._wait_until(self._has_swept)
         self._expectations.expect_by_now(now_ms())
         for request in self._of("lost-answer"):
@@ -73,6 +85,20 @@ class Demo:
             self._wait_until(self._expectations.are_decided)
         self._wait_for_quiet()
         return self._reconcile()
+
+    def _add_history(self) -> None:
+        """Adds what requests with a usual number of profiles have exported in the last weeks."""
+        sandbox = self._system.service.sandboxes[0]
+        control = self._system.service.control
+        now = now_ms()
+        nights = [
+            PastRun(now - night * DAY_MS, USUAL_MS, USUAL_PROFILES + 1_000 * (night % 7))
+            for night in range(NIGHTS, 0, -1)
+        ]
+        for request in self._requests:
+            if request.anomalies:
+                control.add_past_runs(sandbox, request.job, nights)
+        self._history = {job.id for job in self._all_jobs()}
 
     @cached_property
     def _store(self) -> DynamoDbStore:
@@ -150,7 +176,11 @@ class Demo:
         every_s = self._system.config.sweep_every_s or 1.0
         threading.Event().wait(QUIET_SWEEPS * every_s)
 
-    def _jobs(self) -> list[Any]:
+    def _jobs(self) -> list[StoredJob]:
+        """The jobs of this run, without those of the history."""
+        return [job for job in self._all_jobs() if job.id not in self._history]
+
+    def _all_jobs(self) -> list[StoredJob]:
         control = self._system.service.control
         return [job for sandbox in self._system.service.sandboxes for job in control.jobs(sandbox)]
 

@@ -31,6 +31,15 @@ class _Run:
     future: Future[None]
 
 
+@dataclass(frozen=True)
+class PastRun:
+    """A job that has succeeded before: its creation time in epoch milliseconds, and its results."""
+
+    created: int
+    duration_ms: int
+    profiles: int
+
+
 class JobLifecycle:
     """Creates jobs and runs them: NEW, PROCESSING, SUCCEEDED or FAILED; CANCELLING, CANCELLED.
 
@@ -91,10 +100,44 @@ class JobLifecycle:
         instance: str,
         visible_after: int = 0,
     ) -> StoredJob:
+        body = self._new(request, org=org, instance=instance, created=self._creation_time())
+        job = self._store.add(
+            org=org,
+            sandbox=sandbox,
+            body={**body, "requestId": request_id},
+            request=request.to_wire(),
+            visible_after=visible_after,
+        )
+        if not self._manual:
+            self._submit(job)
+        return job
+
+    def add_history(
+        self, request: CreateExportJob, runs: Sequence[PastRun], *, org: str, sandbox: str
+    ) -> int:
+        """Adds jobs of a request that have succeeded before; they have exported nothing here."""
+
+        def body(run: PastRun) -> Mapping[str, Any]:
+            ended = run.created + run.duration_ms
+            return {
+                **self._new(request, org=org, instance="ups", created=run.created),
+                "status": "SUCCEEDED",
+                "metrics": {
+                    "totalTime": _span(run.created, ended),
+                    "totalExportedProfileCounter": run.profiles,
+                },
+                "updateTime": ended,
+            }
+
+        return self._store.add_history(org=org, sandbox=sandbox, bodies=map(body, runs))
+
+    def _new(
+        self, request: CreateExportJob, *, org: str, instance: str, created: int
+    ) -> dict[str, Any]:
+        """A job as the service shows it when it is created."""
         asked = request.to_wire()
         resolved = self._engine.resolve(request)
-        created = self._creation_time()
-        body = {
+        return {
             "jobType": "BATCH",
             "destination": _destination(request, resolved),
             "fields": request.fields,
@@ -112,14 +155,7 @@ class JobLifecycle:
             "computeGatewayJobId": {"exportJob": ""},
             "creationTime": created,
             "updateTime": created,
-            "requestId": request_id,
         }
-        job = self._store.add(
-            org=org, sandbox=sandbox, body=body, request=asked, visible_after=visible_after
-        )
-        if not self._manual:
-            self._submit(job)
-        return job
 
     def cancel(self, job: StoredJob) -> bool:
         """Marks a job for cancelling; one that is still queued is cancelled at once.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export_jobs.contract import parse_create_request
+
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.counting import DEFAULT_MERGE_POLICY
 from export_jobs_local.segmentation.faults import Call, Fault, FaultPlan
-from export_jobs_local.segmentation.jobs import JobLifecycle
+from export_jobs_local.segmentation.jobs import JobLifecycle, PastRun
 from export_jobs_local.segmentation.schedules import ScheduleStore
 from export_jobs_local.segmentation.store import JobStore, JournalEntry, StoredJob
 from export_jobs_local.segmentation.tokens import TokenIssuer
@@ -200,6 +202,12 @@ class Control:
 
         return self._state.store.add_history(
             org=org, sandbox=sandbox, bodies=(body(position) for position in range(count))
+        )
+
+    def add_past_runs(self, sandbox: str, job: Mapping[str, Any], runs: Sequence[PastRun]) -> int:
+        """Adds jobs of the same POST body that have succeeded before; no journal entries."""
+        return self._state.lifecycle.add_history(
+            parse_create_request(job), runs, org=self._state.config.org_id, sandbox=sandbox
         )
 
     def create_schedule(self, sandbox: str, /, **fields: Any) -> dict[str, Any]:

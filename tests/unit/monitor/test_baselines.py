@@ -119,6 +119,14 @@ def test_nothing_is_unusual_before_the_eighth_night() -> None:
     assert comparison.settled == {"VOLUME", "DURATION"}
 
 
+def test_six_runs_are_too_few_however_long_they_took() -> None:
+    """Of an export on workdays, say; the seventh is enough."""
+    days = [night(day) for day in (0, 1, 2, 3, 4, 7, 8)]
+    for count, anomalies in ((6, ()), (7, ("VOLUME_DROP",))):
+        baseline = taught(days[:count]).baseline
+        assert baselines.compare(baseline, night(9, profiles=1)).anomalies == anomalies
+
+
 def test_an_hour_with_many_runs_is_no_week() -> None:
     """Seven runs that span less than a week don't show what a weekend is like."""
     hours = taught([replace(night(0), created_at=MONDAY + n * HOUR_MS) for n in range(100)])
@@ -215,6 +223,14 @@ def test_runs_that_do_not_agree_are_no_new_usual(profiles: list[int]) -> None:
     seen = [watched.see(night(40 + n, count)) for n, count in enumerate(profiles)]
     assert all(one.new_usual == () for one in seen)
     assert baselines.compare(watched.baseline, night(50)).usual_profiles == 1_000_000
+
+
+def test_runs_that_are_unusual_in_another_way_are_not_in_a_row() -> None:
+    """Two slow runs with nearly as many profiles as usual don't make a drop the new usual."""
+    watched = nights(40)
+    seen = [watched.see(night(40 + n, p, 90)) for n, p in enumerate([900_000, 900_000, 660_000])]
+    assert seen[-1].new_usual == ("SLOW",)
+    assert seen[-1].anomalies == ("VOLUME_DROP", "SLOW")
 
 
 def test_a_new_usual_time_leaves_the_usual_volume() -> None:

@@ -294,6 +294,8 @@ def job_in_brief(detail: Detail) -> str:
     """What a job's headline leaves out, for a line in a terminal."""
     if detail["errors"]:
         return _first_error(detail)
+    if detail["anomalies"]:
+        return ""
     if detail["final"] and detail["profilesExported"] is not None:
         return f"{detail['profilesExported']:,} profiles in {span(detail['durationMs'])}"
     before = detail["previousStatus"]
