@@ -244,6 +244,17 @@ def test_a_new_usual_time_leaves_the_usual_volume() -> None:
     assert comparison.settled == {"VOLUME"}
 
 
+def test_what_is_unusual_in_another_way_is_not_learned_with_it() -> None:
+    """Three drops that agree, each slow in another degree: the volume is usual, the time is not."""
+    watched = nights(40)
+    for number, minutes in enumerate((50, 200, 800)):
+        comparison = watched.see(night(40 + number, 300_000, minutes))
+    assert comparison.anomalies == ("VOLUME_DROP", "SLOW")
+    assert comparison.new_usual == ("VOLUME_DROP",)
+    assert [run.duration_ms for run in watched.baseline.runs[-3:]] == [None] * 3
+    assert baselines.compare(watched.baseline, night(43)).usual_duration_ms == 20 * MINUTE_MS
+
+
 def test_an_older_unusual_run_is_not_in_a_row() -> None:
     """Jobs may end in another order than they began; only runs after one another count."""
     watched = nights(40)
