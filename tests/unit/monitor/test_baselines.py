@@ -163,6 +163,13 @@ def test_the_floor_is_a_third_of_the_volume_and_twice_the_time(
     assert comparison.duration_ratio == pytest.approx(minutes / 20)
 
 
+def test_none_are_fewer_than_one() -> None:
+    """However few are usual."""
+    baseline = taught([night(number, profiles=1) for number in range(9)]).baseline
+    assert baselines.compare(baseline, night(9, profiles=0)).anomalies == ("VOLUME_DROP",)
+    assert baselines.compare(baseline, night(9, profiles=1)).anomalies == ()
+
+
 def test_a_weekday_is_compared_with_its_like() -> None:
     """After four weeks: half as many are usual on a Saturday, and unusual on a Monday."""
     weeks = [night(n, 500_000 if n % 7 in {5, 6} else 1_000_000) for n in range(35)]
