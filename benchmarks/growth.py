@@ -28,6 +28,7 @@ CHANGES = (10, 250, 500, 1_000, 2_500, 5_000)
 HISTORY = (100, 1_000, 10_000, 100_000, 500_000, 1_000_000)
 """From one full page up."""
 EXPECTATIONS = (0, 10, 100, 300, 1_000)
+KINDS = (0, 10, 100, 1_000, 10_000)
 QUIET_SWEEPS = 10
 """In one measurement."""
 SANDBOXES = (1, 2, 4, 8, 16, 32)
@@ -99,6 +100,19 @@ def expectations(size: int) -> Callable[[], Measured]:
     return lambda: measured([service.calls], lambda: swept(sweeper))
 
 
+def kinds(size: int) -> Callable[[], Measured]:
+    """A sweep in which one job ends, of a sandbox with the baselines of this number of kinds."""
+    service = Service(USUAL_HISTORY)
+    sweeper = sweeper_of(service, kinds=size)
+    sweeper.sweep("prod")
+
+    def end_one() -> None:
+        service.move(service.create(), "SUCCEEDED")
+        swept(sweeper, changes=1)
+
+    return lambda: measured([service.calls], end_one)
+
+
 def sandboxes(size: int) -> Callable[[], Measured]:
     """One invocation that sweeps this number of quiet sandboxes, each in a thread."""
     names = [f"sandbox-{number}" for number in range(size)]
@@ -133,6 +147,7 @@ GROWING = (
     Growing("changes in one sweep", CHANGES, changes),
     Growing("ended jobs in the history", HISTORY, history),
     Growing("expected exports", EXPECTATIONS, expectations),
+    Growing("kinds of exports", KINDS, kinds),
     Growing("sandboxes", SANDBOXES, sandboxes),
 )
 

@@ -18,7 +18,7 @@ from export_jobs.aws.dynamodb.baselines import written
 from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.aws.dynamodb.writes import Write, size_of
 from export_jobs.contract import Job, JobPage
-from export_jobs.model.baselines import Baseline
+from export_jobs.model.baselines import Baseline, Run
 from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.expectations import DueExpectations, Expectation, ExpectationRecord
 from export_jobs.model.ports import RecordChanged
@@ -38,6 +38,7 @@ from export_jobs.monitor.sweep import Sweeper
 EPOCH = 1_800_000_000_000
 """The history is before it, one job per minute."""
 MINUTE_MS = 60_000
+DAY_MS = 24 * 60 * MINUTE_MS
 ORG_ID = "1BD6382559DF0C130A49422D@AdobeOrg"
 
 
@@ -88,7 +89,7 @@ class Service:
 class Table:
     """The jobs table, with the units that DynamoDB would charge."""
 
-    def __init__(self, calls: Counter[str], expectations: int = 0) -> None:
+    def __init__(self, calls: Counter[str], expectations: int = 0, kinds: int = 0) -> None:
         self._calls = calls
         self._expectations = {
             record.name: record for record in map(_expectation, range(expectations))
@@ -97,7 +98,7 @@ class Table:
         self._records: dict[str, JobRecord] = {}
         self._sizes: dict[str, int] = {}
         self._open: dict[str, JobRecord] = {}
-        self._baselines: dict[str, Baseline] = {}
+        self._baselines = {baseline.kind: baseline for baseline in map(_baseline, range(kinds))}
         self._state: SandboxState | None = None
         self._state_size = 0
         self._writer = Writer(jobs_table="jobs", requests_table="requests", retention_days=90)
@@ -194,18 +195,22 @@ class Sinks:
         return frozenset(event.id for event in events)
 
 
-def sweeper_of(service: Service, *, page_size: int = 100, expectations: int = 0) -> Sweeper:
+def sweeper_of(
+    service: Service, *, page_size: int = 100, expectations: int = 0, kinds: int = 0
+) -> Sweeper:
     """The deployed core, with the deployed policy (but no delays), on this sandbox.
 
-    With some expected exports, none of which is due.
+    With some expected exports, none of which is due, and the baselines of some other exports. A
+    first sweep looks back a day only, to be quicker.
     """
+    table = Table(service.calls, expectations, kinds)
     return Sweeper(
         api=service,
-        store=cast("Any", Table(service.calls, expectations)),  # requests use the rest of its port
+        store=cast("Any", table),  # requests use the rest of its port
         publisher=Sinks(service.calls),
         dead_letter_queue=cast("Any", None),
         request_queue=cast("Any", None),
-        policy=MonitorPolicy(delays=DelayPolicy(limit_ms=10**12)),
+        policy=MonitorPolicy(delays=DelayPolicy(limit_ms=10**12), first_lookback_ms=DAY_MS),
         clock=lambda: service.now,
         time_left_s=lambda: 300.0,
         page_size=page_size,
@@ -216,6 +221,11 @@ def sweeper_of(service: Service, *, page_size: int = 100, expectations: int = 0)
 def _expectation(number: int) -> ExpectationRecord:
     expectation = Expectation(f"export-{number}", f"{number:024x}", "UTC", every=60)
     return ExpectationRecord("prod", expectation, applied_at=EPOCH)
+
+
+def _baseline(number: int) -> Baseline:
+    runs = tuple(Run(EPOCH - day * DAY_MS, MINUTE_MS, 1_000_000) for day in range(28, 0, -1))
+    return Baseline("prod", f"1-{number:016x}", runs=runs, version=1)
 
 
 def _job(job_id: str, created: int, status: str, updated: int) -> Job:

@@ -161,6 +161,7 @@ def test_the_third_in_a_row_is_the_new_usual_and_says_so(fakes: Fakes) -> None:
         {"status": "FAILED", "profiles": 10},
         {"status": "CANCELLED", "minutes": 300},
         {"profiles": 0},
+        {"errors": [{"code": "1"}]},
         {"profiles": 10, "errors": [{"code": "1"}]},
         {"profiles": 10},
     ],
@@ -176,6 +177,18 @@ def test_empty_failed_and_unusual_exports_teach_nothing(
     assert nights.baseline().runs == runs
     assert nights.night()
     assert len(nights.baseline().runs) == 10
+
+
+@pytest.mark.parametrize("status", ["FAILED", "CANCELLED"])
+def test_an_export_that_did_not_succeed_is_not_called_unusual(fakes: Fakes, status: str) -> None:
+    """It is bad enough; the event tells what would have been usual."""
+    nights = Nights(fakes)
+    nights.nights(9)
+    event = nights.night(status=status, profiles=10, minutes=90)
+    assert event
+    assert event.detail["anomalies"] == []
+    assert event.detail["profilesRatio"] is None
+    assert event.detail["usualDurationMs"] == 20 * MINUTE_MS
 
 
 def test_empty_exports_never_become_usual(fakes: Fakes) -> None:
