@@ -143,6 +143,7 @@ class TestGrowth:
             ("changes in one sweep", (10, 100), None),
             ("ended jobs in the history", (100, 10_000), [2, 2]),
             ("expected exports", (0, 1_000), [2, 2]),
+            ("kinds of exports", (0, 10_000), [6, 6]),
             ("sandboxes", (1, 3), [2, 6]),
         ],
     )
