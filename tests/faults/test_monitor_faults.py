@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import pytest
+from export_jobs.contract import Job
 from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.kinds import kind_of
 from export_jobs.model.ports import StoreUnavailable
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
@@ -153,6 +155,21 @@ def check(life: Life, deliveries: list[Delivery], *, may_repeat: bool) -> None:
     assert dict(bus) == dict(life.expected)
     finals = {job: [s for s in statuses if s in FINAL] for job, statuses in life.expected.items()}
     assert dict(topic) == {job: statuses for job, statuses in finals.items() if statuses}
+    check_what_was_learned(life)
+
+
+def check_what_was_learned(life: Life) -> None:
+    """Each job that has succeeded taught its kind once, unless the baselines could not be read."""
+    jobs = [Job.model_validate(job.body) for job in life.bench.service.control.jobs(life.sandbox)]
+    kinds = {kind_of(job) or "" for job in jobs}
+    store = replace(life.bench, injector=None).store
+    taught = [run for known in store.baselines(life.sandbox, kinds).values() for run in known.runs]
+    good = [job.creation_time for job in jobs if job.status == "SUCCEEDED"]
+    struck = life.bench.injector.struck if life.bench.injector else []
+    if any(call == "batch_get_item" for call, _ in struck):
+        assert {run.created_at for run in taught} <= set(good)
+    else:
+        assert sorted(run.created_at for run in taught) == sorted(map(int, filter(None, good)))
 
 
 @pytest.mark.parametrize("script", [short_life, crowded_life])

@@ -11,6 +11,7 @@ from export_jobs.aws.dynamodb import store as store_module
 from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.aws.dynamodb.writes import size_of
+from export_jobs.model.baselines import Baseline, Run
 from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
 from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import (
@@ -344,6 +345,23 @@ def test_more_than_a_hundred_requests_take_several_calls(adapter: DynamoDbStore,
     spy.calls.clear()
     assert adapter.requests(keys).keys() == set(keys[95:105])
     assert spy.names == ["batch_get_item"] * 2
+
+
+def test_baselines_are_read_together(adapter: DynamoDbStore, spy: Spy) -> None:
+    """Those that exist, of one sandbox, a hundred in a call; strongly consistent."""
+    kinds = [f"1-{number:016x}" for number in range(150)]
+    known = [Baseline("prod", kind, runs=(Run(1, 2, 3),)) for kind in kinds[::50]]
+    for baseline in known:
+        adapter.put_baseline(baseline)
+    adapter.put_baseline(Baseline("dev", kinds[1], runs=(Run(4, 5, 6),)))
+    spy.calls.clear()
+    assert adapter.baselines("prod", set(kinds)) == {
+        baseline.kind: replace(baseline, version=1) for baseline in known
+    }
+    assert adapter.baselines("prod", set()) == {}
+    assert spy.names == ["batch_get_item"] * 2
+    for _, asked in spy.calls:
+        assert all(table["ConsistentRead"] for table in asked["RequestItems"].values())
 
 
 def unprocessed(store: Store, kept: int) -> Any:
