@@ -433,6 +433,27 @@ def test_a_baseline_that_changes_meanwhile_is_read_again(fakes: Fakes) -> None:
     assert len(nights.baseline().runs) == 10
 
 
+def test_a_baseline_that_the_table_refuses_keeps_no_job_unsettled(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or its events would be published again and again."""
+    nights = Nights(fakes)
+    nights.nights(2)
+    put = FakeStore.put
+
+    def refusing(store: FakeStore, *args: Any) -> JobRecord:
+        if args[2:] and args[2]:
+            raise ItemRefused("the item is too large")
+        return put(store, *args)
+
+    monkeypatch.setattr(FakeStore, "put", refusing)
+    assert nights.night()
+    assert FakeStore(fakes).load("prod").open_jobs == {}
+    fakes.now += 7 * MINUTE_MS
+    nights.monitor.sweep()
+    assert nights.monitor.events() == []
+
+
 def test_without_a_baseline_events_are_published(
     fakes: Fakes, caplog: pytest.LogCaptureFixture
 ) -> None:

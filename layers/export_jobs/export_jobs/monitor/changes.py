@@ -14,7 +14,13 @@ from dataclasses import dataclass, replace
 from export_jobs.events import outbox
 from export_jobs.model.baselines import UNKNOWN
 from export_jobs.model.concurrently import each
-from export_jobs.model.ports import BaselineChanged, RecordChanged, StoreUnavailable, SweepStore
+from export_jobs.model.ports import (
+    BaselineChanged,
+    ItemRefused,
+    RecordChanged,
+    StoreUnavailable,
+    SweepStore,
+)
 from export_jobs.model.records import JobRecord, SandboxState
 from export_jobs.monitor import coverage
 from export_jobs.monitor.decide import Case, Change, change_of
@@ -240,6 +246,9 @@ class ChangeRecorder:
                 current = changed.current
             except BaselineChanged:
                 lesson.read_again()
+            except ItemRefused as error:  # perhaps the baseline: a job is settled without it
+                lesson.give_up(error)
+                problem = str(error)
             except StoreUnavailable as error:
                 problem = str(error)
             else:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from export_jobs.model.concurrently import each
-from export_jobs.model.ports import BaselineChanged, StoreUnavailable, SweepStore
+from export_jobs.model.ports import BaselineChanged, ItemRefused, StoreUnavailable, SweepStore
 
 if TYPE_CHECKING:
     from export_jobs.model.baselines import Baseline, Comparison, Run
@@ -62,6 +62,11 @@ class Lesson:
         record = self._jobs[0].record
         known = _read(self._store, record.sandbox, [record.kind or ""])
         self.due = _taught(known[record.kind or ""], self._jobs) if known else None
+
+    def give_up(self, error: ItemRefused) -> None:
+        if self.due:
+            logger.warning("kind %s learns nothing: %s", self.due.kind, error)
+        self.due = None
 
     def written(self) -> None:
         self.due = None
