@@ -14,13 +14,7 @@ from dataclasses import dataclass, replace
 from export_jobs.events import outbox
 from export_jobs.model.baselines import UNKNOWN
 from export_jobs.model.concurrently import each
-from export_jobs.model.ports import (
-    BaselineChanged,
-    ItemRefused,
-    RecordChanged,
-    StoreUnavailable,
-    SweepStore,
-)
+from export_jobs.model.ports import RecordChanged, StoreUnavailable, SweepStore
 from export_jobs.model.records import JobRecord, SandboxState
 from export_jobs.monitor import coverage
 from export_jobs.monitor.decide import Case, Change, change_of
@@ -241,18 +235,12 @@ class ChangeRecorder:
                 return _Settled(undelivered=undelivered)
             undelivered = settled if settled.outbox else undelivered
             try:
-                self._store.put(settled, state, lesson.due)
+                lesson.put(settled, state)
             except RecordChanged as changed:
                 current = changed.current
-            except BaselineChanged:
-                lesson.read_again()
-            except ItemRefused as error:  # perhaps the baseline: a job is settled without it
-                lesson.give_up(error)
-                problem = str(error)
             except StoreUnavailable as error:
                 problem = str(error)
             else:
-                lesson.written()
                 return _Settled(settled, undelivered)
         return _Settled(None, undelivered, f"can't settle job {record.job_id}: {problem}")
 

@@ -17,7 +17,7 @@ from export_jobs.model.ports import BaselineChanged, ItemRefused, StoreUnavailab
 
 if TYPE_CHECKING:
     from export_jobs.model.baselines import Baseline, Comparison, Run
-    from export_jobs.model.records import JobRecord
+    from export_jobs.model.records import JobRecord, SandboxState
     from export_jobs.monitor.decide import Case, Change
 
 logger = logging.getLogger(__name__)
@@ -43,11 +43,7 @@ class _Pupil:
 
 
 class Lesson:
-    """What the jobs of one kind that a sweep settles teach its baseline.
-
-    `due` is the baseline to write together with one of them; None if there is nothing to write, or
-    no more. Not thread-safe.
-    """
+    """What the jobs of one kind that a sweep settles teach its baseline. Not thread-safe."""
 
     def __init__(
         self, store: SweepStore, jobs: Sequence[_Pupil], known: Baseline | None = None
@@ -55,21 +51,46 @@ class Lesson:
         """`known` is the baseline as it was read; without it, or without jobs, nothing is taught."""
         self._store = store
         self._jobs = jobs
-        self.due = _taught(known, jobs) if known else None
+        self._due = _taught(known, jobs) if known else None
+        """The baseline to write; None if there is nothing to write, or no more."""
 
-    def read_again(self) -> None:
-        """Called when another run has written the baseline."""
+    def put(self, record: JobRecord, state: SandboxState | None) -> None:
+        """Writes a job as `SweepStore.put` does, with what is taught; raises the same for the job.
+
+        A baseline that can't be written keeps no job from being settled.
+        """
+        for _ in range(WRITE_TRIES):
+            try:
+                self._store.put(record, state, self._due)
+            except BaselineChanged:
+                self._read_again()
+            except ItemRefused as error:
+                if self._due is None:
+                    raise
+                logger.warning("kind %s learns nothing: %s", self._due.kind, error)
+                self._due = None
+            else:
+                self._due = None
+                return
+        self._store.put(record, state)
+
+    def write(self) -> None:
+        """Writes what is taught on its own. Raises StoreUnavailable."""
+        for _ in range(WRITE_TRIES):
+            if self._due is None:
+                return
+            try:
+                self._store.put_baseline(self._due)
+            except BaselineChanged:
+                self._read_again()
+            else:
+                return
+        raise StoreUnavailable("a baseline changes faster than it can be taught")
+
+    def _read_again(self) -> None:
         record = self._jobs[0].record
         known = _read(self._store, record.sandbox, [record.kind or ""])
-        self.due = _taught(known[record.kind or ""], self._jobs) if known else None
-
-    def give_up(self, error: ItemRefused) -> None:
-        if self.due:
-            logger.warning("kind %s learns nothing: %s", self.due.kind, error)
-        self.due = None
-
-    def written(self) -> None:
-        self.due = None
+        self._due = _taught(known[record.kind or ""], self._jobs) if known else None
 
 
 @dataclass
@@ -135,21 +156,9 @@ class BaselineKeeper:
 
         def teach(kind: str) -> None:
             known = found.get(kind) or _new(sandbox, kind)
-            self._teach(Lesson(self._store, by_kind[kind][-MAX_TAUGHT:], known))
+            Lesson(self._store, by_kind[kind][-MAX_TAUGHT:], known).write()
 
         each(teach, wanted, workers=self._workers)
-
-    def _teach(self, lesson: Lesson) -> None:
-        for _ in range(WRITE_TRIES):
-            if lesson.due is None:
-                return
-            try:
-                self._store.put_baseline(lesson.due)
-            except BaselineChanged:
-                lesson.read_again()
-            else:
-                return
-        raise StoreUnavailable("a baseline changes faster than it can be taught")
 
 
 def _read(store: SweepStore, sandbox: str, kinds: Iterable[str]) -> Mapping[str, Baseline]:
