@@ -16,7 +16,7 @@ from export_jobs.events.outbox import can_publish
 from export_jobs.events.policy import EventPolicy
 from export_jobs.model.matching import segments_of
 from export_jobs.model.outcome import duration_ms, outcome_of
-from export_jobs.model.records import VANISHED, Event, JobRecord
+from export_jobs.model.records import VANISHED, Event, JobRecord, RequestRecord
 from export_jobs.monitor.policy import MonitorPolicy
 
 MISSES_TO_VANISH = 2
@@ -82,7 +82,15 @@ class JobVanished:
     previous_status: str | None
 
 
-News = StatusChanged | LimitPassed | JobVanished
+@dataclass(frozen=True)
+class TriedAgain:
+    """The job's request waits for its next try. `request` is its record, as it waits."""
+
+    record: JobRecord
+    request: RequestRecord
+
+
+News = StatusChanged | LimitPassed | JobVanished | TriedAgain
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ def change_of(case: Case, *, org_id: str | None, policy: MonitorPolicy, now: int
         change = _missed(record, now)
     elif case.job:
         change = _seen(case, case.job, org_id, policy, now)
-    if change is None and record and can_publish(record, now=now):
+    if change is None and record and (record.owes_a_decision or can_publish(record, now=now)):
         return Change(record, record, now)
     return change
 
@@ -252,6 +260,8 @@ def _event_of(
             return build.vanished(
                 record, previous_status=news.previous_status, stack_id=policy.stack_id, now=now
             )
+        case TriedAgain():
+            return build.retried(news.request, record, stack_id=policy.stack_id, now=now)
 
 
 def _lifecycle_position(status: str, *, final: bool) -> int:
