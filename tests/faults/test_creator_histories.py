@@ -36,6 +36,12 @@ datasets = st.sampled_from(["one", "one", "two", "refused"])
 calls = st.sampled_from(
     ["create", "create", "transact", "transact", "send", "publish to bus", "delete", "token"]
 )
+RETRIES: dict[str, dict[str, Any]] = {
+    "b": {"attempts": 1, "delayMinutes": 0, "on": ["FAILED"]},
+    "c": {"attempts": 2, "delayMinutes": 1, "on": ["FAILED", "SUCCEEDED_EMPTY"]},
+    "in-time-2": {"attempts": 2, "delayMinutes": 15, "on": ["FAILED"]},
+}
+"""What the requests with these keys ask for, besides their jobs."""
 strikes = st.lists(st.tuples(st.integers(0, 30) | calls, st.sampled_from(KINDS)), max_size=4)
 
 
@@ -52,8 +58,6 @@ class Histories(RuleBasedStateMachine):
         self.fakes = self.creator.fakes
         self.sent: dict[str, set[str]] = defaultdict(set)
         """What was requested under each key."""
-        self.retry: dict[str, dict[str, Any]] = {}
-        """What requests ask for that are to be tried again, by key."""
         self.expire: set[str] = set()
         """Keys of requests that have an `expiresAt`."""
         self.messages: list[Message] = []
@@ -62,12 +66,23 @@ class Histories(RuleBasedStateMachine):
         self.unforeseen: list[BaseException] = []
         self.missed_once = False
 
-    @initialize(echoes=st.booleans(), cap=st.integers(1, 3), omits=st.booleans())
-    def set_up(self, echoes: bool, cap: int, omits: bool) -> None:
-        """The service may show our request ids or omit fields; few jobs may be open at once."""
+    @initialize(
+        echoes=st.booleans(),
+        cap=st.integers(1, 3),
+        omits=st.booleans(),
+        running=st.sampled_from(["", "c", "bc"]),
+    )
+    def set_up(self, echoes: bool, cap: int, omits: bool, running: str = "") -> None:
+        """The service may show our request ids or omit fields; few jobs may be open at once.
+
+        Requests that are tried again may have jobs from the start.
+        """
         self.fakes.echoes_request_id = echoes
         self.fakes.quirks = {"omits"} if omits else set()
         self.creator.max_open = cap
+        for key in running:
+            self.ask_for_a_job(key, "one")
+            self.work([], [1], 0, 0)
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -80,7 +95,14 @@ class Histories(RuleBasedStateMachine):
     @rule(key=keys, dataset=datasets)
     def ask_for_a_job(self, key: str, dataset: str) -> None:
         """The same key may be sent again, and so may the same body under another key."""
-        self.send({"requestKey": key, "correlationId": f"for {key}", "job": job_of(dataset)})
+        self.send(
+            {
+                "requestKey": key,
+                "correlationId": f"for {key}",
+                "job": job_of(dataset),
+                **({"retry": RETRIES[key]} if key in RETRIES else {}),
+            }
+        )
 
     @rule(number=st.integers(1, 2))
     def ask_for_a_job_in_time(self, number: int) -> None:
@@ -93,24 +115,11 @@ class Histories(RuleBasedStateMachine):
                 "correlationId": f"for {key}",
                 "expiresAt": at,
                 "job": job_of("one"),
+                **({"retry": RETRIES[key]} if key in RETRIES else {}),
             }
         )
 
-    @rule(number=st.integers(1, 2), attempts=st.integers(1, 2), empty=st.booleans())
-    def ask_for_a_job_and_retries(self, number: int, attempts: int, empty: bool) -> None:
-        """Equal exports, one of them with little time."""
-        key = f"again-{number}"
-        if key in self.retry:
-            return
-        on = ["FAILED", "SUCCEEDED_EMPTY"] if empty else ["FAILED"]
-        self.retry[key] = {"attempts": attempts, "delayMinutes": 1, "on": on}
-        envelope = {"requestKey": key, "correlationId": f"for {key}", "retry": self.retry[key]}
-        if number == 2:
-            self.expire.add(key)
-            envelope["expiresAt"] = "2023-11-14T23:00:00Z"
-        self.send({**envelope, "job": job_of("one")})
-
-    @rule(key=keys | st.sampled_from(["again-1", "again-2"]), number=st.integers(1, 2))
+    @rule(key=keys, number=st.integers(1, 2))
     def ask_to_cancel(self, key: str, number: int) -> None:
         self.send(
             {
@@ -212,6 +221,20 @@ class Histories(RuleBasedStateMachine):
             if before != status:
                 self.fakes.move(SANDBOX, job, "CANCELLED" if cancels else status)
 
+    @rule(status=st.sampled_from(["FAILED", "FAILED", "EMPTY"]), order=st.integers(0, 2**32))
+    def jobs_end_badly(self, status: str, order: int) -> None:
+        """All that are open, and two sweeps see it at once."""
+        for _ in self.fakes.jobs[SANDBOX]:
+            self.a_job_moves_on(0, status)
+        self.work([], [], 2, order)
+
+    @rule(planned=strikes, order=st.integers(0, 2**32))
+    def a_minute_passes(self, planned: list[tuple[int | str, Kind]], order: int) -> None:
+        """With the runs that the triggers start in it."""
+        self.fakes.now += MINUTE_MS
+        self.work(planned, [], 1, order)
+        self.work([], [2, 2], 1, order)
+
     # -- what must hold --------------------------------------------------------------------------
 
     def teardown(self) -> None:
@@ -266,7 +289,7 @@ class Histories(RuleBasedStateMachine):
         dead = Counter(letter.request_key for letter in self.fakes.dead_letter_queue)
         for key, bodies in self.sent.items():
             *tries, end = ends.get(key, [])
-            assert len(tries) <= self.retry.get(key, {"attempts": 0})["attempts"], (key, tries)
+            assert len(tries) <= RETRIES.get(key, {"attempts": 0})["attempts"], (key, tries)
             assert all(earlier.detail["outcome"] == "CREATED" for earlier in tries), (key, tries)
             assert (key in reused) == (len(bodies) > 1), key
             if end.type == EventType.REQUEST_REJECTED and end.detail["outcome"] != "CANCELLED":
@@ -346,14 +369,15 @@ class Histories(RuleBasedStateMachine):
 
     def check_followed(self, key: str, end: Any, after: Any) -> None:
         """A further job was made only after the one before had ended, by a minute."""
-        assert end["outcome"] in self.retry[key]["on"]
+        assert end["outcome"] in RETRIES[key]["on"]
         ended = self.fakes.jobs[SANDBOX][end["jobId"]].body["updateTime"]
         created = self.fakes.jobs[SANDBOX][after["jobId"]].body["creationTime"]
-        assert after["jobId"] in self.foreign or created >= ended + MINUTE_MS
+        delay_ms = RETRIES[key]["delayMinutes"] * MINUTE_MS
+        assert after["jobId"] in self.foreign or created >= ended + delay_ms
 
     def check_end_of_try(self, key: str, end: Any, retried: Iterable[Any]) -> None:
         """One more try is announced, or why there is none is clear."""
-        policy = self.retry.get(key, {"attempts": 0, "on": []})
+        policy = RETRIES.get(key, {"attempts": 0, "on": []})
         left = 1 + policy["attempts"] - end["tryNumber"]
         if end["outcome"] not in policy["on"] or not left:
             assert (end["triesLeft"], end["notRetried"]) == (0, None)
@@ -427,11 +451,10 @@ def failing_night(strike: tuple[int, Kind] | None, *, echoes: bool) -> Histories
     history = Histories()
     history.fakes.set_strike = strike
     history.set_up(echoes, 3, omits=False)
-    history.ask_for_a_job_and_retries(1, 2, empty=True)
-    history.ask_for_a_job_and_retries(2, 1, empty=False)
-    history.ask_for_a_job("a", "one")
+    for key in ("a", "b", "c"):
+        history.ask_for_a_job(key, "one")
     history.work([], [3], 1, 3)
-    for number, status in ((1, "FAILED"), (1, "FAILED"), (1, "EMPTY")):
+    for number, status in ((1, "FAILED"), (1, "EMPTY"), (2, "FAILED")):
         history.a_job_moves_on(number, status)
         history.work([], [2], 2, 5)
         history.time_passes(20)

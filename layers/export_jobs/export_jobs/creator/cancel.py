@@ -158,9 +158,7 @@ class Canceller:
             return outcome
         if outcome.record.status == "REJECTED":
             return outcome
-        ended = replace(
-            target, tries_left=0, cancelled_by=record.request_key, touched_at=self._clock()
-        )
+        ended = replace(target, tries_left=0, cancelled_by=record.request_key)
         step = outcome.step(ticket)
         return replace(step, requests=(*step.requests, ended))
 

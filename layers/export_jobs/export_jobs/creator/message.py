@@ -125,9 +125,9 @@ class Retry(RequestPart):
     delay_minutes: Annotated[
         int,
         Field(
-            ge=1,
+            ge=0,
             le=MAX_DELAY_MINUTES,
-            description="how long after the end of a job the next one waits in line",
+            description="how long after the end of a job the next one waits in line; 0: at once",
         ),
     ] = DEFAULT_DELAY_MINUTES
     on: Annotated[

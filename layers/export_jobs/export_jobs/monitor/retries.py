@@ -79,11 +79,8 @@ class Retries:
         if request is None or decision is None:
             return Decided(_with(change))
         if decision.at is None:
-            unchanged = not request.tries_left
-            ended = replace(request, tries_left=0, touched_at=now)
-            return Decided(
-                _with(change, not_retried=decision.why_not), None if unchanged else ended
-            )
+            ended = replace(request, tries_left=0) if request.tries_left else None
+            return Decided(_with(change, not_retried=decision.why_not), ended)
         waits = endings.tried_again(request, job, _errors(change), decision.at, now=now)
         change = _with(change, tries_left=request.tries_left, retry_at=decision.at)
         change = replace(change, news=(*change.news, TriedAgain(change.after, waits)))
