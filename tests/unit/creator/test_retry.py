@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from export_jobs.contract import Job
 from export_jobs.contract.times import rfc3339
-from export_jobs.model.records import JobRecord
+from export_jobs.model.records import Gate, JobRecord, RequestRecord
+from export_jobs.model.retry import RetryPolicy
+from export_jobs.monitor.decide import Change
+from export_jobs.monitor.retries import Decision, decide
 from support.creator import CREATE, HOUR_MS, MINUTE_MS, Creator
+from support.fakes import FakeApi
 
 RETRY: dict[str, Any] = {"attempts": 2, "delayMinutes": 15}
 ASKED: dict[str, Any] = {**CREATE, "retry": RETRY}
@@ -107,7 +112,7 @@ def test_the_event_of_a_retry_says_why_and_when(creator: Creator) -> None:
     (retried,) = events(creator, "Request Retried")
     (end,) = (e for e in events(creator, "Job State Change") if e["final"])
     assert retried["jobId"] == "1"
-    assert retried["outcome"] == "FAILED"
+    assert (retried["outcome"], retried["jobOutcome"]) == ("RETRIED", "FAILED")
     assert retried["error"] == {"code": "7", "message": "it broke"}
     assert (retried["requestKey"], retried["correlationId"]) == ("key", "c")
     assert retried["retryAt"] == end["retryAt"]
@@ -428,6 +433,47 @@ def test_a_job_found_late_of_an_earlier_try_is_a_duplicate(creator: Creator) -> 
     assert creator.record().job_id == "3"
 
 
+class SlowAnswers(FakeApi):
+    """While the answer to a create call is on its way, its job is found, and fails."""
+
+    def __init__(self, creator: Creator) -> None:
+        super().__init__(creator.fakes)
+        self._creator = creator
+
+    def create_job(self, sandbox: str, body: Mapping[str, Any], **options: Any) -> Job:
+        job = super().create_job(sandbox, body, **options)
+        self._creator.sweep()
+        self._creator.fakes.move(sandbox, job.id, "FAILED")
+        self._creator.sweep()
+        return job
+
+
+def test_a_late_answer_of_an_earlier_try_is_not_the_next_one_s(creator: Creator) -> None:
+    """The run that holds it finds the request waiting for its next try, without a job."""
+    creator.fakes.echoes_request_id = True
+    creator.fakes.items["gate", "prod"] = Gate("prod", echoes=True)
+    creator.api = lambda: SlowAnswers(creator)
+    creator.send(**ASKED)
+    creator.work()
+    assert creator.record().status == "WAITING"
+    assert creator.record().job_id is None
+    creator.api = lambda: FakeApi(creator.fakes)
+    assert tried(creator) == ["1", "2"]
+    assert creator.record().job_id == "2"
+    assert job_of(creator, "1").duplicate_of is None
+
+
+def test_a_ticket_that_a_query_shows_late_ends_no_delay(creator: Creator) -> None:
+    """Only the record tells when the next try is due."""
+    started(creator)
+    fail(creator)
+    key = ("ticket", "prod", "key")
+    ticket = creator.fakes.items[key]
+    creator.fakes.open["prod"][key] = replace(ticket, turn=creator.fakes.now - 1)
+    creator.minute()
+    assert creator.jobs == ["1"]
+
+
 def test_a_request_that_changes_meanwhile_is_looked_at_again(creator: Creator) -> None:
     """A cancel request that is carried out between a sweep's read and its write leaves no try."""
     started(creator)
@@ -461,3 +507,45 @@ def test_a_job_linked_after_its_end_was_recorded_is_followed_by_a_try(creator: C
     assert creator.record().status == "WAITING"
     assert not job_of(creator, "1").is_open
     assert tried(creator) == ["1", "2"]
+
+
+# -- the decision --------------------------------------------------------------------------------
+
+FAILED = JobRecord(
+    "prod", "1", 1, "FAILED", final=True, outcome="FAILED", request_key="key", tries_left=1
+)
+REQUEST = RequestRecord(
+    "key", "CREATED", "prod", job_id="1", retry=RetryPolicy(1, 60_000), tries_left=1
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "decision"),
+    [
+        ({}, Decision(160_000)),
+        ({"deadline_ms": 160_001}, Decision(160_000)),
+        ({"deadline_ms": 160_000}, Decision(why_not="EXPIRES")),
+        ({"tries_left": 0}, Decision(why_not="CANCELLED")),
+        ({"cancelled_by": "stop"}, Decision(why_not="CANCELLED")),
+        ({"job_id": "2"}, None),
+        ({"status": "WAITING"}, None),
+        ({"status": "REJECTED"}, None),
+        ({"retry": None}, None),
+    ],
+)
+def test_what_the_request_s_record_decides(
+    changed: dict[str, Any], decision: Decision | None
+) -> None:
+    """An end is for its request to act on only while that has this very job."""
+    request = replace(REQUEST, **changed)
+    assert decide(Change(None, FAILED, 1), request, watched=True, now=100_000) == decision
+
+
+def test_what_the_job_and_the_sandbox_decide() -> None:
+    """A job that was being cancelled, and a sandbox that is no longer watched, have no next try."""
+    before = replace(FAILED, status="CANCELLING", final=False)
+    cancelling = Change(before, FAILED, 1)
+    assert decide(cancelling, REQUEST, watched=True, now=1) == Decision(why_not="CANCELLED")
+    ended = Change(None, FAILED, 1)
+    assert decide(ended, REQUEST, watched=False, now=1) == Decision(why_not="NOT_WATCHED")
+    assert decide(ended, None, watched=True, now=1) is None

@@ -336,7 +336,7 @@ def retried(record: RequestRecord, job: JobRecord, *, stack_id: str, now: int) -
         correlation_id=record.correlation_id,
         dataset_id=record.dataset_id,
         job_id=job.job_id,
-        outcome=last.outcome,
+        job_outcome=last.outcome,
         error=error,
         try_number=record.try_number,
         tries_left=record.tries_left,

@@ -220,8 +220,9 @@ class RequestRetriedDetail(_Detail):
     request_key: str
     correlation_id: str | None
     dataset_id: str | None
+    outcome: Literal["RETRIED"] = "RETRIED"
     job_id: str = Field(description="the job of the try that has ended")
-    outcome: JobOutcome = Field(description="how it ended")
+    job_outcome: JobOutcome = Field(description="how it ended")
     error: ErrorDetail | None = Field(description="its first error, if it shows any")
     try_number: int = Field(ge=2, description="the number of the next try")
     tries_left: int = Field(ge=0, description="how many more may follow that one")

@@ -44,7 +44,7 @@ KEPT = (
     "reason",
 )
 """Fields of an event's detail, enough for its line in a list. A job's final event is kept whole."""
-KEPT_OF_TRIES = ("tryNumber", "triesLeft", "retryAt")
+KEPT_OF_TRIES = ("tryNumber", "triesLeft", "retryAt", "jobOutcome")
 """The same of events of a request that is tried again; others have nothing to tell there."""
 
 Bearer = JobRecord | OutboxItem
