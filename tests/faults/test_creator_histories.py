@@ -337,6 +337,9 @@ class Histories(RuleBasedStateMachine):
         for key, detail in self.created():
             tries[key].append(detail)
         finals, retried = self.finals(), self.retried()
+        for key, ends_of_key in self.ends().items():
+            reached = {_try_number(event) for event in ends_of_key}
+            assert {announced["tryNumber"] for announced in retried[key]} <= reached, key
         for key, details in tries.items():
             assert [detail["tryNumber"] for detail in details] == [*range(1, 1 + len(details))]
             for before, after in itertools.pairwise(details):
