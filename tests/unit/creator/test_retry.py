@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from export_jobs.contract import Job
 from export_jobs.contract.times import rfc3339
+from export_jobs.model.expectations import Expectation, ExpectationRecord
 from export_jobs.model.records import Gate, JobRecord, RequestRecord
 from export_jobs.model.retry import RetryPolicy
 from export_jobs.monitor.decide import Change
 from export_jobs.monitor.retries import Decision, decide
 from support.creator import CREATE, HOUR_MS, MINUTE_MS, Creator
+from support.fake_store import FakeStore
 from support.fakes import FakeApi
 
 RETRY: dict[str, Any] = {"attempts": 2, "delayMinutes": 15}
@@ -507,6 +509,38 @@ def test_a_job_linked_after_its_end_was_recorded_is_followed_by_a_try(creator: C
     assert creator.record().status == "WAITING"
     assert not job_of(creator, "1").is_open
     assert tried(creator) == ["1", "2"]
+
+
+def expect(creator: Creator, *, due: int) -> None:
+    """Expects an export into the dataset by a minute of the day, in UTC; a sweep plans it."""
+    expectation = Expectation("nightly", "d", "UTC", due=due)
+    record = ExpectationRecord("prod", expectation, applied_at=creator.fakes.now)
+    FakeStore(creator.fakes).edit_expectations("prod", [record])
+    creator.minute()
+
+
+@pytest.mark.parametrize(
+    ("minutes", "announced"),
+    [(23 * 60, []), (22 * 60 + 20, ["OVERDUE", "RESOLVED"])],
+)
+def test_an_expectation_counts_whatever_try_was_good(
+    creator: Creator, minutes: int, announced: list[str]
+) -> None:
+    """In time, nothing is announced; late, the second try makes good what the first one missed."""
+    creator.minute()  # 22:13
+    expect(creator, due=minutes)
+    started(creator, retry={"attempts": 1, "delayMinutes": 5})
+    fail(creator)
+    creator.minutes(10)
+    assert creator.jobs == ["1", "2"]
+    creator.fakes.jobs["prod"]["2"].body["metrics"] = {"totalExportedProfileCounter": 5}
+    creator.finish("SUCCEEDED")
+    creator.minutes(60)
+    found = [*events(creator, "Overdue"), *events(creator, "Overdue Resolved")]
+    assert [event["outcome"] for event in found] == announced
+    (record,) = FakeStore(creator.fakes).expectations("prod")
+    (past,) = record.history
+    assert past.job_id == "2"
 
 
 # -- the decision --------------------------------------------------------------------------------
