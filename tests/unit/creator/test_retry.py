@@ -237,6 +237,35 @@ def test_a_delay_costs_nothing_and_wakes_nobody(creator: Creator) -> None:
     assert not report.finished
 
 
+def test_a_failed_end_with_a_retry_costs_one_read_more(creator: Creator) -> None:
+    """The request's; and one read and one write when the delay is over, besides the wake-up."""
+    costs = []
+    for envelope in (CREATE, {**CREATE, "retry": {"attempts": 1}}):
+        here = Creator(sandboxes=("prod",))
+        here.send(**envelope)
+        here.work()
+        here.sweep()
+        here.sweep()
+        here.finish("FAILED")
+        before = here.fakes.calls.copy()
+        sweeper = here.sweeper()
+        sweeper.sweep("prod")
+        costs.append(here.fakes.calls - before)
+    assert [cost["get item"] for cost in costs] == [0, 1]
+    # The third frees the job's slot, as whenever a request waits.
+    assert [cost["put"] + cost["transact"] for cost in costs] == [2, 3]
+    here.fakes.now += 15 * MINUTE_MS
+    before = here.fakes.calls.copy()
+    here.sweep()
+    assert here.fakes.calls - before == {
+        "list": 1,
+        "query": 1,
+        "get item": 1,
+        "transact": 1,
+        "send": 1,
+    }
+
+
 def test_the_age_of_a_further_try_counts_from_when_it_was_due(creator: Creator) -> None:
     """The alarm on requests that wait is not for the time in which the first job ran."""
     creator.max_open = 1

@@ -73,7 +73,7 @@ def request_retried(detail: Detail, quote: Quote) -> str:
     number = detail["tryNumber"]
     which = f"try {number} of {number + detail['triesLeft']}"
     job = f"job {quote(detail['jobId'])} {_HAPPENED.get(detail['jobOutcome'], 'ended badly')}"
-    at = f" at {detail['retryAt'][11:16]} UTC" if detail["retryAt"] else ""
+    at = f" at {quote(detail['retryAt'][11:16])} UTC" if detail["retryAt"] else ""
     return f"Export request {quote(detail['requestKey'])} is tried again ({which}){at}: {job}"
 
 
