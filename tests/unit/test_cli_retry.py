@@ -36,9 +36,13 @@ SUCCEEDED = JobRecord(
 class Moments:
     """A system that is one moment further on at each pause."""
 
-    def __init__(self, *moments: tuple[RequestRecord, JobRecord], live: str = "") -> None:
+    def __init__(
+        self, *moments: tuple[RequestRecord, JobRecord], live: str = "", hasty: bool = False
+    ) -> None:
+        """A `hasty` one is also one further on after each read of the request."""
         self._moments = moments
         self._live = live
+        self._hasty = hasty
         self.now = 0
         self.store = self
         self.api = self
@@ -51,7 +55,9 @@ class Moments:
         return self._moments[min(self.now, len(self._moments) - 1)]
 
     def requests(self, _keys: Sequence[str]) -> Mapping[str, RequestRecord]:
-        return {KEY: self.at()[0]}
+        record = self.at()[0]
+        self.now += self._hasty
+        return {KEY: record}
 
     def jobs(self, _sandbox: str, *, named: str) -> Iterator[JobRecord]:
         return (job for _, job in self._moments[self.now : self.now + 1] if job.job_id == named)
@@ -99,6 +105,18 @@ def test_it_waits_until_a_sweep_has_decided(monkeypatch: pytest.MonkeyPatch) -> 
     system = Moments(
         (CREATED, OPEN), (CREATED, OPEN), (BETWEEN, FAILED), (AGAIN, SUCCEEDED), live="FAILED"
     )
+    ending, _ = followed(system, monkeypatch, live=True)
+    assert (ending.exit_code, ending.job_id) == (GOOD, "2")
+
+
+def test_a_try_that_is_recorded_between_two_reads_is_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The job is read before its request, as both are written at once."""
+    system = Moments(
+        *[(CREATED, OPEN)] * 2, *[(BETWEEN, FAILED)] * 2, (AGAIN, SUCCEEDED), live="FAILED",
+        hasty=True,
+    )  # fmt: skip
     ending, _ = followed(system, monkeypatch, live=True)
     assert (ending.exit_code, ending.job_id) == (GOOD, "2")
 
