@@ -179,6 +179,20 @@ def test_a_request_without_a_retry_is_never_tried_again(creator: Creator) -> Non
     assert job_of(creator, "1").retried_on == frozenset()
 
 
+def test_a_job_that_comes_back_after_it_failed_changes_nothing(creator: Creator) -> None:
+    """Its later events speak of no further try: the one that was planned follows all the same."""
+    started(creator)
+    fail(creator)
+    for status in ("PROCESSING", "FAILED"):
+        creator.fakes.move("prod", "1", status)
+        creator.minute()
+    *_, back, end = events(creator, "Job State Change")
+    assert (back["status"], back["triesLeft"], back["retryAt"]) == ("PROCESSING", 0, None)
+    assert (end["status"], end["triesLeft"], end["retryAt"]) == ("FAILED", 0, None)
+    assert tried(creator) == ["1", "2"]
+    assert len(events(creator, "Request Retried")) == 1
+
+
 # -- the line ------------------------------------------------------------------------------------
 
 

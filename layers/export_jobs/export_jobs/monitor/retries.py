@@ -70,7 +70,11 @@ class Retries:
     def decided(self, change: Change, *, watched: bool, now: int) -> Decided:
         """The change with the decision in it. Reads the request only if it may be tried again."""
         job = change.after
-        if not job.final or not job.retried_on:
+        if not job.retried_on:
+            # A job that comes back after that was decided has no say in it any more.
+            came_back = change.news and (job.retry_at or job.not_retried)
+            return Decided(_with(change) if came_back else change)
+        if not job.final:
             return Decided(change)
         if not job.owes_a_decision or job.request_key is None:
             return Decided(_with(change))
