@@ -50,7 +50,9 @@ class JobDetails:
         known, job = self.known, self.known.job
         if self.request:
             yield self.request.sent_at or None, "request sent"
-            yield self.request.touched_at or None, _linked(self.request)
+            # Otherwise the request has been tried again since.
+            if known.record and known.record.try_number == self.request.try_number:
+                yield self.request.touched_at or None, _linked(self.request)
         yield known.created_at or None, "created"
         exporting = job.metrics.profile_export_time if job and job.metrics else None
         if exporting:
@@ -86,6 +88,7 @@ def show(details: JobDetails) -> None:
             *(("error", output.plain(error_text(error))) for error in known.errors[:_SHOWN_ERRORS]),
             ("more errors", str(max(0, len(known.errors) - _SHOWN_ERRORS) or "")),
             ("request", output.plain(_request(known))),
+            ("try", _try(known)),
             (
                 "correlation",
                 output.plain(known.record.correlation_id or "") if known.record else None,
@@ -146,6 +149,17 @@ def _request(known: KnownJob) -> str:
         "content": ", only by its content: an equal job from elsewhere would match, too",
     }
     return record.request_key + how.get(record.linked_by or "", "")
+
+
+def _try(known: KnownJob) -> str:
+    """Which of its request's tries it is, and whether another follows; empty for an only one."""
+    record = known.record
+    if record is None or record.try_number + record.tries_left == 1:
+        return ""
+    if record.retry_at:
+        return f"{record.try_number}; the next one from {output.moment(record.retry_at)} UTC on"
+    more = f"; at most {record.tries_left} more, if it ends badly" if record.tries_left else ""
+    return f"{record.try_number}{more}"
 
 
 def _linked(request: RequestRecord) -> str:

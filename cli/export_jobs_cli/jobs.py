@@ -139,6 +139,9 @@ class KnownJob:
             "correlationId": record.correlation_id if record else None,
             "linkedBy": record.linked_by if record else None,
             "duplicateOf": record.duplicate_of if record else None,
+            "tryNumber": record.try_number if record and record.request_key else None,
+            "triesLeft": record.tries_left if record else 0,
+            "retryAt": rfc3339(record.retry_at) if record else None,
         }
 
     @property

@@ -17,7 +17,7 @@ from export_jobs_cli.stack import DeployedSystem
 
 InLine = Literal["TURN", "CAPACITY", "HOLD", "PROBE"]
 """What all requests in line wait for."""
-What = InLine | Literal["OUTCOME", "REQUEST", "JOB"]
+What = InLine | Literal["RETRY", "OUTCOME", "REQUEST", "JOB"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Wait:
 
     TURN: the creator's next run, or the requests before it in line. CAPACITY: an open export has
     to end. HOLD: the service failed or throttled, and the line is held `until` a time. PROBE: that
-    time is over, and one request is tried. OUTCOME: its create call was sent, or about to be sent,
+    time is over, and one request is tried. RETRY: the delay before a further try, `until` a time.
+    OUTCOME: its create call was sent, or about to be sent,
     at `since`, and whether it created a job is unknown. REQUEST, JOB: a cancel request waits for
     what it cancels; a request cancelled before it arrived waits for its message, `until` a time.
     """
@@ -63,7 +64,9 @@ class Line:
             now=self._now,
         )
         self.cancels = [t for t in self._known.tickets if t.action == "cancel"]
-        self.creates = [t for t in self._known.tickets if t.action == "create"]
+        self.creates = [t for t in self._known.tickets if t.action == "create" and not t.delayed]
+        self.delayed = [t for t in self._known.tickets if t.delayed]
+        """Those whose delay before a further try runs, the first to be tried first."""
         self._places = {t.request_key: n for n, t in enumerate(self.creates, start=1)}
 
     @property
@@ -97,6 +100,8 @@ class Line:
                 job_id, request_key = cancel_asked_for(record.body) if record.body else (None, None)
                 what: What = "JOB" if job_id else "REQUEST"
                 return Wait(what, request_key=request_key, job_id=job_id)
+            case "WAITING" if any(t.request_key == record.request_key for t in self.delayed):
+                return Wait("RETRY", until=record.retry_at)
             case "WAITING":
                 return self.wait_in_line()
             case "CREATING":
@@ -126,6 +131,8 @@ class Line:
                     f"the outcome of its create call of {output.moment(wait.since)} UTC; sweeps "
                     "search for its job"
                 )
+            case "RETRY":
+                return f"its next try, from {output.moment(wait.until)} UTC on"
             case "JOB":
                 return f"job {wait.job_id}, to cancel it"
             case "REQUEST" if wait.until:
@@ -152,18 +159,22 @@ class Line:
 
 
 def since_of(record: RequestRecord) -> int:
-    """Since when a request has its state; if it waits, since its message was sent."""
-    return record.sent_at if record.status == "WAITING" and record.sent_at else record.touched_at
+    """Since when a request has its state; if it waits for its first job, since it was sent."""
+    waits = record.status == "WAITING" and record.try_number == 1
+    return record.sent_at if waits and record.sent_at else record.touched_at
 
 
 def ticket_as_json(ticket: Ticket, place: int | None) -> dict[str, Any]:
+    """`since` is null before a further try is due; then it is when that was due."""
+    later = ticket.delayed or ticket.turn > ticket.sent_at
     return {
         "requestKey": ticket.request_key,
         "sandboxName": ticket.sandbox,
         "status": "WAITING",
         "action": ticket.action,
         "place": place,
-        "since": rfc3339(ticket.sent_at),
-        "notBefore": None if ticket.turn == ticket.sent_at else rfc3339(ticket.turn),
+        "since": None if ticket.delayed else rfc3339(ticket.sent_at),
+        "notBefore": rfc3339(ticket.turn) if later else None,
         "deadline": rfc3339(ticket.deadline_ms),
+        "waitsForRetry": ticket.delayed,
     }

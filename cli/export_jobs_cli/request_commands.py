@@ -53,13 +53,15 @@ def create(
     \b
         {"requestKey": "nightly-7", "sandboxName": "prod", "correlationId": "campaign-42",
          "expiresAt": "2026-02-01T06:00:00Z",
+         "retry": {"attempts": 2, "delayMinutes": 15, "on": ["FAILED"]},
          "job": {"destination": {"datasetId": "5b7c86968f7b6501e21ba9df"},
                  "schema": {"name": "_xdm.context.profile"},
                  "filter": {"segments": [{"segmentId": "52c26d0d-45f2-47a2-ab30-ed06abc981ff"}]}}}
 
     Messages with the same requestKey are the same request and create one job. If the job of a key
     already exists, nothing is sent, and --wait follows that job. Without a requestKey, every
-    message is a separate request.
+    message is a separate request. With a retry, a job that ends badly is followed by up to as many
+    others as attempts says; --wait follows them to the last one.
 
     Exit codes:
 
@@ -158,7 +160,7 @@ def list_requests(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the waiting requests, in their order, and those in progress.
+    """List the waiting requests, in their order, those between two tries, and those in progress.
 
     In progress are requests whose create call was sent and may have created a job, and requests
     whose job is open. Ended requests are listed newest first, with outcome and reason.
@@ -187,7 +189,8 @@ def show(
     """Show a request: its state, since when, what it waits for, its outcome and its job.
 
     For a waiting request: its place in line, and whether it waits for capacity under
-    MaxOpenExports, for a failing or throttling service, or for the outcome of its create call.
+    MaxOpenExports, for a failing or throttling service, for the outcome of its create call, or for
+    the delay before its next try. The tries before are listed with the first error of each.
 
     Exit codes:
 

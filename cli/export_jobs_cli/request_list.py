@@ -47,11 +47,11 @@ class RequestList:
         }
 
     def waiting(self) -> list[dict[str, Any]]:
-        """For each sandbox, the requests in line, in order; then cancel requests."""
+        """For each sandbox, the requests in line, in order; those between two tries; cancels."""
         return [
             ticket_as_json(ticket, line.place(ticket.request_key))
             for line in self.lines
-            for ticket in (*line.creates, *line.cancels)
+            for ticket in (*line.creates, *line.delayed, *line.cancels)
         ]
 
     def under_way(self) -> list[dict[str, Any]]:
@@ -91,8 +91,9 @@ def find(
 def show(found: RequestList) -> None:
     console = output.console()
     for line in found.lines:
+        between = f"{len(line.delayed)} between two tries, " if line.delayed else ""
         console.print(
-            f"[bold]{output.plain(line.sandbox)}[/]: {len(line.creates)} waiting, "
+            f"[bold]{output.plain(line.sandbox)}[/]: {len(line.creates)} waiting, {between}"
             f"{line.open_exports} of {line.max_open} exports open",
             soft_wrap=True,
         )
@@ -109,10 +110,10 @@ def show(found: RequestList) -> None:
 def _show_waiting(found: RequestList, *, several: bool) -> None:
     rows = [
         [
-            str(row["place"] or "cancel"),
+            str(row["place"] or ("retry" if row["waitsForRetry"] else "cancel")),
             output.plain(row["requestKey"]),
             output.plain(row["sandboxName"]),
-            _moment(row["since"]),
+            f"from {_moment(row['notBefore'])}" if row["waitsForRetry"] else _moment(row["since"]),
             _moment(row["deadline"]),
         ]
         for row in found.waiting()
@@ -198,6 +199,7 @@ def _line_as_json(line: Line) -> dict[str, Any]:
     return {
         "sandboxName": line.sandbox,
         "waiting": len(line.creates),
+        "waitingForRetry": len(line.delayed),
         "cancelsWaiting": len(line.cancels),
         "openExports": line.open_exports,
         "maxOpenExports": line.max_open,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +11,12 @@ from export_jobs.contract.times import rfc3339
 from export_jobs.events.wording import command_line
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import ENDED, RequestRecord
+from export_jobs.model.retry import Try
 
 from export_jobs_cli import output
 from export_jobs_cli.dead_letters import received
 from export_jobs_cli.errors import UserError
+from export_jobs_cli.job_list import error_text
 from export_jobs_cli.line import Line, Wait, since_of
 from export_jobs_cli.requests import GOOD, NOT_ENDED
 from export_jobs_cli.stack import DeployedSystem
@@ -41,7 +43,8 @@ class RequestState:
     """The state of a request; times are epoch milliseconds.
 
     A waiting request has a `place` in a line of `places`, and what it waits for, also in words.
-    `names` are those of its sandbox.
+    `names` are those of its sandbox. `tries` are those before the current one, whose number is
+    `try_number`; after it there may be `tries_left` more.
     """
 
     request_key: str
@@ -63,6 +66,9 @@ class RequestState:
     sandbox: str | None = None
     open_exports: Mapping[str, int] | None = None
     max_open_exports: int | None = None
+    try_number: int = 1
+    tries_left: int = 0
+    tries: Sequence[Try] = ()
 
     @property
     def exit_code(self) -> int:
@@ -88,6 +94,9 @@ class RequestState:
             "sandboxName": self.sandbox,
             "openExports": self.open_exports,
             "maxOpenExports": self.max_open_exports,
+            "tryNumber": self.try_number,
+            "triesLeft": self.tries_left,
+            "tries": [_try_as_json(one) for one in self.tries],
         }
 
 
@@ -140,7 +149,28 @@ def _of_record(system: DeployedSystem, record: RequestRecord) -> RequestState:
         sandbox=record.sandbox,
         open_exports={line.sandbox: line.open_exports} if line else None,
         max_open_exports=line.max_open if line else None,
+        try_number=record.try_number,
+        tries_left=_tries_left(system, record),
+        tries=record.tries,
     )
+
+
+def _tries_left(system: DeployedSystem, record: RequestRecord) -> int:
+    """How many more jobs it may have; once its job has ended, only that job's record tells."""
+    if not record.tries_left or record.status != "CREATED":
+        return record.tries_left if not record.has_ended else 0
+    job = next(iter(system.store.jobs(record.sandbox, named=record.job_id)), None)
+    return job.tries_left if job else record.tries_left
+
+
+def _try_as_json(one: Try) -> dict[str, Any]:
+    return {
+        "tryNumber": one.number,
+        "jobId": one.job_id,
+        "outcome": one.outcome,
+        "endedAt": rfc3339(one.ended_at),
+        "error": {"code": one.error_code, "message": one.error_message},
+    }
 
 
 def _why_unknown(system: DeployedSystem) -> str:
@@ -159,7 +189,7 @@ def _why_unknown(system: DeployedSystem) -> str:
 
 
 def show(state: RequestState) -> None:
-    words = _IN_WORDS.get(state.status, "")
+    words = _in_words(state)
     place = f", place {state.place} of {state.places}" if state.place else ""
     output.facts(
         output.console(),
@@ -175,7 +205,9 @@ def show(state: RequestState) -> None:
             ),
             ("outcome", output.plain(state.outcome or "")),
             ("reason", output.plain(state.reason or "")),
+            *((f"try {one.number}", _try_in_words(one)) for one in state.tries),
             ("job", output.plain(state.job_id or "")),
+            ("tries left", str(state.tries_left or "")),
             ("dataset", output.plain(state.names.dataset(state.dataset_id or ""))),
             ("sandbox", output.plain(state.sandbox or "")),
             *(
@@ -185,6 +217,20 @@ def show(state: RequestState) -> None:
             ("details", _command(state)),
         ],
     )
+
+
+def _in_words(state: RequestState) -> str:
+    words = _IN_WORDS.get(state.status, "")
+    if state.try_number == 1:
+        return words
+    return words.replace("its job", f"the job of its try {state.try_number}")
+
+
+def _try_in_words(one: Try) -> str:
+    error = {"code": one.error_code, "message": one.error_message}
+    why = f": {output.plain(error_text(error))}" if any(error.values()) else ""
+    ended = output.moment(one.ended_at)
+    return f"job {output.plain(one.job_id)} {output.styled(one.outcome)}, seen {ended} UTC{why}"
 
 
 def _command(state: RequestState) -> str | None:

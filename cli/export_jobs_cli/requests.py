@@ -95,6 +95,7 @@ class Ending:
     duration_ms: int | None = None
     profiles_exported: int | None = None
     first_error: str | None = None
+    try_number: int = 1
 
     def as_json(self) -> dict[str, Any]:
         names = {name: value for name, value in asdict(self).items() if name != "exit_code"}
@@ -241,9 +242,28 @@ def wait(
         already_used_at=rfc3339(sent.known.touched_at) if sent.known else None,
         sandbox=sent.request.sandbox,
     )
-    record = _ended_record(system, sent, until, report)
-    if record is None:
-        return ending
+    while True:
+        record = _ended_record(system, sent, until, report)
+        if record is None:
+            return ending
+        reached = _ended_try(
+            system, sent, record, ending, live=waiting.live, until=until, report=report
+        )
+        if reached is not None:
+            return reached
+
+
+def _ended_try(
+    system: DeployedSystem,
+    sent: Sent,
+    record: RequestRecord,
+    ending: Ending,
+    *,
+    live: bool,
+    until: float | None,
+    report: Callable[[str], None],
+) -> Ending | None:
+    """The ending, after the job of `record`; None if the request is tried again."""
     rejected = record.status in {"REJECTED", "CANCELLED"}
     ending = replace(
         ending,
@@ -252,16 +272,21 @@ def wait(
         outcome=record.outcome,
         reason=record.reason,
         job_id=record.job_id,
+        try_number=record.try_number,
         exit_code=BAD if rejected else GOOD,
     )
     if rejected or ending.job_id is None or ending.outcome == "ALREADY_FINAL":
         return ending
     report(f"request {ending.outcome}: job {ending.job_id}")
-    source = _JobSource(system, ending.sandbox or "", ending.job_id, live=waiting.live)
+    source = _JobSource(system, ending.sandbox or "", ending.job_id, live=live)
     job = _ended_job(source, until, report)
     if job is None:
         return replace(ending, exit_code=BAD, status="VANISHED")
-    return replace(
+    decided = _followed_by_another(system, record, job, until)
+    if decided:
+        report(f"job {ending.job_id} {job.outcome}: the request is tried again")
+        return None
+    ended = replace(
         ending,
         exit_code=_exit_code(job, action=sent.request.action),
         status=job.status,
@@ -270,6 +295,28 @@ def wait(
         profiles_exported=job.profiles_exported,
         first_error=error_text(job.errors[0]) if job.errors else None,
     )
+    return replace(ended, exit_code=NOT_ENDED) if decided is None else ended
+
+
+def _followed_by_another(
+    system: DeployedSystem, record: RequestRecord, job: KnownJob, until: float | None
+) -> bool | None:
+    """Whether the request of a job is tried again; None if that is not decided when time is up.
+
+    The sweep that records the job's end decides it, later than the service may show that end.
+    """
+    if not (record.retry and record.tries_left and job.outcome in record.retry.on):
+        return False
+    source = _JobSource(system, record.sandbox, str(record.job_id), live=False)
+    while True:
+        known = source.read()  # before the request: both are written at once
+        current = system.store.requests([record.request_key]).get(record.request_key)
+        if current is None or current.job_id != record.job_id:
+            return current is not None
+        if not current.tries_left or known is None or known.is_final:
+            return False
+        if not _time_left(until, POLL_JOB_S):
+            return None
 
 
 def _sandbox_of_job(system: DeployedSystem, request: Request, record: RequestRecord) -> str:
@@ -443,6 +490,7 @@ def show_ending(ending: Ending) -> None:
             ("rejected" if ending.rejected else "outcome", _styled_outcome(ending)),
             ("reason", output.plain(ending.reason or "")),
             ("job", output.plain(ending.job_id or "")),
+            ("try", str(ending.try_number) if ending.try_number > 1 else None),
             ("sandbox", output.plain(ending.sandbox or "") if ending.job_id else None),
             ("status", output.styled(status)),
             ("took", span(ending.duration_ms)),

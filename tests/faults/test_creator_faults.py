@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -38,6 +38,8 @@ class Office:
     bench: Bench
     sandbox: str
     sent: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    failed_at: int = 0
+    """The number of the first call after a job has failed."""
 
     def __post_init__(self) -> None:
         self._queue = {"QueueUrl": self.bench.stack.outputs["RequestQueueUrl"]}
@@ -161,10 +163,30 @@ OUTCOMES = {
 }
 
 
-def run(bench: Bench, sandbox: str, injector: Injector) -> Office:
+def failing_night(office: Office) -> Iterator[None]:
+    """A request whose job fails, and which is tried again after five minutes."""
+    control = office.bench.service.control
+    office.sweep()
+    office.send("again", retry={"attempts": 2, "delayMinutes": 5}, **create("d1"))
+    yield
+    (first,) = control.jobs(office.sandbox)
+    control.set_status(first.id, "FAILED")
+    office.failed_at = len(office.bench.injector.calls) if office.bench.injector else 0
+    yield
+    yield  # a sweep that could not list has not seen the end
+    for job in control.jobs(office.sandbox):
+        if job.id != first.id:
+            control.set_status(job.id, "SUCCEEDED")
+    yield
+
+
+Script = Callable[[Office], Iterator[None]]
+
+
+def run(bench: Bench, sandbox: str, injector: Injector, script: Script = busy_day) -> Office:
     bench.empty_tables()
     office = Office(replace(bench, injector=injector), sandbox)
-    for _ in busy_day(office):
+    for _ in script(office):
         office.until_quiet()
     injector.paused = True
     office.sweep()
@@ -198,6 +220,29 @@ def check(office: Office) -> None:
             assert delivery.detail["requestKey"] == job_of[delivery.detail["jobId"]]
     dead = office.dead_letter_queue()
     assert dead.keys() == {office.key("wrong")}
+
+
+def check_tries(office: Office) -> None:
+    """The request had two jobs, one after the other, and every event says which one it is about."""
+    deliveries = [d for d in office.bench.subscribers.drain() if d.sink == "bus"]
+    found = {
+        delivery.event_id: (str(delivery.type), delivery.detail["jobId"], delivery.detail)
+        for delivery in deliveries
+    }
+    made = sorted(job.id for job in office.bench.service.control.jobs(office.sandbox))
+    jobs = [str(number) for number in made]
+    assert len(jobs) == 2
+    accepted = [detail for kind, _, detail in found.values() if kind == EventType.REQUEST_ACCEPTED]
+    assert {(d["tryNumber"], d["jobId"]) for d in accepted} == {(1, jobs[0]), (2, jobs[1])}
+    assert len(accepted) == 2
+    (again,) = (detail for kind, _, detail in found.values() if kind == EventType.REQUEST_RETRIED)
+    assert (again["jobId"], again["tryNumber"], again["triesLeft"]) == (jobs[0], 2, 1)
+    ends = [d for _, _, d in found.values() if d.get("final")]
+    assert sorted((d["tryNumber"], d["jobId"], d["status"], d["triesLeft"]) for d in ends) == [
+        (1, jobs[0], "FAILED", 2),
+        (2, jobs[1], "SUCCEEDED", 0),
+    ]
+    assert not office.dead_letter_queue()
 
 
 def strike_each_call(
@@ -242,3 +287,30 @@ def test_nor_where_the_service_shows_our_request_ids(
         strike_each_call(workshop, sandboxes, kind, of={"http create"})
     finally:
         workshop.service.control.echo_request_id(False)
+
+
+@pytest.mark.parametrize(
+    "kind", KINDS if LONG else ["dies after", "times out after", "fails in part"]
+)
+def test_any_fault_after_a_failed_job_leaves_one_further_try(
+    workshop: Bench, sandboxes: Iterator[str], kind: Kind
+) -> None:
+    """For every operation from the sweep that sees the failed end on: neither none nor two."""
+    workshop.subscribers.drain()
+    counting = Injector()
+    office = run(workshop, next(sandboxes), counting, failing_night)
+    check_tries(office)
+    chosen = [
+        (number, call)
+        for number, call in enumerate(counting.calls)
+        if number >= office.failed_at and (LONG or is_a_case_of_its_own(kind, call, number))
+    ]
+    assert chosen
+    for number, call in chosen if LONG else ends_of_each(chosen):
+        injector = Injector({number: kind})
+        office = run(workshop, next(sandboxes), injector, failing_night)
+        try:
+            assert injector.struck == [(call, kind)]
+            check_tries(office)
+        except AssertionError as error:
+            raise AssertionError(f"{kind} at call {number}, {call}: {error}") from error

@@ -60,6 +60,64 @@ def test_a_key_of_another_request_is_refused_before_sending(local: Local) -> Non
     assert local.dead("taken") is None
 
 
+def test_waiting_follows_the_tries_to_the_last_one(local: Local) -> None:
+    """The exit code is the last one's; `request show` lists them, and `job show` says which it is."""
+    asked = json.loads(envelope("tried-twice"))
+    body = json.dumps({**asked, "retry": {"attempts": 1, "delayMinutes": 0}})
+    with local.at_pace(60):
+        create(local, body)
+        first = until(lambda: state_of(local, "tried-twice").get("jobId"))
+        ended = {"status": "FAILED", "errors": [{"code": "7", "msg": "it broke"}]}
+        requests.patch(local.control(f"jobs/{first}"), json=ended, timeout=10).raise_for_status()
+    second = until(lambda: another_job(local, "tried-twice", first))
+    done = create(local, body, "--wait", "--json")
+    ending = json.loads(done.stdout)
+    assert (done.returncode, ending["jobId"], ending["tryNumber"]) == (0, second, 2)
+    shown = state_of(local, "tried-twice")
+    assert shown["triesLeft"] == 0
+    (earlier,) = shown["tries"]
+    assert (earlier["jobId"], earlier["outcome"]) == (first, "FAILED")
+    assert earlier["error"] == {"code": "7", "message": "it broke"}
+    printed = local.run("request", "show", "tried-twice").stdout
+    assert re.search(rf"try 1 +job {first} FAILED, seen .* UTC: it broke", printed)
+    assert re.search(r"\ntry +2\n", local.run("job", "show", second).stdout)
+    of_first = local.run("job", "show", first).stdout
+    assert re.search(r"\ntry +1; the next one from ", of_first)
+    assert f"Export job {first} FAILED; its request is tried again (try 2 of 2)" in of_first
+    assert "Export request tried-twice is tried again (try 2 of 2)" in of_first
+
+
+def test_a_delay_before_a_further_try_is_shown(local: Local) -> None:
+    """With the time from which it waits in line; `--wait` waits for that, too; cancelling ends it."""
+    asked = json.loads(envelope("between"))
+    body = json.dumps({**asked, "retry": {"attempts": 1, "delayMinutes": 60}})
+    with local.at_pace(60):
+        create(local, body)
+        first = until(lambda: state_of(local, "between").get("jobId"))
+        for live in ([], ["--live"]):
+            following = create(local, body, "--wait", "--json", "--timeout", "1", *live)
+            assert following.returncode == 3
+        requests.patch(
+            local.control(f"jobs/{first}"), json={"status": "FAILED"}, timeout=10
+        ).raise_for_status()
+        followed = create(local, body, "--wait", "--live", "--timeout", "20")
+    assert followed.returncode == 3
+    assert "the request waits, for its next try, from " in followed.stderr
+    shown = state_of(local, "between")
+    assert (shown["status"], shown["waitsFor"]["what"]) == ("WAITING", "RETRY")
+    assert (shown["place"], shown["tryNumber"]) == (None, 2)
+    assert "1 between two tries" in local.run("request", "list").stdout
+    assert local.run("request", "cancel", "between", "--wait").returncode == 0
+    done = create(local, body, "--wait")
+    assert done.returncode == 2
+    assert state_of(local, "between")["status"] == "CANCELLED"
+
+
+def another_job(local: Local, key: str, first: str) -> str | None:
+    job = state_of(local, key).get("jobId")
+    return None if job in {None, first} else str(job)
+
+
 def test_a_rejected_key_is_not_sent_again(local: Local) -> None:
     """The error shows how to retry; the old rejection is not reported as a new one."""
     rejected(local, "refused-once")

@@ -73,6 +73,8 @@ def test_the_demo_reconciles_and_leaves_real_exports(tmp_path: Path) -> None:
     assert ends.keys() == {path.stem for path in (ROOT / "events" / "requests").glob("*.json")}
     assert all(row["as_expected"] for row in ends.values())
     assert ends["sent-twice.twice"]["job_status"] == "SUCCEEDED"
+    retried = ends["retried.fails-once"]
+    assert (retried["job_status"], len(retried["earlier_jobs"])) == ("SUCCEEDED", 1)
     exported = ends["one-segment"]["profiles"]
     assert exported > 0
 

@@ -26,6 +26,7 @@ from support.one_of_each import DATASET, one_of_each
 PAGE = (ROOT / "docs" / "recipes.md").read_text()
 ACCOUNT = "123456789012"
 NIGHT = "2027-01-31T02:00:00Z"
+TRIED_AGAIN = "failed, tried again"
 FAILURES = "rule: matches FAILED, SUCCEEDED_EMPTY, SUCCEEDED_WITH_ERRORS, VANISHED"
 
 
@@ -102,7 +103,14 @@ def publish_one_of_each(bench: Bench, sink: str) -> dict[str, str]:
     ("rule", "matched"),
     [
         (f"rule: matches SUCCEEDED into {DATASET}", {"success", "success in dev"}),
-        (FAILURES, {"empty", "with errors", "failed", "failed in dev", "vanished"}),
+        (
+            FAILURES,
+            {*("empty", "with errors", "failed", "failed in dev", "vanished"), TRIED_AGAIN},
+        ),
+        (
+            "rule: matches failures that nothing will repeat",
+            {"empty", "with errors", "failed", "failed in dev", "vanished"},
+        ),
         ("rule: matches delays", {"late"}),
         ("rule: matches overdue exports", {"overdue", "overdue resolved"}),
     ],
@@ -125,6 +133,7 @@ def test_a_rule_matches_its_events_and_no_others(
             "policy: prod only",
             {
                 *("empty", "with errors", "failed", "running", "vanished", "late", "back"),
+                *(TRIED_AGAIN, "retried"),
                 *("cancelled", "cancelled after a delay", "overdue", "overdue resolved"),
             },
         ),
@@ -273,7 +282,7 @@ def test_pagerduty_is_a_target_and_gets_its_event(bench: Bench, rule: Rule) -> N
         events.delete_connection(Name="pagerduty")
     paged = {page["dedup_key"]: page for page in transformed(bench, rule, targets)}
     failed = one_of_each()["failed"]
-    assert len(paged) == 5
+    assert len(paged) == 6
     page = paged[failed.id]
     assert page["event_action"] == "trigger"
     assert page["payload"] == {
@@ -342,7 +351,7 @@ def test_airflow_s_queue_is_a_target_and_gets_its_events(bench: Bench, rule: Rul
     _, undelivered = queue(bench, "undelivered")
     rule.targets(recipe("targets: airflow", AIRFLOW_QUEUE_ARN=arn, UNDELIVERED_ARN=undelivered))
     publish_one_of_each(bench, "bus")
-    assert len(drained(bench, url)) == 5
+    assert len(drained(bench, url)) == 6
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     compile(code, "recipe", "exec")
 

@@ -36,6 +36,7 @@ from export_jobs.model.records import (
     Ticket,
     Undelivered,
 )
+from export_jobs.model.retry import RetryPolicy, Try
 from export_jobs.model.steps import GateChange, Slot, SlotChange, Step
 from support.dynamodb import Store
 from support.fake_store import FakeStore, _key
@@ -205,6 +206,12 @@ class Calls:
             outbox=self.outbox(),
             leased_at=self._one_of([0, 9]),
             touched_at=self._one_of([0, 50]),
+            outcome=self._one_of([None, "FAILED"]),
+            try_number=self._one_of([1, 2]),
+            tries_left=self._one_of([0, 1]),
+            retried_on=self._one_of([frozenset(), frozenset({"FAILED", "SUCCEEDED_EMPTY"})]),
+            retry_at=self._one_of([None, 9]),
+            not_retried=self._one_of([None, "EXPIRES"]),
         )
         return self._changing(record)
 
@@ -287,20 +294,26 @@ class Calls:
             event_id=self._one_of([None, "e"]),
             rejections=self._one_of([(), ("e1", "e2")]),
             dead_letter_sent=self._maybe(),
+            retry=self._one_of([None, RetryPolicy(2), RetryPolicy(1, 5, frozenset({"FAILED"}))]),
+            try_number=self._one_of([1, 2]),
+            tries_left=self._one_of([0, 1]),
+            tries=self._one_of([(), (Try(1, "j1", "FAILED", ended_at=6, error_message="é"),)]),
+            retry_at=self._one_of([None, 9]),
             touched_at=self._one_of([0, 50]),
             version=self._version(key, "request"),
         )
         return self._changing(record)
 
     def ticket(self) -> Ticket:
-        key = self.key()
+        key, action = self.key(), self._one_of(["create", "create", "cancel"])
         return Ticket(
             SANDBOX,
             key,
-            self._one_of(["create", "create", "cancel"]),
+            action,
             turn=self._chance.randint(0, 10),
             sent_at=self._chance.randint(0, 10),
             deadline_ms=self._one_of([None, 0, 12]),
+            delayed=action == "create" and self._maybe(0.3),
         )
 
     def attempt(self, change: SlotChange) -> Attempt:
@@ -315,6 +328,7 @@ class Calls:
             hashes=self._one_of([{}, {"dataset": "ab", "fields": "cd"}]),
             rule=1,
             missed_at=self._one_of([0, 6]),
+            try_number=self._one_of([1, 2]),
             job_id="j1" if change == "link" else None,
             linked_at=8 if change == "link" else 0,
         )

@@ -210,6 +210,7 @@ def _go_through_everything(run: _Run) -> None:
     _fill_up_and_wait(run)
     _hold(run)
     _settle_attempts(run)
+    _try_again(run)
     _expire(run)
     _leave_in_the_outbox(run)
     _miss_an_expected_export(run, store)
@@ -278,6 +279,25 @@ def _settle_attempts(run: _Run) -> None:
     run.monitor()  # and another: it waits again
     assert run.creator(*run.queued("RequestQueueUrl")) == ["CREATED"]
     run.end_jobs()
+
+
+def _try_again(run: _Run) -> None:
+    """A job fails: its request waits for the delay, then in line, then gets another job."""
+    retry = {"attempts": 2, "delayMinutes": 10}
+    assert run.creator(run.message("fails", retry=retry)) == ["CREATED"]
+    (job,) = run.open_jobs()
+    run.system.service.control.set_status(job, "FAILED")
+    assert run.monitor() == ["FAILED", "RETRIED"]
+    assert run.queued("RequestQueueUrl") == []
+    run.clock.advance(minutes=11)
+    assert run.monitor() == []
+    assert run.creator(*run.queued("RequestQueueUrl")) == ["CREATED"]
+    stop = {"action": "cancel", "cancelRequestKey": "fails"}
+    assert run.creator(run.message("stop-trying", **stop)) == ["CANCELLING"]
+    (job,) = (j.id for j in run.system.service.control.jobs("prod") if j.status == "CANCELLING")
+    run.system.service.control.set_status(job, "CANCELLED")
+    assert run.monitor() == ["CANCELLED"]
+    run.clock.advance(minutes=3)
 
 
 def _expire(run: _Run) -> None:

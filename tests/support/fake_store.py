@@ -68,7 +68,7 @@ class FakeStore:
     def line(self, sandbox: str, *, until: int, limit: int) -> Line:
         def effect() -> Line:
             seen = self._query(sandbox)
-            due = [ticket for ticket in in_line(seen) if ticket.turn <= until]
+            due = [t for t in in_line(seen) if t.turn <= until and not t.delayed]
             return Line(_jobs(seen), tuple(due[:limit]))
 
         return self._fakes.call("query", effect, _unavailable)
@@ -406,7 +406,7 @@ def _version(item: Any) -> int:
 def _either(chance: random.Random, before: Any, after: Any) -> Any:
     if before is after:
         return after
-    moved = isinstance(before, Ticket) and isinstance(after, Ticket) and before.turn != after.turn
+    moved = isinstance(before, Ticket) and isinstance(after, Ticket) and before.place != after.place
     return chance.choice([before, after, None] if moved else [before, after])
 
 
@@ -417,8 +417,7 @@ def _jobs(seen: Mapping[Key, Any]) -> dict[str, JobRecord]:
 def in_line(seen: Mapping[Key, Any]) -> tuple[Ticket, ...]:
     """The tickets among some items, in the order of the line."""
     tickets = [cast("Ticket", item) for key, item in seen.items() if key[0] == "ticket"]
-    tickets.sort(key=lambda t: (t.action != "cancel", t.turn, t.request_key))
-    return tuple(tickets)
+    return tuple(sorted(tickets, key=lambda ticket: ticket.place))
 
 
 def _touched_by(step: Step) -> set[Key]:

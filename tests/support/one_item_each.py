@@ -34,6 +34,7 @@ from export_jobs.model.records import (
     Ticket,
     Undelivered,
 )
+from export_jobs.model.retry import RetryPolicy, Try
 from export_jobs.model.steps import GateChange, Slot, Step
 
 FROZEN = Path(__file__).parents[1] / "data" / "items"
@@ -109,6 +110,22 @@ BASELINE = Baseline(
     unusual=(Run(_NOW, 120_000, 5),),
     version=7,
 )
+JOB_OF_A_RETRY = JobRecord(
+    "prod",
+    "5",
+    _NOW,
+    status="FAILED",
+    final=True,
+    version=1,
+    request_key="key",
+    touched_at=_NOW,
+    outcome="FAILED",
+    try_number=2,
+    tries_left=1,
+    retried_on=frozenset({"FAILED", "SUCCEEDED_EMPTY"}),
+    retry_at=_NOW + 1,
+    not_retried="EXPIRES",
+)
 OUTBOX_ITEM = OutboxItem("prod", "record key", (_UNDELIVERED,), leased_at=_NOW, version=1)
 STATE = SandboxState(
     sandbox="prod",
@@ -180,7 +197,25 @@ REQUEST = RequestRecord(
     touched_at=_NOW + 2,
     version=7,
 )
+REQUEST_WITH_A_RETRY = RequestRecord(
+    "retried key",
+    "WAITING",
+    "prod",
+    touched_at=_NOW,
+    version=3,
+    retry=RetryPolicy(2, 60_000, frozenset({"FAILED", "SUCCEEDED_EMPTY"})),
+    try_number=3,
+    tries_left=1,
+    tries=(
+        Try(1, "1", "FAILED", ended_at=_NOW, error_code="7", error_message="naïve 😀"),
+        Try(2, "5", "SUCCEEDED_EMPTY", ended_at=_NOW + 1),
+    ),
+    retry_at=_NOW + 2,
+)
 TICKET = Ticket("prod", "key", "create", turn=_NOW, sent_at=_NOW - 1, deadline_ms=_NOW + 1)
+DELAYED_TICKET = Ticket(
+    "prod", "key", "create", turn=_NOW, sent_at=_NOW, deadline_ms=_NOW + 1, delayed=True
+)
 CANCEL_TICKET = Ticket("prod", "cancel key", "cancel", turn=_NOW, sent_at=_NOW)
 ATTEMPT = Attempt(
     request_key="key",
@@ -209,13 +244,16 @@ RECORDS: Mapping[str, Any] = {
     "job with segments": JOB_WITH_SEGMENTS,
     "job with usual values": JOB_WITH_USUAL_VALUES,
     "baseline": BASELINE,
+    "job of a retry": JOB_OF_A_RETRY,
     "outbox": OUTBOX_ITEM,
     "state": STATE,
     "digest in a state": DIGEST,
     "gate": GATE,
     "ticket": TICKET,
     "ticket to cancel": CANCEL_TICKET,
+    "delayed ticket": DELAYED_TICKET,
     "request": REQUEST,
+    "request with a retry": REQUEST_WITH_A_RETRY,
     "expected": EXPECTED,
     "expectation": EXPECTATION,
     "small expectation": SMALL_EXPECTATION,
@@ -236,13 +274,16 @@ def items_written() -> dict[str, Any]:
         "job with segments": writer.job(before(JOB_WITH_SEGMENTS)).written,
         "job with usual values": writer.job(before(JOB_WITH_USUAL_VALUES)).written,
         "baseline": baselines.written(before(BASELINE), "jobs").written,
+        "job of a retry": writer.job(before(JOB_OF_A_RETRY)).written,
         "outbox": writer.outbox_item(before(OUTBOX_ITEM)).written,
         "state": writer.state(STATE).written,
         "digest in a state": writer.digest("prod", before(DIGEST)).written,
         "gate": _gate_written(),
         "ticket": writer.ticket(TICKET).written,
         "ticket to cancel": writer.ticket(CANCEL_TICKET).written,
+        "delayed ticket": writer.ticket(DELAYED_TICKET).written,
         "request": writer.request(before(REQUEST)).written,
+        "request with a retry": writer.request(before(REQUEST_WITH_A_RETRY)).written,
         "expected": writer.expected("prod", before(EXPECTED)).written,
         "expectation": expectations.written(before(EXPECTATION), "jobs").written,
         "small expectation": expectations.written(before(SMALL_EXPECTATION), "jobs").written,

@@ -8,9 +8,11 @@ from typing import Any
 
 from export_jobs.contract import Job
 from export_jobs.events import build as events
+from export_jobs.events import endings
 from export_jobs.model.baselines import UNKNOWN
 from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
 from export_jobs.model.records import VANISHED, Event, JobRecord, OverdueReason, RequestRecord
+from export_jobs.model.retry import RetryPolicy
 
 from support.digests import full_digest, quiet_digest
 from support.observed import ORG, observed
@@ -77,6 +79,13 @@ def one_of_each() -> dict[str, Event]:
         "accepted after all": events.accepted(
             replace(request("CREATED"), rejections=("e",)), stack_id=STACK, now=NOW
         ),
+        "failed, tried again": tried_again()[0],
+        "retried": tried_again()[1],
+        "success at the second try": changed(
+            replace(record, job_id="26", request_key="k", try_number=2),
+            status="SUCCEEDED",
+            dataset="other",
+        ),
         "rejected": events.rejected(request("INVALID"), stack_id=STACK, now=NOW),
         "cancelled before": events.rejected(request("CANCELLED"), stack_id=STACK, now=NOW),
         "digest": full_digest(),
@@ -116,6 +125,29 @@ def overdue(
         stack_id=STACK,
         now=now,
     )
+
+
+def tried_again() -> tuple[Event, Event]:
+    """The end of a job whose request is tried again, and the event of that request."""
+    job = Job.model_validate({"id": 25, "status": "FAILED", "creationTime": 1})
+    at = NOW + 900_000
+    record = JobRecord(
+        *("prod", "25", 1, "FAILED"),
+        final=True,
+        outcome="FAILED",
+        sequence=2,
+        org_id=ORG,
+        request_key="k",
+        tries_left=2,
+        retry_at=at,
+    )
+    end = events.state_change(
+        record, job, previous_status="NEW", comparison=UNKNOWN, stack_id=STACK, now=NOW
+    )
+    asked = replace(request("CREATED"), retry=RetryPolicy(2), tries_left=2)
+    errors = [{"code": "7", "message": "it broke"}]
+    waits = endings.tried_again(asked, record, errors, at, now=NOW)
+    return end, events.retried(waits, record, stack_id=STACK, now=NOW)
 
 
 def request(outcome: str) -> RequestRecord:

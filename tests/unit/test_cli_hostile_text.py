@@ -21,6 +21,7 @@ from export_jobs.events.build import state_change
 from export_jobs.model.baselines import UNKNOWN
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.records import Event, JobRecord, RequestRecord, Undelivered
+from export_jobs.model.retry import Try
 from export_jobs_cli import (
     dead_letters,
     doctor,
@@ -116,7 +117,8 @@ def a_state(text: Text, status: str = "REJECTED") -> request_state.RequestState:
     return request_state.RequestState(
         text(), status, wait_in_words=text(), cancelled_by=text(), outcome=text(), reason=text(),
         job_id=None if status == request_state.DEAD else text(), sandbox=text(),
-        dataset_id=text(), names=called(text()),
+        dataset_id=text(), names=called(text()), try_number=2,
+        tries=[Try(1, text(), "FAILED", AT, error_code=text(), error_message=text())],
     )  # fmt: skip
 
 

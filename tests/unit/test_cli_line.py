@@ -162,6 +162,47 @@ def test_a_request_waits_since_it_was_sent() -> None:
     assert ticket_as_json(ticket("a"), 1)["notBefore"] is None
 
 
+def between_tries() -> SandboxRecord:
+    """One request in line, and one whose delay before its next try runs for another minute."""
+    due = NOW + 60_000
+    delayed = ticket("again", turn=due, delayed=True)
+    return SandboxRecord(Gate("prod"), tickets=(ticket("a"), delayed))
+
+
+def test_a_request_between_two_tries_waits_for_the_next_one() -> None:
+    """It has no place in line before that, and waits since its last try ended."""
+    line = line_of(between_tries())
+    record = waiting("again", sent_at=5, touched_at=9, try_number=2, retry_at=NOW + 60_000)
+    assert line.wait_of(record) == Wait("RETRY", until=NOW + 60_000)
+    assert line.in_words(Wait("RETRY", until=NOW)) == (
+        "its next try, from 2026-01-31 02:00:00 UTC on"
+    )
+    assert (line.place("again"), line.place_in_words("a")) == (None, "place 1 of 1")
+    assert since_of(record) == 9
+
+
+def test_a_try_that_is_back_in_line_was_not_put_off() -> None:
+    """Its place is by the time of its message, which is before the time since which it waits."""
+    back = ticket_as_json(ticket("a", turn=NOW - 9_000, sent_at=NOW - 1_000), 1)
+    assert (back["notBefore"], back["waitsForRetry"]) == (None, False)
+    assert back["since"] == "2026-01-31T01:59:59.000Z"
+
+
+def test_the_list_shows_requests_between_two_tries(capsys: pytest.CaptureFixture[str]) -> None:
+    """Behind the line, with the time of the next try."""
+    system: Any = SystemHere(between_tries())
+    found = request_list.find(system, sandbox=None, limit=10)
+    assert found.as_json()["sandboxes"][0]["waitingForRetry"] == 1
+    row = found.as_json()["waiting"][1]
+    assert (row["requestKey"], row["place"], row["since"]) == ("again", None, None)
+    assert row["notBefore"] == "2026-01-31T02:01:00.000Z"
+    request_list.show(found)
+    printed = capsys.readouterr().out
+    assert "prod: 1 waiting, 1 between two tries, 0 of 2 exports open" in printed
+    assert "retry" in printed
+    assert "from 01-31 02:01" in printed
+
+
 def system_with_everything() -> SystemHere:
     prod = SandboxRecord(
         Gate("prod", slots={"b": attempt("b")}, hold=Hold(NOW + 60_000, 60_000)),
@@ -192,6 +233,7 @@ def test_the_list_has_who_waits_what_is_under_way_and_what_has_ended() -> None:
     assert found["sandboxes"][0] == {
         "sandboxName": "prod",
         "waiting": 3,
+        "waitingForRetry": 0,
         "cancelsWaiting": 1,
         "openExports": 2,
         "maxOpenExports": 2,

@@ -82,6 +82,7 @@ def report_sweep(report: SweepReport) -> None:
         ("OverdueExports", MetricUnit.Count, report.overdue),
         ("DuplicateJobs", MetricUnit.Count, report.duplicates),
         ("UnreadableJobs", MetricUnit.Count, report.unreadable),
+        ("RequestsRetried", MetricUnit.Count, _retried(report)),
     ):
         if value:
             metrics.add_metric(name, unit, value)
@@ -108,6 +109,10 @@ def report_sweep(report: SweepReport) -> None:
         apiMs=_slowest_call_ms(),
         problems=report.problems[:MAX_PROBLEMS],
     )
+
+
+def _retried(report: SweepReport) -> int:
+    return sum(event.type == EventType.REQUEST_RETRIED for event in report.events)
 
 
 def report_run(report: RunReport) -> None:

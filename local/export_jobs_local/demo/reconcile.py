@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from export_jobs.contract import FINAL_STATUSES
@@ -21,7 +21,7 @@ GONE = "DELETED"
 
 @dataclass
 class RequestEnd:
-    """How one request and its job ended."""
+    """How one request and its job ended; `earlier_jobs` are those of the tries before."""
 
     name: str
     key: str
@@ -33,6 +33,7 @@ class RequestEnd:
     reason: str | None = None
     anomalies: list[str] = field(default_factory=list)
     expected_anomalies: list[str] = field(default_factory=list)
+    earlier_jobs: list[str] = field(default_factory=list)
 
     @property
     def as_expected(self) -> bool:
@@ -97,7 +98,8 @@ def reconcile_requests(
     `sent` maps request keys to what was sent, `dead_letter_queue` request keys to reasons.
     """
     by_id = {str(job.id): job for job in jobs}
-    ends = _ends(deliveries)
+    ends = events_by_request(deliveries, REQUEST_ENDS)
+    again = events_by_request(deliveries, {EventType.REQUEST_RETRIED})
     anomalies = {
         job_id: delivery.detail["anomalies"]
         for job_id, changes in _state_changes(deliveries, "bus").items()
@@ -109,9 +111,10 @@ def reconcile_requests(
             request.name, key, request.expected, expected_anomalies=list(request.anomalies)
         )
         result.requests.append(row)
-        end = _only_end(request, ends.get(key, []), result)
+        end = _last_end(request, ends[key], again[key], result)
         if end is None:
             continue
+        row.earlier_jobs = [str(one.detail["jobId"]) for one in ends[key] if one is not end]
         detail = end.detail
         row.end, row.reason, row.job_id = detail["outcome"], detail["reason"], detail["jobId"]
         if end.type == EventType.REQUEST_REJECTED and key not in dead_letter_queue:
@@ -189,24 +192,32 @@ def _check_sequence(job_id: str, received: Iterable[Delivery], result: Reconcili
         result.lost.append(f"job {job_id}: the bus received the events {numbers}")
 
 
-def _ends(deliveries: Iterable[Delivery]) -> dict[str, list[Delivery]]:
-    """The ends of requests that the bus received, by request key."""
-    ends: dict[str, list[Delivery]] = defaultdict(list)
-    for delivery in deliveries:
-        if delivery.type in REQUEST_ENDS and delivery.sink == "bus":
-            ends[delivery.detail["requestKey"]].append(delivery)
-    return ends
+def events_by_request(
+    deliveries: Iterable[Delivery], types: Container[str]
+) -> dict[str, list[Delivery]]:
+    """The events of these types that the bus received, once each, by request key."""
+    found: dict[str, list[Delivery]] = defaultdict(list)
+    for delivery in _once(one for one in deliveries if one.sink == "bus"):
+        if delivery.type in types:
+            found[delivery.detail["requestKey"]].append(delivery)
+    return found
 
 
-def _only_end(
-    request: DemoRequest, ends: Iterable[Delivery], result: Reconciliation
+def _last_end(
+    request: DemoRequest,
+    ends: Sequence[Delivery],
+    again: Sequence[Delivery],
+    result: Reconciliation,
 ) -> Delivery | None:
-    """A request's only end. If none or several were published, reports it and returns None."""
-    published = _once(ends)
-    if len(published) == 1:
-        return published[0]
-    number = "no end was" if not published else f"{len(published)} ends were"
-    result.lost.append(f"request {request.name}: {number} published")
+    """The end of a request, or of its last try; one has to be announced after each one before.
+
+    If too few or too many were published, reports it and returns None.
+    """
+    if len(ends) == request.jobs == len(again) + 1:
+        return max(ends, key=lambda delivery: delivery.detail["tryNumber"])
+    number = "no end was" if not ends else f"{len(ends)} ends were"
+    tried = f", and {len(again)} further tries" if again or request.jobs > 1 else ""
+    result.lost.append(f"request {request.name}: {number} published{tried}")
     return None
 
 
@@ -227,6 +238,7 @@ def _check_job(
 def _check_owners(job_ids: Iterable[str], result: Reconciliation) -> None:
     """Checks that every job belongs to exactly one request."""
     created = Counter(row.job_id for row in result.requests if row.end == "CREATED")
+    created.update(job_id for row in result.requests for job_id in row.earlier_jobs)
     for job_id in job_ids:
         if created[job_id] != 1:
             result.unexplained.append(f"job {job_id} belongs to {created[job_id]} requests")

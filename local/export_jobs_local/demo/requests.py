@@ -2,6 +2,7 @@
 
 `NAME.json` is sent as it is. `NAME.twice.json` is delivered twice. For `NAME.lost-answer.json`, the
 answer to the create call is lost. `NAME.cancel.json` is sent once the job that it names is running.
+The job of `NAME.fails-once.json` fails at the first try, and the request has to be tried again.
 A request whose name begins with `invalid-` must be rejected; with `fails-`, its job must fail. One
 with `fewer-` has a history of four weeks in which it exported far more profiles, every night.
 """
@@ -15,12 +16,13 @@ from typing import Any, Literal
 from export_jobs.contract.text import decode_json, decode_text
 from export_jobs.model.baselines import Anomaly
 
-Sending = Literal["once", "twice", "lost-answer", "cancel"]
+Sending = Literal["once", "twice", "lost-answer", "cancel", "fails-once"]
 _SENDINGS: dict[str, Sending] = {
     "": "once",
     "twice": "twice",
     "lost-answer": "lost-answer",
     "cancel": "cancel",
+    "fails-once": "fails-once",
 }
 MAX_MESSAGE_BYTES = 256 * 1024
 Expected = Literal["SUCCEEDED", "FAILED", "CANCELLED", "REJECTED", "CANCELS"]
@@ -44,6 +46,11 @@ class DemoRequest:
     job: Any
     anomalies: tuple[Anomaly, ...] = ()
     """How its job must be far from usual."""
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs it has if it is not rejected."""
+        return 2 if self.sending == "fails-once" else 1
 
 
 def read_requests(folder: Path) -> list[DemoRequest]:

@@ -17,6 +17,7 @@ from export_jobs_local.demo.expectations import DemoExpectations
 from export_jobs_local.demo.reconcile import (
     REQUEST_ENDS,
     Reconciliation,
+    events_by_request,
     reconcile_events,
     reconcile_requests,
     reconcile_what_is_left,
@@ -69,7 +70,7 @@ class Demo:
         self._expectations.expect_by_now(now_ms())
         for request in self._of("lost-answer"):
             self._lose_the_answer_to(request)
-        for request in self._of("once"):
+        for request in (*self._of("once"), *self._of("fails-once")):
             self._send(request)
         for request in self._of("twice"):
             self._send(request)
@@ -158,8 +159,9 @@ class Demo:
 
     def _all_has_ended(self) -> bool:
         deliveries = self._deliveries()
-        ended = {d.detail["requestKey"] for d in deliveries if d.type in REQUEST_ENDS}
-        if not self._sent.keys() <= ended:
+        ended = events_by_request(deliveries, REQUEST_ENDS)
+        again = events_by_request(deliveries, {EventType.REQUEST_RETRIED})
+        if any(len(ended[key]) <= len(again[key]) for key in self._sent):
             return False
         finals = {
             (d.sink, d.detail["jobId"])

@@ -21,6 +21,7 @@ from export_jobs.creator.message import (
     woken_sandbox,
 )
 from export_jobs.model.records import RequestRecord
+from export_jobs.model.retry import RetryPolicy
 from export_jobs.model.wake_up import wake_up_body
 from hypothesis import given
 from hypothesis import strategies as st
@@ -165,6 +166,97 @@ def test_a_misspelt_field_of_the_envelope_is_named(envelope: dict[str, Any], nam
         read({**misspelt, f"{name}s": envelope[name]})
     fields = {problem.field for problem in caught.value.problems}
     assert {f"{name}s", f"job.{name}s"} & fields or "(body)" in fields
+
+
+def test_a_retry_is_read_completely() -> None:
+    """With its defaults: fifteen minutes, and only after a failure."""
+    whole = {"attempts": 2, "delayMinutes": 0, "on": ["SUCCEEDED_EMPTY", "FAILED"]}
+    policy = read({"retry": whole, "job": JOB}).retry
+    assert policy == RetryPolicy(2, 0, frozenset({"FAILED", "SUCCEEDED_EMPTY"}))
+    default = RetryPolicy(10, 900_000, frozenset({"FAILED"}))
+    assert read({"retry": {"attempts": 10}, "job": JOB}).retry == default
+    assert read({"job": JOB}).retry is None
+
+
+MAY_HAVE_WRITTEN = "such a job may have written data, which another one would write again"
+OTHERS = "it can be FAILED or SUCCEEDED_EMPTY"
+
+
+@pytest.mark.parametrize(
+    ("retry", "problem"),
+    [
+        ({}, "retry.attempts: is required"),
+        (None, "retry: is null; leave it out, or give it a value"),
+        ({"delayMinutes": 1}, "retry.attempts: is required"),
+        ({"attempts": 0}, "retry.attempts: Input should be greater than or equal to 1"),
+        ({"attempts": 11}, "retry.attempts: Input should be less than or equal to 10"),
+        ({"attempts": "2"}, "retry.attempts: Input should be a valid integer"),
+        ({"attempts": True}, "retry.attempts: Input should be a valid integer"),
+        (
+            {"attempts": 1, "delayMinutes": -1},
+            "retry.delayMinutes: Input should be greater than or equal to 0",
+        ),
+        (
+            {"attempts": 1, "delayMinutes": 1441},
+            "retry.delayMinutes: Input should be less than or equal to 1440",
+        ),
+        ({"attempts": 1, "on": []}, "retry.on: is empty; leave it out, or say what you want"),
+        (
+            {"attempts": 1, "on": ["FAILED", "FAILED"]},
+            "retry.on: names 'FAILED' twice",
+        ),
+        *(
+            (
+                {"attempts": 1, "on": ["FAILED", outcome]},
+                f"retry.on[1]: can't be {outcome}: {MAY_HAVE_WRITTEN}; {OTHERS}",
+            )
+            for outcome in ("SUCCEEDED_WITH_ERRORS", "VANISHED")
+        ),
+        (
+            {"attempts": 1, "on": ["CANCELLED"]},
+            f"retry.on[0]: can't be CANCELLED: such a job ended as somebody wanted; {OTHERS}",
+        ),
+        (
+            {"attempts": 1, "on": ["failed"]},
+            "retry.on[0]: Input should be 'FAILED' or 'SUCCEEDED_EMPTY'",
+        ),
+        (
+            {"attempts": 1, "delay": 5},
+            "retry.delay: is not a field of the request; did you mean 'delayMinutes'?",
+        ),
+    ],
+)
+def test_a_wrong_retry_is_named(retry: Any, problem: str) -> None:
+    """A job that may have written data is never followed by another, and the problem says why."""
+    with pytest.raises(RequestInvalid) as caught:
+        read({"retry": retry, "job": JOB})
+    assert [str(one) for one in caught.value.problems] == [problem]
+
+
+def test_only_a_create_request_has_a_retry() -> None:
+    """Not a cancel request; and a bare body has no place for it."""
+    with pytest.raises(RequestInvalid, match="'retry' belongs to a create request"):
+        read({"action": "cancel", "jobId": "1", "retry": {"attempts": 1}})
+    with pytest.raises(RequestInvalid, match="has retry beside the body of a POST"):
+        read({**JOB, "retry": {"attempts": 1}})
+
+
+def test_a_hash_stays_what_it_was_without_a_retry() -> None:
+    """Stored hashes are compared with those of later messages; a retry is part of the request."""
+    assert read({"requestKey": "k", "job": JOB}).body_hash == (
+        "1:6d48814b43da0c35b6ad193dccdb919db27dcb50df8f63bfd8bfab83bbc15107"
+    )
+    once = read({"retry": {"attempts": 1}, "job": JOB})
+    written_out = {"on": ["FAILED"], "delayMinutes": 15, "attempts": 1}
+    assert once.body_hash == read({"retry": written_out, "job": JOB}).body_hash
+    twice = read({"retry": {"attempts": 2}, "job": JOB})
+    assert len({read({"job": JOB}).body_hash, once.body_hash, twice.body_hash}) == 3
+
+
+def test_a_doubled_field_of_a_retry_is_named() -> None:
+    """One of the two would be ignored."""
+    with pytest.raises(RequestInvalid, match=r"retry.attempts: is written more than once"):
+        read('{"retry": {"attempts": 1, "attempts": 2}, "job": {}}')
 
 
 @pytest.mark.parametrize(("envelope", "name"), FIELDS)

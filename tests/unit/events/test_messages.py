@@ -17,6 +17,7 @@ from export_jobs.events.wording import span
 from export_jobs.model.baselines import UNKNOWN, Comparison
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import Event, JobRecord, RequestRecord
+from export_jobs.model.retry import RetryPolicy
 from support.digests import full_digest, quiet_digest
 from support.files import ROOT
 from support.observed import observed
@@ -132,6 +133,16 @@ def vanished() -> Event:
     return events.vanished(record, previous_status="PROCESSING", stack_id=STACK, now=NOW)
 
 
+def not_tried_again() -> Event:
+    """The end of a job whose request had tries left, but too little time."""
+    job = Job.model_validate({**BODY, "status": "FAILED", "errors": [{"code": "7"}]})
+    record = JobRecord("prod", job.id, CREATED, request_key="k", sequence=2, not_retried="EXPIRES")
+    record = replace(record, try_number=2, final=True)
+    return events.state_change(
+        record, job, previous_status="NEW", comparison=UNKNOWN, stack_id=STACK, now=NOW
+    )
+
+
 def every_kind() -> Iterator[tuple[str, Event]]:
     metrics = {"totalExportedProfileCounter": 58_112}
     error = {"code": "0100000003", "msg": "Error in Export Job", "callStack": "at com.adobe…"}
@@ -143,6 +154,10 @@ def every_kind() -> Iterator[tuple[str, Event]]:
     yield "succeeded-empty", of_job(status="SUCCEEDED", metrics={"totalExportedProfileCounter": 0})
     yield "failed", of_job(status="FAILED", errors=[error, error, error])
     yield "failed-first-time", of_job(status="FAILED", compared=False, errors=[{"code": "7"}])
+    yield "failed-tried-again", one_of_each()["failed, tried again"]
+    yield "failed-not-tried-again", not_tried_again()
+    yield "succeeded-at-the-second-try", one_of_each()["success at the second try"]
+    yield "retried", one_of_each()["retried"]
     yield "cancelled", of_job(status="CANCELLED")
     yield "vanished", vanished()
     yield "late", late()
@@ -197,6 +212,16 @@ def every_kind() -> Iterator[tuple[str, Event]]:
     )
     yield "not-found", rejected("NOT_FOUND", "no request 'x' has arrived")
     yield "cancelled-before", rejected("CANCELLED", CANCELLED_BEFORE)
+    yield (
+        "cancelled-before-its-next-try",
+        rejected(
+            "CANCELLED",
+            "it was cancelled before the job of its try 2 was created",
+            retry=RetryPolicy(2),
+            try_number=2,
+        ),
+    )
+    yield "accepted-at-the-second-try", accepted("CREATED", job_id="4711", try_number=2)
     watched = "the stack no longer watches sandbox 'prod'"
     yield "not-watched", rejected("NOT_WATCHED", watched)
     unknown = "its create call got no response"

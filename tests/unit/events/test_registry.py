@@ -47,9 +47,11 @@ def test_every_type_is_made_by_a_test() -> None:
 PROBLEMS = {
     *("empty", "with errors", "failed", "failed in dev", "vanished", "late", "rejected"),
     *("overdue", "overdue resolved"),
+    "failed, tried again",
     *("success after a delay", "cancelled after a delay", "back", "accepted after all"),
+    "success at the second try",
 }
-"""Problems and what resolves them. In the last line is what resolves one."""
+"""Problems and what resolves them. In the last lines is what resolves one."""
 DIGESTS = {"digest", "digest of a quiet day"}
 ENDS = {"success", "success elsewhere", "success in dev", "cancelled", "cancelled before"}
 
@@ -59,7 +61,7 @@ ENDS = {"success", "success elsewhere", "success in dev", "cancelled", "cancelle
     [
         ("problems", PROBLEMS),
         ("notable", PROBLEMS | ENDS),
-        ("all", PROBLEMS | ENDS | {"running", "accepted"}),
+        ("all", PROBLEMS | ENDS | {"running", "accepted", "retried"}),
     ],
 )
 def test_people_get_the_events_of_their_level(level: TopicEvents, expected: set[str]) -> None:

@@ -191,3 +191,12 @@ def test_an_attempt_counts_beside_an_older_job_of_its_request() -> None:
     assert counted(older, slots=(slot(1),)) == 2
     linked_just_now = job(1, request_key="k1", creation_time=NOW)
     assert counted(linked_just_now, slots=(slot(1),)) == 1
+
+
+def test_an_attempt_counts_beside_the_job_of_an_earlier_try() -> None:
+    """That has ended, and is among the open ones until its last event is delivered."""
+    first = job(1, "FAILED", request_key="k1")
+    again = replace(slot(1), try_number=2)
+    assert counted(first, slots=(again,)) == 1
+    second = job(2, request_key="k1", try_number=2)
+    assert counted(first, second, slots=(again,)) == 1, "the query shows the job before its link"

@@ -231,6 +231,7 @@ class Admission:
             send_by=now + SEND_WITHIN_MS,
             hashes=matching.hashes_of_request(job_asked_for(record.body or "")),
             rule=matching.RULE,
+            try_number=record.try_number,
         )
 
     def _passing(self, gate: Gate, now: int) -> GateChange:
@@ -416,9 +417,11 @@ class Admission:
         if existing and existing.request_key not in {None, member.record.request_key}:
             logger.error("job %s belongs to request %s", job.id, existing.request_key)
             return None  # the response has another request's job: the sweep settles the attempt
-        if record and not record.has_ended:
+        if existing and existing.request_key:
+            return None  # the sweep has found it, and the request is tried again since
+        if record and not record.has_ended and record.try_number == member.attempt.try_number:
             return self._step(answer, record, existing)
-        if existing and (existing.request_key or existing.duplicate_of):
+        if existing and existing.duplicate_of:
             return None
         return self._duplicate(job, member, record, existing)
 

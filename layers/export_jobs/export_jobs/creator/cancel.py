@@ -107,11 +107,9 @@ class Canceller:
                 flagged = replace(target, cancelled_by=record.request_key)
                 return _Later(also=() if target.cancelled_by else (flagged,))
             case "CREATED":
-                return self._cancel_job(record, target.sandbox, str(target.job_id))
+                return self._cancel_created(record, ticket, target)
             case "CANCELLED":
-                return self._accepted(
-                    record, "CANCELLED", endings.CANCELLED_BEFORE, sandbox=target.sandbox
-                )
+                return self._cancelled_before(record, target)
             case status:
                 reason = f"request {key!r} has ended: {status}"
                 return self._accepted(record, "ALREADY_FINAL", reason, sandbox=target.sandbox)
@@ -140,12 +138,29 @@ class Canceller:
     def _cancel_waiting(self, record: RequestRecord, ticket: Ticket, target: RequestRecord) -> Step:
         """Both requests end in one step, which drops both tickets."""
         cancelled = endings.cancelled(target, policy=self._policy.events, now=self._clock())
-        done = self._accepted(record, "CANCELLED", endings.CANCELLED_BEFORE, sandbox=target.sandbox)
+        done = self._cancelled_before(record, target)
         return Step(
             requests=(cancelled.record, done.record),
             drop_tickets=(endings.ticket_of(target), ticket),
             outbox=(cancelled.item, done.item),
         )
+
+    def _cancel_created(
+        self, record: RequestRecord, ticket: Ticket, target: RequestRecord
+    ) -> endings.Ended | _Later | Step:
+        """Cancels the job and, in the step that says so, takes the tries that are left.
+
+        If a sweep has the request tried again meanwhile, the step is not written, and it is that
+        wait which is cancelled instead.
+        """
+        outcome = self._cancel_job(record, target.sandbox, str(target.job_id))
+        if isinstance(outcome, _Later) or not target.tries_left:
+            return outcome
+        if outcome.record.status == "REJECTED":
+            return outcome
+        ended = replace(target, tries_left=0, cancelled_by=record.request_key)
+        step = outcome.step(ticket)
+        return replace(step, requests=(*step.requests, ended))
 
     def _cancel_job(
         self, record: RequestRecord, sandbox: str, job_id: str
@@ -175,6 +190,17 @@ class Canceller:
         if refused and job.status != "CANCELLING":
             return self._rejected(record, "REFUSED", str(refused), job_id=job_id, sandbox=sandbox)
         return self._accepted(record, "CANCELLING", None, job_id=job_id, sandbox=sandbox)
+
+    def _cancelled_before(self, record: RequestRecord, target: RequestRecord) -> endings.Ended:
+        return endings.accepted(
+            record,
+            "CANCELLED",
+            endings.cancelled_before(target),
+            job_sandbox=target.sandbox,
+            try_number=target.try_number,
+            policy=self._policy.events,
+            now=self._clock(),
+        )
 
     def _accepted(
         self,

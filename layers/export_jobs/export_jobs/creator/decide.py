@@ -42,6 +42,8 @@ def waiting(
         dataset_id=request.dataset_id,
         sent_at=min(message.sent_at or now, now),
         deadline_ms=request.expires_at,
+        retry=request.retry,
+        tries_left=request.retry.attempts if request.retry else 0,
         touched_at=now,
     )
 
@@ -70,6 +72,8 @@ def arrive(
         again = replace(
             new,
             version=record.version,
+            tries=record.tries,
+            try_number=record.try_number,
             rejections=(*record.rejections, str(record.event_id))[-MAX_REJECTIONS_KEPT:],
         )
         return Step(requests=(again,), add_tickets=(endings.ticket_of(again),))

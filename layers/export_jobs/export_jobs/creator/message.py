@@ -5,11 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from export_jobs.contract import CreateExportJob, FieldProblem, RequestInvalid
 from export_jobs.contract.create import (
@@ -24,6 +32,12 @@ from export_jobs.contract.text import DoubledKeys, decode_json
 from export_jobs.contract.times import epoch_ms_of
 from export_jobs.model import wake_up
 from export_jobs.model.records import Action, RequestRecord
+from export_jobs.model.retry import (
+    DEFAULT_DELAY_MINUTES,
+    MAX_ATTEMPTS,
+    MAX_DELAY_MINUTES,
+    RetryPolicy,
+)
 
 MAX_KEY = 128
 MAX_CORRELATION_ID = 256
@@ -78,6 +92,61 @@ _BODY_MARKS = frozenset({"destination", "schema"})
 _ENVELOPE_MARKS = frozenset({"action", "job", "jobId", "cancelRequestKey", "requestKey"})
 
 
+def _never_retried(value: Any) -> Any:
+    """Raises ValueError for an outcome after which another export would be wrong."""
+    match value:
+        case "SUCCEEDED_WITH_ERRORS" | "VANISHED":
+            raise ValueError(
+                f"can't be {value}: such a job may have written data, which another one would "
+                "write again; it can be FAILED or SUCCEEDED_EMPTY"
+            )
+        case "CANCELLED" | "SUCCEEDED":
+            raise ValueError(
+                f"can't be {value}: such a job ended as somebody wanted; it can be FAILED or "
+                "SUCCEEDED_EMPTY"
+            )
+    return value
+
+
+class Retry(RequestPart):
+    """Whether the export is tried again when its job has ended badly."""
+
+    model_config = ConfigDict(strict=True)
+
+    attempts: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=MAX_ATTEMPTS,
+            description="how many more jobs may be created after the first one, each only after "
+            "the one before has ended",
+        ),
+    ]
+    delay_minutes: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=MAX_DELAY_MINUTES,
+            description="how long after the end of a job the next one waits in line; 0: at once",
+        ),
+    ] = DEFAULT_DELAY_MINUTES
+    on: Annotated[
+        Sequence[Annotated[Literal["FAILED", "SUCCEEDED_EMPTY"], BeforeValidator(_never_retried)]],
+        Field(min_length=1, description="after which outcomes of a job the export is tried again"),
+    ] = ("FAILED",)
+
+    @field_validator("on")
+    @classmethod
+    def _on_once(cls, value: Sequence[str]) -> Sequence[str]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"names {max(value, key=value.count)!r} twice")
+        return value
+
+    @property
+    def policy(self) -> RetryPolicy:
+        return RetryPolicy(self.attempts, self.delay_minutes * 60_000, frozenset(self.on))
+
+
 class Envelope(RequestPart):
     """A message on the request queue. A bare POST body is read as `{"job": <body>}`."""
 
@@ -96,6 +165,10 @@ class Envelope(RequestPart):
     expires_at: Annotated[
         OptionalField[Rfc3339],
         Field(description="the request is rejected if it still waits then"),
+    ] = None
+    retry: Annotated[
+        OptionalField[Retry],
+        Field(description="for a create request: another job if one ends badly"),
     ] = None
     job: Annotated[
         OptionalField[CreateExportJob], Field(description="the POST body, for a create request")
@@ -117,6 +190,8 @@ class Envelope(RequestPart):
             raise ValueError("a cancel request needs either 'jobId' or 'cancelRequestKey'")
         elif self.job is not None:
             raise ValueError("'job' belongs to a create request")
+        elif self.retry is not None:
+            raise ValueError("'retry' belongs to a create request")
         elif self.cancel_request_key is not None and self.cancel_request_key == self.request_key:
             raise ValueError("'cancelRequestKey' is the request's own key; use that of another one")
         return self
@@ -169,6 +244,7 @@ class Request:
     body_hash: str
     correlation_id: str | None = None
     expires_at: int | None = None
+    retry: RetryPolicy | None = None
     dataset_id: str | None = None
     job_id: str | None = None
     cancel_request_key: str | None = None
@@ -214,6 +290,7 @@ def read_request(body: str, *, sandboxes: Collection[str]) -> Request:
         body_hash=_hash_of(envelope),
         correlation_id=envelope.correlation_id,
         expires_at=epoch_ms_of(envelope.expires_at) if envelope.expires_at else None,
+        retry=envelope.retry.policy if envelope.retry else None,
         dataset_id=envelope.job.destination.dataset_id if envelope.job else None,
         job_id=envelope.job_id,
         cancel_request_key=envelope.cancel_request_key,
@@ -315,11 +392,14 @@ def _wrapper_of(decoded: Mapping[str, Any]) -> str | None:
 
 def _hash_of(envelope: Envelope) -> str:
     """Equal for messages that request the same, in any notation."""
-    asked = {
+    asked: dict[str, Any] = {
         "action": envelope.action,
         "job": envelope.job.canonical() if envelope.job else None,
         "jobId": envelope.job_id,
         "cancelRequestKey": envelope.cancel_request_key,
     }
+    if envelope.retry:  # otherwise as before there were any, so that stored hashes stay comparable
+        policy = envelope.retry.policy
+        asked["retry"] = [policy.attempts, policy.delay_ms, sorted(policy.on)]
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     return f"{HASH_RULE}:{digest}"

@@ -41,9 +41,13 @@ class RunReport:
     problems: list[str] = field(default_factory=list)
 
     def note_ends(self, records: Iterable[RequestRecord]) -> None:
-        """Counts the requests that have ended, by their written records."""
+        """Counts the requests that have ended, by their written records; each end once."""
         self.ends.update(
-            record.outcome for record in records if record.has_ended and record.outcome
+            record.outcome
+            for record in records
+            if record.has_ended
+            and record.outcome
+            and not (record.stored and record.stored.has_ended)
         )
 
     @property

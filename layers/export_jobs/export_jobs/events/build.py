@@ -32,6 +32,7 @@ from export_jobs.events.details import (
     ProblemDetail,
     RegularExports,
     RequestEventDetail,
+    RequestRetriedDetail,
     SandboxDigest,
     SegmentDetail,
     SlowExport,
@@ -153,6 +154,10 @@ def vanished(record: JobRecord, *, previous_status: str | None, stack_id: str, n
         correlation_id=record.correlation_id,
         linked_by=record.linked_by,
         duplicate_of_request=record.duplicate_of,
+        try_number=record.try_number if record.request_key else None,
+        tries_left=record.tries_left,
+        retry_at=rfc3339(record.retry_at),
+        not_retried=record.not_retried,
         request_id=None,
     )
     return Event(EventType.JOB_STATE_CHANGE, _dump(detail))
@@ -337,6 +342,40 @@ def rejected(
     )
 
 
+def retried(record: RequestRecord, job: JobRecord, *, stack_id: str, now: int) -> Event:
+    """`record` is the record of the request, which waits again; `job` that of its last job."""
+    last = record.tries[-1]
+    error = None
+    if last.error_code is not None or last.error_message is not None:
+        error = ErrorDetail(code=last.error_code, message=last.error_message)
+    detail = RequestRetriedDetail(
+        event_id=_event_id(
+            "retried",
+            stack_id,
+            record.org_id,
+            record.sandbox,
+            record.request_key,
+            record.message_id,
+            len(record.rejections),
+            record.try_number,
+        ),
+        org_id=record.org_id,
+        sandbox_name=record.sandbox,
+        request_key=record.request_key,
+        correlation_id=record.correlation_id,
+        dataset_id=record.dataset_id,
+        job_id=job.job_id,
+        job_outcome=last.outcome,
+        error=error,
+        try_number=record.try_number,
+        tries_left=record.tries_left,
+        retry_at=rfc3339(record.retry_at or now),
+        expires_at=rfc3339(record.deadline_ms),
+        detected_at=rfc3339(now),
+    )
+    return Event(EventType.REQUEST_RETRIED, _dump(detail))
+
+
 def _request_event(
     event_type: EventType,
     record: RequestRecord,
@@ -352,7 +391,8 @@ def _request_event(
     known = record.body_hash is not None
     detail = RequestEventDetail(
         # The message id distinguishes a request from another one that was sent under the same key,
-        # to another stack or long ago; the number of rejections, the ends of one sent again.
+        # to another stack or long ago; the number of rejections, the ends of one sent again; the
+        # number of the try, the jobs of one that is tried again.
         event_id=_event_id(
             "request",
             stack_id,
@@ -362,6 +402,7 @@ def _request_event(
             record.message_id,
             len(record.rejections),
             record.outcome,
+            *([record.try_number] if record.try_number > 1 else []),
         ),
         org_id=record.org_id,
         sandbox_name=record.sandbox if known else None,
@@ -381,6 +422,7 @@ def _request_event(
             for p in _few(problems, MAX_PROBLEMS, "problems", cut)
         ],
         rejected_before=bool(record.rejections),
+        try_number=record.try_number,
         detected_at=rfc3339(now),
         truncated=sorted(set(cut)),
     )
@@ -439,6 +481,10 @@ def _job_detail(
         correlation_id=record.correlation_id,
         linked_by=record.linked_by,
         duplicate_of_request=record.duplicate_of,
+        try_number=record.try_number if record.request_key else None,
+        tries_left=record.tries_left,
+        retry_at=rfc3339(record.retry_at),
+        not_retried=record.not_retried,
         request_id=job.request_id,
         truncated=sorted(set(cut)),
     )

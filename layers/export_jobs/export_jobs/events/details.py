@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 from export_jobs.model.baselines import Anomaly
 from export_jobs.model.outcome import JobOutcome
 from export_jobs.model.records import Action, LinkedBy, OverdueReason, RequestOutcome
+from export_jobs.model.retry import NotRetried
 
 SCHEMA_VERSION: Final = "1.0"
 
@@ -109,6 +110,20 @@ class JobEventDetail(_Detail):
     duplicate_of_request: str | None = Field(
         default=None,
         description="key of a request that already has another job: this one was found late",
+    )
+    try_number: int | None = Field(
+        default=None, description="which of its request's tries the job is; null without a request"
+    )
+    tries_left: int = Field(
+        default=0,
+        description="how many more jobs the request may have; in a final event, 0 unless it is "
+        "tried again",
+    )
+    retry_at: Time | None = Field(
+        default=None, description="in a final event: when the request is tried again, if it is"
+    )
+    not_retried: NotRetried | None = Field(
+        default=None, description="why it is not tried again although it had tries left"
     )
     request_id: str | None
     truncated: list[str] = Field(default=[], description="names of the fields that were truncated")
@@ -210,6 +225,33 @@ class RequestEventDetail(_Detail):
     rejected_before: bool = Field(
         default=False, description="it was rejected, and was sent again from the dead-letter queue"
     )
+    try_number: int = Field(
+        default=1,
+        description="which of the request's tries was accepted, or was waiting; more than 1 only "
+        "after a retry",
+    )
+    detected_at: Time
+    truncated: list[str] = []
+
+
+class RequestRetriedDetail(_Detail):
+    """The `detail` of `Export Request Retried`."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    event_id: str = Field(description="the same each time this event is delivered")
+    org_id: str | None
+    sandbox_name: str
+    request_key: str
+    correlation_id: str | None
+    dataset_id: str | None
+    outcome: Literal["RETRIED"] = "RETRIED"
+    job_id: str = Field(description="the job of the try that has ended")
+    job_outcome: JobOutcome = Field(description="how it ended")
+    error: ErrorDetail | None = Field(description="its first error, if it shows any")
+    try_number: int = Field(ge=2, description="the number of the next try")
+    tries_left: int = Field(ge=0, description="how many more may follow that one")
+    retry_at: Time = Field(description="the next try waits in line from then on")
+    expires_at: Time | None = Field(description="the request's expiresAt, if it has one")
     detected_at: Time
     truncated: list[str] = []
 

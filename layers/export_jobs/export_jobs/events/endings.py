@@ -6,11 +6,12 @@ whose outcome it finds out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from export_jobs.contract import Job
+from export_jobs.contract.text import one_line
 from export_jobs.contract.times import rfc3339
 from export_jobs.events import build
 from export_jobs.events.policy import EventPolicy
@@ -24,6 +25,7 @@ from export_jobs.model.records import (
     Ticket,
     Undelivered,
 )
+from export_jobs.model.retry import MAX_TRIES_KEPT, Try
 from export_jobs.model.steps import Slot, Step
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ def created(
     """Links a job to its request. The event goes first in the job's outbox, to keep the order.
 
     `existing` is the job's record, if it has one; `leased` means that we publish the event.
-    A request that was waiting gives up its ticket.
+    A request that was waiting gives up its ticket. The job's record tells a sweep after which
+    outcomes it has to look whether the request is tried again.
     """
     done = replace(
         record,
@@ -83,6 +86,9 @@ def created(
         correlation_id=record.correlation_id,
         linked_by=linked_by,
         org_id=record.org_id or known.org_id,
+        try_number=record.try_number,
+        tries_left=record.tries_left,
+        retried_on=record.retry.on if record.retry and record.tries_left else frozenset(),
         outbox=(policy.undelivered(event), *known.outbox),
         leased_at=now if leased else known.leased_at,
         touched_at=now,
@@ -92,6 +98,43 @@ def created(
         jobs=(linked,),
         drop_tickets=(ticket_of(record),) if record.status == "WAITING" else (),
         slot=slot,
+    )
+
+
+def tried_again(
+    record: RequestRecord,
+    job: JobRecord,
+    errors: Sequence[Mapping[str, Any]],
+    at: int,
+    *,
+    now: int,
+) -> RequestRecord:
+    """The record of a request that waits until `at` to be tried again, after this end of its job.
+
+    `errors` are those of the job, as in the detail of its final event.
+    """
+    error = build.first_error(errors)
+    ended = Try(
+        record.try_number,
+        job.job_id,
+        outcome=job.outcome or "FAILED",
+        ended_at=now,
+        error_code=one_line(error.code) if error and error.code else None,
+        error_message=one_line(error.message) if error and error.message else None,
+    )
+    return replace(
+        record,
+        status="WAITING",
+        outcome=None,
+        job_id=None,
+        linked_by=None,
+        request_id=None,
+        event_id=None,
+        tries=(*record.tries, ended)[-MAX_TRIES_KEPT:],
+        try_number=record.try_number + 1,
+        tries_left=record.tries_left - 1,
+        retry_at=at,
+        touched_at=now,
     )
 
 
@@ -125,10 +168,14 @@ def accepted(
     *,
     job_id: str | None = None,
     job_sandbox: str | None = None,
+    try_number: int = 1,
     policy: EventPolicy,
     now: int,
 ) -> Ended:
-    """The end of a cancel request that was carried out, or had nothing to cancel."""
+    """The end of a cancel request that was carried out, or had nothing to cancel.
+
+    `try_number` is which try of the other request was cancelled.
+    """
     done = replace(
         record,
         status="DONE",
@@ -137,9 +184,8 @@ def accepted(
         job_id=job_id or record.job_id,
         touched_at=now,
     )
-    event = build.accepted(
-        replace(done, sandbox=job_sandbox or done.sandbox), stack_id=policy.stack_id, now=now
-    )
+    shown = replace(done, sandbox=job_sandbox or done.sandbox, try_number=try_number)
+    event = build.accepted(shown, stack_id=policy.stack_id, now=now)
     return _ended(done, policy.undelivered(event), now)
 
 
@@ -161,7 +207,7 @@ def rejected(
         record,
         status="CANCELLED" if outcome == "CANCELLED" else "REJECTED",
         outcome=outcome,
-        reason=reason,
+        reason=reason + _after_tries(record),
         job_id=job_id or record.job_id,
         touched_at=now,
     )
@@ -175,8 +221,15 @@ def rejected(
 
 
 def cancelled(record: RequestRecord, *, policy: EventPolicy, now: int) -> Ended:
-    """The end of a request that was cancelled before it had a job."""
-    return rejected(record, "CANCELLED", CANCELLED_BEFORE, policy=policy, now=now)
+    """The end of a request that was cancelled before it had a job, or its next one."""
+    return rejected(record, "CANCELLED", cancelled_before(record), policy=policy, now=now)
+
+
+def cancelled_before(record: RequestRecord) -> str:
+    """Before what a request was cancelled that has no job, or no other after those that failed."""
+    if record.try_number == 1:
+        return CANCELLED_BEFORE
+    return f"it was cancelled before the job of its try {record.try_number} was created"
 
 
 def expired(record: RequestRecord, *, policy: EventPolicy, now: int) -> Ended:
@@ -211,9 +264,23 @@ def ticket_of(record: RequestRecord, *, turn: int | None = None) -> Ticket:
         request_key=record.request_key,
         action=record.action,
         turn=record.sent_at if turn is None else turn,
-        sent_at=record.sent_at,
+        sent_at=record.retry_at or record.sent_at,
         deadline_ms=record.deadline_ms,
     )
+
+
+def delayed_ticket_of(record: RequestRecord) -> Ticket:
+    """The ticket of a request during the delay before its next try."""
+    return replace(ticket_of(record, turn=record.retry_at), delayed=True)
+
+
+def _after_tries(record: RequestRecord) -> str:
+    """What has become of the tries before, for a reason; empty for a first try."""
+    if not record.tries:
+        return ""
+    last = record.tries[-1]
+    number = "1 try" if record.try_number == 2 else f"{record.try_number - 1} tries"
+    return f", after {number}, of which the last one was job {last.job_id}: {last.outcome}"
 
 
 def _ended(record: RequestRecord, entry: Undelivered, now: int) -> Ended:

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from export_jobs.model.limits import LEASE_MS
 from export_jobs.model.ports import (
@@ -44,6 +44,8 @@ KEPT = (
     "reason",
 )
 """Fields of an event's detail, enough for its line in a list. A job's final event is kept whole."""
+KEPT_OF_TRIES = ("tryNumber", "triesLeft", "retryAt", "jobOutcome")
+"""The same of events of a request that is tried again; others have nothing to tell there."""
 
 Bearer = JobRecord | OutboxItem
 _Bearer = TypeVar("_Bearer", JobRecord, OutboxItem)
@@ -90,7 +92,7 @@ def after_delivery(bearer: _Bearer, reached: Reached) -> _Bearer:
 def _with_history(record: JobRecord, delivered: Sequence[Event]) -> JobRecord:
     """The job's record with what is kept of events that have reached every sink."""
     kept = (
-        PublishedEvent(event.type, {name: event.detail.get(name) for name in KEPT})
+        PublishedEvent(event.type, {name: event.detail.get(name) for name in _kept(event.detail)})
         for event in delivered
     )
     ends = [event.detail for event in delivered if event.detail.get("final")]
@@ -99,6 +101,11 @@ def _with_history(record: JobRecord, delivered: Sequence[Event]) -> JobRecord:
         history=(*record.history, *kept)[-MAX_HISTORY:],
         end_detail=ends[-1] if ends else record.end_detail,
     )
+
+
+def _kept(detail: Mapping[str, Any]) -> tuple[str, ...]:
+    has_tries = detail.get("triesLeft") or (detail.get("tryNumber") or 1) > 1
+    return KEPT + KEPT_OF_TRIES if has_tries else KEPT
 
 
 def waiting_ms(bearer: Bearer, now: int) -> int:

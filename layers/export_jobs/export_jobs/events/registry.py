@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, assert_never, get_args, get_origin
+from typing import Any, Literal, assert_never, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -20,12 +20,16 @@ from export_jobs.events.details import (
     OverdueDetail,
     OverdueResolvedDetail,
     RequestEventDetail,
+    RequestRetriedDetail,
 )
 from export_jobs.events.wording import Detail, Fact, Quote
 from export_jobs.model.names import Names
 from export_jobs.model.outcome import BAD_OUTCOMES
 from export_jobs.model.records import VANISHED, EventType, TopicEvents
 
+_OfRequests = Literal[
+    EventType.REQUEST_ACCEPTED, EventType.REQUEST_RETRIED, EventType.REQUEST_REJECTED
+]
 _BAD_STATUSES = frozenset({"FAILED", VANISHED})
 """Final statuses that are bad news; a job that has another one after them has come back."""
 
@@ -90,12 +94,20 @@ def kind_of(event_type: EventType) -> EventKind:
             return _OVERDUE
         case EventType.OVERDUE_RESOLVED:
             return _OVERDUE_RESOLVED
-        case EventType.REQUEST_ACCEPTED:
-            return _REQUEST_ACCEPTED
-        case EventType.REQUEST_REJECTED:
-            return _REQUEST_REJECTED
         case EventType.DIGEST:
             return _DIGEST
+        case _:
+            return _kind_of_request(event_type)
+
+
+def _kind_of_request(event_type: _OfRequests) -> EventKind:
+    match event_type:
+        case EventType.REQUEST_ACCEPTED:
+            return _REQUEST_ACCEPTED
+        case EventType.REQUEST_RETRIED:
+            return _REQUEST_RETRIED
+        case EventType.REQUEST_REJECTED:
+            return _REQUEST_REJECTED
         case _:
             assert_never(event_type)
 
@@ -142,8 +154,8 @@ def _is_bad_end(detail: Detail) -> bool:
 
 def _level_of_change(detail: Detail) -> TopicEvents:
     came_back = detail["previousStatus"] in _BAD_STATUSES
-    ended_late = detail["final"] and detail["delayed"]
-    if _is_bad_end(detail) or came_back or ended_late:
+    resolves = detail["final"] and (detail["delayed"] or (detail["tryNumber"] or 1) > 1)
+    if _is_bad_end(detail) or came_back or resolves:
         return "problems"
     return "notable" if detail["final"] else "all"
 
@@ -219,6 +231,19 @@ _REQUEST_ACCEPTED = EventKind(
     in_brief=wording.request_in_brief,
     next_step=wording.look_at_job,
     level=_level_of_acceptance,
+    is_bad_news=_never,
+)
+_REQUEST_RETRIED = EventKind(
+    EventType.REQUEST_RETRIED,
+    RequestRetriedDetail,
+    when="a request's job ended in a way after which the request is tried again",
+    documented="A request's events",
+    thread=_about_job,
+    headline=wording.request_retried,
+    facts=wording.request_retried_facts,
+    in_brief=wording.request_retried_in_brief,
+    next_step=wording.look_at_request,
+    level=lambda _: "all",  # the job's final event, which people get, says it, too
     is_bad_news=_never,
 )
 _REQUEST_REJECTED = EventKind(

@@ -30,6 +30,11 @@ _HAPPENED = {
     "CANCELLED": "was cancelled",
     "VANISHED": "VANISHED",
 }
+_WHY_NOT_RETRIED = {
+    "CANCELLED": "it was cancelled, or its job was being cancelled",
+    "EXPIRES": "its expiresAt comes before the next try",
+    "NOT_WATCHED": "the stack no longer watches its sandbox",
+}
 
 
 def span(milliseconds: int | None) -> str:
@@ -51,8 +56,16 @@ def span(milliseconds: int | None) -> str:
 def job_changed(detail: Detail, quote: Quote) -> str:
     happened = _HAPPENED.get(detail["outcome"]) or f"is {quote(detail['status'])}"
     late = " after a delay" if detail["final"] and detail["delayed"] else ""
-    unusual = "; ".join(_unusual(detail))
-    return f"Export job {quote(detail['jobId'])} {happened}{late}{unusual and ': '}{unusual}"
+    number, left = detail["tryNumber"] or 1, detail["triesLeft"]
+    at_try = f" at try {number}" if detail["final"] and number > 1 and not detail["retryAt"] else ""
+    again = f"; its request is tried again (try {number + 1} of {number + left})"
+    return "".join(
+        [
+            f"Export job {quote(detail['jobId'])} {happened}{late}{at_try}",
+            "".join(f"{': ' if n == 0 else '; '}{part}" for n, part in enumerate(_unusual(detail))),
+            again if detail["final"] and detail["retryAt"] else "",
+        ]
+    )
 
 
 def _unusual(detail: Detail) -> Iterator[str]:
@@ -69,6 +82,14 @@ def _unusual(detail: Detail) -> Iterator[str]:
                 yield f"SLOW, {took} (usually {usually})"
             case _:  # a newer version knows it
                 yield one_line(str(anomaly)).replace("_", " ")
+
+
+def request_retried(detail: Detail, quote: Quote) -> str:
+    number = detail["tryNumber"]
+    which = f"try {number} of {number + detail['triesLeft']}"
+    job = f"job {quote(detail['jobId'])} {_HAPPENED.get(detail['jobOutcome'], 'ended badly')}"
+    at = f" at {quote(detail['retryAt'][11:16])} UTC" if detail["retryAt"] else ""
+    return f"Export request {quote(detail['requestKey'])} is tried again ({which}){at}: {job}"
 
 
 def job_delayed(detail: Detail, quote: Quote) -> str:
@@ -107,11 +128,12 @@ def request_accepted(detail: Detail, quote: Quote) -> str:
     match detail["outcome"]:
         case "CREATED":
             after = ", after it was rejected" if detail["rejectedBefore"] else ""
-            return f"Export request {key} was accepted as job {job}{after}"
+            which = f" (try {detail['tryNumber']})" if detail["tryNumber"] > 1 else ""
+            return f"Export request {key} was accepted as job {job}{which}{after}"
         case "CANCELLING":
             return f"Export job {job} is being cancelled by request {key}"
         case "CANCELLED":
-            return f"Request {key} cancelled an export before it had a job"
+            return f"Request {key} cancelled an export before {_it_had_a_job(detail)}"
         case _:
             what = f"export job {job} had ended" if detail["jobId"] else "the export had ended"
             return f"Request {key} had nothing to cancel: {what}"
@@ -120,8 +142,12 @@ def request_accepted(detail: Detail, quote: Quote) -> str:
 def request_rejected(detail: Detail, quote: Quote) -> str:
     key = quote(detail["requestKey"])
     if detail["outcome"] == "CANCELLED":
-        return f"Export request {key} was cancelled before it had a job"
+        return f"Export request {key} was cancelled before {_it_had_a_job(detail)}"
     return f"Export request {key} was REJECTED ({detail['outcome']})"
+
+
+def _it_had_a_job(detail: Detail) -> str:
+    return f"its try {detail['tryNumber']}" if detail["tryNumber"] > 1 else "it had a job"
 
 
 # -- facts ---------------------------------------------------------------------------------------
@@ -142,6 +168,9 @@ def job_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Compared with", _baseline(detail)
     yield "First error", _first_error(detail)
     yield "Request", detail["requestKey"] or ""
+    yield "Try", _try(detail)
+    yield "Tried again", moment(detail["retryAt"])
+    yield "Not tried again", _WHY_NOT_RETRIED.get(detail["notRetried"] or "", "")
     yield "Duplicate of request", detail.get("duplicateOfRequest") or ""
     yield "Correlation id", detail["correlationId"] or ""
 
@@ -216,6 +245,25 @@ def request_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Correlation id", detail["correlationId"] or ""
 
 
+def request_retried_facts(detail: Detail, names: Names) -> Iterator[Fact]:
+    yield "Sandbox", detail["sandboxName"]
+    yield "Dataset", _dataset(detail, names)
+    yield "Job", detail["jobId"]
+    yield "First error", _error(detail["error"]) if detail["error"] else ""
+    yield "Tried again", moment(detail["retryAt"])
+    yield "Tries left", f"{detail['triesLeft']} after that"
+    yield "Expires", moment(detail["expiresAt"])
+    yield "Correlation id", detail["correlationId"] or ""
+
+
+def _try(detail: Detail) -> str:
+    """`2 of 3`, or `2` for the last one; empty for the only try of a request."""
+    number, left = detail["tryNumber"] or 1, detail["triesLeft"]
+    if left:
+        return f"{number} of {number + left}"
+    return str(number) if number > 1 else ""
+
+
 def _dataset(detail: Detail, names: Names) -> str:
     dataset_id = detail["datasetId"]
     return names.dataset(dataset_id) if dataset_id else ""
@@ -282,9 +330,13 @@ def _first_error(detail: Detail) -> str:
     if not detail["errors"]:
         return ""
     error, more = detail["errors"][0], len(detail["errors"]) - 1
-    code = f" (code {error['code']})" if error["code"] else ""
     others = f", and {more} more" if more else ""
-    return f"{error['message'] or 'no message'}{code}{others}"
+    return f"{_error(error)}{others}"
+
+
+def _error(error: Mapping[str, Any]) -> str:
+    code = f" (code {error['code']})" if error.get("code") else ""
+    return f"{error.get('message') or 'no message'}{code}"
 
 
 # -- in a line -----------------------------------------------------------------------------------
@@ -308,6 +360,10 @@ def overdue_in_brief(detail: Detail) -> str:
 
 def overdue_resolved_in_brief(detail: Detail) -> str:
     return f"by job {detail['jobId']}"
+
+
+def request_retried_in_brief(detail: Detail) -> str:
+    return _error(detail["error"]) if detail["error"] else ""
 
 
 def request_in_brief(detail: Detail) -> str:
@@ -337,6 +393,10 @@ def look_at_job(detail: Detail, stack: str | None) -> str:
     if not detail.get("jobId"):
         return command_line("job list", stack=stack)
     return command_line("job show", detail["jobId"], sandbox=detail["sandboxName"], stack=stack)
+
+
+def look_at_request(detail: Detail, stack: str | None) -> str:
+    return command_line("request show", detail["requestKey"], stack=stack)
 
 
 def look_at_rejection(detail: Detail, stack: str | None) -> str:

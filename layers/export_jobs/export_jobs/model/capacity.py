@@ -53,12 +53,15 @@ def open_exports(
     linked slot counts as its job for a while.
     """
     counted = {job.job_id for job in open_jobs.values() if _counts(job, delays, now)}
-    created_at = {job.request_key: job.creation_time for job in open_jobs.values()}
+    created_at = {
+        (job.request_key, job.try_number): job.creation_time for job in open_jobs.values()
+    }
     for slot in gate.slots.values():
         if slot.job_id is None:
-            # A query may show the job before the link; an older job of the request belongs to
-            # another attempt.
-            if created_at.get(slot.request_key, 0) < slot.noted_at - CLOCKS_MS:
+            # A query may show the job before the link; an older job of the request, or one of
+            # another try, belongs to another attempt.
+            created = created_at.get((slot.request_key, slot.try_number), 0)
+            if created < slot.noted_at - CLOCKS_MS:
                 counted.add(f"attempt {slot.request_id}")
         elif slot.job_id not in open_jobs and now - slot.linked_at < LINKED_SLOT_MS:
             counted.add(slot.job_id)

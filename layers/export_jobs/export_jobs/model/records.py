@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Final, Literal, TypeVar
 
 from export_jobs.model.outcome import JobOutcome
+from export_jobs.model.retry import NotRetried, RetryPolicy, Try
 
 SOURCE = "aep.export-jobs"
 """EventBridge's `source` of every event."""
@@ -27,6 +28,7 @@ class EventType(StrEnum):
     OVERDUE = "Export Overdue"
     OVERDUE_RESOLVED = "Export Overdue Resolved"
     REQUEST_ACCEPTED = "Export Request Accepted"
+    REQUEST_RETRIED = "Export Request Retried"
     REQUEST_REJECTED = "Export Request Rejected"
     DIGEST = "Export Digest"
 
@@ -136,11 +138,25 @@ class JobRecord:
     """The job's last events that have reached every sink, in their order."""
     end_detail: Mapping[str, Any] | None = None
     """The whole detail of the job's final event, once that has reached every sink."""
+    try_number: int = 1
+    """Which of its request's tries it is."""
+    tries_left: int = 0
+    """How many more jobs its request may have; once the job has ended: will have, at most."""
+    retried_on: frozenset[JobOutcome] = frozenset()
+    """The outcomes after which its request may be tried again; empty once that is decided."""
+    retry_at: int | None = None
+    """When its request is tried again, because of how the job ended."""
+    not_retried: NotRetried | None = None
     stored: JobRecord | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_open(self) -> bool:
-        return not self.final or bool(self.outbox)
+        return not self.final or bool(self.outbox) or self.owes_a_decision
+
+    @property
+    def owes_a_decision(self) -> bool:
+        """Whether it has ended in a way after which its request may be tried again."""
+        return self.final and self.outcome in self.retried_on
 
     @property
     def end(self) -> Mapping[str, Any]:
@@ -243,7 +259,10 @@ class RequestRecord:
     `body` is the message as received, `message_id` the id of the message that the record was made
     from. `cancelled_by` is the key of a cancel request that waits for this one's outcome.
     `rejections` holds the event ids of earlier rejections after which the request was sent again;
-    `event_id` is the id of its final event. `dead_letter_sent` is for a request rejected at intake,
+    `event_id` is the id of its final event. `retry` is what its message asks for; `try_number`
+    counts its jobs, from 1 and including the one that it waits for, and `tries` are those before.
+    `tries_left` is how many more it may have after this one. `retry_at` is when the delay before
+    this try ends or ended. `dead_letter_sent` is for a request rejected at intake,
     whose dead letter is the message itself; `named` is the key in such a message, under which its
     record must not be stored.
     """
@@ -270,6 +289,11 @@ class RequestRecord:
     rejections: tuple[str, ...] = ()
     dead_letter_sent: bool = False
     named: str | None = None
+    retry: RetryPolicy | None = None
+    try_number: int = 1
+    tries_left: int = 0
+    tries: tuple[Try, ...] = ()
+    retry_at: int | None = None
     touched_at: int = 0
     version: int = 0
     stored: RequestRecord | None = field(default=None, compare=False, repr=False)
@@ -297,7 +321,12 @@ class Ticket:
     """A waiting request's queue position in its sandbox: a small item of the index.
 
     `turn` is the time from which it may be tried, and by which tickets are ordered: when SQS
-    received the message or, for a request that was put off, when it is tried again.
+    received the message or, for a request that was put off, when it is tried again. `sent_at` is
+    since when it waits: when SQS received the message or, for a further try, when that was due.
+
+    While the delay before a further try runs (`delayed`), the creator does not see the ticket,
+    however long the line is; `turn` is then when the delay ends. After it, a sweep puts the request
+    back in line, by the time at which SQS received the message.
     """
 
     sandbox: str
@@ -306,6 +335,12 @@ class Ticket:
     turn: int
     sent_at: int
     deadline_ms: int | None = None
+    delayed: bool = False
+
+    @property
+    def place(self) -> tuple[bool, bool, int, str]:
+        """Sorts tickets: cancel requests, then the line, then those whose delay has not ended."""
+        return self.action != "cancel", self.delayed, self.turn, self.request_key
 
 
 @dataclass(frozen=True)
@@ -314,7 +349,8 @@ class Attempt:
 
     `request_id` is the `x-request-id` of the call, which is never sent after `send_by`. `hashes`
     has a short hash of each requested field, by the rule `rule`. `missed_at` is when a complete
-    listing did not show the job. `job_id` is the outcome, known since `linked_at`.
+    listing did not show the job. `job_id` is the outcome, known since `linked_at`. `try_number` is
+    the try of the request that the attempt belongs to.
     """
 
     request_key: str
@@ -326,6 +362,7 @@ class Attempt:
     missed_at: int = 0
     job_id: str | None = None
     linked_at: int = 0
+    try_number: int = 1
 
 
 @dataclass(frozen=True)
@@ -374,7 +411,7 @@ class SandboxRecord:
     open_jobs: Mapping[str, JobRecord] = field(default_factory=dict)
     outbox: tuple[OutboxItem, ...] = ()
     tickets: tuple[Ticket, ...] = ()
-    """In queue order, cancel requests first."""
+    """In queue order, cancel requests first; last, those whose delay before a try has not ended."""
     expected: Expected = Expected()
     digest: DigestState = DigestState()
 

@@ -201,7 +201,7 @@ class AttemptSettler:
         if self._is_recorded(job, known):
             return
         record = self._store.requests([attempt.request_key]).get(attempt.request_key)
-        if record and record.status == "WAITING":
+        if record and record.status == "WAITING" and record.try_number == attempt.try_number:
             step = endings.created(
                 record,
                 job,

@@ -15,7 +15,7 @@ from export_jobs.events import outbox
 from export_jobs.model.baselines import UNKNOWN
 from export_jobs.model.concurrently import each
 from export_jobs.model.ports import RecordChanged, StoreUnavailable, SweepStore
-from export_jobs.model.records import JobRecord, SandboxState
+from export_jobs.model.records import JobRecord, SandboxState, Ticket
 from export_jobs.monitor import coverage
 from export_jobs.monitor.decide import Case, Change, change_of
 from export_jobs.monitor.delivery import WRITE_TRIES, Delivery
@@ -23,6 +23,7 @@ from export_jobs.monitor.learning import BaselineKeeper, Lesson, Lessons
 from export_jobs.monitor.overdue import ExpectationKeeper
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.progress import SweepInProgress
+from export_jobs.monitor.retries import Retries
 
 MAX_RECORDED_SILENTLY = 1_000
 
@@ -37,11 +38,15 @@ class _Due:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """The result of recording a change: `ours` is the record if its outbox is ours to publish."""
+    """The result of recording a change: `ours` is the record if its outbox is ours to publish.
+
+    `tickets` are those of requests that are tried again.
+    """
 
     changed: bool = False
     ours: JobRecord | None = None
     problem: str | None = None
+    tickets: tuple[Ticket, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class ChangeRecorder:
         self._out_of_time = out_of_time
         self._workers = workers
         self._baselines = BaselineKeeper(store, workers=workers)
+        self._retries = Retries(store)
 
     def work_off(self, sweep: SweepInProgress) -> bool:
         """Processes all cases, oldest first, as far as time allows.
@@ -158,6 +164,7 @@ class ChangeRecorder:
         results = each(lambda one: self._record(one, lessons, sweep), due, workers=self._workers)
         sweep.report.changes += sum(result.changed for result in results)
         sweep.report.problems += [result.problem for result in results if result.problem]
+        sweep.settled.tickets += [ticket for result in results for ticket in result.tickets]
         return results
 
     def _record(self, due: _Due, lessons: Lessons, sweep: SweepInProgress) -> _Recorded:
@@ -168,17 +175,18 @@ class ChangeRecorder:
             if change is None:
                 return _Recorded()
             now = self._clock()
-            after = change.recorded(comparison, policy=self._policy, now=now)
-            leased = after.leased_at != (change.before.leased_at if change.before else 0)
             try:
-                written = self._store.put(after)
+                decided = self._retries.decided(change, watched=sweep.watched, now=now)
+                after = decided.change.recorded(comparison, policy=self._policy, now=now)
+                leased = after.leased_at != (change.before.leased_at if change.before else 0)
+                written = self._retries.record(after, decided)
             except RecordChanged as changed:
                 case = replace(due.case, record=changed.current)
                 change = self._change_of(case, sweep)
             except StoreUnavailable as error:
-                return _Recorded(problem=f"can't record job {after.job_id}: {error}")
+                return _Recorded(problem=f"can't record job {change.after.job_id}: {error}")
             else:
-                return _Recorded(changed=True, ours=written if leased else None)
+                return _Recorded(True, written if leased else None, tickets=decided.tickets)
         return _Recorded(problem="a job changes faster than it can be recorded")
 
     # -- settling --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from export_jobs.model.baselines import Comparison
 from export_jobs.model.kinds import kind_of
 from export_jobs.model.matching import segments_of
 from export_jobs.model.outcome import duration_ms, outcome_of
-from export_jobs.model.records import VANISHED, Event, JobRecord
+from export_jobs.model.records import VANISHED, Event, JobRecord, RequestRecord
 from export_jobs.monitor.policy import MonitorPolicy
 
 MISSES_TO_VANISH = 2
@@ -73,10 +73,6 @@ class LimitPassed:
     job: Job
     limit_ms: int
 
-    @property
-    def previous_status(self) -> str:
-        return self.job.status
-
 
 @dataclass(frozen=True)
 class JobVanished:
@@ -86,7 +82,15 @@ class JobVanished:
     previous_status: str | None
 
 
-News = StatusChanged | LimitPassed | JobVanished
+@dataclass(frozen=True)
+class TriedAgain:
+    """The job's request waits for its next try. `request` is its record, as it waits."""
+
+    record: JobRecord
+    request: RequestRecord
+
+
+News = StatusChanged | LimitPassed | JobVanished | TriedAgain
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,13 @@ class Change:
     @property
     def needs_baseline(self) -> bool:
         """Whether it compares the job with its baseline, or teaches that the job."""
-        return self.after.final or any(
-            isinstance(news, LimitPassed) or news.previous_status is None for news in self.news
+        is_late = any(isinstance(news, LimitPassed) for news in self.news)
+        return self.after.final or self._is_first_seen or is_late
+
+    @property
+    def _is_first_seen(self) -> bool:
+        return any(
+            isinstance(news, StatusChanged) and news.previous_status is None for news in self.news
         )
 
     def recorded(self, comparison: Comparison, *, policy: MonitorPolicy, now: int) -> JobRecord:
@@ -115,7 +124,7 @@ class Change:
         record = replace(self.after, outbox=(*self.after.outbox, *undelivered))
         if record.final and "VOLUME" in comparison.settled:
             record = replace(record, usual_profiles=comparison.usual_profiles)
-        elif not record.final and any(news.previous_status is None for news in self.news):
+        elif not record.final and self._is_first_seen:
             limit_ms = policy.delays.limit_by_usual(comparison)
             record = replace(record, delay_limit_ms=limit_ms)
         return replace(record, leased_at=now) if can_publish(record, now=now) else record
@@ -132,7 +141,7 @@ def change_of(case: Case, *, org_id: str | None, policy: MonitorPolicy, now: int
         change = _missed(record, now)
     elif case.job:
         change = _seen(case, case.job, org_id, policy, now)
-    if change is None and record and can_publish(record, now=now):
+    if change is None and record and (record.owes_a_decision or can_publish(record, now=now)):
         return Change(record, record, now)
     return change
 
@@ -262,6 +271,8 @@ def _event_of(news: News, comparison: Comparison, policy: EventPolicy, now: int)
                 stack_id=policy.stack_id,
                 now=now,
             )
+        case TriedAgain():
+            return build.retried(news.request, news.record, stack_id=policy.stack_id, now=now)
 
 
 def _lifecycle_position(status: str, *, final: bool) -> int:

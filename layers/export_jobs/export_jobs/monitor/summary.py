@@ -108,7 +108,8 @@ class Summary:
         sandbox = known.gate.sandbox
         overdue = [e for e in expectations if e.is_overdue and not e.is_muted(self.until)]
         self.overdue += map(_overdue, overdue)
-        sent = [ticket.sent_at for ticket in known.tickets]
+        # One that waits for its next try is due in the future.
+        sent = [min(ticket.sent_at, self.until) for ticket in known.tickets]
         self.sandboxes.append(
             SandboxDigest(
                 sandbox_name=sandbox,

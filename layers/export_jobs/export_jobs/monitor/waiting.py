@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from export_jobs.events import endings
 from export_jobs.model.capacity import admissible, open_exports
@@ -51,12 +52,13 @@ class RequestKeeper:
         left_over = self._delivery.publish_items(sweep.settled.outbox, report)
         tickets, some_left = self._end_overdue(sweep, now)
         left_over |= some_left
+        tickets = self._put_in_line(tickets, sweep, now)
         for found in sweep.chunks(sweep.known.outbox, out_of_time=self._out_of_time):
             left_over |= self._delivery.take_over(found, report)
         since = [ticket.sent_at for ticket in tickets]
         since += [attempt.noted_at for attempt in unsettled]
         report.waiting = len(tickets)
-        report.oldest_request_ms = max((now - time for time in since), default=0)
+        report.oldest_request_ms = max((0, *(now - time for time in since)))
         if tickets and sweep.watched:
             self._wake_creator(tickets, sweep)
         report.finished = not (
@@ -101,6 +103,42 @@ class RequestKeeper:
             items += [as_written(item) for n in sorted(written) for item in steps[n].outbox]
         return items
 
+    def _put_in_line(
+        self, tickets: Sequence[Ticket], sweep: SweepInProgress, now: int
+    ) -> list[Ticket]:
+        """Puts requests back in line whose delay before a further try has ended.
+
+        Their place is by the time at which SQS received their messages, not behind all who came
+        during the earlier tries. Returns all tickets, as they are then.
+        """
+        due = [ticket for ticket in tickets if ticket.delayed and ticket.turn <= now]
+        in_line: dict[str, Ticket] = {}
+        try:
+            for some in sweep.chunks(due, out_of_time=self._out_of_time):
+                in_line |= self._queued(some, now)
+        except StoreUnavailable as error:
+            sweep.report.problems.append(f"can't put requests in line: {error}")
+        return [in_line.get(ticket.request_key, ticket) for ticket in tickets]
+
+    def _queued(self, tickets: Sequence[Ticket], now: int) -> dict[str, Ticket]:
+        """The new tickets of those that could be written. Raises StoreUnavailable."""
+        queued: dict[str, Ticket] = {}
+        for start in range(0, len(tickets), ENDED_AT_ONCE):
+            some = tickets[start : start + ENDED_AT_ONCE]
+            records = self._store.requests([ticket.request_key for ticket in some])
+            steps = []
+            for ticket in some:
+                record = records.get(ticket.request_key)
+                # A query may show a ticket that is gone.
+                if record and record.status == "WAITING" and (record.retry_at or 0) <= now:
+                    waits = replace(record, touched_at=now)
+                    steps.append(Step(requests=(waits,), add_tickets=(endings.ticket_of(waits),)))
+            written = self._store.commit(some[0].sandbox, steps)
+            for number in written:
+                (ticket,) = steps[number].add_tickets
+                queued[ticket.request_key] = ticket
+        return queued
+
     def _expired(self, record: RequestRecord, now: int) -> endings.Ended:
         return endings.expired(record, policy=self._policy.events, now=now)
 
@@ -140,7 +178,7 @@ def wants_creator(
     now: int,
 ) -> bool:
     """Whether the creator has work: a cancel request is due, or a creation that the cap allows."""
-    due = [ticket for ticket in tickets if ticket.turn <= now]
+    due = [ticket for ticket in tickets if ticket.turn <= now and not ticket.delayed]
     if any(ticket.action == "cancel" for ticket in due):
         return True
     if not due:

@@ -29,7 +29,7 @@ class Attribute:
 
     name: str
     field: str
-    type: Literal["S", "N", "B", "BOOL", "L", "M"]
+    type: Literal["S", "N", "B", "BOOL", "L", "M", "SS"]
     write: Callable[[Any], Any]
     read: Callable[[Any], Any]
 

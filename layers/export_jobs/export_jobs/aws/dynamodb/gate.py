@@ -180,6 +180,8 @@ def _slot_value(attempt: Attempt) -> Value:
     }
     if attempt.missed_at:
         value["missedAt"] = number(attempt.missed_at)
+    if attempt.try_number > 1:
+        value["tryNumber"] = number(attempt.try_number)
     if attempt.job_id is not None:
         value |= _linked_value(attempt)["M"]
     return {"M": value}
@@ -211,6 +213,7 @@ def _attempt_of(
         missed_at=_number(slot, "missedAt"),
         job_id=_text(slot, "jobId"),
         linked_at=_number(slot, "linkedAt"),
+        try_number=_number(slot, "tryNumber") or 1,
     )
 
 

@@ -39,8 +39,7 @@ class Found:
 
     @property
     def in_line(self) -> tuple[Ticket, ...]:
-        tickets = self.tickets.values()
-        return tuple(sorted(tickets, key=lambda t: (t.action != "cancel", t.turn, t.request_key)))
+        return tuple(sorted(self.tickets.values(), key=lambda ticket: ticket.place))
 
     def add_page(self, page: Sequence[Item]) -> None:
         """Adds a page. Skips items of an unknown kind, with one warning per process."""

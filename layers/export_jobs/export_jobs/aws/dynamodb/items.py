@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 from export_jobs.aws.dynamodb.attributes import (
     Attribute,
@@ -40,6 +40,7 @@ from export_jobs.model.records import (
     Undelivered,
     as_read,
 )
+from export_jobs.model.retry import RetryPolicy, Try
 
 FORMAT = 1
 """The version of the format in which this package writes items; every item has it."""
@@ -62,6 +63,8 @@ OPEN_JOBS = "3#"
 _OPEN_OUTBOX = "4#"
 OPEN_CANCELS = "5#"
 OPEN_CREATES = "6#"
+_OPEN_DELAYED = "7#"
+"""After the line, where the creator does not read."""
 
 
 # -- keys ----------------------------------------------------------------------------------------
@@ -126,6 +129,20 @@ def _published_of(entry_text: str) -> PublishedEvent:
     return PublishedEvent(entry["type"], entry["detail"])
 
 
+def _try_of(entry_text: str) -> Try:
+    entry = json.loads(entry_text)
+    return Try(**{field.name: entry[field.name] for field in fields(Try) if field.name in entry})
+
+
+def _retry_text(retry: RetryPolicy) -> str:
+    return compact({**asdict(retry), "on": sorted(retry.on)})
+
+
+def _retry_of(entry_text: str) -> RetryPolicy:
+    entry = json.loads(entry_text)
+    return RetryPolicy(entry["attempts"], entry["delay_ms"], frozenset(entry["on"]))
+
+
 _OUTBOX = Attribute(
     "outbox",
     "outbox",
@@ -149,6 +166,9 @@ _JOB_ATTRIBUTES = (
         read=lambda entries: readable("history", _published_of, entries),
     ),
     Attribute("endDetail", "end_detail", "S", write=compact, read=json.loads),
+    *numbers("try_number", "tries_left", "retry_at"),
+    *texts("not_retried"),
+    Attribute("retriedOn", "retried_on", "SS", write=sorted, read=frozenset),
 )
 _OUTBOX_ATTRIBUTES = (*texts("record_key"), *numbers("leased_at", "version"), _OUTBOX)
 _STATE_ATTRIBUTES = (
@@ -180,6 +200,15 @@ _REQUEST_ATTRIBUTES = (
         "L",
         write=lambda event_ids: [text(event_id) for event_id in event_ids],
         read=lambda entries: tuple(entry["S"] for entry in entries),
+    ),
+    Attribute("retry", "retry", "S", write=_retry_text, read=_retry_of),
+    *numbers("try_number", "tries_left", "retry_at"),
+    Attribute(
+        "tries",
+        "tries",
+        "L",
+        write=lambda tries: [text(compact(asdict(one))) for one in tries],
+        read=lambda entries: readable("tries", _try_of, entries),
     ),
 )
 
@@ -242,6 +271,7 @@ class Writer:
         """At most 250 bytes: its key and its sort key occur only once."""
         write = Write(self.jobs_table, ticket_key(ticket))
         rank = OPEN_CANCELS if ticket.action == "cancel" else OPEN_CREATES
+        rank = _OPEN_DELAYED if ticket.delayed else rank
         sent_at = None if ticket.sent_at == ticket.turn else number(ticket.sent_at)
         deadline = None if ticket.deadline_ms is None else number(ticket.deadline_ms)
         write.put(
@@ -342,6 +372,7 @@ def ticket_of(item: Item) -> Ticket:
         turn=turn,
         sent_at=int(item["sentAt"]["N"]) if "sentAt" in item else turn,
         deadline_ms=int(item["deadlineMs"]["N"]) if "deadlineMs" in item else None,
+        delayed=place.startswith(_OPEN_DELAYED),
     )
 
 
