@@ -16,6 +16,7 @@ from export_jobs.contract.times import rfc3339
 from export_jobs.creator.message import Request, key_of_rejected, named_sandbox, read_request
 from export_jobs.events.wording import command_line, span
 from export_jobs.model.records import JobRecord, RequestRecord
+from export_jobs.model.retry import RetryPolicy
 from pydantic.alias_generators import to_camel
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -128,6 +129,15 @@ def as_json(request: Request) -> dict[str, Any]:
         "correlationId": request.correlation_id,
         "datasetId": request.dataset_id,
         "expiresAt": rfc3339(request.expires_at),
+        "retry": _retry_as_json(request.retry) if request.retry else None,
+    }
+
+
+def _retry_as_json(retry: RetryPolicy) -> dict[str, Any]:
+    return {
+        "attempts": retry.attempts,
+        "delayMinutes": retry.delay_ms // 60_000,
+        "on": sorted(retry.on),
     }
 
 

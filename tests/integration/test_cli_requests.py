@@ -100,7 +100,7 @@ def test_a_delay_before_a_further_try_is_shown(local: Local) -> None:
         requests.patch(
             local.control(f"jobs/{first}"), json={"status": "FAILED"}, timeout=10
         ).raise_for_status()
-        followed = create(local, body, "--wait", "--live", "--timeout", "20")
+        followed = create(local, body, "--wait", "--live", "--timeout", "8")
     assert followed.returncode == 3
     assert "the request waits, for its next try, from " in followed.stderr
     shown = state_of(local, "between")

@@ -408,6 +408,21 @@ def test_cancelling_a_try_that_has_failed_unseen_leaves_none(creator: Creator) -
     assert end["notRetried"] == "CANCELLED"
 
 
+def test_cancelling_while_the_job_is_being_created_leaves_none(creator: Creator) -> None:
+    """The answer is lost; a sweep finds the job, which has failed, before the cancel request does."""
+    creator.fakes.echoes_request_id = True
+    creator.fakes.plan([("create", "times out after")])
+    creator.send(**ASKED)
+    creator.work()
+    cancel(creator)
+    assert creator.record().cancelled_by == "stop"
+    creator.finish("FAILED")
+    assert tried(creator, 30) == ["1"]
+    (end,) = (e for e in events(creator, "Job State Change") if e["final"])
+    assert (end["triesLeft"], end["notRetried"]) == (0, "CANCELLED")
+    assert creator.record("stop").outcome == "ALREADY_FINAL"
+
+
 def test_cancelling_counts_as_one_end(creator: Creator) -> None:
     """The request that loses its tries ended before, when its job was created."""
     started(creator)

@@ -418,7 +418,7 @@ class Admission:
             logger.error("job %s belongs to request %s", job.id, existing.request_key)
             return None  # the response has another request's job: the sweep settles the attempt
         if existing and existing.request_key:
-            return None  # the sweep has found it, and the request is tried again since
+            return None  # a sweep has linked it, and since then the request is tried again
         if record and not record.has_ended and record.try_number == member.attempt.try_number:
             return self._step(answer, record, existing)
         if existing and existing.duplicate_of:

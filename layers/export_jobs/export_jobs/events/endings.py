@@ -226,7 +226,7 @@ def cancelled(record: RequestRecord, *, policy: EventPolicy, now: int) -> Ended:
 
 
 def cancelled_before(record: RequestRecord) -> str:
-    """Before what a request was cancelled that has no job, or no other after those that failed."""
+    """Why a request without a job has ended: before its first one, or that of a further try."""
     if record.try_number == 1:
         return CANCELLED_BEFORE
     return f"it was cancelled before the job of its try {record.try_number} was created"

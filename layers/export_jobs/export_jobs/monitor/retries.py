@@ -1,7 +1,7 @@
 """Decides whether a request is tried again after its job has ended, and records both together.
 
-The end of the job and the request's wait for its next try are written in one transaction. So
-whatever happens to the run, there is one more try or there will be, and never two.
+The end of the job and the request's wait for its next try are written in one transaction. So a run
+that dies leaves neither no further try nor two.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Retries:
         """The change with the decision in it. Reads the request only if it may be tried again."""
         job = change.after
         if not job.retried_on:
-            # A job that comes back after that was decided has no say in it any more.
+            # Once that is decided, a job that comes back does not change it.
             came_back = change.news and (job.retry_at or job.not_retried)
             return Decided(_with(change) if came_back else change)
         if not job.final:
