@@ -46,7 +46,7 @@ def test_every_type_is_made_by_a_test() -> None:
 
 PROBLEMS = {
     *("empty", "with errors", "failed", "failed in dev", "vanished", "late", "rejected"),
-    *("overdue", "overdue resolved"),
+    *("overdue", "overdue resolved", "drop", "slow"),
     *("success after a delay", "cancelled after a delay", "back", "accepted after all"),
 }
 """Problems and what resolves them. In the last line is what resolves one."""

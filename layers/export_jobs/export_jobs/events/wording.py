@@ -51,11 +51,11 @@ def span(milliseconds: int | None) -> str:
 def job_changed(detail: Detail, quote: Quote) -> str:
     happened = _HAPPENED.get(detail["outcome"]) or f"is {quote(detail['status'])}"
     late = " after a delay" if detail["final"] and detail["delayed"] else ""
-    unusual = "; ".join(_unusual(detail))
-    return f"Export job {quote(detail['jobId'])} {happened}{late}{unusual and ': '}{unusual}"
+    how = "; ".join(unusual(detail))
+    return f"Export job {quote(detail['jobId'])} {happened}{late}{how and ': '}{how}"
 
 
-def _unusual(detail: Detail) -> Iterator[str]:
+def unusual(detail: Detail) -> Iterator[str]:
     """What is unusual about a job, with the numbers."""
     count, usual = detail["profilesExported"] or 0, detail["usualProfilesExported"] or 0
     for anomaly in detail["anomalies"]:
@@ -139,7 +139,7 @@ def job_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Took" if detail["final"] else "Running for", _compared_span(detail)
     yield "Limit", _limit(detail)
     yield "Profiles exported", _compared_profiles(detail)
-    yield "Compared with", _baseline(detail)
+    yield "Compared with", compared_with(detail)
     yield "First error", _first_error(detail)
     yield "Request", detail["requestKey"] or ""
     yield "Duplicate of request", detail.get("duplicateOfRequest") or ""
@@ -258,9 +258,9 @@ def _compared_profiles(detail: Detail) -> str:
     return shown if usual is None else f"{shown} (usually {usual:,})"
 
 
-def _baseline(detail: Detail) -> str:
+def compared_with(detail: Detail) -> str:
     """What an unusual job was compared with, and whether it is usual from now on."""
-    if not detail["anomalies"]:
+    if not detail["anomalies"] or detail["baselineRuns"] is None:
         return ""
     runs = f"{detail['baselineRuns']:,} runs of the same kind"
     if detail["newUsual"]:
