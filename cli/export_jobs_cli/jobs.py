@@ -13,6 +13,7 @@ from typing import Any, get_args
 from export_jobs.aws.clock import now_ms
 from export_jobs.client import NotFound
 from export_jobs.contract import FINAL_STATUSES, Job
+from export_jobs.contract.text import one_line
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.registry import kind_of
 from export_jobs.events.wording import compared_with, unusual
@@ -132,7 +133,7 @@ class KnownJob:
     @property
     def unusual(self) -> list[str]:
         """The same in words, with the numbers."""
-        return list(unusual(self._whole_end)) if self._end else []
+        return list(unusual(self._whole_end, one_line)) if self._end else []
 
     @property
     def usual_profiles(self) -> int | None:

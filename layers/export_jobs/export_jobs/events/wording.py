@@ -51,11 +51,11 @@ def span(milliseconds: int | None) -> str:
 def job_changed(detail: Detail, quote: Quote) -> str:
     happened = _HAPPENED.get(detail["outcome"]) or f"is {quote(detail['status'])}"
     late = " after a delay" if detail["final"] and detail["delayed"] else ""
-    how = "; ".join(unusual(detail))
+    how = "; ".join(unusual(detail, quote))
     return f"Export job {quote(detail['jobId'])} {happened}{late}{how and ': '}{how}"
 
 
-def unusual(detail: Detail) -> Iterator[str]:
+def unusual(detail: Detail, quote: Quote) -> Iterator[str]:
     """What is unusual about a job, with the numbers."""
     count, usual = detail["profilesExported"] or 0, detail["usualProfilesExported"] or 0
     for anomaly in detail["anomalies"]:
@@ -68,7 +68,7 @@ def unusual(detail: Detail) -> Iterator[str]:
                 took, usually = span(detail["durationMs"]), span(detail["usualDurationMs"])
                 yield f"SLOW, {took} (usually {usually})"
             case _:  # a newer version knows it
-                yield one_line(str(anomaly)).replace("_", " ")
+                yield quote(str(anomaly).replace("_", " "))
 
 
 def job_delayed(detail: Detail, quote: Quote) -> str:
