@@ -186,6 +186,9 @@ def every_kind() -> Iterator[tuple[str, Event]]:
             overdue_since=NOW - 48 * 3_600_000,
         ),
     )
+    fewer = replace(few, profiles_exported=41_000, usual_profiles=61_230)
+    limited = replace(MISSED.expectation, min_profiles=1_000, max_drop=30)
+    yield "overdue-by-usual", overdue(reason="TOO_FEW", jobs=[fewer], expectation=limited)
     for reason in ("STILL_RUNNING", "FAILED", "EMPTY"):
         yield f"overdue-{reason.lower()}", overdue(reason=reason, jobs=[failed])
     yield "overdue-resolved", one_of_each()["overdue resolved"]

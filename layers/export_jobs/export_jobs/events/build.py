@@ -196,6 +196,8 @@ def overdue(
             for job in _few(newest_first, MAX_CONSIDERED, "jobs", cut)
         ],
         min_profiles=expected.min_profiles,
+        max_drop=None if expected.max_drop is None else expected.max_drop / 100,
+        usual_profiles_exported=newest_first[0].usual_profiles if newest_first else None,
         last_good_at=rfc3339(record.last_good_at),
         overdue_since=rfc3339(record.overdue_since),
         missed_windows=record.missed_windows,

@@ -149,6 +149,13 @@ class OverdueDetail(_Detail):
         description="the jobs created in the window, newest first, as they are now"
     )
     min_profiles: int
+    max_drop: float | None = Field(
+        default=None,
+        description="the share by which it may export fewer profiles than usual, such as 0.3",
+    )
+    usual_profiles_exported: int | None = Field(
+        default=None, description="what was usual when the newest of the jobs ended, if known"
+    )
     last_good_at: Time | None = Field(description="when such an export last succeeded, if known")
     overdue_since: Time = Field(description="the first deadline that was missed and not made good")
     missed_windows: int = Field(ge=1, description="windows missed in a row, with this one")

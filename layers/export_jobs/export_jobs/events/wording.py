@@ -157,6 +157,7 @@ def overdue_facts(detail: Detail, names: Names) -> Iterator[Fact]:
         yield "More jobs", str(len(detail["jobs"]) - MAX_JOBS_SHOWN)
     if detail["reason"] == "TOO_FEW":
         yield "Profiles expected", f"at least {detail['minProfiles']:,}"
+        yield "Expected by usual", _least_by_usual(detail)
     yield "Last succeeded", moment(detail["lastGoodAt"]) or "never, as far as is known"
     yield "Missed in a row", _missed_in_a_row(detail)
     if detail["judgedLateMs"]:
@@ -167,6 +168,13 @@ def overdue_facts(detail: Detail, names: Names) -> Iterator[Fact]:
             "Unreadable jobs",
             f"{detail['unreadableJobs']}: one of them may be the expected export",
         )
+
+
+def _least_by_usual(detail: Detail) -> str:
+    drop, usual = detail["maxDrop"], detail["usualProfilesExported"]
+    if drop is None or usual is None:
+        return ""
+    return f"at most {drop:.0%} fewer than the usual {usual:,}"
 
 
 def overdue_resolved_facts(detail: Detail, names: Names) -> Iterator[Fact]:
