@@ -35,6 +35,7 @@ from export_jobs.events.details import (
     SandboxDigest,
     SegmentDetail,
     SlowExport,
+    UnusualExport,
     WindowDetail,
 )
 from export_jobs.model.baselines import Comparison
@@ -268,6 +269,8 @@ def digest(
     outcomes: Mapping[JobOutcome, int],
     overdue: Sequence[OverdueExport],
     failures: Sequence[FailedExports],
+    unusual_exports: int,
+    unusual: Sequence[UnusualExport],
     slowest: Sequence[SlowExport],
     not_expected: Sequence[RegularExports],
     incomplete: bool,
@@ -276,7 +279,7 @@ def digest(
 ) -> Event:
     """`home` is the sandbox whose state plans the digests.
 
-    Each list is whole, and in its order. If another sandbox becomes the home, it may plan a digest
+    Each list is whole, and in its order; of `unusual_exports`, `unusual` has those to be listed. If another sandbox becomes the home, it may plan a digest
     for the same moment, which is another event.
     """
     cut = ["exports"] if incomplete else []
@@ -296,6 +299,8 @@ def digest(
         overdue=_few(overdue, MAX_LISTED, "overdue", cut),
         failed_datasets=len(failures),
         failures=_few(failures, MAX_LISTED, "failures", cut),
+        unusual_exports=unusual_exports,
+        unusual=_few(unusual, MAX_LISTED, "unusual", cut),
         slowest=_few(slowest, MAX_LISTED, "slowest", cut),
         not_expected_datasets=len(not_expected),
         not_expected=_few(not_expected, MAX_LISTED, "notExpected", cut),

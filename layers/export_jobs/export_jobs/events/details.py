@@ -265,6 +265,18 @@ class SlowExport(_Detail):
     duration_ms: int
 
 
+class UnusualExport(_Detail):
+    sandbox_name: str
+    job_id: str
+    dataset_id: str | None
+    outcome: JobOutcome
+    anomalies: list[Anomaly]
+    profiles_exported: int | None
+    usual_profiles_exported: int | None
+    duration_ms: int | None
+    usual_duration_ms: int | None
+
+
 class RegularExports(_Detail):
     sandbox_name: str
     dataset_id: str
@@ -291,6 +303,10 @@ class DigestDetail(_Detail):
     overdue: list[OverdueExport] = Field(description="those overdue for the longest time first")
     failed_datasets: int
     failures: list[FailedExports] = Field(description="the dataset with the most of them first")
+    unusual_exports: int = Field(default=0, description="how many of them have anomalies")
+    unusual: list[UnusualExport] = Field(
+        default=[], description="those farthest from what is usual first"
+    )
     slowest: list[SlowExport]
     not_expected_datasets: int
     not_expected: list[RegularExports] = Field(
