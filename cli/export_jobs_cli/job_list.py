@@ -26,6 +26,12 @@ def show(found: Sequence[KnownJob], *, sandboxes: int) -> None:
         console.print("no matching jobs")
         return
     output.print_table(console, _table(found, sandboxes=sandboxes))
+    unusual = [job for job in found if job.anomalies]
+    if unusual:
+        console.print("\nunusual", style="bold")
+        output.facts(
+            console, [(output.plain(j.id), output.plain("; ".join(j.unusual))) for j in unusual]
+        )
     with_errors = [job for job in found if job.errors]
     if with_errors:
         console.print("\nfirst errors", style="bold")

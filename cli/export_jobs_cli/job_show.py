@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 
 from export_jobs.contract import FINAL_STATUSES
 from export_jobs.contract.times import rfc3339
-from export_jobs.events.wording import MAX_SEGMENTS_SHOWN, span
-from export_jobs.model.records import RequestRecord
+from export_jobs.events.wording import MAX_SEGMENTS_SHOWN, command_line, span
+from export_jobs.model.records import JobRecord, RequestRecord
 from rich.console import Console
 
 from export_jobs_cli import output
+from export_jobs_cli.baselines import stored
 from export_jobs_cli.event_list import events_of, lines_of
 from export_jobs_cli.job_list import error_text, status_of
 from export_jobs_cli.jobs import KnownJob
@@ -31,6 +32,8 @@ class JobDetails:
     known: KnownJob
     request: RequestRecord | None
     data: list[str]
+    can_be_accepted: bool = False
+    """It was unusual, and is not usual yet."""
 
     def timeline(self) -> list[tuple[int, str]]:
         """Moments in epoch milliseconds, in order, and what happened then."""
@@ -43,6 +46,7 @@ class JobDetails:
             "events": [event.as_json() for event in events_of(self.known.record)],
             "timeline": [{"at": rfc3339(at), "what": what} for at, what in self.timeline()],
             "data": self.data,
+            "canBeAccepted": self.can_be_accepted,
             "job": job.model_dump(by_alias=True, exclude_unset=True, mode="json") if job else None,
         }
 
@@ -65,15 +69,27 @@ class JobDetails:
 
 
 def look_up(system: DeployedSystem, known: KnownJob) -> JobDetails:
-    """Adds the job's request, from the stack's tables."""
+    """Adds the job's request and whether it can be accepted, from the stack's tables."""
     key = known.request_key
     request = system.store.requests([key]).get(key) if key else None
-    return JobDetails(known, request, where_data_is(known, system))
+    return JobDetails(
+        known,
+        request,
+        where_data_is(known, system),
+        can_be_accepted=known.record is not None and _can_be_accepted(known.record, system),
+    )
+
+
+def _can_be_accepted(job: JobRecord, system: DeployedSystem) -> bool:
+    if stored.cannot_be_accepted(job) or job.kind is None:
+        return False
+    baseline = stored.of_kind(system, job.sandbox, job.kind)
+    return baseline is not None and bool(stored.still_unusual(baseline, job))
 
 
 def show(details: JobDetails) -> None:
     console, known = output.console(), details.known
-    job, profiles = known.job, known.profiles_exported
+    job = known.job
     console.print(f"[bold]job {output.plain(known.id)}[/] {output.styled(status_of(known))}\n")
     output.facts(
         console,
@@ -83,8 +99,10 @@ def show(details: JobDetails) -> None:
             ("schema", output.plain(job.schema_.name or "") if job and job.schema_ else None),
             ("fields", output.plain(job.fields_ or "all") if job else None),
             ("segments", _segments(known)),
-            ("took" if known.is_final else "running for", span(known.duration_ms)),
-            ("profiles", None if profiles is None else f"{profiles:,}"),
+            ("took" if known.is_final else "running for", _took(known)),
+            ("profiles", _profiles(known)),
+            ("unusual", "; ".join(map(output.plain, known.unusual))),
+            ("compared with", output.plain(known.compared_with)),
             *(("error", output.plain(error_text(error))) for error in known.errors[:_SHOWN_ERRORS]),
             ("more errors", str(max(0, len(known.errors) - _SHOWN_ERRORS) or "")),
             ("request", output.plain(_request(known))),
@@ -104,6 +122,9 @@ def show(details: JobDetails) -> None:
         console.print(title, style="bold")
         for place in details.data:
             console.print(output.plain(place), soft_wrap=True)
+    if details.can_be_accepted:
+        command = command_line("baseline accept", known.id, sandbox=known.sandbox)
+        console.print(f"\nif this is usual from now on: {output.plain(command)}", soft_wrap=True)
 
 
 def _show_timeline(console: Console, details: JobDetails) -> None:
@@ -134,6 +155,19 @@ def where_data_is(known: KnownJob, system: DeployedSystem) -> list[str]:
         root = f"{api.scheme}://{api.netloc}/data/foundation/export/batches"
         return [f"GET {root}/{batch}/files" for batch in known.batch_ids]
     return [f"batch {batch}" for batch in known.batch_ids]
+
+
+def _took(known: KnownJob) -> str:
+    usual = span(known.usual_duration_ms)
+    return span(known.duration_ms) + (f" (usually {usual})" if usual else "")
+
+
+def _profiles(known: KnownJob) -> str:
+    count, usual = known.profiles_exported, known.usual_profiles
+    if count is None and known.status != "SUCCEEDED":
+        return ""
+    shown = "unknown: the service shows no number" if count is None else f"{count:,}"
+    return shown if usual is None else f"{shown} (usually {usual:,})"
 
 
 def _request(known: KnownJob) -> str:

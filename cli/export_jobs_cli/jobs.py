@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -13,10 +13,13 @@ from typing import Any, get_args
 from export_jobs.aws.clock import now_ms
 from export_jobs.client import NotFound
 from export_jobs.contract import FINAL_STATUSES, Job
+from export_jobs.contract.text import one_line
 from export_jobs.contract.times import rfc3339
+from export_jobs.events.registry import kind_of
+from export_jobs.events.wording import compared_with, unusual
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.outcome import JobOutcome, duration_ms, outcome_of
-from export_jobs.model.records import JobRecord
+from export_jobs.model.records import EventType, JobRecord
 
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.stack import DeployedSystem
@@ -27,6 +30,13 @@ MAX_IDS_SHOWN = 5
 _STATUSES = ("NEW", "QUEUED", "PROCESSING", "CANCELLING", *sorted(FINAL_STATUSES))
 _SERVER_FILTERS = frozenset({"NEW", "SUCCEEDED", "FAILED"})
 """Values that the service's own `status` filter is known to accept."""
+
+
+_COMPARED = (
+    *("anomalies", "newUsual", "usualProfilesExported", "profilesRatio"),
+    *("usualDurationMs", "durationRatio", "baselineRuns", "profilesUnknown"),
+)
+"""The fields of a final event that compare the job with its baseline."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,34 @@ class KnownJob:
         return None if listed is None else [str(segment["segmentId"]) for segment in listed]
 
     @property
+    def anomalies(self) -> list[str]:
+        """How it was far from usual when it ended: recorded then, if it succeeded."""
+        return [str(anomaly) for anomaly in self._end.get("anomalies") or ()]
+
+    @property
+    def unusual(self) -> list[str]:
+        """The same in words, with the numbers."""
+        return list(unusual(self._whole_end, one_line)) if self._end else []
+
+    @property
+    def usual_profiles(self) -> int | None:
+        return self._end.get("usualProfilesExported")
+
+    @property
+    def usual_duration_ms(self) -> int | None:
+        return self._end.get("usualDurationMs")
+
+    @property
+    def compared_with(self) -> str:
+        """What an unusual job was compared with; empty for others."""
+        return compared_with(self._whole_end) if self._end else ""
+
+    @property
+    def _whole_end(self) -> Mapping[str, Any]:
+        """The detail of its final event, of whatever version."""
+        return kind_of(EventType.JOB_STATE_CHANGE).whole(self._end)
+
+    @property
     def request_key(self) -> str | None:
         return self.record.request_key if self.record else None
 
@@ -134,6 +172,7 @@ class KnownJob:
             "updatedAt": rfc3339(self.updated_at),
             "durationMs": self.duration_ms,
             "profilesExported": self.profiles_exported,
+            **{name: self._whole_end[name] for name in _COMPARED},
             "errors": self.errors,
             "requestKey": self.request_key,
             "correlationId": record.correlation_id if record else None,
@@ -246,12 +285,27 @@ def look_up(system: DeployedSystem, job_id: str, *, sandbox: str | None, live: b
         record = next(iter(system.store.jobs(name, named=job_id)), None)
         if record:
             return KnownJob(name, record, names=system.names(name))
-    where = " or ".join(names)
     if live:
-        raise UserError(f"the service has no job {job_id!r} in {where}")
-    raise UserError(
-        f"no job {job_id!r} is on record in {where}: no sweep has seen it yet, or its record has "
-        "expired; --live asks the service"
+        raise UserError(f"the service has no job {job_id!r} in {' or '.join(names)}")
+    raise UserError(f"{_not_on_record(job_id, names)}; --live asks the service")
+
+
+def recorded(system: DeployedSystem, job_id: str, *, sandbox: str | None) -> JobRecord:
+    """The record of the only job with this id. Raises UserError if there is none, or several."""
+    names = system.sandboxes(sandbox)
+    found = [job for name in names for job in system.store.jobs(name, named=job_id)]
+    if not found:
+        raise UserError(_not_on_record(job_id, names))
+    if len(found) > 1:
+        sandboxes = ", ".join(job.sandbox for job in found)
+        raise UserError(f"several jobs have the id {job_id!r}: in {sandboxes}; use --sandbox")
+    return found[0]
+
+
+def _not_on_record(job_id: str, sandboxes: Sequence[str]) -> str:
+    return (
+        f"no job {job_id!r} is on record in {' or '.join(sandboxes)}: no sweep has seen it yet, or "
+        "its record has expired"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from export_jobs_cli.baseline_commands import baseline_app
 from export_jobs_cli.dlq_commands import dlq_app
 from export_jobs_cli.event_commands import event_app
 from export_jobs_cli.expectation_commands import expectation_app
@@ -32,6 +33,7 @@ app.add_typer(job_app, name="job")
 app.add_typer(event_app, name="event")
 app.add_typer(request_app, name="request")
 app.add_typer(expectation_app, name="expectation")
+app.add_typer(baseline_app, name="baseline")
 app.add_typer(dlq_app, name="dlq")
 add_local_commands(app)
 

@@ -74,10 +74,11 @@ def emitted(
     """What both functions emit in a broad run, and a sweep with every outcome and problem."""
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "test")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "monitor")
+    unusual = {"final": True, "anomalies": ["SLOW"]}
     ended = [
         Event(
             EventType.JOB_STATE_CHANGE,
-            {"final": True, "outcome": outcome, "durationMs": 1, "profilesExported": 1},
+            {**unusual, "outcome": outcome, "durationMs": 1, "profilesExported": 1},
         )
         for outcome in METRIC_OF_JOBS
     ]

@@ -15,6 +15,7 @@ from typing import Any
 import botocore.client
 import pytest
 import typer
+from export_jobs.aws.clock import now_ms
 from export_jobs_cli.main import app
 from export_jobs_cli.stack import DeployedSystem
 from export_jobs_local.aws.server import REGION
@@ -35,15 +36,20 @@ from support.iam import (
     statements_of,
     unused_in,
 )
+from support.unusual import DAY_MS, learned, store_of, unusual_job
 
 pytestmark = pytest.mark.xdist_group("people")
 
 VIEWING = {
     *("job list", "job show", "event list", "request list", "request show", "dlq list", "dlq show"),
     *("expectation list", "expectation show", "expectation suggest"),
+    *("baseline list", "baseline show"),
 }
 """What a viewer may type, without --live; and `--dry-run`."""
-PLANNING = {f"expectation {verb}" for verb in ("apply", "mute", "unmute", "remove")}
+PLANNING = {
+    *(f"expectation {verb}" for verb in ("apply", "mute", "unmute", "remove")),
+    "baseline accept",
+}
 """What a planner may type as well."""
 PLACEHOLDERS = {"REGION", "ACCOUNT", "STACK"}
 OF_OPERATORS = {"SECRET_ARN", "SECRET_KEY_ARN", "TOPIC_KEY_ARN"}
@@ -140,6 +146,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
         _request(terminal)
         _look(terminal)
         _expect(terminal)
+        _accept(terminal)
         _deal_with_dead_letters(terminal)
         _cancel(terminal)
         _follow(terminal)
@@ -207,6 +214,17 @@ def _expect(terminal: Terminal) -> None:
     terminal.type("expectation", "unmute", name)
     terminal.type(*apply, stdin=json.dumps([{**entry, "every": "1h", "minProfiles": 0}]))
     terminal.type("expectation", "remove", name)
+
+
+def _accept(terminal: Terminal) -> None:
+    """Looks at a job that is unusual, and accepts it."""
+    today, store = now_ms() // DAY_MS * DAY_MS, store_of(terminal.local)
+    store.put_baseline(learned(today))
+    store.put(unusual_job(today))
+    terminal.type("job", "show", "unusual-1")
+    terminal.type("baseline", "list")
+    terminal.type("baseline", "show", "unusual-1")
+    terminal.type("baseline", "accept", "unusual-1")
 
 
 def _deal_with_dead_letters(terminal: Terminal) -> None:
@@ -294,7 +312,7 @@ def test_the_operator_s_policy_adds_what_is_lacking_for_the_rest(tour: Tour) -> 
 
 
 def test_the_planner_s_policy_adds_what_is_lacking_to_expect(tour: Tour) -> None:
-    """Attached with the viewer's, it lets people write expectations, and grants nothing else."""
+    """Attached with the viewer's, it lets people write expectations, and accept jobs; no more."""
     needed = tour.needed(lambda typed: typed.name in PLANNING and not typed.only_looks)
     viewer, planner = tour.granted("viewer"), tour.granted("planner")
     lacking = missing_in(viewer, needed)
@@ -306,17 +324,32 @@ def test_the_planner_s_policy_adds_what_is_lacking_to_expect(tour: Tour) -> None
     "touched",
     [
         Touched(frozenset({"prod"}), frozenset({"sandbox", "sk", "status"})),
+        Touched(frozenset({"!baselines"}), frozenset({"sandbox", "sk", "runs"})),
+        Touched(frozenset({"!baselines#prod", "prod"}), frozenset({"sandbox", "sk", "runs"})),
         Touched(frozenset({"!expectations"}), frozenset({"sandbox", "sk", "watermark"})),
         Touched(frozenset({"!expectations#prod", "prod"}), frozenset({"sandbox", "sk", "gate"})),
     ],
 )
-def test_a_planner_writes_nothing_but_expectations(tour: Tour, touched: Touched) -> None:
+def test_a_planner_writes_nothing_but_expectations_and_baselines(
+    tour: Tour, touched: Touched
+) -> None:
     """No job, no gate, and of a sandbox's state only that expectations are to be looked at."""
     table = next(one[1] for one in tour.needed() if isinstance(one[2], Touched))
     asked: set[Grant] = {
         (f"dynamodb:{verb}Item", table, touched) for verb in ("Put", "Update", "Delete")
     }
     assert missing_in(tour.granted("planner"), asked) == asked
+
+
+@pytest.mark.parametrize("verb", ["Put", "Delete"])
+def test_a_planner_neither_adds_nor_removes_a_baseline(tour: Tour, verb: str) -> None:
+    """Accepting a job changes one that sweeps have written."""
+    table = next(one[1] for one in tour.needed() if isinstance(one[2], Touched))
+    touched = Touched(frozenset({"!baselines#prod"}), frozenset({"sandbox", "sk", "runs"}))
+    asked: set[Grant] = {(f"dynamodb:{verb}Item", table, touched)}
+    assert missing_in(tour.granted("planner"), asked) == asked
+    update: set[Grant] = {("dynamodb:UpdateItem", table, touched)}
+    assert missing_in(tour.granted("planner"), update) == set()
 
 
 def test_a_viewer_changes_nothing_and_reads_no_secret(tour: Tour) -> None:

@@ -112,6 +112,7 @@ def publish_one_of_each(bench: Bench, sink: str) -> dict[str, str]:
             {"empty", "with errors", "failed", "failed in dev", "vanished"},
         ),
         ("rule: matches delays", {"late"}),
+        ("rule: matches drops in volume", {"drop"}),
         ("rule: matches overdue exports", {"overdue", "overdue resolved"}),
     ],
     indirect=["rule"],

@@ -98,6 +98,8 @@ class Calls:
             ("load", lambda store: store.load(SANDBOX)),
             ("gate", lambda store: store.gate(SANDBOX)),
             ("baselines", lambda store: dict(store.baselines(SANDBOX, {"1-a", "1-b", "1-c"}))),
+            ("every baseline", lambda store: list(store.every_baseline(SANDBOX))),
+            ("some", lambda store: list(store.every_baseline(SANDBOX, beginning="1-b"))),
             (f"line {until} {limit}", lambda s: s.line(SANDBOX, until=until, limit=limit)),
             (f"requests {keys}", lambda store: dict(store.requests(keys))),
             ("job", lambda store: store.job(SANDBOX, "j1", 101)),
@@ -499,3 +501,19 @@ def test_jobs_are_read_page_by_page_from_a_creation_time_on(store: Store) -> Non
     found = [list(tables.jobs_since(SANDBOX, 102)) for tables in (real, memory)]
     assert found[0] == found[1]
     assert [job.job_id for job in found[0]] == ["j2", "j3"]
+
+
+def test_every_baseline_is_read_page_by_page(store: Store) -> None:
+    """More than fit into a megabyte, of this sandbox only, by kind; or those that begin so."""
+    tables = store.adapter()
+    runs = tuple(Run(1_700_000_000_000 + n, 10**7, 10**9) for n in range(672))
+    kinds = [f"1-{number:016x}" for number in range(60)]
+    for kind in kinds:
+        tables.put_baseline(Baseline(SANDBOX, kind, runs=runs))
+    tables.put_baseline(Baseline("other", kinds[0], runs=runs[:1]))
+    found = list(tables.every_baseline(SANDBOX))
+    assert [one.kind for one in found] == kinds
+    assert {one.runs for one in found} == {runs}
+    some = tables.every_baseline(SANDBOX, beginning=kinds[17][:-1])
+    assert [one.kind for one in some] == kinds[16:32]
+    assert [one.kind for one in tables.every_baseline("other")] == kinds[:1]

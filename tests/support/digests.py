@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from export_jobs.contract.times import rfc3339
@@ -28,6 +29,8 @@ DATASET = "5bb4c46757920712f924a3eb"
 UNTIL = 1_700_006_400_000
 """2023-11-15 00:00 UTC."""
 SINCE = UNTIL - DAY_MS
+DROP = {"anomalies": ["VOLUME_DROP"], "usualProfilesExported": 61_230, "profilesRatio": 0.0163}
+SLOW = {"anomalies": ["SLOW"], "usualDurationMs": 720_000, "durationRatio": 3.92}
 ERROR = {"code": "0100000003", "message": "Error in Export Job"}
 
 
@@ -38,12 +41,16 @@ def ended(
     sandbox: str = "prod",
     detected_at: int = UNTIL - HOUR_MS,
     errors: Sequence[dict[str, Any]] = (),
+    end: Mapping[str, Any] = MappingProxyType({}),
     **fields: Any,
 ) -> JobRecord:
-    """The record of a job whose end was detected at that time, and delivered."""
+    """The record of a job whose end was detected at that time, and delivered.
+
+    `end` has more fields of its final event.
+    """
     status = outcome if outcome in {"FAILED", "CANCELLED", "VANISHED"} else "SUCCEEDED"
     known: dict[str, Any] = {"dataset_id": DATASET, "duration_ms": number * 1000, **fields}
-    detail = {"final": True, "detectedAt": rfc3339(detected_at), "errors": list(errors)}
+    detail = {"final": True, "detectedAt": rfc3339(detected_at), "errors": list(errors), **end}
     return JobRecord(
         sandbox,
         str(number),
@@ -121,6 +128,8 @@ def full_digest() -> Event:
         ended(41, "FAILED", detected_at=UNTIL - 1),
         ended(42, "SUCCEEDED_EMPTY", dataset_id="5b7c86968f7b6501e21ba9df", duration_ms=7_500_000),
         ended(43, "CANCELLED"),
+        ended(44, profiles_exported=1_000, end=DROP),
+        ended(45, duration_ms=2_820_000, end=SLOW),
         *nightly("60c1e5a2b7d9a11a9f3d2b10"),
     ]
     dev = sandbox_of("dev", failing_since=UNTIL - 5 * HOUR_MS)

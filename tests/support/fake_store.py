@@ -94,6 +94,13 @@ class FakeStore:
 
         return self._fakes.call("batch get", effect, _unavailable) if kinds else {}
 
+    def every_baseline(self, sandbox: str, *, beginning: str = "") -> Iterator[Baseline]:
+        def effect() -> Sequence[Baseline]:
+            keys = [key for key in self._items if key[:2] == ("baseline", sandbox)]
+            return [self._items[key] for key in sorted(keys) if key[2].startswith(beginning)]
+
+        yield from self._fakes.call("query", effect, _unavailable)
+
     def jobs_since(self, sandbox: str, creation_time: int) -> Iterator[JobRecord]:
         def effect() -> Sequence[JobRecord]:
             jobs = [item for key, item in self._items.items() if key[:2] == ("job", sandbox)]

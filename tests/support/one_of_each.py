@@ -9,7 +9,7 @@ from typing import Any
 from export_jobs.contract import Job
 from export_jobs.events import build as events
 from export_jobs.events import endings
-from export_jobs.model.baselines import UNKNOWN
+from export_jobs.model.baselines import UNKNOWN, Comparison
 from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
 from export_jobs.model.records import VANISHED, Event, JobRecord, OverdueReason, RequestRecord
 from export_jobs.model.retry import RetryPolicy
@@ -39,6 +39,18 @@ def seen(body: dict[str, Any], *, sandbox: str, before: JobRecord | None = None)
     return record.outbox[0].event
 
 
+def unusual(number: int, comparison: Comparison, **fields: Any) -> Event:
+    """The final event of a job that compares so with its baseline."""
+    body = {"id": number, "status": "SUCCEEDED", "creationTime": 1, **fields}
+    body["destination"] = {"datasetId": "other"}
+    record = observed(Job.model_validate(body), comparison=comparison, now=NOW)
+    assert record
+    return record.outbox[0].event
+
+
+DROP = Comparison(("VOLUME_DROP",), usual_profiles=1_000, profiles_ratio=0.005, runs=28)
+
+
 def one_of_each() -> dict[str, Event]:
     """Events, by a name that describes them."""
     running = Job.model_validate({"id": 20, "status": "PROCESSING", "creationTime": 1})
@@ -51,6 +63,8 @@ def one_of_each() -> dict[str, Event]:
         "success in dev": ended(3, sandbox="dev", status="SUCCEEDED"),
         "empty": ended(4, status="SUCCEEDED", metrics={"totalExportedProfileCounter": 0}),
         "with errors": ended(5, status="SUCCEEDED", errors=[{"code": "1"}]),
+        "drop": unusual(25, DROP, metrics={"totalExportedProfileCounter": 5}),
+        "slow": unusual(26, Comparison(("SLOW",), usual_duration_ms=1, duration_ratio=4.0, runs=9)),
         "failed": ended(6, status="FAILED"),
         "failed in dev": ended(7, sandbox="dev", dataset="other", status="FAILED"),
         "running": ended(8, status="PROCESSING"),

@@ -18,7 +18,8 @@ from export_jobs.contract import Job
 from export_jobs.contract.text import one_line
 from export_jobs.creator.message import Letter
 from export_jobs.events.build import state_change
-from export_jobs.model.baselines import UNKNOWN
+from export_jobs.model.baselines import UNKNOWN, Baseline, Run
+from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.records import Event, JobRecord, RequestRecord, Undelivered
 from export_jobs.model.retry import Try
@@ -33,6 +34,8 @@ from export_jobs_cli import (
     request_state,
     requests,
 )
+from export_jobs_cli.baselines import shown as baselines_shown
+from export_jobs_cli.baselines import stored as baselines_stored
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.expectations import shown, stored
 from export_jobs_cli.expectations.file import FileInvalid, parse
@@ -76,7 +79,14 @@ def a_job(text: Text) -> KnownJob:
     event = state_change(
         record, job, previous_status=text(), comparison=UNKNOWN, stack_id="s", now=AT
     )
-    unclean = {"jobId": text(), "requestKey": text(), "errors": [{"code": None, "message": text()}]}
+    unclean = {
+        "jobId": text(),
+        "requestKey": text(),
+        "errors": [{"code": None, "message": text()}],
+        "anomalies": ["VOLUME_DROP", text()],
+        "newUsual": [text()],
+        "final": True,
+    }
     older = Event(event.type, {**event.detail, **unclean})
     outbox = tuple(Undelivered(one, frozenset({"bus"})) for one in (event, older))
     return KnownJob("prod", replace(record, outbox=outbox), job, called(text()))
@@ -165,6 +175,26 @@ def a_change_applied(text: Text) -> stored.Applied:
     return stored.Applied(changes, left, written=True, names=AppliedNames(names, 2))
 
 
+def a_baseline(text: Text) -> baselines_shown.Shown:
+    """As somebody with the right to write the table could have made it."""
+    known = Baseline(
+        text(),
+        text(),
+        text(),
+        segments=(text(), text()),
+        segment_count=5,
+        runs=tuple(Run(AT + n, 60_000, 10) for n in range(9)),
+        unusual=(Run(AT + 9, 60_000, 1),),
+    )
+    return baselines_shown.Shown.of(known, names=called(text()), delays=DelayPolicy(), now=AT)
+
+
+def an_accepted_job(text: Text) -> None:
+    one, job = a_baseline(text), JobRecord("prod", text(), AT)
+    accepted = baselines_stored.Accepted(job, ("VOLUME_DROP",), one.baseline)
+    baselines_shown.show_accepted(accepted, one)
+
+
 def error_of_file(text: Text) -> None:
     """A key, a value and a name that are wrong."""
     entry = {"name": "n", text(): text(), "days": text(), "timezone": text(), "due": text()}
@@ -177,7 +207,7 @@ def error_of_file(text: Text) -> None:
 
 SHOWN: dict[str, Callable[[Text], object]] = {
     "job show": lambda text: job_show.show(
-        job_show.JobDetails(a_job(text), a_request(text), [text()])
+        job_show.JobDetails(a_job(text), a_request(text), [text()], can_be_accepted=True)
     ),
     "job list": lambda text: job_list.show([a_job(text), a_job(text)], sandboxes=2),
     "event list": lambda text: event_list.show(a_job(text).record, called(text())),
@@ -204,6 +234,9 @@ SHOWN: dict[str, Callable[[Text], object]] = {
     "expectation list": lambda text: shown.show_list(
         [an_expectation(text)] * 2, sandboxes=2, now=AT
     ),
+    "baseline list": lambda text: baselines_shown.show_list([a_baseline(text)] * 2, sandboxes=2),
+    "baseline show": lambda text: baselines_shown.show(a_baseline(text)),
+    "baseline accept": an_accepted_job,
     "expectation show": lambda text: shown.show(an_expectation(text), names=called(text()), now=AT),
 }
 

@@ -200,6 +200,18 @@ def test_any_usual_encoding_is_read(tmp_path: Path, raw: bytes) -> None:
         ("minProfiles", -1, "must be a whole number, such as 1000"),
         ("minProfiles", 1.5, "must be a whole number, such as 1000"),
         ("minProfiles", 10**13, "Input should be less than or equal to 1000000000000"),
+        ("maxDrop", "30", "'30' is not a share in whole percent; write 30%"),
+        ("maxDrop", "30 %", "'30 %' is not a share in whole percent; write 30%"),
+        ("maxDrop", 30, "'30' is not a share in whole percent; write 30%"),
+        ("maxDrop", "12.5%", "'12.5%' is not a share in whole percent; write it as 30% or 0.3, from 1% to 99%"),
+        ("maxDrop", 0.125, "'0.125' is not a share in whole percent; write it as 30% or 0.3, from 1% to 99%"),
+        ("maxDrop", "0%", "'0%' is not a share in whole percent; write it as 30% or 0.3, from 1% to 99%"),
+        ("maxDrop", "100%", "'100%' is not a share in whole percent; write it as 30% or 0.3, from 1% to 99%"),
+        ("maxDrop", "-30%", "'-30%' is not a share in whole percent; write it as 30% or 0.3, from 1% to 99%"),
+        ("maxDrop", 0, "'0' is not a share in whole percent; write it as 30% or 0.3, from 1% to 99%"),
+        ("maxDrop", "a lot", "'a lot' is not a share in whole percent; write it as 30% or 0.3, from 1% to 99%"),
+        ("maxDrop", None, "is null; leave it out, or give it a value"),
+        ("maxDrop", ["30%"], "must be text"),
         ("accept", [], "is empty; leave it out, or say what you want"),
         ("accept", ["succeeded"], "'succeeded' can't be accepted; did you mean SUCCEEDED?"),
         ("accept", ["FAILED"], "'FAILED' can't be accepted; known: SUCCEEDED, SUCCEEDED_WITH_ERRORS"),
@@ -224,6 +236,19 @@ def test_a_wrong_field_is_named_with_the_nearest_right_one(
     (problem,) = problems_of(**{field: value})
     assert problem.partition(": ")[2] == message
     assert problem.startswith(field)
+
+
+@pytest.mark.parametrize(
+    ("share", "percent"),
+    [("30%", 30), ("0.3", 30), (".3", 30), ("0.30", 30), ("0.29", 29), ("1%", 1), ("0.99", 99), ("0.07", 7)],
+)  # fmt: skip
+def test_a_drop_is_written_as_a_share(share: str, percent: int) -> None:
+    """In percent or as a fraction, in YAML and in JSON; it is shown in percent."""
+    found = only(f"- {{name: n, datasetId: d, timezone: UTC, due: 06:00, maxDrop: {share}}}")
+    assert found.max_drop == percent
+    assert written(found)["maxDrop"] == f"{percent}%"
+    if "%" not in share:
+        assert only(json.dumps([{**MINIMAL, "maxDrop": float(share)}])) == found
 
 
 @pytest.mark.parametrize(
@@ -437,6 +462,7 @@ expectations = st.builds(
     excepted=st.frozensets(st.dates(date(2026, 1, 1), date(2030, 1, 1)), max_size=9),
     segments=st.frozensets(ids, max_size=5).map(lambda found: tuple(sorted(found))),
     min_profiles=st.integers(0, 10**12),
+    max_drop=st.none() | st.integers(1, 99),
     accept=st.sampled_from(
         [frozenset({"SUCCEEDED"}), frozenset({"SUCCEEDED", "SUCCEEDED_WITH_ERRORS"})]
     ),

@@ -126,6 +126,25 @@ def test_a_sweep_reports_the_state_of_its_sandbox(
     assert dimensions_of(line) == {"sandbox", "service"}
 
 
+def test_unusual_exports_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only jobs that have ended, each once; an event of an older version has none."""
+    ended = {"eventId": "e", "final": True, "outcome": "SUCCEEDED", "durationMs": 5}
+    ended["profilesExported"] = 7
+    details = [
+        {**ended, "anomalies": ["VOLUME_DROP"]},
+        {**ended, "anomalies": ["VOLUME_DROP", "SLOW"]},
+        {**ended, "anomalies": []},
+        ended,
+        {**ended, "final": False, "anomalies": ["SLOW"]},
+    ]
+    events = [Event(EventType.JOB_STATE_CHANGE, detail) for detail in details]
+    report_sweep(SweepReport("prod", events=events))
+    found = [
+        metrics_in(line)["UnusualExports"] for line in emitted(capsys) if "UnusualExports" in line
+    ]
+    assert found == [2]
+
+
 def test_a_sweep_s_line_shows_its_results(logged: list[Any]) -> None:
     """As an error if there were problems, of which it has only the first."""
     report_sweep(SweepReport("prod", waiting=3, duplicates=1, changes=2))

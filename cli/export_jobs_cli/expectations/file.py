@@ -45,6 +45,7 @@ NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 TIME_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 DURATION_PATTERN: Final = r"^[1-9][0-9]*[mhd]$"
 DATE_PATTERN: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+SHARE_PATTERN: Final = r"^[1-9][0-9]?%$"
 _DAY: Final = f"({'|'.join(fields.DAYS)})"
 _DAY_OR_RANGE: Final = rf"{_DAY}(-{_DAY})?"
 DAYS_PATTERN: Final = rf"^{_DAY_OR_RANGE}(, ?{_DAY_OR_RANGE})*$"
@@ -107,6 +108,20 @@ def _checked_outcome(value: str) -> str:
     return value
 
 
+def _share(value: Any) -> Any:
+    """`30%` or `0.3` in percent."""
+    text = str(_text(value)).strip()
+    if found := re.fullmatch(r"([1-9]\d?)%", text, re.ASCII):
+        return int(found[1])
+    if found := re.fullmatch(r"0?\.(\d{1,2})0*", text, re.ASCII):
+        percent = int(found[1].ljust(2, "0"))
+        if percent:
+            return percent
+    meant = re.fullmatch(r"([1-9]\d?)(?:\.0*)?\s*%?", text, re.ASCII)
+    hint = f"write {meant[1]}%" if meant else "write it as 30% or 0.3, from 1% to 99%"
+    raise ValueError(f"{fields.quoted(text)} is not a share in whole percent; {hint}")
+
+
 def _count(value: Any) -> Any:
     if not isinstance(value, str):
         return _text(value)
@@ -147,6 +162,18 @@ Days = Annotated[
 ]
 Outcome = Annotated[
     _Text, AfterValidator(_checked_outcome), Field(json_schema_extra={"enum": list(OUTCOMES)})
+]
+Share = Annotated[
+    int,
+    BeforeValidator(_share),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": SHARE_PATTERN},
+                {"type": "number", "minimum": 0.01, "maximum": 0.99},
+            ]
+        }
+    ),
 ]
 Count = Annotated[int, Field(ge=0, le=_MAX_PROFILES), BeforeValidator(_count)]
 
@@ -232,6 +259,13 @@ class Entry(RequestPart):
         title="Minimum number of profiles",
         description="A job that exports fewer profiles does not count. Default: 1.",
     )
+    max_drop: OptionalField[Share] = Field(
+        None,
+        title="Maximum drop",
+        description="A job that exports fewer profiles than usual, by more than this share, does "
+        "not count. Default: any number counts.",
+        examples=["30%"],
+    )
     accept: OptionalField[Annotated[list[Outcome], BeforeValidator(_list), Field(min_length=1)]] = (
         Field(
             None,
@@ -275,6 +309,7 @@ class Entry(RequestPart):
             excepted=frozenset(map(fields.date_of, self.except_ or ())),
             segments=tuple(sorted(self.segments or ())),
             min_profiles=self.min_profiles,
+            max_drop=self.max_drop,
             accept=frozenset(self.accept or ("SUCCEEDED",)),
         )
 
@@ -296,6 +331,7 @@ def written(expectation: Expectation, sandbox: str | None = None) -> dict[str, A
         "days": None if every_day else fields.days_text(expectation.days),
         "except": [day.isoformat() for day in sorted(expectation.excepted)] or None,
         "minProfiles": None if expectation.min_profiles == 1 else expectation.min_profiles,
+        "maxDrop": None if expectation.max_drop is None else f"{expectation.max_drop}%",
         "accept": None if accepts == ["SUCCEEDED"] else accepts,
     }
     return {name: value for name, value in whole.items() if value is not None}

@@ -67,6 +67,11 @@ METRIC_OF_MESSAGES: Mapping[Handled, str] = {
 
 def report_sweep(report: SweepReport) -> None:
     """Writes the metrics and the log line of one sweep."""
+    ended = [
+        event.detail
+        for event in report.events
+        if event.type == EventType.JOB_STATE_CHANGE and event.detail["final"]
+    ]
     metrics = EphemeralMetrics()
     metrics.add_dimension("sandbox", report.sandbox)
     good = not report.problems
@@ -80,17 +85,13 @@ def report_sweep(report: SweepReport) -> None:
         # CloudWatch has no minutes.
         ("OldestRequestMinutes", MetricUnit.NoUnit, report.oldest_request_ms / MINUTE_MS),
         ("OverdueExports", MetricUnit.Count, report.overdue),
+        ("UnusualExports", MetricUnit.Count, sum(map(_is_unusual, ended))),
         ("DuplicateJobs", MetricUnit.Count, report.duplicates),
         ("UnreadableJobs", MetricUnit.Count, report.unreadable),
         ("RequestsRetried", MetricUnit.Count, _retried(report)),
     ):
         if value:
             metrics.add_metric(name, unit, value)
-    ended = [
-        event.detail
-        for event in report.events
-        if event.type == EventType.JOB_STATE_CHANGE and event.detail["final"]
-    ]
     _emit(metrics)
     for start in range(0, len(ended), MAX_VALUES):
         _emit(_of_ended(report.sandbox, ended[start : start + MAX_VALUES]))
@@ -139,6 +140,10 @@ def report_run(report: RunReport) -> None:
         apiMs=_slowest_call_ms(),
         problems=report.problems[:MAX_PROBLEMS],
     )
+
+
+def _is_unusual(detail: Mapping[str, Any]) -> bool:
+    return bool(detail.get("anomalies"))
 
 
 def _of_ended(sandbox: str, details: Sequence[Mapping[str, Any]]) -> EphemeralMetrics:

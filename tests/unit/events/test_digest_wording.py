@@ -13,6 +13,8 @@ from export_jobs.model.records import Event
 from hypothesis import given
 from hypothesis import strategies as st
 from support.digests import (
+    DROP,
+    SLOW,
     UNTIL,
     digest_of,
     ended,
@@ -37,6 +39,7 @@ def much(number: int) -> Event:
         for k, outcome in enumerate(OUTCOMES)
     ]
     jobs += [job for n in range(number) for job in nightly(f"r{n}")]
+    jobs += [ended(n, dataset_id=f"u{n}", profiles_exported=7, end=DROP) for n in range(number)]
     late = [overdue(f"e{n}") for n in range(number)]
     failing = [(sandbox_of(f"s{n}", failing_since=1, waiting=2), (), ()) for n in range(number)]
     return digest_of((sandbox_of(waiting=number), late, jobs), *failing, since=UNTIL - 10**9)
@@ -59,9 +62,19 @@ def test_so_has_one_of_another_version(one: Any, other: Any, more: Any, total: i
     """Which may have longer lists, more outcomes or other numbers."""
     outcomes = [*much(1).detail["outcomes"], *one]
     lists = {"sandboxes": one, "overdue": other, "failures": more, "outcomes": outcomes}
-    counted = ("overdueExports", "failedDatasets", "notExpectedDatasets", "failingSandboxes")
+    counted = (
+        *("overdueExports", "failedDatasets", "notExpectedDatasets", "failingSandboxes"),
+        "unusualExports",
+    )
     numbers = dict.fromkeys(counted, total) | {"openJobs": 1, "waitingRequests": 1}
-    detail = {**much(1).detail, **lists, **numbers, "slowest": other, "notExpected": more}
+    detail = {
+        **much(1).detail,
+        **lists,
+        **numbers,
+        "slowest": other,
+        "notExpected": more,
+        "unusual": one,
+    }
     assert len(email(Event("Export Digest", detail), stack="s").split("\n")) <= MAX_LINES
 
 
@@ -73,6 +86,7 @@ def test_what_is_not_shown_is_counted() -> None:
     assert f"\nEnded badly:        and {300 - MAX_SHOWN} more\n" in text
     assert "\nSweeps failing:     and 298 more\n" in text
     assert "\nNot expected:       and 298 more\n" in text
+    assert "\nUnusual:            and 298 more\n" in text
     assert "more" not in email(much(2))
 
 
@@ -90,9 +104,10 @@ def test_nothing_happened_is_one_line() -> None:
         (digest_of((sandbox_of(waiting=1), (), [ended(1), ended(2, "CANCELLED")])), False),
         (digest_of((sandbox_of(), (), [ended(1, "SUCCEEDED_EMPTY")])), True),
         (digest_of((sandbox_of(), [overdue()], ())), True),
+        (digest_of((sandbox_of(), (), [ended(1, end=DROP)])), True),
         (digest_of((sandbox_of(failing_since=1), (), ())), True),
     ],
-    ids=["nothing", "good", "empty", "overdue", "failing"],
+    ids=["nothing", "good", "empty", "overdue", "unusual", "failing"],
 )
 def test_bad_news_is_marked(event: Event, bad: bool) -> None:
     """In a chat, where the digest stands among other messages."""
@@ -110,9 +125,27 @@ def test_its_commands_show_what_it_reports() -> None:
         "export-jobs doctor --stack st",
         "export-jobs expectation list --stack st",
         "export-jobs job list --outcome FAILED --stack st",
+        "export-jobs job list --stack st",
         "export-jobs request list --stack st",
         "export-jobs expectation suggest --stack st",
     ]
     assert commands(quiet_digest().detail) == ["export-jobs job list --stack st"]
     empty = digest_of((sandbox_of(), (), [ended(1, "SUCCEEDED_EMPTY")]))
     assert commands(empty.detail) == ["export-jobs job list --outcome SUCCEEDED_EMPTY --stack st"]
+
+
+def test_unusual_exports_are_told_with_their_numbers() -> None:
+    """What is usual, the job and where; the headline has how many."""
+    jobs = [
+        ended(1, profiles_exported=1_000, end=DROP),
+        ended(2, duration_ms=2_820_000, end=SLOW, sandbox="prod"),
+        ended(3, "SUCCEEDED_EMPTY", profiles_exported=0, end={**DROP, "profilesRatio": 0.0}),
+    ]
+    text = email(digest_of((sandbox_of(), (), jobs)))
+    assert text.startswith("Export digest: 3 ended, 1 BADLY; 3 UNUSUAL.")
+    into = "into 5bb4c46757920712f924a3eb [prod]"
+    assert [line[20:] for line in text.split("\n") if line.startswith("Unusual:")] == [
+        f"VOLUME DROP, 0 profiles (usually 61,230): job 3 {into}",
+        f"VOLUME DROP, 1,000 profiles (usually 61,230): job 1 {into}",
+        "and 1 more",
+    ]

@@ -131,6 +131,7 @@ def test_the_suggested_command_is_the_one_meant(events: tuple[Event, Event]) -> 
 DIGEST_COMMANDS = {
     *("export-jobs doctor --stack st", "export-jobs expectation list --stack st"),
     *("export-jobs job list --outcome FAILED --stack st", "export-jobs request list --stack st"),
+    "export-jobs job list --stack st",
     "export-jobs expectation suggest --stack st",
 }
 """They are the same whatever the digest says."""

@@ -43,7 +43,11 @@ BODY = {
 
 
 def of_job(
-    *, was: str | None = "PROCESSING", delays: int = 0, compared: bool = True, **fields: Any
+    *,
+    was: str | None = "PROCESSING",
+    delays: int = 0,
+    compared: Comparison = USUAL,
+    **fields: Any,
 ) -> Event:
     """The event for a job in this state; `was` is the status on record before."""
     job = Job.model_validate({**BODY, **fields})
@@ -53,7 +57,7 @@ def of_job(
             "prod", job.id, CREATED, status=was, sequence=1, request_key="nightly-newsletter",
             correlation_id="campaign-42", dataset_id="5bb4c46757920712f924a3eb", delays=delays,
         )  # fmt: skip
-    record = observed(job, before=before, comparison=USUAL if compared else UNKNOWN, now=NOW)
+    record = observed(job, before=before, comparison=compared, now=NOW)
     assert record
     return record.outbox[0].event
 
@@ -99,7 +103,7 @@ def invalid() -> Event:
     )
 
 
-def late() -> Event:
+def late(*, by_usual: bool = False) -> Event:
     job = Job.model_validate({**BODY, "status": "PROCESSING"})
     record = JobRecord(
         "prod",
@@ -113,8 +117,8 @@ def late() -> Event:
     return events.delayed(
         record,
         job,
-        limit_ms=30 * 60_000,
-        by_usual=False,
+        limit_ms=(36 if by_usual else 30) * 60_000,
+        by_usual=by_usual,
         comparison=USUAL,
         stack_id=STACK,
         now=NOW,
@@ -143,6 +147,22 @@ def not_tried_again() -> Event:
     )
 
 
+def unusual() -> Iterator[tuple[str, Event]]:
+    """Jobs that succeeded, and are far from usual."""
+
+    def metrics(profiles: int) -> dict[str, Any]:
+        return {"totalExportedProfileCounter": profiles}
+
+    drop = replace(USUAL, anomalies=("VOLUME_DROP",), profiles_ratio=0.0163)
+    yield "volume-drop", of_job(status="SUCCEEDED", metrics=metrics(1_000), compared=drop)
+    third = replace(drop, new_usual=("VOLUME_DROP",))
+    yield "volume-drop-third", of_job(status="SUCCEEDED", metrics=metrics(1_000), compared=third)
+    yield "volume-drop-empty", of_job(status="SUCCEEDED", metrics=metrics(0), compared=drop)
+    both = replace(USUAL, anomalies=("VOLUME_SPIKE", "SLOW"), duration_ratio=3.92)
+    yield "spike-and-slow", of_job(status="SUCCEEDED", metrics=metrics(1_250_000), compared=both)
+    yield "profiles-unknown", of_job(status="SUCCEEDED")
+
+
 def every_kind() -> Iterator[tuple[str, Event]]:
     metrics = {"totalExportedProfileCounter": 58_112}
     error = {"code": "0100000003", "msg": "Error in Export Job", "callStack": "at com.adobe…"}
@@ -153,14 +173,16 @@ def every_kind() -> Iterator[tuple[str, Event]]:
     yield "succeeded-with-errors", of_job(status="SUCCEEDED", metrics=metrics, errors=[error])
     yield "succeeded-empty", of_job(status="SUCCEEDED", metrics={"totalExportedProfileCounter": 0})
     yield "failed", of_job(status="FAILED", errors=[error, error, error])
-    yield "failed-first-time", of_job(status="FAILED", compared=False, errors=[{"code": "7"}])
+    yield "failed-first-time", of_job(status="FAILED", compared=UNKNOWN, errors=[{"code": "7"}])
     yield "failed-tried-again", one_of_each()["failed, tried again"]
     yield "failed-not-tried-again", not_tried_again()
     yield "succeeded-at-the-second-try", one_of_each()["success at the second try"]
     yield "retried", one_of_each()["retried"]
     yield "cancelled", of_job(status="CANCELLED")
+    yield from unusual()
     yield "vanished", vanished()
     yield "late", late()
+    yield "late-by-usual", late(by_usual=True)
     yield "overdue", overdue(last_good_at=NOW - 33 * 3_600_000)
     failed = JobRecord(
         "prod", "4712", NOW - 3_600_000, status="FAILED", outcome="FAILED", final=True
@@ -179,6 +201,9 @@ def every_kind() -> Iterator[tuple[str, Event]]:
             overdue_since=NOW - 48 * 3_600_000,
         ),
     )
+    fewer = replace(few, profiles_exported=41_000, usual_profiles=61_230)
+    limited = replace(MISSED.expectation, min_profiles=1_000, max_drop=30)
+    yield "overdue-by-usual", overdue(reason="TOO_FEW", jobs=[fewer], expectation=limited)
     for reason in ("STILL_RUNNING", "FAILED", "EMPTY"):
         yield f"overdue-{reason.lower()}", overdue(reason=reason, jobs=[failed])
     yield "overdue-resolved", one_of_each()["overdue resolved"]

@@ -46,7 +46,7 @@ def test_every_type_is_made_by_a_test() -> None:
 
 PROBLEMS = {
     *("empty", "with errors", "failed", "failed in dev", "vanished", "late", "rejected"),
-    *("overdue", "overdue resolved"),
+    *("overdue", "overdue resolved", "drop", "slow"),
     "failed, tried again",
     *("success after a delay", "cancelled after a delay", "back", "accepted after all"),
     "success at the second try",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -348,15 +349,17 @@ def test_windows_of_one_length_cover_each_expected_day(case: tuple[Expectation, 
         excepted=st.frozensets(st.dates()),
         segments=st.lists(texts).map(tuple),
         min_profiles=st.integers(0, 10**15),
+        max_drop=st.none() | st.integers(1, 99),
         accept=st.frozensets(texts),
         due=times,
     )
     | st.builds(Expectation, texts, texts, zones, every=lengths, grace=graces, days=weekdays)
 )
 def test_a_definition_is_read_as_it_was_written(expectation: Expectation) -> None:
-    """Also after it was stored as JSON."""
+    """Also after it was stored as JSON; no field is taken for one of a newer version."""
     definition = expectation.as_definition()
     assert Expectation.from_definition(definition) == expectation
+    assert Expectation.from_definition(definition).others == {}
     assert Expectation.from_definition(json.loads(json.dumps(definition))) == expectation
 
 
@@ -385,6 +388,10 @@ def test_a_definition_has_only_what_differs_from_the_defaults() -> None:
             {"minProfiles": -1},
             {"minProfiles": None},
             {"minProfiles": float("inf")},
+            {"maxDrop": 0},
+            {"maxDrop": 100},
+            {"maxDrop": 0.3},
+            {"maxDrop": "30%"},
         ),
     ],
     ids=str,
@@ -395,6 +402,27 @@ def test_a_definition_that_cannot_be_judged_is_an_error(changed: dict[str, Any])
     left = {name: value for name, value in definition.items() if value is not ...}
     with pytest.raises((KeyError, TypeError, ValueError)):
         Expectation.from_definition(left)
+
+
+@pytest.mark.parametrize(
+    ("min_profiles", "max_drop", "usual", "least"),
+    [
+        (1, None, 1_000, 1),
+        (1, 30, None, 1),
+        (1, 30, 1_000, 700),
+        (1, 30, 1_001, 701),
+        (800, 30, 1_000, 800),
+        (0, 1, 100, 99),
+        (0, 99, 0, 0),
+        (0, 99, 10**15, 10**13),
+    ],
+)
+def test_the_least_number_of_profiles_is_the_greater_limit(
+    min_profiles: int, max_drop: int | None, usual: int | None, least: int
+) -> None:
+    """Of `minProfiles` and `maxDrop`; rounded up, so that a drop by the share itself is allowed."""
+    expected = replace(SMALL, min_profiles=min_profiles, max_drop=max_drop)
+    assert expected.least_profiles(usual) == least
 
 
 json_values = st.recursive(
@@ -411,6 +439,7 @@ field_names = st.sampled_from(
         "except",
         "segments",
         "minProfiles",
+        "maxDrop",
         "accept",
     ]
 )

@@ -156,6 +156,51 @@ class TestGood:
         wanted = replace(NIGHTLY, min_profiles=0)
         assert judged(record_of(wanted), empty, now=rome(2, "06:00"))[1] == []
 
+    @pytest.mark.parametrize(
+        ("profiles", "usual", "good"),
+        [
+            (700, 1_000, True),
+            (699, 1_000, False),
+            (699, None, True),
+            (None, 1_000, True),
+            (0, 1_000, False),
+            (99, 100, False),
+        ],
+    )
+    def test_far_fewer_than_usual_are_not_good(
+        self, profiles: int | None, usual: int | None, good: bool
+    ) -> None:
+        """By `maxDrop`, if both numbers are known, and besides `minProfiles`."""
+        wanted = replace(NIGHTLY, min_profiles=100, max_drop=30)
+        done = job(rome(2, "01:00"), profiles_exported=profiles, usual_profiles=usual)
+        found, events = judged(record_of(wanted), done, now=rome(2, "06:00"))
+        reason = "TOO_FEW" if profiles else "EMPTY"
+        assert events == ([] if good else [("Export Overdue", reason)])
+        if not good:
+            detail = found.events[0].detail
+            assert (detail["minProfiles"], detail["maxDrop"]) == (100, 0.3)
+            assert detail["usualProfilesExported"] == usual
+
+    def test_without_a_drop_that_is_allowed_only_the_minimum_counts(self) -> None:
+        """As before there were baselines; the event has no share then."""
+        done = job(rome(2, "01:00"), profiles_exported=50, usual_profiles=1_000)
+        assert judged(record_of(), done, now=rome(2, "06:00"))[1] == []
+        few = replace(done, profiles_exported=0)
+        found, _ = judged(record_of(), few, now=rome(2, "06:00"))
+        assert found.events[0].detail["maxDrop"] is None
+
+    def test_what_is_made_good_is_enough_by_usual(self) -> None:
+        """A second job that exports too few, too, does not resolve it."""
+        wanted = record_of(replace(NIGHTLY, max_drop=30))
+        few = job(rome(2, "01:00"), profiles_exported=600, usual_profiles=1_000)
+        again = job(rome(2, "07:00"), profiles_exported=699, usual_profiles=1_000)
+        enough = job(rome(2, "08:00"), profiles_exported=700, usual_profiles=1_000)
+        found, _ = judged(wanted, few, now=rome(2, "06:00"))
+        assert judged(found.record, few, again, now=rome(2, "12:00"))[1] == []
+        assert judged(found.record, few, again, enough, now=rome(2, "12:00"))[1] == [
+            ("Export Overdue Resolved", enough.job_id)
+        ]
+
 
 class TestMatching:
     def test_another_dataset_does_not_count(self) -> None:

@@ -25,9 +25,11 @@ from export_jobs.monitor.summary import (
 from support.digests import (
     DATASET,
     DAY_MS,
+    DROP,
     ERROR,
     HOUR_MS,
     SINCE,
+    SLOW,
     UNTIL,
     digest_of,
     ended,
@@ -179,6 +181,38 @@ def test_the_slowest_come_first() -> None:
     slow = ended(100, sandbox="dev")
     detail = digest_of((sandbox_of(), (), fast), (sandbox_of("dev"), (), [slow])).detail
     assert [one["jobId"] for one in detail["slowest"]] == ["100", "8", "7", "6", "5"]
+
+
+def test_unusual_exports_are_counted_and_the_farthest_come_first() -> None:
+    """By the greater of their factors; with what was usual when they ended."""
+    jobs = [
+        ended(1, profiles_exported=400, end={**DROP, "profilesRatio": 0.4}),
+        ended(2, end=SLOW),
+        ended(3, profiles_exported=0, end={**DROP, "profilesRatio": 0.0, "durationRatio": 1.0}),
+        ended(4, end={"anomalies": ["VOLUME_SPIKE"], "profilesRatio": 9.0}, sandbox="dev"),
+        ended(5, end={"anomalies": []}),
+        ended(6, end={"anomalies": ["TOO_WARM"]}),
+        ended(7),
+        ended(8, end=DROP, detected_at=SINCE - 1),
+    ]
+    detail = digest_of((sandbox_of(), (), jobs)).detail
+    assert detail["unusualExports"] == 4
+    assert [one["jobId"] for one in detail["unusual"]] == ["3", "4", "2", "1"]
+    assert detail["unusual"][3] == {
+        "sandboxName": "prod",
+        "jobId": "1",
+        "datasetId": DATASET,
+        "outcome": "SUCCEEDED",
+        "anomalies": ["VOLUME_DROP"],
+        "profilesExported": 400,
+        "usualProfilesExported": 61_230,
+        "durationMs": 1_000,
+        "usualDurationMs": None,
+    }
+    many = [ended(n, end=DROP) for n in range(MAX_LISTED + 5)]
+    detail = digest_of((sandbox_of(), (), many)).detail
+    assert (detail["unusualExports"], len(detail["unusual"])) == (MAX_LISTED + 5, MAX_LISTED)
+    assert "unusual" in detail["truncated"]
 
 
 def test_what_is_muted_is_not_reported_as_overdue() -> None:

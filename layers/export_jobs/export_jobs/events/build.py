@@ -36,6 +36,7 @@ from export_jobs.events.details import (
     SandboxDigest,
     SegmentDetail,
     SlowExport,
+    UnusualExport,
     WindowDetail,
 )
 from export_jobs.model.baselines import Comparison
@@ -201,6 +202,8 @@ def overdue(
             for job in _few(newest_first, MAX_CONSIDERED, "jobs", cut)
         ],
         min_profiles=expected.min_profiles,
+        max_drop=None if expected.max_drop is None else expected.max_drop / 100,
+        usual_profiles_exported=newest_first[0].usual_profiles if newest_first else None,
         last_good_at=rfc3339(record.last_good_at),
         overdue_since=rfc3339(record.overdue_since),
         missed_windows=record.missed_windows,
@@ -271,6 +274,8 @@ def digest(
     outcomes: Mapping[JobOutcome, int],
     overdue: Sequence[OverdueExport],
     failures: Sequence[FailedExports],
+    unusual_exports: int,
+    unusual: Sequence[UnusualExport],
     slowest: Sequence[SlowExport],
     not_expected: Sequence[RegularExports],
     incomplete: bool,
@@ -279,7 +284,7 @@ def digest(
 ) -> Event:
     """`home` is the sandbox whose state plans the digests.
 
-    Each list is whole, and in its order. If another sandbox becomes the home, it may plan a digest
+    Each list is whole, and in its order; of `unusual_exports`, `unusual` has those to be listed. If another sandbox becomes the home, it may plan a digest
     for the same moment, which is another event.
     """
     cut = ["exports"] if incomplete else []
@@ -299,6 +304,8 @@ def digest(
         overdue=_few(overdue, MAX_LISTED, "overdue", cut),
         failed_datasets=len(failures),
         failures=_few(failures, MAX_LISTED, "failures", cut),
+        unusual_exports=unusual_exports,
+        unusual=_few(unusual, MAX_LISTED, "unusual", cut),
         slowest=_few(slowest, MAX_LISTED, "slowest", cut),
         not_expected_datasets=len(not_expected),
         not_expected=_few(not_expected, MAX_LISTED, "notExpected", cut),

@@ -164,6 +164,13 @@ class OverdueDetail(_Detail):
         description="the jobs created in the window, newest first, as they are now"
     )
     min_profiles: int
+    max_drop: float | None = Field(
+        default=None,
+        description="the share by which it may export fewer profiles than usual, such as 0.3",
+    )
+    usual_profiles_exported: int | None = Field(
+        default=None, description="what was usual when the newest of the jobs ended, if known"
+    )
     last_good_at: Time | None = Field(description="when such an export last succeeded, if known")
     overdue_since: Time = Field(description="the first deadline that was missed and not made good")
     missed_windows: int = Field(ge=1, description="windows missed in a row, with this one")
@@ -300,6 +307,18 @@ class SlowExport(_Detail):
     duration_ms: int
 
 
+class UnusualExport(_Detail):
+    sandbox_name: str
+    job_id: str
+    dataset_id: str | None
+    outcome: JobOutcome
+    anomalies: list[Anomaly]
+    profiles_exported: int | None
+    usual_profiles_exported: int | None
+    duration_ms: int | None
+    usual_duration_ms: int | None
+
+
 class RegularExports(_Detail):
     sandbox_name: str
     dataset_id: str
@@ -326,6 +345,10 @@ class DigestDetail(_Detail):
     overdue: list[OverdueExport] = Field(description="those overdue for the longest time first")
     failed_datasets: int
     failures: list[FailedExports] = Field(description="the dataset with the most of them first")
+    unusual_exports: int = Field(default=0, description="how many of them have anomalies")
+    unusual: list[UnusualExport] = Field(
+        default=[], description="those farthest from what is usual first"
+    )
     slowest: list[SlowExport]
     not_expected_datasets: int
     not_expected: list[RegularExports] = Field(

@@ -9,15 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from export_jobs.events.wording import Detail, Fact, Quote, command_line, moment, span, why_overdue
+from export_jobs.contract.text import one_line
+from export_jobs.events.wording import (
+    Detail,
+    Fact,
+    Quote,
+    command_line,
+    moment,
+    span,
+    unusual,
+    why_overdue,
+)
 from export_jobs.model.names import Names
 from export_jobs.model.outcome import BAD_OUTCOMES
 
 Entry = Mapping[str, Any]
 
-MAX_SHOWN = 4
+MAX_SHOWN = 3
 """Entries that are shown of what is overdue, and of what has failed."""
-MAX_SLOWEST = 3
+MAX_UNUSUAL = 2
+MAX_HEADLINE = 99
+"""So that it fits a subject whole. Waiting requests are left out first, as a line below has them."""
+MAX_SLOWEST = 1
 MAX_FAILING = 2
 MAX_NOT_EXPECTED = 2
 _LABELS = {
@@ -35,19 +48,24 @@ def headline(detail: Detail, quote: Quote) -> str:  # noqa: ARG001  nothing in i
     badly = _ended_badly(detail)
     ended = _number(detail["exports"]) or "no export"
     parts = [f"{ended} ended" + (f", {badly:,} BADLY" if badly else "")]
+    if detail["unusualExports"]:
+        parts.append(f"{detail['unusualExports']:,} UNUSUAL")
     if detail["overdueExports"]:
         parts.append(f"{detail['overdueExports']:,} OVERDUE")
-    if detail["waitingRequests"]:
-        parts.append(f"{detail['waitingRequests']:,} waiting")
+    waiting = [f"{detail['waitingRequests']:,} waiting"] if detail["waitingRequests"] else []
+    failing = []
     if detail["failingSandboxes"]:
-        parts.append(f"sweeps FAIL in {_count(detail['failingSandboxes'], 'sandbox', 'es')}")
-    if parts == ["no export ended"]:
+        failing = [f"sweeps FAIL in {_count(detail['failingSandboxes'], 'sandbox', 'es')}"]
+    if [*parts, *waiting, *failing] == ["no export ended"]:
         parts.append("nothing is overdue or waiting")
-    return f"Export digest: {'; '.join(parts)}"
+    whole = f"Export digest: {'; '.join([*parts, *waiting, *failing])}"
+    short = f"Export digest: {'; '.join([*parts, *failing])}"
+    return whole if len(whole) <= MAX_HEADLINE else short
 
 
 def is_bad_news(detail: Detail) -> bool:
-    return bool(_ended_badly(detail) or detail["overdueExports"] or detail["failingSandboxes"])
+    troubles = ("unusualExports", "overdueExports", "failingSandboxes")
+    return bool(_ended_badly(detail) or any(detail[name] for name in troubles))
 
 
 def in_brief(detail: Detail) -> str:
@@ -67,6 +85,8 @@ def facts(detail: Detail, names: Names) -> Iterator[Fact]:
     total = detail["failedDatasets"]
     failures = [_failures(one, names) for one in detail["failures"][:MAX_SHOWN]]
     yield from _few("Ended badly", failures, total=total)
+    shown = [_unusual(one, names) for one in detail["unusual"][:MAX_UNUSUAL]]
+    yield from _few("Unusual", shown, total=detail["unusualExports"])
     counts = {one.get("outcome"): one.get("exports", 0) for one in detail["outcomes"]}
     for outcome, label in _LABELS.items():
         yield label, _number(counts.get(outcome, 0))
@@ -89,6 +109,8 @@ def steps(detail: Detail, stack: str | None) -> list[str]:
     bad = [one.get("outcome") for one in detail["outcomes"] if one.get("outcome") in BAD_OUTCOMES]
     if bad:
         found.append(f"job list --outcome {min(bad)}")
+    if detail["unusualExports"]:
+        found.append("job list")
     if detail["waitingRequests"]:
         found.append("request list")
     if detail["notExpectedDatasets"]:
@@ -122,6 +144,13 @@ def _failures(failures: Entry, names: Names) -> str:
     last = f"job {failures.get('jobId')} {failures.get('outcome')}"
     where = f"{dataset} [{failures.get('sandboxName')}]"
     return f"{failures.get('exports')} into {where}; {last}" + (f": {said}" if said else "")
+
+
+def _unusual(export: Entry, names: Names) -> str:
+    numbers = ("profilesExported", "usualProfilesExported", "durationMs", "usualDurationMs")
+    detail = {name: export.get(name) for name in numbers}
+    detail |= {"anomalies": export.get("anomalies") or [], "outcome": None}  # it is said elsewhere
+    return f"{'; '.join(unusual(detail, one_line))}: job {_job(export, names)}"
 
 
 def _job(export: Entry, names: Names) -> str:

@@ -62,13 +62,15 @@ def job_changed(detail: Detail, quote: Quote) -> str:
     return "".join(
         [
             f"Export job {quote(detail['jobId'])} {happened}{late}{at_try}",
-            "".join(f"{': ' if n == 0 else '; '}{part}" for n, part in enumerate(_unusual(detail))),
+            "".join(
+                f"{': ' if n == 0 else '; '}{part}" for n, part in enumerate(unusual(detail, quote))
+            ),
             again if detail["final"] and detail["retryAt"] else "",
         ]
     )
 
 
-def _unusual(detail: Detail) -> Iterator[str]:
+def unusual(detail: Detail, quote: Quote) -> Iterator[str]:
     """What is unusual about a job, with the numbers."""
     count, usual = detail["profilesExported"] or 0, detail["usualProfilesExported"] or 0
     for anomaly in detail["anomalies"]:
@@ -81,7 +83,7 @@ def _unusual(detail: Detail) -> Iterator[str]:
                 took, usually = span(detail["durationMs"]), span(detail["usualDurationMs"])
                 yield f"SLOW, {took} (usually {usually})"
             case _:  # a newer version knows it
-                yield one_line(str(anomaly)).replace("_", " ")
+                yield quote(str(anomaly).replace("_", " "))
 
 
 def request_retried(detail: Detail, quote: Quote) -> str:
@@ -165,7 +167,7 @@ def job_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Took" if detail["final"] else "Running for", _compared_span(detail)
     yield "Limit", _limit(detail)
     yield "Profiles exported", _compared_profiles(detail)
-    yield "Compared with", _baseline(detail)
+    yield "Compared with", compared_with(detail)
     yield "First error", _first_error(detail)
     yield "Request", detail["requestKey"] or ""
     yield "Try", _try(detail)
@@ -186,6 +188,7 @@ def overdue_facts(detail: Detail, names: Names) -> Iterator[Fact]:
         yield "More jobs", str(len(detail["jobs"]) - MAX_JOBS_SHOWN)
     if detail["reason"] == "TOO_FEW":
         yield "Profiles expected", f"at least {detail['minProfiles']:,}"
+        yield "Expected by usual", _least_by_usual(detail)
     yield "Last succeeded", moment(detail["lastGoodAt"]) or "never, as far as is known"
     yield "Missed in a row", _missed_in_a_row(detail)
     if detail["judgedLateMs"]:
@@ -196,6 +199,13 @@ def overdue_facts(detail: Detail, names: Names) -> Iterator[Fact]:
             "Unreadable jobs",
             f"{detail['unreadableJobs']}: one of them may be the expected export",
         )
+
+
+def _least_by_usual(detail: Detail) -> str:
+    drop, usual = detail["maxDrop"], detail["usualProfilesExported"]
+    if drop is None or usual is None:
+        return ""
+    return f"at most {drop:.0%} fewer than the usual {usual:,}"
 
 
 def overdue_resolved_facts(detail: Detail, names: Names) -> Iterator[Fact]:
@@ -306,9 +316,9 @@ def _compared_profiles(detail: Detail) -> str:
     return shown if usual is None else f"{shown} (usually {usual:,})"
 
 
-def _baseline(detail: Detail) -> str:
+def compared_with(detail: Detail) -> str:
     """What an unusual job was compared with, and whether it is usual from now on."""
-    if not detail["anomalies"]:
+    if not detail["anomalies"] or detail["baselineRuns"] is None:
         return ""
     runs = f"{detail['baselineRuns']:,} runs of the same kind"
     if detail["newUsual"]:

@@ -13,6 +13,9 @@ Anomaly = Literal["VOLUME_DROP", "VOLUME_SPIKE", "SLOW"]
 
 Metric = Literal["VOLUME", "DURATION"]
 
+Stage = Literal["LEARNING", "EARLY", "FOUR_WEEKS"]
+"""What a value is compared with: nothing yet, all runs so far, or the same time of other weeks."""
+
 MAX_SEGMENTS = 10
 """Segments that a baseline names, for people."""
 
@@ -42,6 +45,22 @@ class Baseline:
     runs: tuple[Run, ...] = ()
     unusual: tuple[Run, ...] = ()
     version: int = 0
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What is usual of one metric at a moment: profiles, or milliseconds.
+
+    Less than `lowest` is unusual, and so is more than `highest`; None if nothing is. `usual` is
+    None if nothing is known. `span_ms` is the time since the first of the `runs` that show it.
+    """
+
+    stage: Stage
+    runs: int
+    span_ms: int
+    usual: int | None = None
+    lowest: int | None = None
+    highest: int | None = None
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ _MANY: Final = 10**15
 _FIELDS: Final = frozenset(
     {
         *("name", "datasetId", "timezone", "due", "opens", "every", "grace", "days", "except"),
-        *("segments", "minProfiles", "accept"),
+        *("segments", "minProfiles", "maxDrop", "accept"),
     }
 )
 """The fields of a definition."""
@@ -60,6 +60,8 @@ class Expectation:
     segments: tuple[str, ...] = ()
     """The ids of segments that it exports at least; empty if any will do."""
     min_profiles: int = 1
+    max_drop: int | None = None
+    """How many percent fewer profiles than usual it may export; None if any number will do."""
     accept: frozenset[str] = frozenset({"SUCCEEDED"})
     """The outcomes that count as success."""
     others: Mapping[str, Any] = field(default_factory=dict, compare=False)
@@ -83,6 +85,7 @@ class Expectation:
             excepted=frozenset(map(date.fromisoformat, definition.get("except", ()))),
             segments=_texts(definition.get("segments", ())),
             min_profiles=_whole(definition.get("minProfiles", 1), 0, _MANY),
+            max_drop=_optional(definition.get("maxDrop"), 1, 99),
             accept=frozenset(_texts(definition.get("accept", ("SUCCEEDED",)))),
             others={name: definition[name] for name in definition.keys() - _FIELDS},
         )
@@ -107,6 +110,7 @@ class Expectation:
             "except": sorted(day.isoformat() for day in self.excepted) or None,
             "segments": list(self.segments) or None,
             "minProfiles": None if self.min_profiles == 1 else self.min_profiles,
+            "maxDrop": self.max_drop,
             "accept": None if self.accept == {"SUCCEEDED"} else sorted(self.accept),
         }
         return {**{n: value for n, value in whole.items() if value is not None}, **self.others}
@@ -114,6 +118,13 @@ class Expectation:
     @property
     def zone(self) -> ZoneInfo:
         return zone_named(self.timezone)
+
+    def least_profiles(self, usual: int | None) -> int:
+        """How many profiles a job must export where `usual` are usual; None if that is unknown."""
+        if self.max_drop is None or usual is None:
+            return self.min_profiles
+        least_of_usual = -(-usual * (100 - self.max_drop) // 100)
+        return max(self.min_profiles, least_of_usual)
 
     def next_window(self, after: int) -> Window | None:
         """The first window whose deadline is later than `after`; None if there is none.

@@ -15,7 +15,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Final
 
-from export_jobs.model.baselines import Anomaly, Baseline, Comparison, Metric, Run
+from export_jobs.model.baselines import Anomaly, Baseline, Comparison, Metric, Run, Stage, Usual
 
 VOLUME_FLOOR: Final = math.log(1.5)
 """The least distance from usual that is unusual: a drop by a third, or half as many again."""
@@ -56,6 +56,7 @@ _VOLUME: Final = _Metric(
     "VOLUME", lambda run: run.profiles, VOLUME_FLOOR, high="VOLUME_SPIKE", low="VOLUME_DROP"
 )
 _DURATION: Final = _Metric("DURATION", lambda run: run.duration_ms, DURATION_FLOOR, high="SLOW")
+_METRICS: Final = {metric.name: metric for metric in (_VOLUME, _DURATION)}
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,17 @@ def compare(baseline: Baseline, run: Run) -> Comparison:
     )
 
 
+def usual_at(baseline: Baseline, metric: Metric, *, at: int) -> Usual:
+    """What is usual of a run that is created at that moment, and from where on it is unusual."""
+    return _Series.of(baseline, _METRICS[metric], at=at).usual_now()
+
+
 def learn(baseline: Baseline, run: Run, comparison: Comparison) -> Baseline:
     """The baseline after a run that ended well; a run that it knows changes nothing.
 
-    `comparison` is that of the run with this baseline. An unusual run is not learned unless it is the third in a row that is unusual in the same way.
-    Those three replace what was usual in that respect.
+    `comparison` is that of the run with this baseline. An unusual run is not learned unless it is
+    the third in a row that is unusual in the same way. Those three replace what was usual in that
+    respect.
     """
     if any(run.created_at == known.created_at for known in (*baseline.runs, *baseline.unusual)):
         return baseline
@@ -107,7 +114,8 @@ def accept(baseline: Baseline, run: Run) -> Baseline:
     """The baseline after a person has said that an unusual run is the new usual."""
     comparison = compare(baseline, run)
     comparison = replace(comparison, new_usual=comparison.anomalies)
-    return _with_new_usual(baseline, [run], comparison)
+    others = tuple(known for known in baseline.runs if known.created_at != run.created_at)
+    return _with_new_usual(replace(baseline, runs=others), [run], comparison)
 
 
 def _with_new_usual(baseline: Baseline, runs: Sequence[Run], comparison: Comparison) -> Baseline:
@@ -173,35 +181,60 @@ class _Series:
     @property
     def is_settled(self) -> bool:
         """Whether there are enough runs to call another one unusual."""
-        return len(self.times) >= MIN_RUNS and self.at - self.times[0] >= MIN_SPAN_MS
+        return len(self.times) >= MIN_RUNS and self._span_ms >= MIN_SPAN_MS
+
+    @property
+    def _span_ms(self) -> int:
+        return self.at - self.times[0] if self.times else 0
 
     @property
     def _covers_four_weeks(self) -> bool:
-        return self.is_settled and self.at - self.times[0] >= FOUR_WEEKS_MS
+        return self.is_settled and self._span_ms >= FOUR_WEEKS_MS
+
+    def usual_now(self) -> Usual:
+        lowest, highest = self._limits
+        settled: Stage = "FOUR_WEEKS" if self._covers_four_weeks else "EARLY"
+        return Usual(
+            stage=settled if self.is_settled else "LEARNING",
+            runs=len(self.times),
+            span_ms=self._span_ms,
+            usual=round(math.exp(self._usual)) if self.times else None,
+            lowest=lowest if self.metric.low else None,
+            highest=highest,
+        )
 
     def compare(self, run: Run) -> _Compared:
         value = self.metric.value(run)
         if not self.times:
             return _Compared()
-        usual = self._usual_now() if self._covers_four_weeks else median(self.logs)
+        usual = round(math.exp(self._usual))
         if value is None:
-            return _Compared(round(math.exp(usual)))
-        log = math.log(value) if value else -math.inf
-        ratio = value / math.exp(usual)
-        return _Compared(round(math.exp(usual)), ratio, log - usual, self._anomaly(log, usual))
+            return _Compared(usual)
+        residual = math.log(value) - self._usual if value else -math.inf
+        return _Compared(usual, value / math.exp(self._usual), residual, self._anomaly(value))
 
-    def _anomaly(self, log: float, usual: float) -> Anomaly | None:
+    def _anomaly(self, value: int) -> Anomaly | None:
+        lowest, highest = self._limits
+        if highest is not None and value > highest:
+            return self.metric.high
+        return self.metric.low if lowest is not None and value < lowest else None
+
+    @cached_property
+    def _limits(self) -> tuple[int | None, int | None]:
+        """The least and the greatest value that are not unusual."""
         if not self.is_settled:
-            return None
+            return None, None
         if self._covers_four_weeks:
             limit = max(self.metric.floor, DEVIATIONS * self._deviation())
-            lowest, highest = usual - limit, usual + limit
+            lowest, highest = self._usual - limit, self._usual + limit
         else:
             lowest = min(self.logs) - self.metric.floor
             highest = max(self.logs) + self.metric.floor
-        if log > highest:
-            return self.metric.high
-        return self.metric.low if log < lowest else None
+        return math.ceil(_value_of(lowest)), math.floor(_value_of(highest))
+
+    @cached_property
+    def _usual(self) -> float:
+        return self._usual_at_this_time() if self._covers_four_weeks else median(self.logs)
 
     @cached_property
     def _peer_within_ms(self) -> float:
@@ -231,7 +264,7 @@ class _Series:
                 return nearest
         return None
 
-    def _usual_now(self) -> float:
+    def _usual_at_this_time(self) -> float:
         """The median of the runs at the same time of the week, if there are enough, or of all."""
         peer = self._nearest_a_week_before(self.at, until=len(self.times))
         group = [] if peer is None else self._groups[peer]
@@ -246,3 +279,8 @@ class _Series:
             usual = median(others) if len(others) >= MIN_PEERS - 1 else of_all
             squares += (self.logs[position] - usual) ** 2
         return math.sqrt(squares / len(self.logs))
+
+
+def _value_of(log: float) -> float:
+    """Without the error of the last digits, so that a third less than 900 is 600."""
+    return float(f"{math.exp(log):.12g}")

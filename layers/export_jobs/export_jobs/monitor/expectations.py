@@ -235,7 +235,8 @@ def is_good(job: JobRecord, expected: Expectation) -> bool:
     accepted = job.outcome in expected.accept or (
         job.outcome == "SUCCEEDED_EMPTY" and expected.min_profiles == 0
     )
-    enough = job.profiles_exported is None or job.profiles_exported >= expected.min_profiles
+    least = expected.least_profiles(job.usual_profiles)
+    enough = job.profiles_exported is None or job.profiles_exported >= least
     return job.final and accepted and enough
 
 

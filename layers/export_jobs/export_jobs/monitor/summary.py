@@ -10,12 +10,13 @@ counts at the moment at which the job ended.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, get_args
 
 from export_jobs.contract.times import epoch_ms_of, rfc3339
 from export_jobs.events import build
@@ -25,8 +26,10 @@ from export_jobs.events.details import (
     RegularExports,
     SandboxDigest,
     SlowExport,
+    UnusualExport,
 )
 from export_jobs.events.policy import DigestPolicy
+from export_jobs.model.baselines import Anomaly
 from export_jobs.model.calendar import local_date, moments, zone_named
 from export_jobs.model.expectations import ExpectationRecord
 from export_jobs.model.outcome import BAD_OUTCOMES, JobOutcome
@@ -92,10 +95,13 @@ class Summary:
     outcomes: Counter[JobOutcome] = field(default_factory=Counter)
     sandboxes: list[SandboxDigest] = field(default_factory=list)
     overdue: list[OverdueExport] = field(default_factory=list)
+    unusual_exports: int = 0
     slowest: list[SlowExport] = field(default_factory=list)
     not_expected: list[RegularExports] = field(default_factory=list)
     incomplete: bool = False
     """There was no time to look at all exports."""
+    _unusual: list[tuple[float, UnusualExport]] = field(default_factory=list)
+    """The farthest from usual, with how far they are."""
     _failures: list[_Failures] = field(default_factory=list)
 
     def add(
@@ -153,9 +159,33 @@ class Summary:
             self.outcomes[outcome] += 1
             if job.duration_ms is not None:
                 self._add_slow(job, outcome, job.duration_ms)
+            if anomalies := _anomalies_of(job):
+                self._add_unusual(job, outcome, anomalies)
             if outcome in BAD_OUTCOMES:
                 failures.setdefault(job.dataset_id, _Failures(job, outcome)).add(job, outcome)
         self._failures += failures.values()
+
+    def _add_unusual(
+        self, job: JobRecord, outcome: JobOutcome, anomalies: Sequence[Anomaly]
+    ) -> None:
+        self.unusual_exports += 1
+        unusual = UnusualExport(
+            sandbox_name=job.sandbox,
+            job_id=job.job_id,
+            dataset_id=job.dataset_id,
+            outcome=outcome,
+            anomalies=list(anomalies),
+            profiles_exported=job.profiles_exported,
+            usual_profiles_exported=job.end.get("usualProfilesExported"),
+            duration_ms=job.duration_ms,
+            usual_duration_ms=job.end.get("usualDurationMs"),
+        )
+        # One more than are listed, so that the event says that there are more.
+        self._unusual = heapq.nlargest(
+            build.MAX_LISTED + 1,
+            [*self._unusual, (_distance(job), unusual)],
+            key=lambda one: one[0],
+        )
 
     def _add_slow(self, job: JobRecord, outcome: JobOutcome, duration_ms: int) -> None:
         slow = SlowExport(
@@ -182,6 +212,8 @@ class Summary:
             outcomes=dict(self.outcomes.most_common()),
             overdue=sorted(self.overdue, key=lambda one: one.overdue_since),
             failures=[one.detail() for one in sorted(self._failures, key=lambda one: -one.exports)],
+            unusual_exports=self.unusual_exports,
+            unusual=[one for _, one in self._unusual],
             slowest=self.slowest,
             not_expected=self.not_expected,
             incomplete=self.incomplete,
@@ -248,6 +280,19 @@ def _shows_more(job: JobRecord, other: JobRecord) -> bool:
 
 def _errors(job: JobRecord) -> Sequence[Mapping[str, Any]]:
     return job.end.get("errors") or []
+
+
+def _anomalies_of(job: JobRecord) -> Sequence[Anomaly]:
+    """Those that this version knows."""
+    found = job.end.get("anomalies") or ()
+    return [anomaly for anomaly in get_args(Anomaly) if anomaly in found]
+
+
+def _distance(job: JobRecord) -> float:
+    """How far it is from usual: as a factor, whichever of its values is farther."""
+    ratios = [job.end.get(name) for name in ("profilesRatio", "durationRatio")]
+    known = [ratio for ratio in ratios if ratio is not None]
+    return max((max(ratio, 1 / ratio) if ratio else math.inf for ratio in known), default=0.0)
 
 
 def _trouble_first(sandbox: SandboxDigest) -> tuple[bool, bool, bool, str]:
