@@ -16,7 +16,7 @@ from support.quiet import first_sweeps
 sys.path.insert(0, str(ROOT))  # they are not an installed package
 
 from benchmarks import __main__ as command
-from benchmarks import bill, cost, growth
+from benchmarks import baselines, bill, cost, growth
 from benchmarks.line import Served, field_case_21
 from benchmarks.measuring import Line, Spread, in_turns, interleaved, line_through
 from benchmarks.report import Section, put_into
@@ -40,6 +40,30 @@ MARKDOWN = """\
 
 How it was measured.
 """
+
+
+class TestBaselines:
+    def test_the_page_has_a_place_for_every_table(self) -> None:
+        """`python -m benchmarks.baselines --page docs/baselines.md` puts them there."""
+        page = (ROOT / "docs" / "baselines.md").read_text()
+        for name in baselines.TABLES:
+            assert "|---|" in page.partition(f"<!-- begin {name} -->")[2].partition("<!-- end")[0]
+            assert put_into(page, name, "a table") != page
+
+    def test_the_same_is_measured_each_time(self) -> None:
+        """The series are seeded, so a changed number comes from a changed rule."""
+        first = baselines.false_alarms(baselines.NIGHTLY, 0.3, range(7, 28), 40)
+        assert first == baselines.false_alarms(baselines.NIGHTLY, 0.3, range(7, 28), 40)
+        runs, found = first
+        assert runs == 40 * 21 * baselines.MORE
+        assert 0 < found.total() < runs / 20
+
+    def test_what_is_changed_is_found_and_nothing_else(self) -> None:
+        """Where values do not vary, what is beyond the floor is always found."""
+        shares = baselines.found_in(baselines.NIGHTLY, 0.0, 35, 5)
+        found = dict(zip(baselines.CHANGES, shares, strict=True))
+        assert (found["half"], found["twice as many"], found["four times as slow"]) == (1, 1, 1)
+        assert baselines.alarms_of_step(0.0, 0.5, days=35, tries=3) == (3, 1)
 
 
 class TestBill:
