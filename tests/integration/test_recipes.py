@@ -136,6 +136,7 @@ def test_a_rule_matches_its_events_and_no_others(
                 *("empty", "with errors", "failed", "running", "vanished", "late", "back"),
                 *(TRIED_AGAIN, "retried"),
                 *("cancelled", "cancelled after a delay", "overdue", "overdue resolved"),
+                *("drop", "slow"),
             },
         ),
         (

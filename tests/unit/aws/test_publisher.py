@@ -84,7 +84,6 @@ def event(number: int, size: int = 10) -> Event:
         "usualDurationMs": None,
         "delayLimitMs": None,
         "profilesExported": None,
-        "previousProfilesExported": None,
         "errors": [{"code": "1", "message": "名" * size}],
         "requestKey": None,
         "correlationId": None,
@@ -155,6 +154,21 @@ def test_the_topic_gets_a_rendition_for_each_kind_of_reader() -> None:
     }
 
 
+def test_only_an_unusual_job_has_an_attribute_for_its_anomalies() -> None:
+    """A list, of which a filter policy matches any, or that there is one."""
+    sinks = Sinks()
+    unusual = {**event(1).detail, "anomalies": ["VOLUME_DROP", "SLOW"]}
+    told = [Event(EventType.JOB_STATE_CHANGE, {**unusual, "anomalies": []})]
+    told.append(Event(EventType.JOB_STATE_CHANGE, unusual))
+    publisher(sinks).publish(told, "topic")
+    ((usual, found),) = sinks.calls
+    assert "anomalies" not in usual["MessageAttributes"]
+    assert found["MessageAttributes"]["anomalies"] == {
+        "DataType": "String.Array",
+        "StringValue": '["VOLUME_DROP", "SLOW"]',
+    }
+
+
 # -- names ---------------------------------------------------------------------------------------
 
 
@@ -221,11 +235,14 @@ def test_a_digest_has_the_names_of_each_sandbox_that_it_lists() -> None:
         for n, sandbox in enumerate(["prod", "dev", "prod"])
     ]
     sinks = Sinks()
-    publisher(sinks, names).publish([digest_of((sandbox_of(), (), failed))], "topic")
+    digest = digest_of((sandbox_of(), (), failed))
+    slow = {"sandboxName": "stage", "jobId": "9", "datasetId": "d-stage", "anomalies": ["SLOW"]}
+    listed = {**digest.detail, "unusualExports": 1, "unusual": [slow]}
+    publisher(sinks, names).publish([Event(digest.type, listed)], "topic")
     (shown,) = renditions(sinks)
-    for sandbox in ("prod", "dev"):
-        assert f"into Newsletter of {sandbox} (d-{sandbox}) [{sandbox}]; job" in shown["email"]
-    assert sorted(read) == ["dev", "prod"]
+    for sandbox in ("prod", "dev", "stage"):
+        assert f"into Newsletter of {sandbox} (d-{sandbox}) [{sandbox}]" in shown["email"]
+    assert sorted(read) == ["dev", "prod", "stage"]
 
 
 def test_a_message_is_sent_without_names_if_they_cannot_be_read(

@@ -27,6 +27,14 @@ MAX_CALL_BYTES = 240_000
 """Both services take 256 KB per call, including names and attributes."""
 
 
+def _anomalies(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """The attribute for filter policies; none if nothing is unusual, so that `exists` works."""
+    found = detail.get("anomalies")
+    if not found:
+        return {}
+    return {"anomalies": {"DataType": "String.Array", "StringValue": json.dumps(found)}}
+
+
 class AwsEventPublisher:
     """Publishes to the bus and the topic. The clients are created when an event needs them."""
 
@@ -108,15 +116,18 @@ class AwsEventPublisher:
             "MessageStructure": "json",
             "Message": json.dumps(renditions, ensure_ascii=False),
             "MessageAttributes": {
-                name: {"DataType": "String", "StringValue": value}
-                for name, value in attributes.items()
-                if value
+                **{
+                    name: {"DataType": "String", "StringValue": value}
+                    for name, value in attributes.items()
+                    if value
+                },
+                **_anomalies(detail),
             },
         }
 
     def _names_for(self, detail: Mapping[str, Any]) -> Names:
         """Those of its sandbox or, for a digest, of the sandboxes of the datasets that it lists."""
-        lists = (detail.get(name, ()) for name in ("failures", "slowest", "notExpected"))
+        lists = (detail.get(name, ()) for name in ("failures", "unusual", "slowest", "notExpected"))
         listed = [detail, *(one for entries in lists for one in entries)]
         shown = [one for one in listed if one.get("datasetId") or one.get("segments")]
         sandboxes = dict.fromkeys(one.get("sandboxName") for one in shown)
