@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from export_jobs.model.baselines import Baseline, Comparison, Run
 from export_jobs.monitor import baselines
-from export_jobs.monitor.baselines import KEPT_MS, MAX_RUNS, MIN_RUNS, WEEK_MS
+from export_jobs.monitor.baselines import DAY_MS, KEPT_MS, MAX_RUNS, MIN_RUNS, WEEK_MS
 from hypothesis import given
 from hypothesis import strategies as st
-from support.faults import LONG
-from support.seeded_runs import DAY_MS, HOUR_MS, MONDAY, Series, Watched, alarms, found
+from support.files import ROOT
+from support.usual import MONDAY, Watched
 
-MANY = 4 if LONG else 1
+sys.path.insert(0, str(ROOT))  # the benchmarks are not an installed package
+
+from benchmarks.baselines import (
+    CHANGES,
+    HOUR_MS,
+    HOURLY,
+    NIGHTLY,
+    Rhythm,
+    false_alarms,
+    found_in,
+    series,
+)
+
 MINUTE_MS = 60_000
-FOUR_WEEKS = 29
-"""The number of the first nightly run that is compared with four whole weeks."""
 
 
 def night(number: int, profiles: int | None = 1_000_000, minutes: int = 20) -> Run:
@@ -41,49 +52,46 @@ def nights(count: int) -> Watched:
 
 
 @pytest.mark.parametrize(
-    ("sigma", "hourly", "first", "last", "histories"),
+    ("rhythm", "sigma", "days", "count"),
     [
-        (0.1, False, 7, FOUR_WEEKS, 150),
-        (0.1, False, FOUR_WEEKS, 90, 50),
-        (0.3, False, FOUR_WEEKS, 90, 250),
-        (0.1, True, 7, 672, 3),
-        (0.1, True, 672, 1_008, 2),
-        (0.3, True, 672, 1_008, 2),
+        (NIGHTLY, 0.1, range(7, 28), 150),
+        (NIGHTLY, 0.1, range(29, 90), 50),
+        (NIGHTLY, 0.3, range(29, 90), 250),
+        (HOURLY, 0.1, range(7, 28), 3),
+        (HOURLY, 0.1, range(28, 42), 2),
+        (HOURLY, 0.3, range(28, 42), 2),
     ],
 )
 def test_at_most_one_run_in_a_thousand_is_called_unusual_for_nothing(
-    sigma: float, hourly: bool, first: int, last: int, histories: int
+    rhythm: Rhythm, sigma: float, days: range, count: int
 ) -> None:
-    """For each anomaly, with weekends at half: to sigma 0.1 from the seventh run on, then to sigma 0.3."""
-    series = Series(sigma, every_ms=HOUR_MS if hourly else DAY_MS)
-    counted, runs = alarms(series, histories=histories * MANY, first=first, last=last)
-    assert all(count <= max(1, runs / 1_000) for count in counted.values()), (counted, runs)
+    """For each anomaly, with weekends at half: to sigma 0.1 from a week on, then to sigma 0.3."""
+    runs, found = false_alarms(rhythm, sigma, days, count)
+    assert all(count <= max(1, runs / 1_000) for count in found.values()), (found, runs)
 
 
-@pytest.mark.parametrize(("sigma", "factor"), [(0.05, 0.5), (0.08, 0.5), (0.15, 0.2)])
-@pytest.mark.parametrize("hourly", [False, True])
+@pytest.mark.parametrize(("change", "sigma"), [("half", 0.05), ("half", 0.08), ("80 % less", 0.15)])
+@pytest.mark.parametrize(("rhythm", "tries"), [(NIGHTLY, 300), (HOURLY, 20)])
 def test_a_fall_is_found_ninety_nine_times_in_a_hundred(
-    sigma: float, factor: float, hourly: bool
+    rhythm: Rhythm, tries: int, change: str, sigma: float
 ) -> None:
     """After four weeks: by half to sigma 0.08, by 80 % to sigma 0.15."""
-    series = Series(sigma, every_ms=HOUR_MS if hourly else DAY_MS)
-    histories, trials = (2, 60) if hourly else (300, 1)
-    drops, _ = found(series, factor, histories=histories * MANY, days=29, trials=trials)
-    assert drops >= 0.99
+    shares = dict(zip(CHANGES, found_in(rhythm, sigma, 29, tries), strict=True))
+    assert shares[change] >= 0.99
 
 
 def test_four_times_as_slow_is_found() -> None:
     """After four weeks, at weekends, too."""
-    _, slow = found(Series(0.1), 0.25, histories=200, days=35)
-    assert slow >= 0.99
+    shares = dict(zip(CHANGES, found_in(NIGHTLY, 0.1, 35, 200), strict=True))
+    assert shares["four times as slow"] >= 0.99
 
 
 def test_median_and_deviation_of_all_runs_would_not_do() -> None:
     """Weekends at half are no anomaly: the same weekday is compared."""
     for weeks in (2, 6):
-        watched = taught(list(Series(0.0).runs(random.Random(1), weeks * 7)))
-        for run in list(Series(0.0).runs(random.Random(1), weeks * 7 + 7))[weeks * 7 :]:
-            assert watched.see(run).anomalies == ()
+        runs = list(series(random.Random(1), NIGHTLY, 0.0, weeks * 7 + 7))
+        watched = taught(runs[: weeks * 7])
+        assert all(watched.see(run).anomalies == () for run in runs[weeks * 7 :])
 
 
 def test_a_step_gives_three_alarms() -> None:
@@ -98,8 +106,8 @@ def test_a_step_gives_three_alarms() -> None:
 
 def test_growth_gives_no_alarm() -> None:
     """5 % a week stays within the floor of what was usual in the last four weeks."""
-    counted, _ = alarms(Series(0.05, growth=0.05), histories=20, first=7, last=120)
-    assert counted.total() == 0
+    _, found = false_alarms(NIGHTLY, 0.05, range(7, 120), 20, growth=0.05)
+    assert found.total() == 0
 
 
 # -- comparing -------------------------------------------------------------------------------------
@@ -308,10 +316,10 @@ runs = st.builds(
 
 
 @given(st.lists(runs, max_size=60))
-def test_any_series_can_be_learned(series: list[Run]) -> None:
+def test_any_runs_can_be_learned(some: list[Run]) -> None:
     """Of whatever values, in whatever order: nothing fails, and the bounds hold."""
     watched = Watched()
-    for run in series:
+    for run in some:
         comparison = watched.see(run)
         assert set(comparison.new_usual) <= set(comparison.anomalies)
         kept = watched.baseline.runs
@@ -319,7 +327,7 @@ def test_any_series_can_be_learned(series: list[Run]) -> None:
         assert not kept or kept[-1].created_at - kept[0].created_at < KEPT_MS
         assert len(watched.baseline.unusual) <= 2
     again = watched.baseline
-    for run in series:
+    for run in some:
         if any(run.created_at == known.created_at for known in (*again.runs, *again.unusual)):
             assert baselines.learn(again, run, Comparison()) == again
 

@@ -20,9 +20,9 @@ from support.fake_store import FakeStore
 from support.fakes import FakePublisher, Fakes, ServiceJob
 from support.faults import KINDS_IN_MEMORY, Kind, ProcessDied
 from support.monitor import NO_DELAYS, Monitor
-from support.seeded_runs import DAY_MS
 
 MINUTE_MS = 60_000
+DAY_MS = 24 * 60 * MINUTE_MS
 NOT_READ: set[Kind] = {"times out before", "times out after", "is throttled", "answers 5xx"}
 """The faults of a read after which the run goes on without it."""
 BY_USUAL = MonitorPolicy(delays=DelayPolicy(limit_ms=150 * MINUTE_MS, factor=3))

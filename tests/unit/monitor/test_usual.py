@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import replace
 
 import pytest
 from export_jobs.model.baselines import Baseline, Run
-from export_jobs.monitor.baselines import accept, compare, learn, usual_at
-from support.seeded_runs import DAY_MS, HOUR_MS, MONDAY, Series, Watched
+from export_jobs.monitor.baselines import DAY_MS, accept, compare, learn, usual_at
+from support.files import ROOT
+from support.usual import MONDAY, Watched
+
+sys.path.insert(0, str(ROOT))  # the benchmarks are not an installed package
+
+from benchmarks.baselines import HOUR_MS, NIGHTLY, series
 
 
 def baseline_of(runs: list[Run]) -> Baseline:
@@ -29,7 +35,7 @@ def test_the_rule_calls_unusual_what_lies_beyond_and_nothing_else(
     days: int, sigma: float, seed: int
 ) -> None:
     """By one profile, or one millisecond."""
-    runs = list(Series(sigma).runs(random.Random(seed), days + 1))
+    runs = list(series(random.Random(seed), NIGHTLY, sigma, days + 1))
     baseline, at = baseline_of(runs[:-1]), runs[-1].created_at
     volume, duration = (usual_at(baseline, metric, at=at) for metric in ("VOLUME", "DURATION"))
     assert None not in {volume.lowest, volume.highest, duration.highest}

@@ -1,0 +1,23 @@
+"""A baseline that is taught runs, as a sweep teaches it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from export_jobs.model.baselines import Baseline, Comparison, Run
+from export_jobs.monitor import baselines
+
+MONDAY = 1_700_438_400_000
+"""2023-11-20, 00:00 UTC."""
+
+
+@dataclass
+class Watched:
+    """A baseline; `see` compares a run with it, and teaches it."""
+
+    baseline: Baseline = field(default_factory=lambda: Baseline("prod", "1-a"))
+
+    def see(self, run: Run) -> Comparison:
+        comparison = baselines.compare(self.baseline, run)
+        self.baseline = baselines.learn(self.baseline, run, comparison)
+        return comparison
