@@ -125,13 +125,31 @@ def test_every_field_of_a_record_is_in_its_item(
     assert {attribute.field for attribute in attributes} | in_the_key == compared
 
 
-@pytest.mark.parametrize(
-    "runs", ['[["x", 1, 2]]', "[[1, -2, 3]]", "[[1]]", '[{"at": 1}]', "7", "{}", "no JSON"]
-)
+@pytest.mark.parametrize("runs", ["7", "{}", "no JSON", "null"])
 def test_a_baseline_whose_runs_cannot_be_read_starts_anew(runs: str) -> None:
     """Whatever another version, or a person, has written, the sweep goes on."""
     read = READERS["baseline"]({**frozen("baseline"), "runs": {"S": runs}})
     assert read == replace(BASELINE, runs=())
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        '["x", 1, 2]',
+        "[1, -2, 3]",
+        "[1]",
+        '{"at": 1}',
+        "null",
+        "[1, 1.5, 2]",
+        "[1, 2, true]",
+        f"[1, 2, {10**400}]",
+        f"[{10**14}, 2, 3]",
+    ],
+)
+def test_a_run_that_cannot_be_read_costs_only_itself(run: str) -> None:
+    """What is left can be compared with, and is not lost at the next write."""
+    item = {**frozen("baseline"), "runs": {"S": f"[[1, 2, 3], {run}, [4, null, 6]]"}}
+    assert READERS["baseline"](item).runs == (Run(1, 2, 3), Run(4, None, 6))
 
 
 def test_a_newer_version_may_say_more_of_each_run() -> None:

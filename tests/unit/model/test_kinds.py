@@ -111,6 +111,12 @@ def test_another_export_is_of_another_kind(path: str, value: Any) -> None:
     assert kind_of(changed(path, value)) not in {KIND, None}
 
 
+def test_a_filter_that_is_not_shown_is_not_every_profile() -> None:
+    """Nor is one that can't be read."""
+    every_profile = kind_of(changed("filter", {}))
+    assert kind_of(changed("filter", None)) == kind_of(changed("filter", "x")) != every_profile
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

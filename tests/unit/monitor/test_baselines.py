@@ -300,6 +300,19 @@ def test_what_is_kept_is_bounded_in_time_and_number() -> None:
     assert watched.baseline.runs == (night(100),)
 
 
+@pytest.mark.parametrize("minutes", [1, 5, 14])
+def test_an_export_every_few_minutes_is_known_after_a_week(minutes: int) -> None:
+    """Its last 672 runs would span less; of each hour, the first one is kept for longer."""
+    watched = Watched()
+    every_ms = minutes * MINUTE_MS
+    for number in range(10 * DAY_MS // every_ms):
+        run = Run(MONDAY + number * every_ms, MINUTE_MS, 1_000_000)
+        watched.baseline = baselines.learn(watched.baseline, run, Comparison())
+    assert len(watched.baseline.runs) <= MAX_RUNS
+    late = Run(MONDAY + 10 * DAY_MS, 9 * MINUTE_MS, 10)
+    assert baselines.compare(watched.baseline, late).anomalies == ("VOLUME_DROP", "SLOW")
+
+
 def test_old_runs_are_not_compared_with() -> None:
     """An export that was not run for four weeks starts anew."""
     comparison = baselines.compare(nights(20).baseline, night(60, profiles=1))
@@ -334,4 +347,4 @@ def test_any_runs_can_be_learned(some: list[Run]) -> None:
 
 def test_a_baseline_without_runs_compares_nothing() -> None:
     """As at a kind's first job."""
-    assert baselines.compare(Baseline("prod", "1-a"), night(0)) == Comparison()
+    assert baselines.compare(Baseline("prod", "1-a"), night(0)) == Comparison(runs=0)

@@ -10,14 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from export_jobs.contract import Job
 from export_jobs.model.baselines import Baseline, Run
 from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.ports import ItemRefused
 from export_jobs.model.records import Event, JobRecord
+from export_jobs.monitor import baselines as rule
 from export_jobs.monitor import learning
 from export_jobs.monitor.policy import MonitorPolicy
 from support.fake_store import FakeStore
-from support.fakes import FakePublisher, Fakes, ServiceJob
+from support.fakes import FakeApi, FakePublisher, Fakes, ServiceJob
 from support.faults import KINDS_IN_MEMORY, Kind, ProcessDied
 from support.monitor import NO_DELAYS, Monitor
 
@@ -342,6 +344,126 @@ def test_a_baseline_names_what_it_is_of(fakes: Fakes) -> None:
     assert baseline.segment_count == 12
 
 
+def test_a_job_whose_end_shows_nothing_teaches_nothing(fakes: Fakes) -> None:
+    """The service may leave out its times and counters; a baseline never ends up empty by it."""
+
+    class Bare(FakeApi):
+        def _shown(self, body: Mapping[str, Any]) -> Job:
+            ended = body["status"] == "SUCCEEDED"
+            shown = ("id", "status", "destination") if ended else body.keys()
+            return Job.model_validate({name: body[name] for name in shown})
+
+    nights = Nights(fakes)
+    nights.nights(9)
+    fakes.now += 40 * DAY_MS
+    job = nights.begin()
+    nights.monitor = Monitor(fakes, api=Bare(fakes))
+    nights.monitor.sweep()
+    before = nights.baseline()
+    fakes.move("prod", job.body["id"], "SUCCEEDED")
+    nights.monitor.sweep()
+    assert len(nights.monitor.published()) == 2
+    assert nights.baseline() == before
+    assert FakeStore(fakes).load("prod").open_jobs == {}
+
+
+def test_a_job_with_errors_makes_nothing_usual(fakes: Fakes) -> None:
+    """It may be the third in a row, but teaches nothing; the next good one says so."""
+    nights = Nights(fakes)
+    nights.nights(9)
+    ends = [nights.night(profiles=300_000) for _ in range(2)]
+    ends.append(nights.night(profiles=300_000, errors=[{"code": "1"}]))
+    ends.append(nights.night(profiles=300_000))
+    details = [event.detail for event in ends if event]
+    assert [detail["anomalies"] for detail in details] == [["VOLUME_DROP"]] * 4
+    assert [detail["newUsual"] for detail in details] == [[], [], [], ["VOLUME_DROP"]]
+
+
+def test_a_job_that_is_reopened_is_not_its_own_successor(fakes: Fakes) -> None:
+    """It ends twice, and is one run."""
+    nights = Nights(fakes)
+    nights.nights(9)
+    nights.night(profiles=300_000)
+    nights.next_day()
+    job = nights.begin()
+    nights.end(job, profiles=300_000)
+    nights.monitor.sweep()
+    fakes.move("prod", job.body["id"], "PROCESSING")
+    nights.monitor.sweep()
+    fakes.move("prod", job.body["id"], "SUCCEEDED")
+    nights.monitor.sweep()
+    ends = [event.detail for event in nights.monitor.events() if event.detail["final"]]
+    assert [detail["newUsual"] for detail in ends] == [[], []]
+    assert len(nights.baseline().unusual) == 2
+
+
+def test_a_job_of_the_future_teaches_nothing(fakes: Fakes) -> None:
+    """Every other run would be too old beside it, for years."""
+    nights = Nights(fakes)
+    nights.nights(9)
+    before = nights.baseline()
+    job = nights.begin(creationTime=fakes.now + 3_650 * DAY_MS)
+    nights.monitor.sweep()
+    fakes.move("prod", job.body["id"], "SUCCEEDED")
+    job.body["metrics"] = {"totalExportedProfileCounter": 1_000_000}
+    nights.monitor.sweep()
+    assert nights.baseline() == before
+
+
+def test_a_baseline_that_fails_in_an_unexpected_way_costs_only_the_comparison(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Events are published, once; the log has the error."""
+    nights = Nights(fakes)
+    nights.nights(2)
+
+    def broken(*_: Any) -> Any:
+        raise OverflowError("what nobody thought of")
+
+    monkeypatch.setattr(rule, "compare", broken)
+    event = nights.night(profiles=1)
+    assert event
+    assert event.detail["baselineRuns"] is None
+    assert "failed unexpectedly" in caplog.text
+    other = Fakes()
+    other.create("prod", status="SUCCEEDED")
+    other.now += DAY_MS
+    Nights(other)
+    assert FakeStore(other).load("prod").state
+    assert "learns nothing" in caplog.text
+
+
+def test_a_first_sweep_stops_learning_when_its_time_is_over(fakes: Fakes) -> None:
+    """It is unfinished then, and the next sweep is a first one."""
+    for number in range(5):
+        fakes.create("prod", status="SUCCEEDED", **of_segment(f"s{number}"))
+
+    def learned() -> int:
+        return sum(key[0] == "baseline" for key in fakes.items)
+
+    monitor = Monitor(fakes, time_left_s=lambda: 0.0 if learned() > 1 else 300.0)
+    assert monitor.sweeper.sweep("prod").unfinished
+    assert learned() == 2
+    assert not FakeStore(fakes).load("prod").state
+    nights = Nights(fakes)
+    assert len(nights.baselines()) == 5
+
+
+def test_a_kind_that_the_table_refuses_ends_no_first_sweep(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It learns nothing; or the sandbox would never be watched."""
+
+    def refusing(_store: FakeStore, _baseline: Baseline) -> None:
+        raise ItemRefused("the item is too large")
+
+    fakes.create("prod", status="SUCCEEDED")
+    fakes.now += DAY_MS
+    monkeypatch.setattr(FakeStore, "put_baseline", refusing)
+    Nights(fakes)
+    assert FakeStore(fakes).load("prod").state
+
+
 # -- faults and races ------------------------------------------------------------------------------
 
 
@@ -471,7 +593,7 @@ def test_without_a_baseline_events_are_published(
         nights.monitor.sweep()
     (event,) = [e for e in nights.monitor.events() if e.detail["final"]]
     assert event.detail["anomalies"] == []
-    assert event.detail["baselineRuns"] == 0
+    assert event.detail["baselineRuns"] is None
     assert "no baselines: as planned" in caplog.text
 
 
@@ -539,6 +661,24 @@ def test_a_limit_stays_what_it_was_when_the_job_was_first_seen(fakes: Fakes) -> 
     nights.monitor.sweep()
     (event,) = [e for e in nights.monitor.events() if e.type == "Export Job Delayed"]
     assert event.detail["delayLimitMs"] == 60 * MINUTE_MS
+
+
+def test_a_job_that_was_late_when_it_was_first_seen_is_not_late_again_at_once(
+    fakes: Fakes,
+) -> None:
+    """As after an outage: by the configured limit first; the windows of its usual time follow."""
+    nights = Nights(fakes, BY_USUAL)
+    nights.nights(8)
+    nights.next_day()
+    nights.begin()
+    fakes.now += 160 * MINUTE_MS
+    told = []
+    for _ in range(25):
+        nights.monitor.sweep()
+        told += [e for e in nights.monitor.events() if e.type == "Export Job Delayed"]
+        fakes.now += MINUTE_MS
+    assert [e.detail["durationMs"] // MINUTE_MS for e in told] == [160, 180]
+    assert [e.detail["delayLimitBasis"] for e in told] == ["CONFIGURED", "USUAL"]
 
 
 def test_too_few_runs_give_no_limit(fakes: Fakes) -> None:

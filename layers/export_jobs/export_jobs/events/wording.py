@@ -328,7 +328,7 @@ def compared_with(detail: Detail) -> str:
 
 def _limit(detail: Detail) -> str:
     limit = span(detail["delayLimitMs"])
-    by_usual = detail["delayLimitBasis"] == "USUAL"
+    by_usual = detail["delayLimitBasis"] == "USUAL" and detail["usualDurationMs"]
     return (
         f"{limit}, because it usually takes {span(detail['usualDurationMs'])}"
         if by_usual

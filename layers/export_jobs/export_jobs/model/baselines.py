@@ -65,7 +65,7 @@ class Usual:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a job compares with its baseline, which has `runs`.
+    """How a job compares with its baseline, which has `runs`; None if it was not compared.
 
     The usual values are those for the time at which the job was created; None if nothing is known.
     `settled` are the metrics of which enough is known to call a job unusual. `new_usual` are those
@@ -78,9 +78,9 @@ class Comparison:
     usual_profiles: int | None = None
     duration_ratio: float | None = None
     profiles_ratio: float | None = None
-    runs: int = 0
+    runs: int | None = None
     settled: frozenset[Metric] = frozenset()
 
 
 UNKNOWN = Comparison()
-"""The comparison of a job without a baseline."""
+"""The comparison of a job without a kind, or whose baseline could not be read."""

@@ -33,9 +33,18 @@ class DelayPolicy:
     by_dataset_ms: Mapping[str, int] = field(default_factory=dict)
     factor: float = 3
 
+    def configured_for(self, job: JobRecord) -> int:
+        return self.by_dataset_ms.get(job.dataset_id or "", self.limit_ms)
+
     def limit_of(self, job: JobRecord) -> int:
-        limit = self.by_dataset_ms.get(job.dataset_id or "", self.limit_ms)
-        return limit if job.delay_limit_ms is None else min(limit, job.delay_limit_ms)
+        """The smaller one of the configured limit and the one by what is usual, if it has one."""
+        configured = self.configured_for(job)
+        return configured if job.delay_limit_ms is None else min(configured, job.delay_limit_ms)
+
+    def delays_of(self, job: JobRecord, now: int) -> int:
+        """How many delays of an open job are to be announced by now: one for each repeat window."""
+        over = now - job.creation_time - self.limit_of(job)
+        return 0 if over < 0 else 1 + over // self.repeat_ms
 
     def limit_by_usual(self, usual: Comparison) -> int | None:
         """The limit of a job of which is known what is usual; None if too little is known."""
@@ -98,4 +107,4 @@ def _counts(job: JobRecord, delays: DelayPolicy, now: int) -> bool:
         return False
     if job.status is None or job.status in KNOWN_STATUSES:
         return True
-    return now - job.creation_time <= delays.limit_of(job)
+    return now - job.creation_time <= delays.configured_for(job)

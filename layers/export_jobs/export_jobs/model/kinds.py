@@ -29,6 +29,8 @@ def kind_of(job: Job) -> str | None:
     if "dataset" not in contents or unreadable:
         return None
     asked: dict[str, Any] = {name: contents[name] for name in _COMPARED if contents.get(name)}
+    if job.filter is None:  # not shown, or unreadable: not the same as every profile
+        asked["filter"] = None
     asked["times"] = [name for name in _TIMES if name in contents]
     text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
     return f"{RULE}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -23,12 +23,13 @@ DURATION_FLOOR: Final = math.log(2)
 DEVIATIONS: Final = 4.0
 """How many standard deviations from usual are unusual, if that is more."""
 
-DAY_MS: Final = 24 * 3_600_000
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
 WEEK_MS: Final = 7 * DAY_MS
 KEPT_MS: Final = 4 * WEEK_MS + DAY_MS // 2
 """Four weeks, and half a day because a daily export does not start at the same moment every day."""
 MAX_RUNS: Final = 672
-"""One an hour for 28 days."""
+"""One an hour for 28 days. Of more, the first of each hour are kept."""
 MIN_RUNS: Final = 7
 MIN_SPAN_MS: Final = WEEK_MS - DAY_MS // 2
 """With fewer runs, or less than a week of them, nothing is unusual: they may lack a weekend."""
@@ -98,7 +99,7 @@ def learn(baseline: Baseline, run: Run, comparison: Comparison) -> Baseline:
     the third in a row that is unusual in the same way. Those three replace what was usual in that
     respect.
     """
-    if any(run.created_at == known.created_at for known in (*baseline.runs, *baseline.unusual)):
+    if knows(baseline, run):
         return baseline
     if not comparison.anomalies:
         newest = not baseline.unusual or run.created_at > baseline.unusual[-1].created_at
@@ -108,6 +109,11 @@ def learn(baseline: Baseline, run: Run, comparison: Comparison) -> Baseline:
     if run.created_at < _newest(baseline):  # in a row are only those that came one after the other
         return baseline
     return replace(baseline, unusual=(*baseline.unusual, run)[1 - IN_A_ROW :])
+
+
+def knows(baseline: Baseline, run: Run) -> bool:
+    """Whether a run has taught it, by the time at which its job was created."""
+    return any(run.created_at == known.created_at for known in (*baseline.runs, *baseline.unusual))
 
 
 def accept(baseline: Baseline, run: Run) -> Baseline:
@@ -141,7 +147,17 @@ def _with_runs(baseline: Baseline, runs: Sequence[Run]) -> Baseline:
         for run in in_order
         if run.created_at > oldest and (run.duration_ms, run.profiles) != (None, None)
     ]
+    if len(kept) > MAX_RUNS:
+        kept = _one_an_hour(kept)
     return replace(baseline, runs=tuple(kept[-MAX_RUNS:]))
+
+
+def _one_an_hour(runs: Sequence[Run]) -> list[Run]:
+    """The first run of each hour: of an export every few minutes, weeks are kept and not hours."""
+    by_hour: dict[int, Run] = {}
+    for run in runs:
+        by_hour.setdefault(run.created_at // HOUR_MS, run)
+    return list(by_hour.values())
 
 
 def _newest(baseline: Baseline) -> int:
@@ -151,7 +167,7 @@ def _newest(baseline: Baseline) -> int:
 def _is_new_usual(baseline: Baseline, run: Run, anomaly: Anomaly) -> bool:
     """Whether a run is the last of three in a row that are unusual in the same way, and agree."""
     row = [*baseline.unusual[1 - IN_A_ROW :], run]
-    if len(row) < IN_A_ROW or run.created_at < _newest(baseline):
+    if len(row) < IN_A_ROW or run.created_at <= _newest(baseline):
         return False
     metric = _DURATION if anomaly == "SLOW" else _VOLUME
     compared = [_Series.of(baseline, metric, at=one.created_at).compare(one) for one in row]

@@ -145,13 +145,15 @@ class ChangeRecorder:
     def _learn_from_history(self, sweep: SweepInProgress, silent: Sequence[_Due]) -> bool:
         """Teaches the jobs that had ended at a first sweep; returns False if it must be repeated."""
         try:
-            self._baselines.learn_from_history(
-                sweep.sandbox, [(one.case, one.change) for one in silent]
+            ended = [(one.case, one.change) for one in silent]
+            learned = self._baselines.learn_from_history(
+                sweep.sandbox, ended, out_of_time=self._out_of_time
             )
         except StoreUnavailable as error:
             sweep.report.problems.append(f"can't learn what is usual: {error}")
             return False
-        return True
+        sweep.report.unfinished |= not learned
+        return learned
 
     def _change_of(self, case: Case, sweep: SweepInProgress) -> Change | None:
         return change_of(case, org_id=sweep.org_id, policy=self._policy, now=self._clock())

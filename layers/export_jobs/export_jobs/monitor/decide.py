@@ -13,6 +13,7 @@ from export_jobs.events import build
 from export_jobs.events.outbox import can_publish
 from export_jobs.events.policy import EventPolicy
 from export_jobs.model.baselines import Comparison
+from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.kinds import kind_of
 from export_jobs.model.matching import segments_of
 from export_jobs.model.outcome import duration_ms, outcome_of
@@ -125,9 +126,18 @@ class Change:
         if record.final and "VOLUME" in comparison.settled:
             record = replace(record, usual_profiles=comparison.usual_profiles)
         elif not record.final and self._is_first_seen:
-            limit_ms = policy.delays.limit_by_usual(comparison)
-            record = replace(record, delay_limit_ms=limit_ms)
+            record = _with_limit_by_usual(record, comparison, policy.delays, self.decided_at)
         return replace(record, leased_at=now) if can_publish(record, now=now) else record
+
+
+def _with_limit_by_usual(
+    record: JobRecord, comparison: Comparison, delays: DelayPolicy, now: int
+) -> JobRecord:
+    """The record with its limit. If it is late already by the configured one, that was announced."""
+    limited = replace(record, delay_limit_ms=delays.limit_by_usual(comparison))
+    if not record.delays:
+        return limited
+    return replace(limited, delays=max(record.delays, delays.delays_of(limited, now)))
 
 
 def change_of(case: Case, *, org_id: str | None, policy: MonitorPolicy, now: int) -> Change | None:
@@ -195,8 +205,7 @@ def _limit_passed(
     if known.status != job.status:  # a stale listing shows no delay
         return None
     limit = policy.delays.limit_of(known)
-    over = now - known.creation_time - limit
-    due = 0 if over < 0 else 1 + over // policy.delays.repeat_ms
+    due = policy.delays.delays_of(known, now)
     if due <= known.delays:
         return None
     return LimitPassed(replace(known, delays=due, sequence=known.sequence + 1), job, limit)

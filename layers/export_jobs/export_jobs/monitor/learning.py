@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from export_jobs.model.concurrently import each
+from export_jobs.model.limits import CLOCKS_MS
 from export_jobs.model.ports import BaselineChanged, ItemRefused, StoreUnavailable, SweepStore
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ class Lesson:
                 self._store.put_baseline(self._due)
             except BaselineChanged:
                 self._read_again()
+            except ItemRefused as error:
+                logger.warning("kind %s learns nothing: %s", self._due.kind, error)
+                return
             else:
                 return
         raise StoreUnavailable("a baseline changes faster than it can be taught")
@@ -125,8 +129,13 @@ class BaselineKeeper:
     def compare(self, sandbox: str, changes: Sequence[Change]) -> Lessons:
         """Compares the jobs of some changes, each with what those before it have taught, too."""
         wanted = [change.after for change in changes if change.needs_baseline and change.after.kind]
-        if not wanted:
+        try:
+            return self._compare(sandbox, wanted) if wanted else Lessons(self._store)
+        except Exception:  # the rest of the sweep does not depend on baselines
+            logger.exception("%s: comparing jobs with their baselines failed unexpectedly", sandbox)
             return Lessons(self._store)
+
+    def _compare(self, sandbox: str, wanted: Sequence[JobRecord]) -> Lessons:
         from export_jobs.monitor import baselines  # noqa: PLC0415  not for a quiet sweep
 
         known = _read(self._store, sandbox, {record.kind or "" for record in wanted})
@@ -134,15 +143,25 @@ class BaselineKeeper:
         taught = dict(known)
         for record in wanted if known else ():
             baseline, run = taught[record.kind or ""], _run_of(record)
-            comparison = lessons.comparisons[record.job_id] = baselines.compare(baseline, run)
+            comparison = baselines.compare(baseline, run)
             if _teaches(record):
                 taught[baseline.kind] = baselines.learn(baseline, run, comparison)
+            elif comparison.new_usual:
+                comparison = replace(comparison, new_usual=())
+            lessons.comparisons[record.job_id] = comparison
         return lessons
 
-    def learn_from_history(self, sandbox: str, ended: Sequence[tuple[Case, Change]]) -> None:
+    def learn_from_history(
+        self,
+        sandbox: str,
+        ended: Sequence[tuple[Case, Change]],
+        *,
+        out_of_time: Callable[[], bool],
+    ) -> bool:
         """Teaches the jobs that had ended before a sandbox's first sweep. Raises StoreUnavailable.
 
-        Repeated if that sweep fails: a job that a baseline knows teaches it nothing.
+        Returns False if the time ran out. Repeated if that sweep fails: a job that a baseline knows
+        teaches it nothing.
         """
         by_kind: dict[str, list[_Pupil]] = defaultdict(list)
         for case, change in ended:
@@ -154,11 +173,19 @@ class BaselineKeeper:
         wanted = newest[:MAX_KINDS]
         found = self._store.baselines(sandbox, wanted) if wanted else {}
 
-        def teach(kind: str) -> None:
+        def teach(kind: str) -> bool:
+            if out_of_time():
+                return False
             known = found.get(kind) or _new(sandbox, kind)
-            Lesson(self._store, by_kind[kind][-MAX_TAUGHT:], known).write()
+            try:
+                Lesson(self._store, by_kind[kind][-MAX_TAUGHT:], known).write()
+            except StoreUnavailable:
+                raise
+            except Exception:  # it costs this kind its history, and not the sweep
+                logger.exception("%s: kind %s learns nothing", sandbox, kind)
+            return True
 
-        each(teach, wanted, workers=self._workers)
+        return all(each(teach, wanted, workers=self._workers))
 
 
 def _read(store: SweepStore, sandbox: str, kinds: Iterable[str]) -> Mapping[str, Baseline]:
@@ -186,7 +213,8 @@ def _taught(known: Baseline, jobs: Sequence[_Pupil]) -> Baseline | None:
     taught = known
     for job in jobs:
         run = _run_of(job.record)
-        taught = baselines.learn(taught, run, baselines.compare(taught, run))
+        if not baselines.knows(taught, run):
+            taught = baselines.learn(taught, run, baselines.compare(taught, run))
     if taught == known:
         return None
     return replace(
@@ -198,7 +226,13 @@ def _taught(known: Baseline, jobs: Sequence[_Pupil]) -> Baseline | None:
 
 
 def _teaches(record: JobRecord) -> bool:
-    return bool(record.outcome == "SUCCEEDED" and record.kind and record.creation_time)
+    """Whether it has ended well, and shows something that can be compared.
+
+    One that the service dates later than it was seen would make all other runs look old.
+    """
+    shows = record.duration_ms is not None or record.profiles_exported is not None
+    seen_since = 0 < record.creation_time <= record.touched_at + CLOCKS_MS
+    return bool(record.outcome == "SUCCEEDED" and record.kind and shows and seen_since)
 
 
 def _run_of(record: JobRecord) -> Run:

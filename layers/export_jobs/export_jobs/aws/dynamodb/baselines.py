@@ -7,6 +7,7 @@ taught any more expires: all its runs are too old to compare with.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
@@ -22,6 +23,8 @@ from export_jobs.aws.dynamodb.attributes import (
 from export_jobs.aws.dynamodb.items import DAY_MS, FORMAT
 from export_jobs.aws.dynamodb.writes import Item, Write, number, text
 from export_jobs.model.baselines import Baseline, Run
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "!baselines#"
 KEPT_MS = 60 * DAY_MS
@@ -41,17 +44,25 @@ def _runs_text(runs: Iterable[Run]) -> str:
 
 
 def _runs_of(stored: str) -> tuple[Run, ...]:
-    """A newer version may have more to say of each run."""
-    return tuple(
-        Run(int(created), _count(duration), _count(profiles))
-        for created, duration, profiles, *_ in json.loads(stored)
-    )
+    """Those that can be read. A newer version may have more to say of each run."""
+    found = []
+    for entry in json.loads(stored):
+        try:
+            created, duration, profiles, *_ = entry
+            found.append(Run(_whole(created, 10**14), _optional(duration), _optional(profiles)))
+        except (TypeError, ValueError):
+            logger.warning("a run of a baseline can't be read")
+    return tuple(found)
 
 
-def _count(stored: Any) -> int | None:
-    if stored is None or (isinstance(stored, int) and stored >= 0):
-        return stored
-    raise ValueError("not a count")
+def _whole(stored: Any, below: int) -> int:
+    if isinstance(stored, bool) or not isinstance(stored, int) or not 0 <= stored < below:
+        raise ValueError("no such number")
+    return stored
+
+
+def _optional(stored: Any) -> int | None:
+    return None if stored is None else _whole(stored, 10**15)
 
 
 def _segments_of(stored: str) -> tuple[str, ...]:
@@ -73,7 +84,7 @@ def written(baseline: Baseline, table: str) -> Write:
     write.put(
         (name, value) for name, value in as_attributes(baseline, _ATTRIBUTES) if name != "version"
     )
-    newest = max(run.created_at for run in (*baseline.runs, *baseline.unusual))
+    newest = max((run.created_at for run in (*baseline.runs, *baseline.unusual)), default=0)
     write.set(number((newest + KEPT_MS) // 1000), "ttl")
     write.set(number(baseline.version + 1), "version")
     write.set(number(FORMAT), "format")
