@@ -201,7 +201,7 @@ def sweeper_of(
     """The deployed core, with the deployed policy (but no delays), on this sandbox.
 
     With some expected exports, none of which is due, and the baselines of some other exports. A
-    first sweep looks back a day only, to be quicker.
+    first sweep looks back an hour only, to be quicker.
     """
     table = Table(service.calls, expectations, kinds)
     return Sweeper(
@@ -210,7 +210,7 @@ def sweeper_of(
         publisher=Sinks(service.calls),
         dead_letter_queue=cast("Any", None),
         request_queue=cast("Any", None),
-        policy=MonitorPolicy(delays=DelayPolicy(limit_ms=10**12), first_lookback_ms=DAY_MS),
+        policy=MonitorPolicy(delays=DelayPolicy(limit_ms=10**12), first_lookback_ms=60 * MINUTE_MS),
         clock=lambda: service.now,
         time_left_s=lambda: 300.0,
         page_size=page_size,

@@ -22,8 +22,8 @@ from support.faults import (
     Injector,
     Kind,
     ProcessDied,
-    ends_of_each,
     is_a_case_of_its_own,
+    one_of_each,
 )
 from support.local import Bench
 
@@ -257,7 +257,7 @@ def strike_each_call(
         if (of is None or call in of) and (LONG or is_a_case_of_its_own(kind, call, number))
     ]
     assert chosen
-    for number, call in chosen if LONG else ends_of_each(chosen):
+    for number, call in chosen if LONG else one_of_each(chosen, kind):
         injector = Injector({number: kind})
         office = run(workshop, next(sandboxes), injector)
         try:
@@ -306,7 +306,7 @@ def test_any_fault_after_a_failed_job_leaves_one_further_try(
         if number >= office.failed_at and (LONG or is_a_case_of_its_own(kind, call, number))
     ]
     assert chosen
-    for number, call in chosen if LONG else ends_of_each(chosen):
+    for number, call in chosen if LONG else one_of_each(chosen, kind):
         injector = Injector({number: kind})
         office = run(workshop, next(sandboxes), injector, failing_night)
         try:

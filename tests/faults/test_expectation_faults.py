@@ -12,7 +12,7 @@ from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import EventType
 from export_jobs.monitor.sweep import Sweeper
 from export_jobs_local.aws.subscribers import Delivery
-from support.faults import KINDS, LONG, MAY_REPEAT, Injector, Kind, ProcessDied, ends_of_each
+from support.faults import KINDS, LONG, MAY_REPEAT, Injector, Kind, ProcessDied, one_of_each
 from support.faults import is_a_case_of_its_own as is_own
 from support.local import Bench
 
@@ -136,7 +136,7 @@ def test_a_fault_at_any_call_loses_no_announcement(
         for number, call in enumerate(counting.calls)
         if LONG or is_own(kind, call, number)
     ]
-    for number, call in chosen if LONG else ends_of_each(chosen):
+    for number, call in chosen if LONG else one_of_each(chosen, kind):
         life = lived(workshop, next(sandboxes), injector := Injector({number: kind}))
         assert injector.struck == [(call, kind)]
         may_repeat = kind in MAY_REPEAT and life.had_published_by(number)

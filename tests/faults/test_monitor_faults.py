@@ -23,8 +23,8 @@ from support.faults import (
     Injector,
     Kind,
     ProcessDied,
-    ends_of_each,
     is_a_case_of_its_own,
+    one_of_each,
 )
 from support.local import Bench
 
@@ -217,7 +217,7 @@ def strike_each_call(
         if (of is None or call in of) and (LONG or is_a_case_of_its_own(kind, call, number))
     ]
     assert chosen
-    for number, call in chosen if LONG else ends_of_each(chosen):
+    for number, call in chosen if LONG else one_of_each(chosen, kind):
         injector = Injector({number: kind})
         life = run(workshop, next(sandboxes), script, injector)
         try:

@@ -65,16 +65,16 @@ def is_a_case_of_its_own(kind: Kind, call: str, number: int) -> bool:
     return call.startswith("http") or kind not in {"times out before", "answers 5xx"}
 
 
-def ends_of_each(calls: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The first and the last call of each operation; the histories test every call, with fakes."""
+def one_of_each(calls: Sequence[tuple[int, str]], kind: Kind) -> list[tuple[int, str]]:
+    """The first or the last call of each operation, in turn by the kind of fault.
+
+    The histories test every kind at every call, with fakes.
+    """
+    end = -(KINDS.index(kind) % 2)
     by_operation: dict[str, list[int]] = defaultdict(list)
     for number, call in calls:
         by_operation[call].append(number)
-    return [
-        (number, call)
-        for call, numbers in by_operation.items()
-        for number in sorted({numbers[0], numbers[-1]})
-    ]
+    return [(numbers[end], call) for call, numbers in by_operation.items()]
 
 
 class ProcessDied(BaseException):

@@ -23,13 +23,13 @@ DURATION_FLOOR: Final = math.log(2)
 DEVIATIONS: Final = 4.0
 """How many standard deviations from usual are unusual, if that is more."""
 
-HOUR_MS: Final = 3_600_000
-DAY_MS: Final = 24 * HOUR_MS
+DAY_MS: Final = 24 * 3_600_000
 WEEK_MS: Final = 7 * DAY_MS
 KEPT_MS: Final = 4 * WEEK_MS + DAY_MS // 2
 """Four weeks, and half a day because a daily export does not start at the same moment every day."""
 MAX_RUNS: Final = 672
-"""One an hour for 28 days. Of more, the first of each hour are kept."""
+"""One an hour for 28 days. If there are more, those at least half an hour apart are kept."""
+APART_MS: Final = DAY_MS // 48
 MIN_RUNS: Final = 7
 MIN_SPAN_MS: Final = WEEK_MS - DAY_MS // 2
 """With fewer runs, or less than a week of them, nothing is unusual: they may lack a weekend."""
@@ -148,16 +148,17 @@ def _with_runs(baseline: Baseline, runs: Sequence[Run]) -> Baseline:
         if run.created_at > oldest and (run.duration_ms, run.profiles) != (None, None)
     ]
     if len(kept) > MAX_RUNS:
-        kept = _one_an_hour(kept)
+        kept = _thinned(kept)
     return replace(baseline, runs=tuple(kept[-MAX_RUNS:]))
 
 
-def _one_an_hour(runs: Sequence[Run]) -> list[Run]:
-    """The first run of each hour: of an export every few minutes, weeks are kept and not hours."""
-    by_hour: dict[int, Run] = {}
-    for run in runs:
-        by_hour.setdefault(run.created_at // HOUR_MS, run)
-    return list(by_hour.values())
+def _thinned(runs: Sequence[Run]) -> list[Run]:
+    """Without runs right after another: of an export every few minutes, two weeks are kept."""
+    kept = [runs[0]]
+    for run in runs[1:]:
+        if run.created_at - kept[-1].created_at >= APART_MS:
+            kept.append(run)
+    return kept
 
 
 def _newest(baseline: Baseline) -> int:
@@ -203,13 +204,18 @@ class _Series:
     def _span_ms(self) -> int:
         return self.at - self.times[0] if self.times else 0
 
-    @property
-    def _covers_four_weeks(self) -> bool:
-        return self.is_settled and self._span_ms >= FOUR_WEEKS_MS
+    @cached_property
+    def _peers(self) -> Sequence[int]:
+        """The positions of the runs at the same time of the week; none if there are too few."""
+        if not self.is_settled or self._span_ms < FOUR_WEEKS_MS:
+            return []
+        nearest = self._nearest_a_week_before(self.at, until=len(self.times))
+        found = [] if nearest is None else self._groups[nearest]
+        return found if len(found) >= MIN_PEERS else []
 
     def usual_now(self) -> Usual:
         lowest, highest = self._limits
-        settled: Stage = "FOUR_WEEKS" if self._covers_four_weeks else "EARLY"
+        settled: Stage = "FOUR_WEEKS" if self._peers else "EARLY"
         return Usual(
             stage=settled if self.is_settled else "LEARNING",
             runs=len(self.times),
@@ -240,7 +246,7 @@ class _Series:
         """The least and the greatest value that are not unusual."""
         if not self.is_settled:
             return None, None
-        if self._covers_four_weeks:
+        if self._peers:
             limit = max(self.metric.floor, DEVIATIONS * self._deviation())
             lowest, highest = self._usual - limit, self._usual + limit
         else:
@@ -250,7 +256,8 @@ class _Series:
 
     @cached_property
     def _usual(self) -> float:
-        return self._usual_at_this_time() if self._covers_four_weeks else median(self.logs)
+        """The median of the runs at the same time of the week, if there are enough, or of all."""
+        return median([self.logs[n] for n in self._peers] if self._peers else self.logs)
 
     @cached_property
     def _peer_within_ms(self) -> float:
@@ -280,21 +287,14 @@ class _Series:
                 return nearest
         return None
 
-    def _usual_at_this_time(self) -> float:
-        """The median of the runs at the same time of the week, if there are enough, or of all."""
-        peer = self._nearest_a_week_before(self.at, until=len(self.times))
-        group = [] if peer is None else self._groups[peer]
-        return median([self.logs[n] for n in group] if len(group) >= MIN_PEERS else self.logs)
-
     def _deviation(self) -> float:
-        """The standard deviation of all runs, each from what the others make usual at its time."""
-        of_all = median(self.logs)
-        squares = 0.0
+        """The standard deviation of runs, each from what the others make usual at its time."""
+        squares = []
         for position, group in enumerate(self._groups):
             others = [self.logs[other] for other in group if other != position]
-            usual = median(others) if len(others) >= MIN_PEERS - 1 else of_all
-            squares += (self.logs[position] - usual) ** 2
-        return math.sqrt(squares / len(self.logs))
+            if len(others) >= MIN_PEERS - 1:
+                squares.append((self.logs[position] - median(others)) ** 2)
+        return math.sqrt(sum(squares) / len(squares))
 
 
 def _value_of(log: float) -> float:
