@@ -204,10 +204,14 @@ class _Series:
     def _span_ms(self) -> int:
         return self.at - self.times[0] if self.times else 0
 
+    @property
+    def _covers_four_weeks(self) -> bool:
+        return self.is_settled and self._span_ms >= FOUR_WEEKS_MS
+
     @cached_property
     def _peers(self) -> Sequence[int]:
         """The positions of the runs at the same time of the week; none if there are too few."""
-        if not self.is_settled or self._span_ms < FOUR_WEEKS_MS:
+        if not self._covers_four_weeks:
             return []
         nearest = self._nearest_a_week_before(self.at, until=len(self.times))
         found = [] if nearest is None else self._groups[nearest]
@@ -215,7 +219,7 @@ class _Series:
 
     def usual_now(self) -> Usual:
         lowest, highest = self._limits
-        settled: Stage = "FOUR_WEEKS" if self._peers else "EARLY"
+        settled: Stage = "FOUR_WEEKS" if self._covers_four_weeks else "EARLY"
         return Usual(
             stage=settled if self.is_settled else "LEARNING",
             runs=len(self.times),
@@ -246,7 +250,7 @@ class _Series:
         """The least and the greatest value that are not unusual."""
         if not self.is_settled:
             return None, None
-        if self._peers:
+        if self._covers_four_weeks:
             limit = max(self.metric.floor, DEVIATIONS * self._deviation())
             lowest, highest = self._usual - limit, self._usual + limit
         else:
@@ -288,7 +292,12 @@ class _Series:
         return None
 
     def _deviation(self) -> float:
-        """The standard deviation of runs, each from what the others make usual at its time."""
+        """The standard deviation of runs, each from what the others make usual at its time.
+
+        If too little is known of this time, that of all runs: they differ by the time of the week.
+        """
+        if not self._peers:
+            return math.sqrt(sum((log - self._usual) ** 2 for log in self.logs) / len(self.logs))
         squares = []
         for position, group in enumerate(self._groups):
             others = [self.logs[other] for other in group if other != position]
