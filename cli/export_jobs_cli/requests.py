@@ -323,7 +323,8 @@ def _followed_by_another(
         current = system.store.requests([record.request_key]).get(record.request_key)
         if current is None or current.job_id != record.job_id:
             return current is not None
-        if not current.tries_left or known is None or known.is_final:
+        owed = known is not None and known.record is not None and known.record.owes_a_decision
+        if not current.tries_left or known is None or (known.is_final and not owed):
             return False
         if not _time_left(until, POLL_JOB_S):
             return None

@@ -443,13 +443,31 @@ def test_a_job_that_fails_while_it_is_cancelled_is_not_tried_again(creator: Crea
     assert (end["triesLeft"], end["notRetried"]) == (0, "CANCELLED")
 
 
-def test_a_cancel_request_that_is_refused_takes_no_tries(creator: Creator) -> None:
-    """Nothing was cancelled."""
+def test_a_cancel_request_for_a_job_that_is_gone_takes_the_tries_all_the_same(
+    creator: Creator,
+) -> None:
+    """Nothing was cancelled, but nobody wants another job."""
     started(creator)
     creator.fakes.delete("prod", "1")
     cancel(creator)
     assert creator.record("stop").outcome == "NOT_FOUND"
-    assert creator.record().tries_left == 2
+    assert creator.record().tries_left == 0
+
+
+@pytest.mark.parametrize("call", ["get", "delete"])
+def test_a_cancel_request_that_has_to_wait_takes_the_tries_at_once(
+    creator: Creator, call: str
+) -> None:
+    """The service can't be asked now; the job fails meanwhile."""
+    started(creator)
+    creator.fakes.plan([(call, "answers 5xx")])
+    cancel(creator)
+    assert creator.fakes.struck == [(call, "answers 5xx")]
+    creator.finish("FAILED")
+    assert tried(creator, 30) == ["1"]
+    assert creator.record("stop").outcome == "ALREADY_FINAL"
+    (end,) = (e for e in events(creator, "Job State Change") if e["final"])
+    assert (end["triesLeft"], end["notRetried"]) == (0, "CANCELLED")
 
 
 # -- whose job it is -----------------------------------------------------------------------------

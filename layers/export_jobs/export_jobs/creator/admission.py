@@ -439,6 +439,7 @@ class Admission:
             member.record.request_key,
             record,
             linked_by="answer",
+            try_number=member.attempt.try_number,
             now=self._clock(),
         )
         if late.duplicate_of:

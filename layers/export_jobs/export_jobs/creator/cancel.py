@@ -150,15 +150,16 @@ class Canceller:
     ) -> endings.Ended | _Later | Step:
         """Cancels the job and, in the step that says so, takes the tries that are left.
 
-        If a sweep has the request tried again meanwhile, the step is not written, and it is that
-        wait which is cancelled instead.
+        Whether the job can be cancelled or not, or not yet: nobody wants another one. If a sweep
+        has the request tried again meanwhile, the step is not written, and it is that wait which is
+        cancelled instead.
         """
         outcome = self._cancel_job(record, target.sandbox, str(target.job_id))
-        if isinstance(outcome, _Later) or not target.tries_left:
-            return outcome
-        if outcome.record.status == "REJECTED":
+        if not target.tries_left:
             return outcome
         ended = replace(target, tries_left=0, cancelled_by=record.request_key)
+        if isinstance(outcome, _Later):
+            return replace(outcome, also=(ended,))
         step = outcome.step(ticket)
         return replace(step, requests=(*step.requests, ended))
 

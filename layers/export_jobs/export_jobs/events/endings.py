@@ -145,9 +145,13 @@ def found_late(
     record: RequestRecord | None,
     *,
     linked_by: LinkedBy,
+    try_number: int,
     now: int,
 ) -> JobRecord:
-    """The record of a job found late: a duplicate, unless its request ended as OUTCOME_UNKNOWN."""
+    """The record of a job found late: a duplicate, unless its request ended as OUTCOME_UNKNOWN.
+
+    `try_number` is that of the attempt that created it.
+    """
     ended_without = record is not None and record.outcome == "OUTCOME_UNKNOWN"
     return JobRecord(
         sandbox,
@@ -157,6 +161,7 @@ def found_late(
         duplicate_of=None if ended_without else request_key,
         correlation_id=record.correlation_id if record else None,
         linked_by=linked_by,
+        try_number=try_number if ended_without else 1,
         touched_at=now,
     )
 

@@ -216,7 +216,13 @@ class AttemptSettler:
                 return
             record = self._store.requests([attempt.request_key]).get(attempt.request_key)
         duplicate = endings.found_late(
-            job, known.gate.sandbox, attempt.request_key, record, linked_by=found.linked_by, now=now
+            job,
+            known.gate.sandbox,
+            attempt.request_key,
+            record,
+            linked_by=found.linked_by,
+            try_number=attempt.try_number,
+            now=now,
         )
         step = Step(jobs=(duplicate,), forget=attempt.request_id)
         if self._commit(known, step):
