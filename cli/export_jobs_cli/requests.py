@@ -323,11 +323,15 @@ def _followed_by_another(
         current = system.store.requests([record.request_key]).get(record.request_key)
         if current is None or current.job_id != record.job_id:
             return current is not None
-        owed = known is not None and known.record is not None and known.record.owes_a_decision
-        if not current.tries_left or known is None or (known.is_final and not owed):
+        if not current.tries_left or known is None or _is_decided(known):
             return False
         if not _time_left(until, POLL_JOB_S):
             return None
+
+
+def _is_decided(job: KnownJob) -> bool:
+    """Whether the end of a recorded job is final for its request, too."""
+    return job.is_final and not (job.record and job.record.retry_is_undecided)
 
 
 def _sandbox_of_job(system: DeployedSystem, request: Request, record: RequestRecord) -> str:

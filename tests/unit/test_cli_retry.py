@@ -121,6 +121,16 @@ def test_a_try_that_is_recorded_between_two_reads_is_followed(
     assert (ending.exit_code, ending.job_id) == (GOOD, "2")
 
 
+def test_an_end_on_record_may_still_be_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a job that was linked to its request after its end was recorded."""
+    undecided = replace(FAILED, retried_on=frozenset({"FAILED"}))
+    system = Moments(
+        (CREATED, undecided), (CREATED, undecided), (BETWEEN, FAILED), (AGAIN, SUCCEEDED)
+    )
+    ending, _ = followed(system, monkeypatch)
+    assert (ending.exit_code, ending.job_id) == (GOOD, "2")
+
+
 def test_a_failed_job_without_a_further_try_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweep decided so although there were tries left, because of `expiresAt`."""
     system = Moments((CREATED, OPEN), (replace(CREATED, tries_left=0), FAILED), live="FAILED")

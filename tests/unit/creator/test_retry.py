@@ -574,7 +574,7 @@ def test_a_request_that_changes_meanwhile_is_looked_at_again(creator: Creator) -
 
 
 def test_a_job_linked_after_its_end_was_recorded_is_followed_by_a_try(creator: Creator) -> None:
-    """The decision that its end owes is made by the next sweep, as the job stays in the index."""
+    """The next sweep decides whether there is a further try, as the job stays in the index."""
     started(creator)
     record = job_of(creator, "1")
     key = ("job", "prod", str(record.creation_time), "1")

@@ -320,7 +320,7 @@ def test_a_first_sweep_teaches_the_kinds_with_the_newest_jobs(
 ) -> None:
     """There is a most of kinds, and of jobs of each, so that it can be finished."""
     monkeypatch.setattr(learning, "MAX_KINDS", 3)
-    monkeypatch.setattr(learning, "MAX_TAUGHT", 2)
+    monkeypatch.setattr(learning, "MAX_LEARNED", 2)
     for number in range(20):
         fakes.create("prod", status="SUCCEEDED", **of_segment(f"s{number // 4}"))
     nights = Nights(fakes)

@@ -151,10 +151,10 @@ class JobRecord:
 
     @property
     def is_open(self) -> bool:
-        return not self.final or bool(self.outbox) or self.owes_a_decision
+        return not self.final or bool(self.outbox) or self.retry_is_undecided
 
     @property
-    def owes_a_decision(self) -> bool:
+    def retry_is_undecided(self) -> bool:
         """Whether it has ended in a way after which its request may be tried again."""
         return self.final and self.outcome in self.retried_on
 

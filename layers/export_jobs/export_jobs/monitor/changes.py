@@ -19,7 +19,7 @@ from export_jobs.model.records import JobRecord, SandboxState, Ticket
 from export_jobs.monitor import coverage
 from export_jobs.monitor.decide import Case, Change, change_of
 from export_jobs.monitor.delivery import WRITE_TRIES, Delivery
-from export_jobs.monitor.learning import BaselineKeeper, Lesson, Lessons
+from export_jobs.monitor.learning import BaselineKeeper, BaselineUpdate, Compared
 from export_jobs.monitor.overdue import ExpectationKeeper
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.progress import SweepInProgress
@@ -94,17 +94,17 @@ class ChangeRecorder:
             self._expectations.expect_ends(sweep)
         for some in sweep.chunks(due, out_of_time=self._out_of_time):
             done += len(some)
-            lessons = self._baselines.compare(
+            compared = self._baselines.compare(
                 sweep.sandbox, [one.change for one in some if not one.case.silent]
             )
-            results = self._record_all(some, lessons, sweep)
+            results = self._record_all(some, compared, sweep)
             recorded = recorded and not any(result.problem for result in results)
             ours = [result.ours for result in results if result.ours]
             reached = self._delivery.publish(ours, sweep.report)
             state = None
             if recorded and sweep.seen.complete:
                 state = self._state_after(sweep, [one.case for one in due[done:]])
-            self._settle(ours, reached, state, lessons, sweep)
+            self._settle(ours, reached, state, compared, sweep)
         if not due and sweep.seen.complete and _has_news_without_a_change(sweep):
             self.put_state(self._state_after(sweep, []), sweep)
         return recorded and done == len(due)
@@ -161,18 +161,18 @@ class ChangeRecorder:
     # -- recording -------------------------------------------------------------------------------
 
     def _record_all(
-        self, due: Sequence[_Due], lessons: Lessons, sweep: SweepInProgress
+        self, due: Sequence[_Due], compared: Compared, sweep: SweepInProgress
     ) -> Sequence[_Recorded]:
-        results = each(lambda one: self._record(one, lessons, sweep), due, workers=self._workers)
+        results = each(lambda one: self._record(one, compared, sweep), due, workers=self._workers)
         sweep.report.changes += sum(result.changed for result in results)
         sweep.report.problems += [result.problem for result in results if result.problem]
         sweep.settled.tickets += [ticket for result in results for ticket in result.tickets]
         return results
 
-    def _record(self, due: _Due, lessons: Lessons, sweep: SweepInProgress) -> _Recorded:
+    def _record(self, due: _Due, compared: Compared, sweep: SweepInProgress) -> _Recorded:
         """Records a change. If another run was faster, the change is decided again."""
         change: Change | None = due.change
-        comparison = lessons.comparisons.get(due.change.after.job_id, UNKNOWN)
+        comparison = compared.comparisons.get(due.change.after.job_id, UNKNOWN)
         for _ in range(WRITE_TRIES):
             if change is None:
                 return _Recorded()
@@ -198,7 +198,7 @@ class ChangeRecorder:
         records: Sequence[JobRecord],
         reached: outbox.Reached,
         state: SandboxState | None,
-        lessons: Lessons,
+        compared: Compared,
         sweep: SweepInProgress,
     ) -> None:
         """Removes delivered events from the records; the state is written with the last of them.
@@ -208,16 +208,16 @@ class ChangeRecorder:
         if not records:
             self.put_state(state, sweep)
             return
-        lesson_of = lessons.of(records)
+        updates = compared.updates_by_kind(records)
         *others, last = records
 
         def settle(some: Sequence[JobRecord]) -> Sequence[_Settled]:
-            return [self._settle_one(record, reached, lesson_of[record.kind]) for record in some]
+            return [self._settle_one(record, reached, updates[record.kind]) for record in some]
 
         results = [
             one for some in each(settle, _by_kind(others), workers=self._workers) for one in some
         ]
-        results.append(last_one := self._settle_one(last, reached, lesson_of[last.kind], state))
+        results.append(last_one := self._settle_one(last, reached, updates[last.kind], state))
         if state and last_one.record:
             sweep.state = state
         for result in results:
@@ -230,7 +230,7 @@ class ChangeRecorder:
         self,
         record: JobRecord,
         reached: outbox.Reached,
-        lesson: Lesson,
+        update: BaselineUpdate,
         state: SandboxState | None = None,
     ) -> _Settled:
         """Settles a record; retries, because the events of an unsettled one are published again."""
@@ -245,7 +245,7 @@ class ChangeRecorder:
                 return _Settled(undelivered=undelivered)
             undelivered = settled if settled.outbox else undelivered
             try:
-                lesson.put(settled, state)
+                update.put_with(settled, state)
             except RecordChanged as changed:
                 current = changed.current
             except StoreUnavailable as error:

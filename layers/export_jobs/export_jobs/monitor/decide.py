@@ -151,7 +151,7 @@ def change_of(case: Case, *, org_id: str | None, policy: MonitorPolicy, now: int
         change = _missed(record, now)
     elif case.job:
         change = _seen(case, case.job, org_id, policy, now)
-    if change is None and record and (record.owes_a_decision or can_publish(record, now=now)):
+    if change is None and record and (record.retry_is_undecided or can_publish(record, now=now)):
         return Change(record, record, now)
     return change
 

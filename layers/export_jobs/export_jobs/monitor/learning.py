@@ -25,44 +25,56 @@ logger = logging.getLogger(__name__)
 
 MAX_KINDS = 1_000
 """Kinds that a sandbox's first sweep teaches: those with the newest jobs."""
-MAX_TAUGHT = 2_000
+MAX_LEARNED = 2_000
 """Jobs of one kind that it teaches: the newest, of which a baseline keeps the last 672."""
 WRITE_TRIES = 4
 
 
 @dataclass(frozen=True)
-class _Pupil:
+class _GoodJob:
     """A job that has ended well, and the segments that it shows, to name its kind for people."""
 
     record: JobRecord
     segments: Sequence[str]
 
     @classmethod
-    def of_end(cls, record: JobRecord) -> _Pupil:
+    def of_end(cls, record: JobRecord) -> _GoodJob:
         shown = record.end.get("segments") or []
         return cls(record, [one["segmentId"] for one in shown if one.get("segmentId")])
 
 
-class Lesson:
-    """What the jobs of one kind that a sweep settles teach its baseline. Not thread-safe."""
+class BaselineUpdate:
+    """What the baseline of one kind learns from the jobs that a sweep settles. Not thread-safe."""
 
     def __init__(
-        self, store: SweepStore, jobs: Sequence[_Pupil], known: Baseline | None = None
+        self, store: SweepStore, jobs: Sequence[_GoodJob], known: Baseline | None = None
     ) -> None:
-        """`known` is the baseline as it was read; without it, or without jobs, nothing is taught."""
+        """`known` is the baseline as it was read; without it, or without jobs, none is written."""
         self._store = store
         self._jobs = jobs
-        self._due = _taught(known, jobs) if known else None
+        self._due = _updated(known, jobs) if known else None
         """The baseline to write; None if there is nothing to write, or no more."""
 
-    def put(self, record: JobRecord, state: SandboxState | None) -> None:
-        """Writes a job as `SweepStore.put` does, with what is taught; raises the same for the job.
+    def put_with(self, record: JobRecord, state: SandboxState | None) -> None:
+        """Writes a job as `SweepStore.put` does, with the baseline; raises the same for the job.
 
         A baseline that can't be written keeps no job from being settled.
         """
+        self._write(lambda baseline: self._store.put(record, state, baseline))
+
+    def put_alone(self) -> None:
+        """Writes the baseline on its own. Raises StoreUnavailable."""
+
+        def put(baseline: Baseline | None) -> None:
+            if baseline:
+                self._store.put_baseline(baseline)
+
+        self._write(put)
+
+    def _write(self, put: Callable[[Baseline | None], object]) -> None:
         for _ in range(WRITE_TRIES):
             try:
-                self._store.put(record, state, self._due)
+                put(self._due)
             except BaselineChanged:
                 self._read_again()
             except ItemRefused as error:
@@ -73,32 +85,17 @@ class Lesson:
             else:
                 self._due = None
                 return
-        self._store.put(record, state)
-
-    def write(self) -> None:
-        """Writes what is taught on its own. Raises StoreUnavailable."""
-        for _ in range(WRITE_TRIES):
-            if self._due is None:
-                return
-            try:
-                self._store.put_baseline(self._due)
-            except BaselineChanged:
-                self._read_again()
-            except ItemRefused as error:
-                logger.warning("kind %s learns nothing: %s", self._due.kind, error)
-                return
-            else:
-                return
-        raise StoreUnavailable("a baseline changes faster than it can be taught")
+        logger.warning("a baseline changes faster than it can be written; it learns nothing")
+        put(None)
 
     def _read_again(self) -> None:
         record = self._jobs[0].record
         known = _read(self._store, record.sandbox, [record.kind or ""])
-        self._due = _taught(known[record.kind or ""], self._jobs) if known else None
+        self._due = _updated(known[record.kind or ""], self._jobs) if known else None
 
 
 @dataclass
-class Lessons:
+class Compared:
     """The baselines of the kinds that some changes are about, and how the jobs compare with them."""
 
     store: SweepStore
@@ -106,15 +103,15 @@ class Lessons:
     comparisons: dict[str, Comparison] = field(default_factory=dict)
     """By job id."""
 
-    def of(self, records: Iterable[JobRecord]) -> Mapping[str | None, Lesson]:
-        """By kind, what these jobs teach; all of those without a kind have one that is empty."""
-        by_kind: dict[str | None, list[_Pupil]] = defaultdict(list)
+    def updates_by_kind(self, records: Iterable[JobRecord]) -> Mapping[str | None, BaselineUpdate]:
+        """What the baselines learn from these jobs; one for all jobs without a kind is empty."""
+        by_kind: dict[str | None, list[_GoodJob]] = defaultdict(list)
         for record in records:
-            pupils = by_kind[record.kind]
-            if _teaches(record):
-                pupils.append(_Pupil.of_end(record))
+            jobs_of_kind = by_kind[record.kind]
+            if _is_learned_from(record):
+                jobs_of_kind.append(_GoodJob.of_end(record))
         return {
-            kind: Lesson(self.store, jobs, self.known.get(kind or ""))
+            kind: BaselineUpdate(self.store, jobs, self.known.get(kind or ""))
             for kind, jobs in by_kind.items()
         }
 
@@ -126,30 +123,30 @@ class BaselineKeeper:
         self._store = store
         self._workers = workers
 
-    def compare(self, sandbox: str, changes: Sequence[Change]) -> Lessons:
+    def compare(self, sandbox: str, changes: Sequence[Change]) -> Compared:
         """Compares the jobs of some changes, each with what those before it have taught, too."""
         wanted = [change.after for change in changes if change.needs_baseline and change.after.kind]
         try:
-            return self._compare(sandbox, wanted) if wanted else Lessons(self._store)
+            return self._compare(sandbox, wanted) if wanted else Compared(self._store)
         except Exception:  # the rest of the sweep does not depend on baselines
             logger.exception("%s: comparing jobs with their baselines failed unexpectedly", sandbox)
-            return Lessons(self._store)
+            return Compared(self._store)
 
-    def _compare(self, sandbox: str, wanted: Sequence[JobRecord]) -> Lessons:
+    def _compare(self, sandbox: str, wanted: Sequence[JobRecord]) -> Compared:
         from export_jobs.monitor import baselines  # noqa: PLC0415  not for a quiet sweep
 
         known = _read(self._store, sandbox, {record.kind or "" for record in wanted})
-        lessons = Lessons(self._store, known)
+        compared = Compared(self._store, known)
         taught = dict(known)
         for record in wanted if known else ():
             baseline, run = taught[record.kind or ""], _run_of(record)
             comparison = baselines.compare(baseline, run)
-            if _teaches(record):
+            if _is_learned_from(record):
                 taught[baseline.kind] = baselines.learn(baseline, run, comparison)
             elif comparison.new_usual:
                 comparison = replace(comparison, new_usual=())
-            lessons.comparisons[record.job_id] = comparison
-        return lessons
+            compared.comparisons[record.job_id] = comparison
+        return compared
 
     def learn_from_history(
         self,
@@ -163,12 +160,12 @@ class BaselineKeeper:
         Returns False if the time ran out. Repeated if that sweep fails: a job that a baseline knows
         teaches it nothing.
         """
-        by_kind: dict[str, list[_Pupil]] = defaultdict(list)
+        by_kind: dict[str, list[_GoodJob]] = defaultdict(list)
         for case, change in ended:
-            if _teaches(change.after):
+            if _is_learned_from(change.after):
                 shown = case.job.filter.segments if case.job and case.job.filter else []
                 ids = [segment.segment_id for segment in shown if segment.segment_id]
-                by_kind[change.after.kind or ""].append(_Pupil(change.after, ids))
+                by_kind[change.after.kind or ""].append(_GoodJob(change.after, ids))
         newest = sorted(by_kind, key=lambda kind: -by_kind[kind][-1].record.creation_time)
         wanted = newest[:MAX_KINDS]
         found = self._store.baselines(sandbox, wanted) if wanted else {}
@@ -178,7 +175,7 @@ class BaselineKeeper:
                 return False
             known = found.get(kind) or _new(sandbox, kind)
             try:
-                Lesson(self._store, by_kind[kind][-MAX_TAUGHT:], known).write()
+                BaselineUpdate(self._store, by_kind[kind][-MAX_LEARNED:], known).put_alone()
             except StoreUnavailable:
                 raise
             except Exception:  # it costs this kind its history, and not the sweep
@@ -205,7 +202,7 @@ def _new(sandbox: str, kind: str) -> Baseline:
     return Baseline(sandbox, kind)
 
 
-def _taught(known: Baseline, jobs: Sequence[_Pupil]) -> Baseline | None:
+def _updated(known: Baseline, jobs: Sequence[_GoodJob]) -> Baseline | None:
     """The baseline after these jobs, oldest first; None if they teach it nothing."""
     from export_jobs.model.baselines import MAX_SEGMENTS  # noqa: PLC0415  not for a quiet sweep
     from export_jobs.monitor import baselines  # noqa: PLC0415
@@ -225,7 +222,7 @@ def _taught(known: Baseline, jobs: Sequence[_Pupil]) -> Baseline | None:
     )
 
 
-def _teaches(record: JobRecord) -> bool:
+def _is_learned_from(record: JobRecord) -> bool:
     """Whether it has ended well, and shows something that can be compared.
 
     One that the service dates later than it was seen would make all other runs look old.

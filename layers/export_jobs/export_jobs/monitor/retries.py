@@ -52,7 +52,7 @@ def decide(
         return None
     cancelling = before is not None and before.status == "CANCELLING"
     if cancelling or request.cancelled_by or not request.tries_left:
-        return Decision(why_not="CANCELLED")  # a job that owes a decision had tries left
+        return Decision(why_not="CANCELLED")  # while it is undecided, tries are left
     if not watched:
         return Decision(why_not="NOT_WATCHED")
     at = now + request.retry.delay_ms
@@ -76,7 +76,7 @@ class Retries:
             return Decided(_with(change) if came_back else change)
         if not job.final:
             return Decided(change)
-        if not job.owes_a_decision or job.request_key is None:
+        if not job.retry_is_undecided or job.request_key is None:
             return Decided(_with(change))
         request = self._store.requests([job.request_key]).get(job.request_key)
         decision = decide(change, request, watched=watched, now=now)
