@@ -471,7 +471,7 @@ def test_an_update_carries_only_what_has_changed(adapter: DynamoDbStore, spy: Sp
     ((_, sent),) = spy.calls
     names = sent["TransactItems"][0]["Update"]["ExpressionAttributeNames"].values()
     changed = {"status", "requestId", "correlationId", "touchedAt"}
-    assert set(names) == changed | {"ttl", "version", "format"}
+    assert set(names) == changed | {"rejectedIn", "ttl", "version", "format"}
     assert adapter.requests(["a"])["a"] == replace(after, version=2)
 
 
@@ -507,6 +507,30 @@ def test_ended_records_expire_and_others_never_do(store: Store) -> None:
         item = store.request_item("a")
         assert item.get("ttl") == (due if status == "CREATED" else None)
     assert TEMPLATE.read_text().count("AttributeName: ttl,") == 2  # moto does not keep this
+
+
+def test_only_rejected_requests_are_in_their_index(store: Store) -> None:
+    """One that is redriven leaves it; one that is rejected again is back, at its new time."""
+    adapter = store.adapter()
+    statuses = ["WAITING", "REJECTED", "WAITING", "CREATING", "REJECTED", "WAITING", "CREATED"]
+    for version, status in enumerate(statuses):
+        known = adapter.requests(["a"]).get("a")
+        record = request("a", status=status, touched_at=100 + version, version=version)
+        if known and version % 2:  # as a change of what was read, and written whole
+            record = replace(record, stored=known.stored)
+        adapter.commit("prod", [Step(requests=(record,))])
+        found = [one.touched_at for one in adapter.rejected_requests("prod", limit=9)]
+        assert found == ([100 + version] if status == "REJECTED" else [])
+
+
+def test_a_rejection_without_a_sandbox_can_be_written(store: Store) -> None:
+    """Such as one whose item another version, or a person, has written. The index has no place."""
+    adapter = store.adapter()
+    record = replace(request("a", status="REJECTED", touched_at=1), sandbox="")
+    assert adapter.commit("prod", [Step(requests=(record,))]) == {0}
+    read = adapter.requests(["a"])["a"]
+    assert adapter.commit("prod", [Step(requests=(replace(read, touched_at=2),))]) == {0}
+    assert adapter.requests(["a"])["a"].touched_at == 2
 
 
 def test_a_job_that_has_ended_leaves_the_index(store: Store) -> None:

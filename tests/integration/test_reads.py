@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.aws.dynamodb.writes import size_of
 from export_jobs.model.baselines import Baseline, Run
 from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
+from export_jobs.model.names import NO_NAMES
 from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import (
     Attempt,
@@ -26,11 +28,14 @@ from export_jobs.model.records import (
     Ticket,
     Undelivered,
 )
+from export_jobs.model.retry import Try
 from export_jobs.model.steps import GateChange, Slot, Step
+from export_jobs_cli import request_list, request_state
 from export_jobs_local.aws.server import REGION
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 from support.dynamodb import Spy, Store
+from support.one_item_each import RECORDS
 
 LATE = 1_987_654_321_987
 """A time with as many significant digits as any."""
@@ -424,17 +429,95 @@ def test_ended_requests_are_found_by_a_scan_without_their_bodies(adapter: Dynamo
     assert list(adapter.ended_requests([], limit=2)) == []
 
 
-def test_a_rejection_is_found_by_the_key_that_its_message_names(adapter: DynamoDbStore) -> None:
+def rejected(key: str, at: int, **fields: Any) -> RequestRecord:
+    return record(key, status="REJECTED", touched_at=at, **fields)
+
+
+def test_rejected_requests_are_found_by_a_query_of_their_index(
+    adapter: DynamoDbStore, spy: Spy
+) -> None:
+    """Those of a sandbox, newest first, without their bodies, and nothing else is read."""
+    recorded(
+        adapter,
+        rejected("a", 5, body="{}", outcome="INVALID", reason="why"),
+        record("b", status="CREATED", body="{}", touched_at=6),
+        record("c", status="CANCELLED", touched_at=7),
+        rejected("d", 8),
+        replace(rejected("e", 9), sandbox="dev"),
+        rejected("f", 7, job_id="1"),
+    )
+    spy.calls.clear()
+    found = list(adapter.rejected_requests("prod", limit=9))
+    assert [one.request_key for one in found] == ["d", "f", "a"]
+    assert found[2] == replace(rejected("a", 5, outcome="INVALID", reason="why"), version=0)
+    assert [one.request_key for one in adapter.rejected_requests("dev", limit=9)] == ["e"]
+    assert list(adapter.rejected_requests("stage", limit=9)) == []
+    assert set(spy.names) == {"query"}
+    assert [answer["ScannedCount"] for answer in queried(spy)[-3:]] == [3, 1, 0]
+
+
+def test_no_more_rejected_requests_are_read_than_are_wanted(
+    adapter: DynamoDbStore, spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of the web that polls for the last few pays for those few; pages come on demand."""
+    monkeypatch.setattr(store_module, "REJECTIONS", 4)
+    recorded(adapter, *(rejected(f"k{n}", 10 + n) for n in range(9)))
+    spy.calls.clear()
+    spy.answers.clear()
+    assert [one.touched_at for one in adapter.rejected_requests("prod", limit=2)] == [18, 17]
+    assert [answer["ScannedCount"] for answer in spy.answers] == [2]
+    every = adapter.rejected_requests("prod", limit=10**12)
+    assert len(spy.calls) == 1
+    assert next(every).touched_at == 18
+    assert len(spy.calls) == 2
+    assert len(list(every)) == 8
+    assert [answer["ScannedCount"] for answer in spy.answers] == [2, 4, 4, 1]
+    assert list(adapter.rejected_requests("prod", limit=0)) == []
+    assert len(spy.calls) == 4
+
+
+def test_a_rejection_is_found_by_the_key_that_its_message_names(
+    adapter: DynamoDbStore, spy: Spy
+) -> None:
     """A message rejected at intake has a record under a key of its own; no other record counts."""
     recorded(
         adapter,
-        record("a", status="REJECTED"),
-        record("m1!x", status="REJECTED", named="a"),
-        record("m2!x", status="REJECTED", named="b"),
+        rejected("a", 1),
+        rejected("m1!x", 2, named="a"),
+        rejected("m2!x", 3, named="a"),
+        *(rejected(f"n{n}!x", 10 + n, named="b") for n in range(5)),
+        record("w", named="a", touched_at=9),
     )
-    found = list(adapter.ended_requests(["REJECTED"], named="a", limit=9))
-    assert found == [record("m1!x", status="REJECTED", named="a")]
-    assert list(adapter.ended_requests(["REJECTED"], named="c", limit=9)) == []
+
+    def keys(named: str, limit: int = 9) -> list[str]:
+        found = adapter.rejected_requests("prod", named=named, limit=limit)
+        return [one.request_key for one in found]
+
+    assert keys("a") == ["m2!x", "m1!x"]
+    spy.calls.clear()
+    assert keys("a", limit=1) == ["m2!x"]
+    assert len(spy.calls) == 1, "the newer ones, of another name, are read in the same call"
+    assert keys("c") == []
+
+
+def test_the_index_has_all_that_people_are_shown_of_a_rejected_request(
+    adapter: DynamoDbStore,
+) -> None:
+    """Its place in `request list`, and `request show`, as if its whole record had been read."""
+    tries = (Try(1, "7", "FAILED", ended_at=1, error_code="c", error_message="m"),)
+    whole = replace(RECORDS["request that was rejected"], version=1, tries=tries, try_number=2)
+    recorded(adapter, whole)
+    (indexed,) = adapter.rejected_requests("prod", limit=9)
+    read = adapter.requests([whole.request_key])[whole.request_key]
+    assert read == whole
+    system: Any = SimpleNamespace(names=lambda _: NO_NAMES)
+    states = [request_state._of_record(system, one) for one in (indexed, read)]
+    assert states[0] == states[1]
+    rows = [request_list._ended_as_json(one, system.names) for one in (indexed, read)]
+    assert rows[0] == rows[1]
+    unset = [name for name, value in rows[0].items() if value is None]
+    assert unset == ["datasetName"]
+    assert (indexed.message_id, indexed.sent_at) == (read.message_id, read.sent_at)
 
 
 def test_a_scan_reads_a_page_only_when_it_is_wanted(adapter: DynamoDbStore, spy: Spy) -> None:

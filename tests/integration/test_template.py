@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 import pytest
+from export_jobs.aws.dynamodb.items import REJECTED_INDEX, REQUEST_NAMES
 from export_jobs.aws.settings import CreatorSettings, MonitorSettings
 from export_jobs.events.registry import kind_of
 from export_jobs.model.records import EventType
@@ -268,6 +269,22 @@ def test_the_heartbeat_s_url_is_in_a_secret_that_only_the_monitor_may_read(name:
     assert allowed["Action"] == "secretsmanager:GetSecretValue"
     rest = {name: one for name, one in rendered.resources.items() if name != "HeartbeatSecret"}
     assert "planted" not in json.dumps([rest, rendered.outputs])
+
+
+def test_the_index_of_rejected_requests_can_be_created_and_has_no_body() -> None:
+    """DynamoDB projects at most 20 attributes into an index, and those that items have are enough.
+
+    docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Projection.html
+    """
+    table = render(NEEDED).of("AWS::DynamoDB::Table")["RequestsTable"]
+    (index,) = table["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == REJECTED_INDEX
+    keys = {part["KeyType"]: part["AttributeName"] for part in index["KeySchema"]}
+    assert keys == {"HASH": "rejectedIn", "RANGE": "touchedAt"}
+    projected = index["Projection"]["NonKeyAttributes"]
+    assert len(projected) == len(set(projected)) <= 20
+    assert set(projected) < set(REQUEST_NAMES) - {"requestKey", *keys.values()}
+    assert "body" not in REQUEST_NAMES
 
 
 def test_concurrency_is_reserved_only_when_asked_for() -> None:

@@ -16,6 +16,7 @@ from export_jobs_local.aws.template import read_template
 from export_jobs_local.project import TEMPLATE
 
 Failure = Callable[[str], Exception]
+INDEXES = {"LocalSecondaryIndexes", "GlobalSecondaryIndexes"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def created(client: Any) -> Iterator[Store]:
     prefix = uuid.uuid4().hex[:8]
     resources = read_template(TEMPLATE)["Resources"]
     for name in ("JobsTable", "RequestsTable"):
-        wanted = {"BillingMode", "AttributeDefinitions", "KeySchema", "LocalSecondaryIndexes"}
+        wanted = {"BillingMode", "AttributeDefinitions", "KeySchema", *INDEXES}
         properties = resources[name]["Properties"]
         options = {name: value for name, value in properties.items() if name in wanted}
         client.create_table(TableName=f"{prefix}-{name}", **options)

@@ -71,6 +71,7 @@ READS: dict[str, Callable[[DynamoDbStore], object]] = {
     "requests": lambda adapter: adapter.requests(["a", "b"]),
     "baselines": lambda adapter: adapter.baselines("prod", {"1-a"}),
     "ended_requests": lambda adapter: list(adapter.ended_requests(["REJECTED"], limit=1)),
+    "rejected_requests": lambda adapter: list(adapter.rejected_requests("prod", limit=1)),
     "watched": lambda adapter: adapter.watched(),
 }
 CALLS = WRITES | READS

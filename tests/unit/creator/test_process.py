@@ -17,7 +17,7 @@ from export_jobs.contract.errors import (
     RetryLater,
 )
 from export_jobs.creator import process
-from export_jobs.creator.message import Message
+from export_jobs.creator.message import Message, key_of_rejected
 from export_jobs.model.limits import LISTINGS_APART_MS
 from export_jobs.model.matching import gives_up_from
 from export_jobs.model.ports import ItemRefused
@@ -992,6 +992,17 @@ def test_a_bad_request_is_rejected_at_once_naming_every_wrong_field(
     creator.work()
     assert creator.ends() == [(message.message_id, "INVALID")]
     assert len(creator.fakes.dead_letter_queue) == 1
+
+
+@pytest.mark.parametrize("named", ["", " ", "x" * 3_000, None, "no-such"])
+def test_the_record_of_a_bad_request_is_in_a_sandbox_of_the_settings(
+    creator: Creator, named: str | None
+) -> None:
+    """Whatever its message names: the sandbox is a key of an index, which takes not every text."""
+    message = creator.enqueue(creator.raw(json.dumps({**CREATE, "sandboxName": named})))
+    creator.work()
+    assert creator.ends() == [(message.message_id, "INVALID")]
+    assert creator.record(key_of_rejected(message.message_id, message.body)).sandbox == "prod"
 
 
 def test_an_organisation_unknown_at_intake_is_in_the_final_event(creator: Creator) -> None:

@@ -2,7 +2,8 @@
 
 The jobs table has the partition key `sandbox` and the sort key `sk`, which starts with the kind of
 the item. The local index `open` has the items with an `openKey`: everything that is unfinished in a
-sandbox, in the order of `openKey`. The requests table has the key `requestKey`.
+sandbox, in the order of `openKey`. The requests table has the key `requestKey`. Its global index
+`rejected` has the items with a `rejectedIn`: the rejected requests of a sandbox, by `touchedAt`.
 
 Reading is lenient: an absent attribute has the default of the record's field; unknown attributes,
 and items of an unknown kind, are skipped.
@@ -45,6 +46,10 @@ from export_jobs.model.retry import RetryPolicy, Try
 FORMAT = 1
 """The version of the format in which this package writes items; every item has it."""
 OPEN_INDEX = "open"
+REJECTED_INDEX = "rejected"
+MAX_INDEX_KEY_BYTES = 2_048
+"""The size limit of an index's partition key; DynamoDB refuses an item with a larger one, or with an
+empty one (docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)."""
 DAY_MS = 24 * 3_600_000
 
 STATE = "!state"
@@ -226,6 +231,17 @@ def _differs(record: JobRecord | OutboxItem | RequestRecord, field: str) -> bool
     return bool(getattr(record, field) != getattr(stored, field))
 
 
+def _rejected_in(record: RequestRecord) -> Value | None:
+    """The partition of the index `rejected` that a request belongs to; None if to none.
+
+    Intake gives every record one of the sandboxes in the settings, which fit. But a record that
+    another version or a person has written may lack its sandbox; it must still be possible to write
+    it, so such a request is left out of the index instead.
+    """
+    fits = 0 < len(record.sandbox.encode()) <= MAX_INDEX_KEY_BYTES
+    return text(record.sandbox) if record.status == "REJECTED" and fits else None
+
+
 # -- writing -------------------------------------------------------------------------------------
 
 
@@ -264,7 +280,7 @@ class Writer:
         write = Write(self.requests_table, key, is_new=record.version == 0)
         self._put(write, record, _REQUEST_ATTRIBUTES)
         ttl = self._ttl(record.touched_at, record.status in {"WAITING", "CREATING"})
-        write.put([("ttl", ttl)])
+        write.put([("rejectedIn", _rejected_in(record)), ("ttl", ttl)])
         return write
 
     def ticket(self, ticket: Ticket) -> Write:

@@ -54,6 +54,8 @@ LINE_OTHERS = 50
 """Jobs and other items that are usually read together with a sandbox's tickets."""
 EXPECTATIONS = 100
 """Expectations read in one call."""
+REJECTIONS = 500
+"""Rejected requests read in one call, at most."""
 MAX_EXPECTATION_BYTES = 390_000
 """What a sweep adds to it still fits into an item."""
 MAX_EDITS = 99
@@ -392,6 +394,38 @@ class DynamoDbStore:
     ) -> frozenset[int]:
         """See `ports.RequestStore.commit`."""
         return self._commit(sandbox, steps, gate)
+
+    def rejected_requests(
+        self, sandbox: str, *, limit: int, named: str | None = None
+    ) -> Iterator[RequestRecord]:
+        """At most `limit` rejected requests of a sandbox, newest first, page by page on demand.
+
+        `named`: only those that were rejected at intake and name this key; that reads the others,
+        too. May be slightly stale: a request that was rejected or redriven a moment ago may be
+        missing, or still there, usually for less than a second. The records have only what the index
+        has, so neither a body nor a version: they can be shown, and not be written.
+        """
+        if limit <= 0:
+            return
+        request: dict[str, Any] = {
+            "TableName": self._requests_table,
+            "IndexName": items.REJECTED_INDEX,
+            "KeyConditionExpression": "rejectedIn = :sandbox",
+            "ExpressionAttributeValues": {":sandbox": text(sandbox)},
+            "ScanIndexForward": False,
+        }
+        if named is None:
+            request["Limit"] = min(limit, REJECTIONS)
+        else:  # no limit for the page: it would count those that the filter leaves out
+            request["FilterExpression"] = "#named = :named"
+            request["ExpressionAttributeNames"] = {"#named": "named"}
+            request["ExpressionAttributeValues"][":named"] = text(named)
+        for page in self._pages(self._client.query, request, "read the rejected requests"):
+            for item in page["Items"]:
+                yield items.request_of(item)
+                limit -= 1
+                if limit <= 0:
+                    return
 
     def ended_requests(
         self, statuses: Collection[RequestStatus], *, limit: int, named: str | None = None
