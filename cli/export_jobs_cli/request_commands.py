@@ -147,9 +147,7 @@ def list_requests(
     ] = False,
     rejected: Annotated[
         bool,
-        typer.Option(
-            "--rejected", help="Also list rejected requests. Reads the whole requests table."
-        ),
+        typer.Option("--rejected", help="Also list rejected requests."),
     ] = False,
     sandbox: Sandbox = None,
     limit: Annotated[

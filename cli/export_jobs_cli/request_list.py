@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from export_jobs.aws.clock import now_ms
@@ -78,13 +79,24 @@ def find(
     rejected: bool = False,
     limit: int,
 ) -> RequestList:
-    """Lists requests; `ended` and `rejected` add ended ones, and read the whole table."""
-    lines = [Line(system, name) for name in system.sandboxes(sandbox)]
-    if not (ended or rejected):
+    """Lists requests, of the watched sandboxes or of one.
+
+    `ended` adds ended ones, also of sandboxes that are no longer watched: it reads the whole table.
+    `rejected` adds rejected ones; it reads them from an index, which may be slightly stale.
+    """
+    watched = system.sandboxes(sandbox)
+    lines = [Line(system, name) for name in watched]
+    store = system.store
+    records: Iterable[RequestRecord]
+    if ended:
+        every = store.ended_requests(_ENDS, limit=sys.maxsize)
+        records = (record for record in every if sandbox in {None, record.sandbox})
+    elif rejected:
+        some = (store.rejected_requests(name, limit=limit) for name in watched)
+        records = chain.from_iterable(some)
+    else:
         return RequestList(lines, limit, now_ms(), names=system.names)
-    records = system.store.ended_requests(_ENDS if ended else ("REJECTED",), limit=sys.maxsize)
-    wanted = (record for record in records if sandbox in {None, record.sandbox})
-    newest = heapq.nlargest(limit, wanted, key=lambda record: record.touched_at)
+    newest = heapq.nlargest(limit, records, key=lambda record: record.touched_at)
     return RequestList(lines, limit, now_ms(), newest, system.names)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +21,8 @@ from export_jobs_cli.line import Line, Wait, since_of
 from export_jobs_cli.requests import GOOD, NOT_ENDED
 from export_jobs_cli.stack import DeployedSystem
 
+INDEX_LAG_S = 1.0
+"""DynamoDB usually updates a global index within a second of a write to the table."""
 DEAD = "DEAD_LETTER"
 """It was not rejected, but SQS moved its message to the dead-letter queue."""
 _COUNTS = (
@@ -107,7 +109,10 @@ def look_up(system: DeployedSystem, key: str) -> RequestState:
         return _of_record(system, record)
     with received(system) as letters:
         letter = next((one for one in reversed(letters) if one.request_key == key), None)
-    record = letter.record if letter else _rejected_on_arrival(system, key)
+    if letter:
+        record = letter.record
+    else:
+        record = _rejected_on_arrival(system, key) or _a_moment_later(system, key)
     if record:
         return replace(_of_record(system, record), request_key=key)
     if letter:
@@ -116,12 +121,27 @@ def look_up(system: DeployedSystem, key: str) -> RequestState:
 
 
 def _rejected_on_arrival(system: DeployedSystem, key: str) -> RequestRecord | None:
-    """The newest record of an invalid message that named this key.
+    """The newest record of an invalid message that named this key, without its body.
 
-    Such a record has another key, so this reads the whole table; it is tried last.
+    Such a record has another key. An index has it, with all other rejections of its sandbox. That
+    index is updated after the table, so `look_up` first looks for the dead letter.
     """
-    found = system.store.ended_requests(["REJECTED"], named=key, limit=sys.maxsize)
+    found = [
+        record
+        for sandbox in system.sandboxes(None)
+        for record in system.store.rejected_requests(sandbox, named=key, limit=1)
+    ]
     return max(found, key=lambda record: record.touched_at, default=None)
+
+
+def _a_moment_later(system: DeployedSystem, key: str) -> RequestRecord | None:
+    """A second look, before a request is called unknown.
+
+    The index may not have the rejection of a moment ago, whose dead letter may not have been sent
+    yet, or was deleted already. Meanwhile the request may also have been recorded under its key.
+    """
+    time.sleep(INDEX_LAG_S)
+    return system.store.requests([key]).get(key) or _rejected_on_arrival(system, key)
 
 
 def _of_record(system: DeployedSystem, record: RequestRecord) -> RequestState:

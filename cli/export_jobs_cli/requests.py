@@ -369,7 +369,11 @@ def _ended_record(
 
 
 def _record_of(system: DeployedSystem, sent: Sent) -> RequestRecord | None:
-    """The record of this message: under its key or, if rejected on arrival, a key of its own."""
+    """The record of this message: under its key or, if rejected on arrival, a key of its own.
+
+    Both keys are known, and reading by key is strongly consistent. So waiting does not depend on
+    the index of rejected requests, which may lag behind the table.
+    """
     keys = [sent.request_key]
     if sent.message_id:
         keys.append(key_of_rejected(sent.message_id, sent.body))

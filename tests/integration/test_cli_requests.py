@@ -296,6 +296,22 @@ def test_requests_are_listed_as_they_wait_are_under_way_and_have_ended(local: Lo
     assert all(line == line.rstrip() for line in output.splitlines())
 
 
+def test_a_rejected_request_that_succeeds_when_redriven_is_not_listed_as_rejected(
+    local: Local,
+) -> None:
+    """Its record leaves the index of rejected requests; it is shown as what it is now."""
+
+    def listed() -> list[str]:
+        rows = local.json("request", "list", "--rejected")["ended"]
+        return [row["requestKey"] for row in rows]
+
+    rejected(local, "better-now")
+    assert listed()[0] == "better-now"
+    assert local.run("dlq", "redrive", "better-now", "--wait").returncode == 0
+    assert "better-now" not in listed()
+    assert local.json("request", "show", "better-now")["status"] == "CREATED"
+
+
 def test_a_request_that_is_rejected_again_has_been_tried_twice(local: Local) -> None:
     """A wait for the second attempt does not report the end of the first."""
     rejected(local, "twice-refused")

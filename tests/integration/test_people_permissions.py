@@ -193,6 +193,7 @@ def _look(terminal: Terminal) -> None:
     terminal.type("job", "show", job, "--live")
     terminal.type("event", "list", job)
     terminal.type("request", "list", "--ended")
+    terminal.type("request", "list", "--rejected")
     terminal.type("request", "show", "first")
     terminal.type("request", "show", "none-such", code=2)
 

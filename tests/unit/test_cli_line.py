@@ -57,6 +57,14 @@ class SystemHere:
         found = [record for record in self._ended if record.status in statuses]
         return iter(found[:limit])
 
+    def rejected_requests(self, sandbox: str, *, limit: int) -> Any:
+        found = [
+            record
+            for record in self._ended
+            if (record.status, record.sandbox) == ("REJECTED", sandbox)
+        ]
+        return iter(sorted(found, key=lambda record: -record.touched_at)[:limit])
+
     def names(self, _sandbox: str) -> Names:
         return NO_NAMES
 
@@ -246,6 +254,27 @@ def test_the_list_has_who_waits_what_is_under_way_and_what_has_ended() -> None:
     assert [row["requestKey"] for row in in_prod["ended"]] == ["n:x:[b]"]
     rejected = request_list.find(system, sandbox=None, rejected=True, limit=10).as_json()
     assert [row["recordKey"] for row in rejected["ended"]] == ["m!1"]
+
+
+def test_rejected_requests_of_all_sandboxes_are_listed_newest_first_without_a_scan(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not more than wanted, whichever sandboxes they are in; or those of one sandbox."""
+    monkeypatch.delattr(SystemHere, "ended_requests")
+    ended = tuple(
+        RequestRecord(f"k{n}", "REJECTED", "dev" if n % 2 else "prod", touched_at=NOW - n)
+        for n in range(6)
+    )
+    known = [SandboxRecord(Gate(sandbox)) for sandbox in ("prod", "dev")]
+    system: Any = SystemHere(*known, ended=ended)
+
+    def keys(sandbox: str | None, limit: int) -> list[str]:
+        found = request_list.find(system, sandbox=sandbox, rejected=True, limit=limit)
+        return [record.request_key for record in found.ended or ()]
+
+    assert keys(None, 4) == ["k0", "k1", "k2", "k3"]
+    assert keys("dev", 2) == ["k1", "k3"]
+    assert keys("dev", 9) == ["k1", "k3", "k5"]
 
 
 def test_the_list_is_read_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -428,25 +428,21 @@ class DynamoDbStore:
                     return
 
     def ended_requests(
-        self, statuses: Collection[RequestStatus], *, limit: int, named: str | None = None
+        self, statuses: Collection[RequestStatus], *, limit: int
     ) -> Iterator[RequestRecord]:
         """Some requests that have one of the statuses, without their bodies, in no order.
 
-        `named`: only those that were rejected at intake and name this key. A scan: it reads the
-        whole table, page by page on demand, until `limit` are found. May be slightly stale.
+        A scan: it reads the whole table, page by page on demand, until `limit` are found. May be
+        slightly stale.
         """
         names = {name: f"#{n}" for n, name in enumerate(items.REQUEST_NAMES)}
         values = {f":{n}": text(status) for n, status in enumerate(sorted(statuses))}
         if not values:
             return
-        condition = f"{names['status']} IN ({', '.join(values)})"
-        if named is not None:
-            condition += f" AND {names['named']} = :named"
-            values[":named"] = text(named)
         request: dict[str, Any] = {
             "TableName": self._requests_table,
             "ProjectionExpression": ", ".join(names.values()),
-            "FilterExpression": condition,
+            "FilterExpression": f"{names['status']} IN ({', '.join(values)})",
             "ExpressionAttributeNames": {placeholder: name for name, placeholder in names.items()},
             "ExpressionAttributeValues": values,
         }
