@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -473,6 +473,22 @@ def test_a_table_that_is_being_deleted_is_not_waited_for(system: DeployedSystem)
         deleting, creating = found("requests table", check), found("requests table", check)
     assert "backups" in str(deleting.cure)
     assert "wait" in str(creating.cure)
+
+
+@pytest.mark.parametrize(
+    ("check", "state"), [(resources.jobs_table, "bad"), (resources.requests_table, "look")]
+)
+def test_a_table_that_lacks_its_index_is_noticed(
+    system: DeployedSystem, check: Callable[[DeployedSystem], str], state: str
+) -> None:
+    """Such as one restored without it: no sweep works without `open`; `rejected` is only listed."""
+    other = [{"IndexName": "other"}]
+    with answering(system, "dynamodb") as stub:
+        for kind in ("LocalSecondaryIndexes", "GlobalSecondaryIndexes"):
+            table = {"Table": {"TableStatus": "ACTIVE", kind: other}}
+            stub.add_response("describe_table", table)
+            finding = found("requests table", partial(check, system))
+            assert (finding.state, "has no index" in finding.detail) == (state, True)
 
 
 # -- the topics and their key -------------------------------------------------------------------------

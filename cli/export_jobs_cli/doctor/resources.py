@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from botocore.exceptions import ClientError
-from export_jobs.aws.dynamodb.items import OPEN_INDEX
+from export_jobs.aws.dynamodb.items import OPEN_INDEX, REJECTED_INDEX
 
 from export_jobs_cli.doctor.findings import WorthALook, Wrong, code_of
 from export_jobs_cli.errors import UserError
@@ -36,14 +36,28 @@ def stack(system: DeployedSystem) -> str:
 
 
 def jobs_table(system: DeployedSystem) -> str:
-    return _table(system, "JobsTableName", index=OPEN_INDEX)
+    name, indexes = _table(system, "JobsTableName")
+    if OPEN_INDEX not in indexes:
+        raise Wrong(
+            f"{name} has no index {OPEN_INDEX!r}",
+            "it can't be added: have the stack recreate the table",
+        )
+    return f"{name}, with its index {OPEN_INDEX!r}"
 
 
 def requests_table(system: DeployedSystem) -> str:
-    return _table(system, "RequestsTableName")
+    name, indexes = _table(system, "RequestsTableName")
+    if REJECTED_INDEX not in indexes:
+        raise WorthALook(
+            f"{name} has no index {REJECTED_INDEX!r}",
+            "deploy the stack again, or recreate the index as in template.yaml",
+            "Requests are carried out, but rejected ones can't be listed.",
+        )
+    return f"{name}, with its index {REJECTED_INDEX!r}"
 
 
-def _table(system: DeployedSystem, output_name: str, *, index: str | None = None) -> str:
+def _table(system: DeployedSystem, output_name: str) -> tuple[str, frozenset[str]]:
+    """The name of a table that can be used, and the names of its indexes."""
     name = system.outputs[output_name]
     try:
         table = system.client("dynamodb").describe_table(TableName=name)["Table"]
@@ -58,12 +72,8 @@ def _table(system: DeployedSystem, output_name: str, *, index: str | None = None
     if status not in {"ACTIVE", "UPDATING"}:
         cure = _TABLE_CURES.get(status, "check the table in the AWS console")
         raise Wrong(f"{name} is {status}", cure)
-    indexes = {found["IndexName"] for found in table.get("LocalSecondaryIndexes", [])}
-    if index and index not in indexes:
-        raise Wrong(
-            f"{name} has no index {index!r}", "it can't be added: have the stack recreate the table"
-        )
-    return f"{name}{f', with its index {index!r}' if index else ''}"
+    kinds = ("LocalSecondaryIndexes", "GlobalSecondaryIndexes")
+    return name, frozenset(found["IndexName"] for kind in kinds for found in table.get(kind, []))
 
 
 def event_bus(system: DeployedSystem) -> str:
