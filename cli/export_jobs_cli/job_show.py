@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from export_jobs.contract import FINAL_STATUSES
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.wording import MAX_SEGMENTS_SHOWN, command_line, span
-from export_jobs.model.records import JobRecord, RequestRecord
+from export_jobs.model.baselines import Baseline
+from export_jobs.model.records import RequestRecord
 from rich.console import Console
 
 from export_jobs_cli import output
@@ -70,21 +71,29 @@ class JobDetails:
 
 def look_up(system: DeployedSystem, known: KnownJob) -> JobDetails:
     """Adds the job's request and whether it can be accepted, from the stack's tables."""
-    key = known.request_key
+    key, record = known.request_key, known.record
     request = system.store.requests([key]).get(key) if key else None
-    return JobDetails(
-        known,
-        request,
-        where_data_is(known, system),
-        can_be_accepted=known.record is not None and _can_be_accepted(known.record, system),
+    baseline = None
+    if record and record.kind and not stored.cannot_be_accepted(record):
+        baseline = stored.of_kind(system, record.sandbox, record.kind)
+    return details_of(known, request, baseline, system)
+
+
+def details_of(
+    known: KnownJob,
+    request: RequestRecord | None,
+    baseline: Baseline | None,
+    system: DeployedSystem,
+) -> JobDetails:
+    """`baseline` is that of the job's kind; it is needed only for a job that can be accepted."""
+    job = known.record
+    can_be_accepted = (
+        job is not None
+        and baseline is not None
+        and not stored.cannot_be_accepted(job)
+        and bool(stored.still_unusual(baseline, job))
     )
-
-
-def _can_be_accepted(job: JobRecord, system: DeployedSystem) -> bool:
-    if stored.cannot_be_accepted(job) or job.kind is None:
-        return False
-    baseline = stored.of_kind(system, job.sandbox, job.kind)
-    return baseline is not None and bool(stored.still_unusual(baseline, job))
+    return JobDetails(known, request, where_data_is(known, system), can_be_accepted)
 
 
 def show(details: JobDetails) -> None:

@@ -10,7 +10,13 @@ from export_jobs.contract.times import rfc3339
 from export_jobs.creator.message import cancel_asked_for
 from export_jobs.model.capacity import admissible, open_exports
 from export_jobs.model.limits import UNSEEN_MS
-from export_jobs.model.records import Attempt, JobRecord, RequestRecord, Ticket
+from export_jobs.model.records import (
+    Attempt,
+    JobRecord,
+    RequestRecord,
+    SandboxRecord,
+    Ticket,
+)
 
 from export_jobs_cli import output
 from export_jobs_cli.stack import DeployedSystem
@@ -51,12 +57,14 @@ class Wait:
 class Line:
     """A sandbox's waiting requests and open exports at one moment."""
 
-    def __init__(self, system: DeployedSystem, sandbox: str) -> None:
-        """Reads the sandbox. Raises StoreUnavailable."""
+    def __init__(
+        self, system: DeployedSystem, sandbox: str, known: SandboxRecord | None = None
+    ) -> None:
+        """Reads the sandbox, unless it is `known`. Raises StoreUnavailable."""
         self.sandbox = sandbox
         self.max_open = system.creator.max_open_exports
         self._now = now_ms()
-        self._known = system.store.load(sandbox)
+        self._known = known or system.store.load(sandbox)
         self.open_exports = open_exports(
             self._known.open_jobs,
             self._known.gate,

@@ -18,6 +18,7 @@ from export_jobs_cli.options import (
     MaxRunning,
     MemoryMb,
     Pace,
+    PagePort,
     Parameter,
     Port,
     Seed,
@@ -71,6 +72,7 @@ def local(
     *,
     port: Port = 0,
     aws_port: AwsPort = 0,
+    page_port: PagePort = None,
     data: Data = None,
     sweep_every: Annotated[
         float | None,
@@ -94,7 +96,7 @@ def local(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole system on this machine, until Ctrl-C.
+    """Run the whole system on this machine, until Ctrl-C, with its web page.
 
     It uses the local Segmentation service, or your own: see --parameter and --credential.
     """
@@ -105,6 +107,7 @@ def local(
     serve.local(
         port=port,
         aws_port=aws_port,
+        page_port=page_port,
         data=data,
         sweep_every_s=sweep_every,
         sam=sam,

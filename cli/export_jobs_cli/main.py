@@ -18,6 +18,7 @@ from export_jobs_cli.job_commands import job_app
 from export_jobs_cli.local_commands import add_local_commands
 from export_jobs_cli.options import AsJson, Profile, Region, Stack
 from export_jobs_cli.request_commands import request_app
+from export_jobs_cli.ui_commands import ui
 
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
@@ -35,6 +36,7 @@ app.add_typer(request_app, name="request")
 app.add_typer(expectation_app, name="expectation")
 app.add_typer(baseline_app, name="baseline")
 app.add_typer(dlq_app, name="dlq")
+app.command(short_help="Show everything on a web page.")(ui)
 add_local_commands(app)
 
 

@@ -110,6 +110,24 @@ Pace = Annotated[
 Seed = Annotated[
     int, typer.Option(metavar="S", min=0, max=2**63 - 1, help="Random seed of planned faults.")
 ]
+_PAGE_PORT_HELP = (
+    "Port of the web page; 0 takes any free port. By default 8642, or any if that is in use."
+)
+UiPort = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        metavar="PORT",
+        min=0,
+        max=_MAX_PORT,
+        show_default=False,
+        help=_PAGE_PORT_HELP,
+    ),
+]
+PagePort = Annotated[
+    int | None,
+    typer.Option(metavar="PORT", min=0, max=_MAX_PORT, show_default=False, help=_PAGE_PORT_HELP),
+]
 Parameter = Annotated[
     list[str] | None,
     typer.Option(

@@ -65,13 +65,16 @@ class DeployedSystem:
         session: boto3.Session,
         endpoint_url: str | None = None,
         data_directory: str | None = None,
+        log_directory: str | None = None,
     ) -> None:
         """`endpoint_url` is that of an AWS on this machine.
 
         `data_directory`: where the local service keeps its exports, if it keeps them.
+        `log_directory`: where the local functions write their logs.
         """
         self.name = name
         self.data_directory = data_directory
+        self.log_directory = log_directory
         self._session = session
         self._endpoint_url = endpoint_url
 
@@ -89,7 +92,7 @@ class DeployedSystem:
             ) from None
         return client
 
-    @property
+    @cached_property
     def is_on_this_machine(self) -> bool:
         """Whether its AWS is a local one, which has no CloudWatch metrics."""
         return on_this_machine(self.client("sts").meta.endpoint_url)
@@ -199,8 +202,15 @@ class DeployedSystem:
 @contextmanager
 def opened(target: Target) -> Iterator[DeployedSystem]:
     """Yields the target's stack. Errors of AWS or the service in the block become UserErrors."""
-    try:
+    with explained():
         yield _system_of(target)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turns errors of AWS or the service in the block into UserErrors, which say what to do."""
+    try:
+        yield
     except ClientError as error:
         raise UserError(refusal(error)) from None
     except BotoCoreError as error:
@@ -238,10 +248,10 @@ def _system_of(target: Target) -> DeployedSystem:
     if target.stack is None:
         if target.profile or target.region:
             raise UserError("--profile and --region need --stack: they are for a deployed stack")
-        return _local(running_description())
+        return local_system(running_description())
     if target.stack == LOCAL_STACK:
         try:
-            return _local(running_description())
+            return local_system(running_description())
         except NoneRuns:
             endpoint_url = os.environ.get("AWS_ENDPOINT_URL")
             if not endpoint_url:
@@ -257,12 +267,14 @@ def _system_of(target: Target) -> DeployedSystem:
     return DeployedSystem(target.stack, session=session)
 
 
-def _local(description: Mapping[str, Any]) -> DeployedSystem:
+def local_system(description: Mapping[str, Any]) -> DeployedSystem:
+    """The running local system that the description is of."""
     return DeployedSystem(
         str(description["stackName"]),
         session=aws_session(str(description["region"])),
         endpoint_url=str(description["awsEndpointUrl"]),
         data_directory=description.get("dataDirectory"),
+        log_directory=description.get("logDirectory"),
     )
 
 

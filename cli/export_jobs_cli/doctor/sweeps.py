@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 from export_jobs.aws.clock import now_ms
 from export_jobs.model.calendar import zone_named
 from export_jobs.monitor.regular import READ_MS, regular_exports
 
 from export_jobs_cli import jobs, output
 from export_jobs_cli.doctor.findings import WorthALook, Wrong
+from export_jobs_cli.last_sweep import WINDOW_MINUTES, last_sweep
 from export_jobs_cli.line import Line
 from export_jobs_cli.stack import DeployedSystem
 
-SWEEP_WINDOW_MINUTES = 15
 MAX_DATASETS = 3
 """Datasets or expectations that are named."""
 
@@ -28,9 +26,9 @@ def sweeps(system: DeployedSystem, sandbox: str) -> str:
             f"sweeps have failed since {output.moment(state.failing_since)} UTC",
             "read the monitor's log; see the checks above",
         )
-    if not system.is_on_this_machine and not _swept_lately(system, sandbox):
+    if not system.is_on_this_machine and last_sweep(system, sandbox) is None:
         raise Wrong(
-            f"no successful sweep in {SWEEP_WINDOW_MINUTES} minutes",
+            f"no successful sweep in {WINDOW_MINUTES} minutes",
             "check the schedule, the monitor's log and its throttles",
         )
     return f"successful; last recorded change {output.moment(state.swept_at)[5:16]} UTC"
@@ -82,20 +80,3 @@ def expected(system: DeployedSystem, sandbox: str) -> str:
             "These exports have not succeeded by their deadlines.",
         )
     return f"{len(records)}, none overdue"
-
-
-def _swept_lately(system: DeployedSystem, sandbox: str) -> bool:
-    now = datetime.now(UTC)
-    points = system.client("cloudwatch").get_metric_statistics(
-        Namespace=system.outputs["MetricsNamespace"],
-        MetricName="SweepAge",
-        Dimensions=[
-            {"Name": "sandbox", "Value": sandbox},
-            {"Name": "service", "Value": "monitor"},
-        ],
-        StartTime=now - timedelta(minutes=SWEEP_WINDOW_MINUTES),
-        EndTime=now,
-        Period=60,
-        Statistics=["Minimum"],
-    )["Datapoints"]
-    return any(point["Minimum"] == 0 for point in points)

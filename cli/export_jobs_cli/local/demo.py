@@ -25,6 +25,9 @@ from export_jobs_cli import output
 from export_jobs_cli.directories import writable
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.event_list import summary
+from export_jobs_cli.page import snapshot
+from export_jobs_cli.page.serve import page_of
+from export_jobs_cli.stack import local_system
 
 SWEEP_EVERY_S = 1.0
 
@@ -33,6 +36,8 @@ SWEEP_EVERY_S = 1.0
 class DemoResult:
     reconciliation: Reconciliation
     directory: Path
+    page: Path
+    """The snapshot of the web page, made at the end."""
     seconds: float
 
 
@@ -76,7 +81,9 @@ def _run(wanted: Sequence[DemoRequest], directory: Path, *, live: bool) -> DemoR
         system.subscribers.follow(view.arrived if view else lambda _: None)
         demo = Demo(system, wanted, on_sent=view.sent if view else lambda _: None)
         reconciliation = demo.run()
-    return DemoResult(reconciliation, directory, time.monotonic() - began)
+        pages = page_of(local_system({**system.description(), "dataDirectory": str(directory)}))
+        page = snapshot.write(pages, directory / "page").index
+    return DemoResult(reconciliation, directory, page, time.monotonic() - began)
 
 
 def as_json(result: DemoResult) -> dict[str, Any]:
@@ -85,6 +92,7 @@ def as_json(result: DemoResult) -> dict[str, Any]:
         "good": found.good,
         "seconds": round(result.seconds, 1),
         "directory": str(result.directory),
+        "page": str(result.page),
         "jobs": found.jobs,
         "delivered": found.delivered,
         "lost": found.lost,
@@ -138,9 +146,11 @@ def show(result: DemoResult) -> None:
     for row in found.expectations:
         for problem in row.problems:
             console.print(f"    {output.plain(row.name)}: {output.plain(problem)}")
+    page = output.plain(str(result.page))
     exports = output.plain(str(result.directory / "exports"))
     logs = output.plain(str(result.directory / "logs"))
-    console.print(f"\nExports: {exports}/<datasetId>/<batchId>/*.parquet", soft_wrap=True)
+    console.print(f"\nPage:    {page}", soft_wrap=True)
+    console.print(f"Exports: {exports}/<datasetId>/<batchId>/*.parquet", soft_wrap=True)
     console.print(f"Logs:    {logs}   ({result.seconds:.0f} s)", soft_wrap=True)
 
 

@@ -28,8 +28,10 @@ from export_jobs_cli.directories import writable
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.local.parameters import Given
 from export_jobs_cli.local.sam import write_sam_files
+from export_jobs_cli.page.serve import page_of, serving
 from export_jobs_cli.running import described, refuse_a_second
 from export_jobs_cli.signals import stopped_by_signals, wait_for
+from export_jobs_cli.stack import local_system
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def local(
     *,
     port: int,
     aws_port: int,
+    page_port: int | None,
     data: Path | None,
     sweep_every_s: float | None,
     sam: bool,
@@ -89,9 +92,13 @@ def local(
                     "dataDirectory": str(directory.resolve()) if system.has_local_service else None,
                 }
                 how_to_connect = _how_to_connect(system) + (write_sam_files(system) if sam else "")
-                with described(description):
-                    _print_description(description, how_to_connect, as_json=as_json)
-                    wait_for(stopped)
+                pages = page_of(local_system(description))
+                with serving(pages, port=page_port) as page:
+                    description |= {"pageUrl": page.address}
+                    text = f"{page.address}\n\n{how_to_connect}"
+                    with described(description):
+                        _print_description(description, text, as_json=as_json)
+                        wait_for(stopped)
         except (ScheduleUnplayable, StackFailed) as error:
             raise UserError(str(error)) from None
 
@@ -174,7 +181,7 @@ def _how_to_connect(system: LocalSystem) -> str:
     service = system.description()
     control = service["controlUrl"] or "none: the service is your own"
     return f"""\
-The whole system is up. Ctrl-C stops it.
+The whole system is up, with its web page at the address above. Ctrl-C stops it.
 
   Segmentation service   {service["apiUrl"]}
   its control            {control}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 DEFAULT = Path(".export-jobs") / "demo"
 _MARK = "made-by-demo.txt"
-_FOLDERS = ("exports", "logs", "spill")
+_FOLDERS = ("exports", "logs", "page", "spill")
 
 
 class NotTheDemos(Exception):

@@ -10,6 +10,7 @@ from functools import cached_property
 from export_jobs.aws.clock import now_ms
 from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.contract import FINAL_STATUSES
+from export_jobs.model.names import Names
 from export_jobs.model.records import EventType, SandboxRecord
 
 from export_jobs_local.aws.subscribers import Delivery
@@ -23,6 +24,7 @@ from export_jobs_local.demo.reconcile import (
     reconcile_what_is_left,
 )
 from export_jobs_local.demo.requests import DemoRequest
+from export_jobs_local.exporting.catalog import DataDirectory
 from export_jobs_local.segmentation.jobs import PastRun
 from export_jobs_local.segmentation.store import StoredJob
 from export_jobs_local.system import LocalSystem
@@ -67,6 +69,7 @@ class Demo:
         self._add_history()
         self._system.start_triggers()
         self._wait_until(self._has_swept)
+        self._name_what_is_exported()
         self._expectations.expect_by_now(now_ms())
         for request in self._of("lost-answer"):
             self._lose_the_answer_to(request)
@@ -100,6 +103,17 @@ class Demo:
             if request.anomalies:
                 control.add_past_runs(sandbox, request.job, nights)
         self._history = {job.id for job in self._all_jobs()}
+
+    def _name_what_is_exported(self) -> None:
+        """Gives the stack the names of the demo's datasets and segments, as the command would."""
+        directory = self._system.config.service.data_dir
+        data = DataDirectory(directory / "data") if directory else None
+        if data is None or not data.exists:
+            return
+        catalog = data.catalog()
+        datasets = {dataset.id: dataset.name for dataset in catalog.datasets.values()}
+        segments = {segment.id: segment.name for segment in catalog.segments}
+        self._store.put_names(self._system.service.sandboxes[0], Names(datasets, segments))
 
     @cached_property
     def _store(self) -> DynamoDbStore:

@@ -1,0 +1,47 @@
+"""When a sandbox was last swept without a failure.
+
+A quiet sweep writes nothing into the tables: only the functions' metrics tell, or here their log.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from export_jobs_cli.stack import DeployedSystem
+
+WINDOW_MINUTES: Final = 15
+"""How far back the metrics are read."""
+
+
+def last_sweep(system: DeployedSystem, sandbox: str) -> int | None:
+    """In epoch milliseconds; None if there was none in the window."""
+    if system.is_on_this_machine:
+        return _by_the_log(system)
+    now = datetime.now(UTC)
+    points = system.client("cloudwatch").get_metric_statistics(
+        Namespace=system.outputs["MetricsNamespace"],
+        MetricName="SweepAge",
+        Dimensions=[
+            {"Name": "sandbox", "Value": sandbox},
+            {"Name": "service", "Value": "monitor"},
+        ],
+        StartTime=now - timedelta(minutes=WINDOW_MINUTES),
+        EndTime=now,
+        Period=60,
+        Statistics=["Minimum"],
+    )["Datapoints"]
+    good = [point["Timestamp"] for point in points if point["Minimum"] == 0]
+    return round(max(good).timestamp() * 1000) if good else None
+
+
+def _by_the_log(system: DeployedSystem) -> int | None:
+    """When the local monitor last wrote to its log, as it does at each sweep."""
+    if system.log_directory is None:
+        return None
+    try:
+        written = (Path(system.log_directory) / "monitor.log").stat()
+    except OSError:
+        return None
+    return round(written.st_mtime * 1000)

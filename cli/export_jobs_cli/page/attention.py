@@ -1,0 +1,188 @@
+"""What needs attention now, in words: the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from export_jobs.contract.text import one_line
+from export_jobs.events.wording import span, why_overdue
+from export_jobs.model.calendar import DAY_MINUTES
+from export_jobs.model.expectations import ExpectationRecord
+from export_jobs.model.outcome import BAD_OUTCOMES
+
+from export_jobs_cli import output
+from export_jobs_cli.expectations.shown import in_zone, state_of
+from export_jobs_cli.job_list import error_text
+from export_jobs_cli.jobs import KnownJob
+from export_jobs_cli.line import Line
+from export_jobs_cli.page.kept import Reading
+from export_jobs_cli.page.marks import KINDS, Tone, kind_of_job
+from export_jobs_cli.page.status import StackStatus
+
+RECENT_MS: Final = 3 * DAY_MINUTES * 60_000
+"""A run that did not end well needs attention for so long, unless a later one has succeeded."""
+_RANK: Final[Sequence[Tone]] = ("bad", "warn", "busy", "quiet")
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something to look at. It is about a job, an expectation, the requests, or the whole stack.
+
+    `kind` is that of its mark. `more` says why, or what to do.
+    """
+
+    kind: str
+    text: str
+    more: str = ""
+    sandbox: str | None = None
+    job_id: str | None = None
+    expectation: str | None = None
+    requests: bool = False
+    command: str | None = None
+    """The command that shows more, after `export-jobs`."""
+
+    @property
+    def tone(self) -> Tone:
+        return KINDS[self.kind].tone
+
+    @property
+    def shape(self) -> str:
+        return KINDS[self.kind].shape
+
+
+def attention_of(
+    readings: Sequence[Reading], lines: Mapping[str, Line], status: StackStatus, *, now: int
+) -> list[Item]:
+    """What needs attention in all sandboxes, the worst first, otherwise in the order of `readings`."""
+    found = list(_of_the_stack(status))
+    for reading in readings:
+        found += _of_sweeps(reading, status, now=now)
+        found += _of_expectations(reading, now=now)
+        found += _of_jobs(reading, now=now)
+        found += _of_requests(lines[reading.sandbox])
+    return sorted(found, key=lambda item: _RANK.index(item.tone))
+
+
+def _of_the_stack(status: StackStatus) -> Iterator[Item]:
+    count = status.dead_letters
+    if count:
+        yield Item(
+            "problem",
+            f"{count} dead letter{'s' if count > 1 else ''}: requests that were rejected, or that "
+            "the creator could not take",
+            "Correct and redrive each, or delete it.",
+            requests=True,
+            command="dlq list",
+        )
+    for problem in status.problems:
+        yield Item("problem", problem[:1].upper() + problem[1:])
+
+
+def _of_sweeps(reading: Reading, status: StackStatus, *, now: int) -> Iterator[Item]:
+    problem = status.problem_of_sweeps(reading.sandbox, reading.known.state, now=now)
+    if problem:
+        yield Item(
+            "no-sweeps",
+            f"Sandbox {reading.sandbox}: {problem}",
+            "What this page shows may be old.",
+            sandbox=reading.sandbox,
+            command="doctor",
+        )
+
+
+def _of_expectations(reading: Reading, *, now: int) -> Iterator[Item]:
+    for record in reading.expectations:
+        state = state_of(record, now=now)
+        if state == "OVERDUE":
+            yield _overdue(record, reading)
+        elif state == "UNREADABLE":
+            yield Item(
+                "problem",
+                f"Expectation {record.name} can't be read, so nothing is expected",
+                "Apply its file again, with the version of the command that the stack has.",
+                sandbox=record.sandbox,
+                expectation=record.name,
+            )
+
+
+def _overdue(record: ExpectationRecord, reading: Reading) -> Item:
+    missed = record.missed
+    past = next((one for one in reversed(record.history) if one.window == missed), None)
+    why = why_overdue({"reason": past.outcome}) if past else "it has not succeeded"
+    due = in_zone(missed.due, record) if missed else ""
+    dataset = reading.names.dataset(record.expectation.dataset_id)
+    windows = record.missed_windows
+    again = f"; {windows} windows missed in a row" if windows > 1 else ""
+    return Item(
+        "overdue",
+        f"{record.name} is overdue: {why} by {due}{again}"
+        if past and past.outcome == "NEVER_STARTED"
+        else f"{record.name} is overdue: {why} (due {due}){again}",
+        f"Expected in dataset {dataset}",
+        sandbox=record.sandbox,
+        expectation=record.name,
+    )
+
+
+def _of_jobs(reading: Reading, *, now: int) -> Iterator[Item]:
+    """The last run of each kind of export, if it did not end well, and open ones that are late."""
+    seen: set[tuple[str | None, str | None]] = set()
+    for position, job in enumerate(reading.jobs):
+        if not job.is_final:
+            if job.record and job.record.delays:
+                yield _late(job)
+            continue
+        kind = (job.dataset_id, job.record.kind if job.record else None)
+        if kind in seen or job.outcome == "CANCELLED":
+            continue
+        seen.add(kind)
+        if job.created_at < now - RECENT_MS:
+            continue
+        if item := _of_ended(job, _tried_again(job, reading.jobs[:position])):
+            yield item
+
+
+def _tried_again(job: KnownJob, later: Iterable[KnownJob]) -> KnownJob | None:
+    """The job of a later try of its request."""
+    key = job.request_key
+    return next((other for other in later if key and other.request_key == key), None)
+
+
+def _of_ended(job: KnownJob, again: KnownJob | None) -> Item | None:
+    kind = kind_of_job(job)
+    if again is not None or not (job.outcome in BAD_OUTCOMES or job.anomalies):
+        return None
+    whole = f"Export job {job.id} into {job.dataset or 'an unknown dataset'}"
+    if job.anomalies and job.outcome not in BAD_OUTCOMES:
+        compared = f"Compared with {job.compared_with}." if job.compared_with else ""
+        return _about(job, kind, f"{whole} succeeded: {'; '.join(job.unusual)}", compared)
+    retried = ""
+    if job.record and job.record.retry_at:
+        retried = f" Its request is tried again from {output.moment(job.record.retry_at)} UTC on."
+    why = "; ".join([*job.unusual, *(one_line(error_text(error)) for error in job.errors[:1])])
+    return _about(job, kind, f"{whole} {KINDS[kind].words}", f"{why}{retried}".strip())
+
+
+def _late(job: KnownJob) -> Item:
+    usual = span(job.record.delay_limit_ms) if job.record else ""
+    limit = f"; its limit, by what is usual, is {usual}" if usual else ""
+    text = f"Export job {job.id} into {job.dataset or 'an unknown dataset'} is late"
+    return _about(job, "delayed", text, f"Running for {span(job.duration_ms)}{limit}.")
+
+
+def _about(job: KnownJob, kind: str, text: str, more: str) -> Item:
+    return Item(kind, text, more, sandbox=job.sandbox, job_id=job.id)
+
+
+def _of_requests(line: Line) -> Iterator[Item]:
+    if line.held_until:
+        yield Item(
+            "problem",
+            f"Sandbox {line.sandbox}: no request is tried until "
+            f"{output.moment(line.held_until)} UTC",
+            "The service failed or throttled.",
+            sandbox=line.sandbox,
+            requests=True,
+        )

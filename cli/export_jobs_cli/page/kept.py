@@ -1,0 +1,206 @@
+"""What the page knows of a sandbox: read from the stack's tables, and kept.
+
+A job that has ended does not change any more. So after the first reading only what is unfinished
+is read again, and what has changed since: two reads, a third one if jobs and expectations have
+changed at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
+
+from export_jobs.aws.clock import now_ms
+from export_jobs.model.calendar import zone_named
+from export_jobs.model.expectations import ExpectationRecord
+from export_jobs.model.names import NO_NAMES, Names
+from export_jobs.model.records import JobRecord, SandboxRecord
+from export_jobs.monitor.regular import READ_MS, Regular, regular_exports
+
+from export_jobs_cli import jobs
+from export_jobs_cli.jobs import KnownJob
+from export_jobs_cli.stack import DeployedSystem
+
+KEPT_MS: Final = READ_MS
+"""How far back jobs are kept: as far as baselines and regular exports look."""
+FRESH_MS: Final = 1_000
+"""Pages that are asked for at nearly the same time share a reading."""
+LATE_MS: Final = 10 * 60_000
+"""How much later than a newer job an older one may show."""
+OLD_MS: Final = 60_000
+"""What nothing announces the changes of is read again after that time."""
+_Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A sandbox at one moment; `jobs` are those of the last 28 days, newest first."""
+
+    sandbox: str
+    read_at: int
+    known: SandboxRecord
+    jobs: Sequence[KnownJob]
+    expectations: Sequence[ExpectationRecord]
+    names: Names
+    regular: Mapping[str, Sequence[Regular]]
+    """By dataset: the regular exports that nothing expects."""
+    is_complete: bool
+    """Whether `jobs` has all of them; otherwise the newest `jobs.MAX_READ`."""
+
+    @cached_property
+    def by_dataset(self) -> Mapping[str | None, Sequence[KnownJob]]:
+        """The jobs of each dataset, newest first; None has those whose dataset is unknown."""
+        return _by_dataset(self.jobs)
+
+    def job(self, job_id: str) -> KnownJob | None:
+        return self._by_id.get(job_id)
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, KnownJob]:
+        return {job.id: job for job in reversed(self.jobs)}
+
+
+class KeptSandbox:
+    """Reads a sandbox, and keeps what can't change. Thread-safe."""
+
+    def __init__(self, system: DeployedSystem, sandbox: str) -> None:
+        self._system = system
+        self._sandbox = sandbox
+        self._lock = threading.Lock()
+        self._last: Reading | None = None
+        self._expectations_read_at = 0
+        self._names_read_at = 0
+        self._regular: dict[str, tuple[object, Sequence[Regular]]] = {}
+
+    def read(self) -> Reading:
+        """Raises StoreUnavailable."""
+        with self._lock:
+            now = now_ms()
+            last = self._last
+            if last is None or not 0 <= now - last.read_at < FRESH_MS:
+                self._last = last = self._first(now) if last is None else self._next(last, now)
+            return last
+
+    def _first(self, now: int) -> Reading:
+        known = self._system.store.load(self._sandbox)
+        names = self._read_names(now)
+        recent = list(jobs.recent(self._system, self._sandbox, since=now - KEPT_MS))
+        kept = {_key_of(record): self._known_job(record, names) for record in recent}
+        empty = Reading(
+            self._sandbox, now, known, (), self._read_expectations(now), names, {}, True
+        )
+        complete = len(recent) < jobs.MAX_READ
+        return self._with_jobs(replace(empty, is_complete=complete), kept, known)
+
+    def _next(self, last: Reading, now: int) -> Reading:
+        known = self._system.store.load(self._sandbox)
+        if last.known.state is None and known.state is not None:
+            return self._first(now)  # the first sweep has recorded what there was
+        kept = {_key_of(job.record): job for job in last.jobs if job.record}
+        since = _changed_since(last, known)
+        if since is not None:
+            kept = {key: job for key, job in kept.items() if not _has_left(job, known)}
+            for record in self._system.store.jobs_since(self._sandbox, since):
+                self._keep(kept, record, last.names)
+        expectations, names = last.expectations, last.names
+        read_at = min(self._expectations_read_at, self._names_read_at)
+        one_more = since is None and now - read_at > OLD_MS
+        if known.expected.version != last.known.expected.version:
+            expectations = self._read_expectations(now)
+        elif one_more and read_at == self._names_read_at:
+            names = self._read_names(now)
+        elif one_more:
+            expectations = self._read_expectations(now)
+        if names != last.names:
+            kept = {key: replace(job, names=names) for key, job in kept.items()}
+        current = replace(last, read_at=now, known=known, expectations=expectations, names=names)
+        return self._with_jobs(current, kept, known)
+
+    def _with_jobs(
+        self, reading: Reading, kept: dict[_Key, KnownJob], known: SandboxRecord
+    ) -> Reading:
+        """The reading with the jobs kept and the open ones, without those that are too old."""
+        for record in known.open_jobs.values():
+            self._keep(kept, record, reading.names)
+        oldest = reading.read_at - KEPT_MS
+        recent = [
+            job
+            for key, job in kept.items()
+            if job.created_at >= oldest or key[0] in known.open_jobs
+        ]
+        recent.sort(key=lambda job: (job.created_at, job.id), reverse=True)
+        with_jobs = replace(reading, jobs=recent)
+        return replace(with_jobs, regular=self._regular_of(with_jobs))
+
+    def _keep(self, kept: dict[_Key, KnownJob], record: JobRecord, names: Names) -> None:
+        """Keeps a record, unless a newer version of it is kept."""
+        key = _key_of(record)
+        known = kept.get(key)
+        if known is None or known.record is None or known.record.version < record.version:
+            kept[key] = self._known_job(record, names)
+
+    def _known_job(self, record: JobRecord, names: Names) -> KnownJob:
+        return KnownJob(self._sandbox, record, names=names)
+
+    def _read_expectations(self, now: int) -> Sequence[ExpectationRecord]:
+        found = self._system.store.expectations(self._sandbox)
+        self._expectations_read_at = now
+        return found
+
+    def _read_names(self, now: int) -> Names:
+        found = self._system.store.names(self._sandbox, by_query=True)
+        self._names_read_at = now
+        return found or NO_NAMES
+
+    def _regular_of(self, reading: Reading) -> Mapping[str, Sequence[Regular]]:
+        """Looks only at datasets of which a job has ended, or an expectation has changed."""
+        expected = [record.expectation for record in reading.expectations]
+        found: dict[str, Sequence[Regular]] = {}
+        for dataset, its_jobs in reading.by_dataset.items():
+            if dataset is None:
+                continue
+            ended = [job.record for job in its_jobs if job.record and job.is_final]
+            basis = (
+                tuple(map(_key_of, ended[:1])),
+                len(ended),
+                tuple(one for one in expected if one.dataset_id == dataset),
+            )
+            before = self._regular.get(dataset)
+            if before is None or before[0] != basis:
+                regular = regular_exports(
+                    ended, zone=zone_named("UTC"), known=expected, now=reading.read_at
+                )
+                before = self._regular[dataset] = (basis, regular)
+            if before[1]:
+                found[dataset] = before[1]
+        return found
+
+
+def _key_of(record: JobRecord) -> _Key:
+    return record.job_id, record.creation_time
+
+
+def _has_left(job: KnownJob, known: SandboxRecord) -> bool:
+    """Whether it was unfinished when it was read, and is not any more."""
+    return job.record is not None and job.record.is_open and job.id not in known.open_jobs
+
+
+def _changed_since(last: Reading, known: SandboxRecord) -> int | None:
+    """The creation time of the oldest job that may have changed; None if none has."""
+    times = [job.created_at for job in last.jobs if _has_left(job, known)]
+    before = last.known.state
+    if before and before != known.state:  # jobs may have been created, and have ended, meanwhile
+        watermark = min(before.watermark, known.state.watermark if known.state else 0)
+        times.append(watermark - LATE_MS)
+    return max(min(times), last.read_at - KEPT_MS) if times else None
+
+
+def _by_dataset(every: Iterable[KnownJob]) -> Mapping[str | None, Sequence[KnownJob]]:
+    found: dict[str | None, list[KnownJob]] = defaultdict(list)
+    for job in every:
+        found[job.dataset_id].append(job)
+    return found

@@ -1,0 +1,192 @@
+"""The overview: what needs attention, and a grid of datasets and days."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+
+from export_jobs.events.wording import span
+from export_jobs.model.calendar import DAY_MINUTES, local_date, zone_named
+from export_jobs.model.expectations import ExpectationRecord
+
+from export_jobs_cli.expectations.shown import state_of
+from export_jobs_cli.jobs import KnownJob
+from export_jobs_cli.line import Line
+from export_jobs_cli.page.attention import Item, attention_of
+from export_jobs_cli.page.kept import Reading
+from export_jobs_cli.page.marks import (
+    KINDS,
+    Mark,
+    mark_of_job,
+    mark_of_next,
+    mark_of_past,
+)
+from export_jobs_cli.page.status import StackStatus
+
+DAYS: Final = 14
+MOST_MARKS: Final = 6
+"""Marks in a cell; of more runs a day, those that did not end well are shown, and the rest counted."""
+_DAY_MS: Final = DAY_MINUTES * 60_000
+_UTC: Final = zone_named("UTC")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A day of a dataset: its marks in the order of time, and how many more runs were as usual."""
+
+    marks: Sequence[Mark]
+    more: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A dataset's days, the newest first. `unexpected`: it is regular, and nothing expects it."""
+
+    dataset_id: str | None
+    name: str
+    cells: Sequence[Cell]
+    last: KnownJob | None
+    unexpected: bool
+
+
+@dataclass(frozen=True)
+class SandboxOverview:
+    """A sandbox: how it is, and its datasets by name."""
+
+    name: str
+    facts: Sequence[tuple[str, str]]
+    rows: Sequence[Row]
+    is_complete: bool
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What the overview shows; `days` are the columns, the newest first, in UTC."""
+
+    attention: Sequence[Item]
+    sandboxes: Sequence[SandboxOverview]
+    days: Sequence[date]
+    status: StackStatus
+
+    @property
+    def legend(self) -> Sequence[str]:
+        """The kinds of marks that are in the grid, in the order of `KINDS`."""
+        shown = {
+            mark.kind
+            for sandbox in self.sandboxes
+            for row in sandbox.rows
+            for cell in row.cells
+            for mark in cell.marks
+        }
+        return [kind for kind in KINDS if kind in shown]
+
+
+def overview_of(
+    readings: Sequence[Reading], lines: Mapping[str, Line], status: StackStatus, *, now: int
+) -> Overview:
+    """Builds the overview; `lines` has the waiting requests of each sandbox."""
+    today = local_date(now, _UTC)
+    days = [today - timedelta(days=n) for n in range(DAYS)]
+    return Overview(
+        attention_of(readings, lines, status, now=now),
+        [
+            SandboxOverview(
+                reading.sandbox,
+                list(_facts(reading, lines[reading.sandbox], status, now=now)),
+                list(_rows(reading, days)),
+                reading.is_complete,
+            )
+            for reading in readings
+        ],
+        days,
+        status,
+    )
+
+
+def _facts(
+    reading: Reading, line: Line, status: StackStatus, *, now: int
+) -> Iterator[tuple[str, str]]:
+    yield "sweeps", status.sweeps_in_words(reading.sandbox, reading.known.state, now=now)
+    waiting = f"{len(line.creates)} waiting"
+    if line.creates:
+        oldest = min(ticket.sent_at for ticket in line.creates)
+        waiting += f", the oldest for {span(now - oldest)}"
+    if line.delayed:
+        waiting += f"; {len(line.delayed)} between two tries"
+    if line.cancels:
+        waiting += f"; {len(line.cancels)} to cancel"
+    yield "requests", waiting
+    yield "running", str(sum(not job.final for job in reading.known.open_jobs.values()))
+    states = [state_of(record, now=now) for record in reading.expectations]
+    expected = [f"{len(states)}"]
+    expected += [f"{states.count('OVERDUE')} overdue"] if "OVERDUE" in states else []
+    expected += [f"{states.count('MUTED')} muted"] if "MUTED" in states else []
+    yield "expectations", ", ".join(expected)
+
+
+def _rows(reading: Reading, days: Sequence[date]) -> Iterator[Row]:
+    """The datasets with a run or a window in these days, by name; those without a name last."""
+    first = days[-1]
+    since = days_start(first)
+    windows = _windows_of(reading.expectations)
+    ids = {
+        dataset
+        for dataset, its_jobs in reading.by_dataset.items()
+        if its_jobs[0].created_at >= since or not its_jobs[0].is_final
+    }
+    called = reading.names.datasets
+    ordered = sorted(
+        ids | windows.keys(),
+        key=lambda one: (one not in called, called.get(one or "", "").casefold(), one or "~"),
+    )
+    for dataset_id in ordered:
+        its_jobs = reading.by_dataset.get(dataset_id, ())
+        marks = [mark_of_job(job) for job in its_jobs if job.created_at >= since]
+        marks += windows.get(dataset_id, ())
+        by_day = _by_day(marks, days[0])
+        yield Row(
+            dataset_id,
+            called.get(dataset_id or "") or dataset_id or "dataset unknown",
+            [_cell(by_day.get(day, ())) for day in days],
+            its_jobs[0] if its_jobs else None,
+            bool(reading.regular.get(dataset_id or "")),
+        )
+
+
+def days_start(day: date) -> int:
+    """When a day begins in UTC, in epoch milliseconds."""
+    return (day - date(1970, 1, 1)).days * _DAY_MS
+
+
+def _windows_of(records: Iterable[ExpectationRecord]) -> Mapping[str | None, list[Mark]]:
+    found: dict[str | None, list[Mark]] = defaultdict(list)
+    for record in records:
+        if not record.can_be_read:
+            continue
+        marks = [mark_of_past(past, record) for past in record.history]
+        if record.window:
+            marks.append(mark_of_next(record.window, record))
+        found[record.expectation.dataset_id] += filter(None, marks)
+    return found
+
+
+def _by_day(marks: Iterable[Mark], today: date) -> Mapping[date, list[Mark]]:
+    """By the day in UTC; what is expected later than today is left out."""
+    found: dict[date, list[Mark]] = defaultdict(list)
+    for mark in marks:
+        day = local_date(mark.at, _UTC)
+        if day <= today:
+            found[day].append(mark)
+    return found
+
+
+def _cell(marks: Sequence[Mark]) -> Cell:
+    in_order = sorted(marks, key=lambda mark: mark.at)
+    if len(in_order) <= MOST_MARKS:
+        return Cell(in_order)
+    worst = sorted(in_order, key=lambda mark: mark.severity)[: MOST_MARKS - 1]
+    shown = [mark for mark in in_order if mark in worst]
+    return Cell(shown, more=len(in_order) - len(shown))

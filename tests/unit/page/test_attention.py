@@ -1,0 +1,184 @@
+"""What needs attention: the last run of each kind, what is overdue, and what does not work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from export_jobs.model.baselines import Comparison
+from export_jobs.model.names import Names
+from export_jobs.model.records import Gate, Hold, SandboxState
+from export_jobs_cli.page.attention import Item, attention_of
+from export_jobs_cli.page.kept import Reading
+from export_jobs_cli.page.status import StackStatus
+from support.pages import (
+    ALL_WELL,
+    DAY_MS,
+    HOUR_MS,
+    NOW,
+    TONIGHT,
+    expectation,
+    job_record,
+    line_of,
+    missed,
+    reading,
+)
+
+DROP = Comparison(
+    anomalies=("VOLUME_DROP",),
+    usual_profiles=1_000_000,
+    profiles_ratio=0.001,
+    runs=28,
+    settled=frozenset({"VOLUME"}),
+)
+
+
+def attention(*readings: Reading, status: StackStatus = ALL_WELL) -> list[Item]:
+    lines = {one.sandbox: line_of(one) for one in readings}
+    return attention_of(readings, lines, status, now=NOW)
+
+
+def test_nothing_needs_attention_while_all_is_well() -> None:
+    """Neither good and cancelled runs, nor running ones, nor expectations that are met."""
+    jobs = [
+        job_record("1"),
+        job_record("2", "CANCELLED"),
+        job_record("3", "PROCESSING", at=NOW - HOUR_MS),
+    ]
+    assert attention(reading(*jobs, expectations=[expectation()])) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "words"),
+    [
+        ("FAILED", {"errors": [{"code": "E1", "msg": "disk full"}]}, ("failed", "disk full (E1)")),
+        ("SUCCEEDED", {"profiles": 0}, ("exported no profile",)),
+        ("SUCCEEDED", {"errors": [{"msg": "half"}]}, ("succeeded with errors", "half")),
+    ],
+)
+def test_a_run_that_did_not_end_well_says_why(
+    status: str, fields: dict[str, object], words: tuple[str, ...]
+) -> None:
+    """With the job, its dataset by name, and the first error."""
+    names = Names(datasets={"d1": "Newsletter"})
+    (item,) = attention(reading(job_record("7", status, **fields), names=names))  # type: ignore[arg-type]
+    assert (item.tone, item.job_id, item.sandbox) == ("bad", "7", "prod")
+    for word in ("job 7", "Newsletter (d1)", *words):
+        assert word in f"{item.text} {item.more}"
+
+
+def test_an_unusual_run_says_what_is_unusual_and_what_it_was_compared_with() -> None:
+    """In words, with the numbers."""
+    (item,) = attention(reading(job_record("7", comparison=DROP)))
+    assert item.tone == "warn"
+    assert "VOLUME DROP, 1,000 profiles (usually 1,000,000)" in item.text
+    assert item.more == "Compared with 28 runs of the same kind."
+
+
+def test_only_the_last_run_of_a_kind_counts() -> None:
+    """A failure is over once the same export has succeeded; one of another kind does not end it."""
+    failed = job_record("1", "FAILED", at=TONIGHT - DAY_MS)
+    later = job_record("2", at=TONIGHT)
+    assert attention(reading(failed, later)) == []
+    other = replace(later, kind="1-b")
+    assert [item.job_id for item in attention(reading(failed, other))] == ["1"]
+    running = job_record("3", "PROCESSING", at=NOW - HOUR_MS)
+    assert [item.job_id for item in attention(reading(failed, running))] == ["1"]
+    cancelled = job_record("4", "CANCELLED", at=TONIGHT)
+    assert [item.job_id for item in attention(reading(failed, cancelled))] == ["1"]
+
+
+def test_a_failure_is_forgotten_after_three_days() -> None:
+    """An export that was tried once and never again does not need attention for ever."""
+    assert attention(reading(job_record("1", "FAILED", at=NOW - 3 * DAY_MS + 1)))
+    assert attention(reading(job_record("1", "FAILED", at=NOW - 3 * DAY_MS - 1))) == []
+
+
+def test_a_failed_try_is_left_to_the_next_one() -> None:
+    """Once the request has another job, that one counts; until then, it says when it is tried."""
+    failed = job_record("1", "FAILED", request_key="r", retry_at=NOW + HOUR_MS)
+    (item,) = attention(reading(failed))
+    assert "tried again from 2026-09-22 08:00:00 UTC on" in item.more
+    again = replace(job_record("2", at=NOW - HOUR_MS, request_key="r"), kind="1-b")
+    assert attention(reading(failed, again)) == []
+
+
+def test_a_late_job_says_for_how_long_it_runs() -> None:
+    """While it is open and was announced as delayed."""
+    late = job_record("5", "PROCESSING", at=TONIGHT, delays=1, delay_limit_ms=2 * HOUR_MS)
+    (item,) = attention(reading(late))
+    assert (item.tone, item.job_id) == ("warn", "5")
+    assert "late" in item.text
+    assert "its limit, by what is usual, is 2 h" in item.more
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("NEVER_STARTED", "no job was created by Tue 2026-09-22 06:00 Europe/Rome"),
+        ("FAILED", "its job did not succeed (due Tue 2026-09-22 06:00 Europe/Rome)"),
+        ("EMPTY", "it exported 0 PROFILES"),
+    ],
+)
+def test_an_overdue_expectation_says_why_and_since_when(reason: str, words: str) -> None:
+    """In its own time zone."""
+    (item,) = attention(reading(expectations=[missed(reason=reason)]))
+    assert (item.tone, item.expectation) == ("bad", "nightly")
+    assert words in item.text
+
+
+def test_a_muted_expectation_needs_no_attention() -> None:
+    """Until its time is over."""
+    assert attention(reading(expectations=[missed(muted_until=NOW + 1)])) == []
+    assert len(attention(reading(expectations=[missed(muted_until=NOW)]))) == 1
+
+
+def test_what_is_overdue_comes_before_what_is_unusual() -> None:
+    """The worst first, whatever sandbox it is in."""
+    found = attention(
+        reading(job_record("7", comparison=DROP)),
+        reading(expectations=[missed()], sandbox="dev"),
+    )
+    assert [item.tone for item in found] == ["bad", "warn"]
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "words"),
+    [
+        (None, ALL_WELL, "it was never swept"),
+        (
+            SandboxState("prod", NOW, failing_since=NOW - HOUR_MS),
+            ALL_WELL,
+            "sweeps have failed for 60 min, since 2026-09-22 06:00:00 UTC",
+        ),
+        (
+            SandboxState("prod", NOW),
+            StackStatus({"prod": None}, 0),
+            "no successful sweep in the last 15 minutes",
+        ),
+    ],
+)
+def test_sweeps_that_do_not_work_come_first(
+    state: SandboxState | None, status: StackStatus, words: str
+) -> None:
+    """All else may be old then."""
+    item, *_ = attention(reading(state=state, expectations=[missed()]), status=status)
+    assert item.text == f"Sandbox prod: {words}"
+    assert item.command == "doctor"
+
+
+def test_what_the_viewer_may_not_read_is_said() -> None:
+    """Not knowing is not the same as nothing to report."""
+    status = StackStatus({}, None, ["when sweeps ran is unknown: AWS refused it"])
+    assert [item.text for item in attention(reading(), status=status)] == [
+        "When sweeps ran is unknown: AWS refused it"
+    ]
+
+
+def test_dead_letters_and_a_held_line_point_to_the_requests() -> None:
+    """Both are about requests."""
+    gate = Gate("prod", hold=Hold(until=NOW + HOUR_MS, length_ms=60_000))
+    found = attention(reading(gate=gate), status=StackStatus({"prod": NOW}, 2))
+    assert [item.requests for item in found] == [True, True]
+    assert found[0].text.startswith("2 dead letters")
+    assert "no request is tried until 2026-09-22 08:00:00 UTC" in found[1].text
