@@ -1,4 +1,4 @@
-"""Fixtures: local AWS and the template's stack per worker, a service and a bench per test."""
+"""Fixtures: local AWS and a demo per worker, a stack, a service and a bench per test."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from hypothesis import HealthCheck, settings
 from support.cloudformation import NEEDED
+from support.demo import DemoRun, run_demo_in
 from support.faults import LONG
 from support.local import Bench
 from support.schemas import validate_event
+from support.site import Site, served
 
 settings.register_profile(
     "default",
@@ -74,6 +76,12 @@ def clients(aws: MotoServer) -> dict[str, Any]:
     return {name: aws.client(name) for name in ("dynamodb", "events", "sns", "sqs")}
 
 
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """The demo, run once for all tests that look at what it leaves; they are one xdist group."""
+    return run_demo_in(tmp_path_factory.mktemp("demo"))
+
+
 @pytest.fixture
 def stack(aws: MotoServer) -> Iterator[LocalStack]:
     """A separate stack for the test, with nothing left by other tests."""
@@ -81,6 +89,13 @@ def stack(aws: MotoServer) -> Iterator[LocalStack]:
     stack.deploy(TEMPLATE, {**NEEDED, "Sandboxes": "prod,dev"})
     yield stack
     stack.delete()
+
+
+@pytest.fixture
+def site(aws: MotoServer, stack: LocalStack) -> Iterator[Site]:
+    """The page of the test's stack."""
+    with served(aws, stack) as site:
+        yield site
 
 
 @pytest.fixture

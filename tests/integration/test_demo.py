@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import time
@@ -36,30 +35,17 @@ from export_jobs_local.demo.reconcile import Reconciliation, reconcile_what_is_l
 from export_jobs_local.demo.requests import RequestsUnusable, read_requests
 from export_jobs_local.segmentation.store import StoredJob
 from support.command_line import EXPORT_JOBS, typed
+from support.demo import DemoRun, run_demo
 from support.files import ROOT
-from support.shells import FILES, everything, home
 
 
-def run_demo(*options: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [EXPORT_JOBS, "demo", *options],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        env={**os.environ, **environment},
-    )
-
-
-def test_the_demo_reconciles_and_leaves_real_exports(tmp_path: Path) -> None:
+@pytest.mark.xdist_group("demo")
+def test_the_demo_reconciles_and_leaves_real_exports(demo: DemoRun) -> None:
     """Every request ends as its file name states; nothing is lost, duplicated or left; data exist.
 
     The shell's settings for AWS and the network, none of which fits here, make no difference.
     """
-    away = home(tmp_path / "home", FILES["files with other settings"])
-    done = run_demo("--json", cwd=tmp_path, **everything(), **away)
-    assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads(done.stdout)
+    result = demo.result
     assert (result["lost"], result["duplicates"], result["unexplained"]) == ([], [], [])
     assert result["left"] == []
     assert result["seconds"] < 120
@@ -80,10 +66,10 @@ def test_the_demo_reconciles_and_leaves_real_exports(tmp_path: Path) -> None:
 
     manifests = [
         json.loads(path.read_text())
-        for path in (tmp_path / result["directory"] / "exports").glob("*/*/manifest.json")
+        for path in (demo.directory / "exports").glob("*/*/manifest.json")
     ]
     (manifest,) = [m for m in manifests if m["request"].get("fields", "").endswith("firstName")]
-    folder = tmp_path / result["directory"] / "exports" / manifest["datasetId"]
+    folder = demo.directory / "exports" / manifest["datasetId"]
     rows = duckdb.sql(
         f"SELECT count(*), count(personalEmail.address) FROM '{folder}/{manifest['batchId']}/*.parquet'"
     ).fetchall()[0]

@@ -84,9 +84,11 @@ function say(text, stale = false) {
 }
 
 async function keepRenewing() {
+  clearTimeout(timer);
   if (!paused && !document.hidden) {
     await renew();
   }
+  clearTimeout(timer);
   timer = setTimeout(keepRenewing, EVERY_MS);
 }
 
@@ -95,13 +97,9 @@ pause.addEventListener("click", () => {
   paused = !paused;
   pause.textContent = paused ? "Renew" : "Pause";
   say(paused ? "Paused" : "");
+  keepRenewing();
 });
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) {
-    clearTimeout(timer);
-    keepRenewing();
-  }
-});
+document.addEventListener("visibilitychange", keepRenewing);
 timer = setTimeout(keepRenewing, EVERY_MS);
 
 // -- moving in the grid --------------------------------------------------------------------------
