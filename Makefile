@@ -9,7 +9,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --no-deps
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo local test bench lint docs format requirements clean
+.PHONY: help demo local browser test bench lint docs screenshots format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -20,7 +20,7 @@ demo: .venv/.installed ## run everything end to end on this machine, and reconci
 local: .venv/.installed ## run the whole system on this machine until Ctrl-C
 	$(BIN)/export-jobs local
 
-test: lint ## lint, type-check and run every test
+test: browser lint ## lint, type-check and run every test; needs Chromium or Chrome
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup --cov --cov-report term:skip-covered --cov-fail-under 96
 
 bench: .venv-bench/.installed .venv-sam/.installed ## measure cost and speed, against alternatives and the least possible
@@ -47,6 +47,12 @@ docs: .venv/.installed ## generate docs/cli.md, docs/schemas and the schemas in 
 	$(BIN)/typer export_jobs_cli.main utils docs --name export-jobs --title Commands --output docs/cli.md
 	$(BIN)/python -m export_jobs_local.schemas
 	$(BIN)/python -m export_jobs_cli.expectations.schema
+
+browser: .venv/.installed
+	@$(BIN)/python tests/support/browser.py
+
+screenshots: browser demo ## run the demo, and make the README's pictures of its page; needs Chromium or Chrome
+	PYTHONPATH=tests $(BIN)/python -m support.screenshots .export-jobs/demo/page docs/images
 
 format: .venv/.installed ## format the code
 	$(BIN)/ruff check --fix --quiet .

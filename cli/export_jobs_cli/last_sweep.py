@@ -12,14 +12,21 @@ from typing import Final
 from export_jobs_cli.stack import DeployedSystem
 
 WINDOW_MINUTES: Final = 15
-"""How far back the metrics are read."""
+"""How far back sweeps are looked for."""
+
+
+def is_known(system: DeployedSystem) -> bool:
+    """Whether there is anything to tell by."""
+    return not system.is_on_this_machine or system.log_directory is not None
 
 
 def last_sweep(system: DeployedSystem, sandbox: str) -> int | None:
     """In epoch milliseconds; None if there was none in the window."""
-    if system.is_on_this_machine:
-        return _by_the_log(system)
     now = datetime.now(UTC)
+    since = now - timedelta(minutes=WINDOW_MINUTES)
+    if system.is_on_this_machine:
+        found = _written_to_the_log(system)
+        return found if found and found >= since.timestamp() * 1000 else None
     points = system.client("cloudwatch").get_metric_statistics(
         Namespace=system.outputs["MetricsNamespace"],
         MetricName="SweepAge",
@@ -27,7 +34,7 @@ def last_sweep(system: DeployedSystem, sandbox: str) -> int | None:
             {"Name": "sandbox", "Value": sandbox},
             {"Name": "service", "Value": "monitor"},
         ],
-        StartTime=now - timedelta(minutes=WINDOW_MINUTES),
+        StartTime=since,
         EndTime=now,
         Period=60,
         Statistics=["Minimum"],
@@ -36,12 +43,12 @@ def last_sweep(system: DeployedSystem, sandbox: str) -> int | None:
     return round(max(good).timestamp() * 1000) if good else None
 
 
-def _by_the_log(system: DeployedSystem) -> int | None:
+def _written_to_the_log(system: DeployedSystem) -> int | None:
     """When the local monitor last wrote to its log, as it does at each sweep."""
     if system.log_directory is None:
         return None
     try:
-        written = (Path(system.log_directory) / "monitor.log").stat()
+        log = (Path(system.log_directory) / "monitor.log").stat()
     except OSError:
         return None
-    return round(written.st_mtime * 1000)
+    return round(log.st_mtime * 1000)

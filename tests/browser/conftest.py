@@ -1,4 +1,4 @@
-"""A browser, and a tab in which nothing may fail."""
+"""A browser, a tab in which nothing may fail, and a local system."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 from support.browser import NoBrowser, browser
+from support.command_line import Local, running_local
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +44,11 @@ def quiet_tab(tab: Page) -> Iterator[Page]:
     tab.on("console", lambda one: problems.append(one.text) if one.type == "error" else None)
     yield tab
     assert problems == []
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """One for the tests of the xdist group `live-page`; its jobs take their time."""
+    command = ("local", "--pace", "4", "--sweep-every", "1", "--page-port", "0")
+    with running_local(tmp_path_factory.mktemp("page"), *command) as local:
+        yield local

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,21 +13,14 @@ from export_jobs.model.records import RequestRecord, SandboxState
 from export_jobs.model.steps import Step
 from export_jobs_cli.errors import UserError
 from playwright.sync_api import Page, expect
-from support.command_line import Local, envelope, running_local
+from support.command_line import Local, envelope
 from support.hostile_text import FRAGMENTS
 from support.pages import DAY_MS, HOUR_MS, job_record
 from support.site import Site
 
+pytestmark = pytest.mark.xdist_group("live-page")
+
 RENEW_NOW = "document.dispatchEvent(new Event('visibilitychange'))"
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    with running_local(
-        tmp_path_factory.mktemp("page"),
-        *shlex.split("local --pace 4 --sweep-every 1 --page-port 0"),
-    ) as local:
-        yield local
 
 
 def test_a_job_is_seen_to_run_and_to_end_without_a_reload(local: Local, tab: Page) -> None:

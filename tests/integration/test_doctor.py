@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, get_args
 
@@ -792,30 +791,6 @@ def test_without_a_subscriber_filters_are_not_asked_for(
     assert finding.state == "look"
     assert "you@example.com" in finding.detail
     assert "get nothing" in str(finding.effect)
-
-
-@pytest.mark.parametrize(
-    ("ages", "swept"), [([], False), ([1.0, 90_000.0], False), ([90_000.0, 0.0], True)]
-)
-def test_only_a_good_sweep_counts_as_one(
-    aws: MotoServer, system: DeployedSystem, ages: list[float], *, swept: bool
-) -> None:
-    """CloudWatch has an age of 0 after it; a sweep that failed has reported another."""
-    dimensions = {"sandbox": "prod", "service": "monitor"}
-    for age in ages:
-        aws.client("cloudwatch").put_metric_data(
-            Namespace=system.outputs["MetricsNamespace"],
-            MetricData=[
-                {
-                    "MetricName": "SweepAge",
-                    "Dimensions": [{"Name": n, "Value": v} for n, v in dimensions.items()],
-                    "Value": age,
-                    "Timestamp": datetime.now(UTC) - timedelta(minutes=2),
-                }
-            ],
-        )
-    assert sweeps._swept_lately(system, "prod") == swept
-    assert not sweeps._swept_lately(system, "dev")
 
 
 def test_regular_exports_that_nothing_expects_are_worth_a_look(system: DeployedSystem) -> None:

@@ -43,7 +43,7 @@ pytestmark = pytest.mark.xdist_group("people")
 VIEWING = {
     *("job list", "job show", "event list", "request list", "request show", "dlq list", "dlq show"),
     *("expectation list", "expectation show", "expectation suggest"),
-    *("baseline list", "baseline show"),
+    *("baseline list", "baseline show", "ui"),
 }
 """What a viewer may type, without --live; and `--dry-run`."""
 PLANNING = {
@@ -78,7 +78,7 @@ class Typed:
 
     @property
     def name(self) -> str:
-        return " ".join(self.words[:1] if self.words[0] == "doctor" else self.words[:2])
+        return " ".join(self.words[:1] if self.words[0] in {"doctor", "ui"} else self.words[:2])
 
     @property
     def only_looks(self) -> bool:
@@ -148,6 +148,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
         _expect(terminal)
         _accept(terminal)
         _deal_with_dead_letters(terminal)
+        _look_at_the_page(terminal)
         _cancel(terminal)
         _follow(terminal)
         _check(terminal)
@@ -226,6 +227,14 @@ def _accept(terminal: Terminal) -> None:
     terminal.type("baseline", "list")
     terminal.type("baseline", "show", "unusual-1")
     terminal.type("baseline", "accept", "unusual-1")
+
+
+def _look_at_the_page(terminal: Terminal) -> None:
+    """A snapshot has every page; as in AWS, with CloudWatch and links to the console."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DeployedSystem, "is_on_this_machine", False)
+        terminal.type("ui", "--snapshot", "page")
+    assert "is unknown" not in (terminal.local.folder / "page" / "index.html").read_text()
 
 
 def _deal_with_dead_letters(terminal: Terminal) -> None:

@@ -114,6 +114,8 @@ def test_the_command_works_without_the_local_system_s_dependencies(
     assert (stacked.returncode, stacked.stdout) == (2, "")
     request = (ROOT / "events" / "requests" / "one-segment.json").read_text()
     assert run("request", "create", "-", "--dry-run", text=request).stdout.startswith("valid: ")
+    page = run("ui")
+    assert page.stderr.startswith("error: no local system is running here"), page.stderr
     for local in (["demo"], ["local"], ["api"], ["data", "generate"]):
         done = run(*local)
         assert done.returncode == 2
@@ -129,7 +131,10 @@ def test_the_demo_runs_outside_a_checkout(wheel: Path, tmp_path: Path) -> None:
         timeout=180,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
-    assert json.loads(done.stdout)["good"] is True
+    printed = json.loads(done.stdout)
+    assert printed["good"] is True
+    assert "Needs attention" in (tmp_path / printed["page"]).read_text()
+    assert (tmp_path / printed["page"]).with_name("assets").joinpath("page.css").is_file()
     assert list((tmp_path / ".export-jobs" / "demo" / "exports").rglob("*.parquet"))
 
 

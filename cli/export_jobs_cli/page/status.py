@@ -13,7 +13,7 @@ from export_jobs.events.wording import span
 from export_jobs.model.records import SandboxState
 
 from export_jobs_cli import output
-from export_jobs_cli.last_sweep import WINDOW_MINUTES, last_sweep
+from export_jobs_cli.last_sweep import WINDOW_MINUTES, is_known, last_sweep
 from export_jobs_cli.stack import DeployedSystem, refusal, unreachable
 
 OLD_MS: Final = 60_000
@@ -77,7 +77,7 @@ class StatusReader:
         swept_at: dict[str, int | None] = {}
         dead_letters = None
         try:
-            for sandbox in self._sandboxes:
+            for sandbox in self._sandboxes if is_known(self._system) else ():
                 swept_at[sandbox] = last_sweep(self._system, sandbox)
         except (ClientError, BotoCoreError) as error:
             problems.append(f"when sweeps ran is unknown: {_reason(error)}")
