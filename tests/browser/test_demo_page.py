@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
+from support.browser import serious_findings
 from support.demo import DemoRun
 
 pytestmark = pytest.mark.xdist_group("demo")
 
-SERIOUS = {"serious", "critical"}
 WIDTHS = (380, 1_600)
 SCHEMES = ("light", "dark")
 
@@ -143,13 +142,7 @@ def test_every_page_can_be_used_by_everybody(
     tab = context.new_page()
     for page in pages_of(demo):
         tab.goto(page.as_uri())
-        found = Axe().run(tab).response["violations"]
-        serious = [
-            (one["id"], [node["html"][:200] for node in one["nodes"][:3]])
-            for one in found
-            if one["impact"] in SERIOUS
-        ]
-        assert serious == [], f"{page.name} at {width} in {scheme}"
+        assert serious_findings(tab) == [], f"{page.name} at {width} in {scheme}"
         wider = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert wider <= 0, f"{page.name} at {width}"
     context.close()

@@ -13,6 +13,7 @@ from export_jobs.model.records import RequestRecord, SandboxState
 from export_jobs.model.steps import Step
 from export_jobs_cli.errors import UserError
 from playwright.sync_api import Page, expect
+from support.browser import browser, serious_findings
 from support.command_line import Local, envelope
 from support.hostile_text import FRAGMENTS
 from support.pages import DAY_MS, HOUR_MS, job_record
@@ -207,3 +208,25 @@ def test_a_page_of_somebody_else_can_t_show_ours_in_a_frame(
     tab.goto(other.as_uri())
     frame = tab.frames[1]
     assert frame.locator("main").count() == 0
+
+
+def test_a_name_that_leads_here_by_dns_is_refused(site: Site) -> None:
+    """As when the owner of a site makes its name lead to this machine, to read the page."""
+    with browser("--host-resolver-rules=MAP evil.example 127.0.0.1") as rebound:
+        tab = rebound.new_page()
+        answer = tab.goto(f"http://evil.example:{site.server.port}/?token={site.server.token}")
+        assert answer
+        assert answer.status == 400
+        assert "Sandbox" not in tab.content()
+
+
+def test_what_only_the_served_page_has_can_be_used_by_everybody(site: Site, tab: Page) -> None:
+    """The button, the state of renewal, and the question for the token."""
+    _seed(site)
+    tab.goto(f"{site.root}/")
+    assert serious_findings(tab) == []
+    tab.get_by_label("Token").fill(site.server.token)
+    tab.get_by_role("button", name="Open").click()
+    expect(tab.get_by_role("heading", level=1)).to_have_text("Exports")
+    assert "token" not in tab.url
+    assert serious_findings(tab) == []

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARGUMENTS = [
@@ -43,16 +43,29 @@ def executable() -> str:
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
-    """A running browser."""
+def browser(*more: str) -> Iterator[Browser]:
+    """A running browser; `more` are further arguments of its command line."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415  only the check runs without
 
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=executable(), args=ARGUMENTS)
+        launched = playwright.chromium.launch(
+            executable_path=executable(), args=[*ARGUMENTS, *more]
+        )
         try:
             yield launched
         finally:
             launched.close()
+
+
+def serious_findings(page: Page) -> list[tuple[str, list[str]]]:
+    """What axe-core finds serious or critical: the rule, and some of the elements."""
+    from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415  the same
+
+    return [
+        (found["id"], [node["html"][:200] for node in found["nodes"][:3]])
+        for found in Axe().run(page).response["violations"]
+        if found["impact"] in {"serious", "critical"}
+    ]
 
 
 if __name__ == "__main__":
