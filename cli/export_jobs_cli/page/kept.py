@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
 from export_jobs.aws.clock import now_ms
-from export_jobs.model.calendar import zone_named
+from export_jobs.model.calendar import DAY_MINUTES, zone_named
 from export_jobs.model.expectations import ExpectationRecord
-from export_jobs.model.names import NO_NAMES, Names
+from export_jobs.model.names import Names
 from export_jobs.model.records import JobRecord, SandboxRecord
 from export_jobs.monitor.regular import READ_MS, Regular, regular_exports
 
@@ -30,9 +30,10 @@ KEPT_MS: Final = READ_MS
 FRESH_MS: Final = 1_000
 """Pages that are asked for at nearly the same time share a reading."""
 LATE_MS: Final = 10 * 60_000
-"""How much later than a newer job an older one may show."""
+"""How much later than a newer job an older one may show up in the service's listing."""
 OLD_MS: Final = 60_000
 """What nothing announces the changes of is read again after that time."""
+_DAY_MS: Final = DAY_MINUTES * 60_000
 _Key = tuple[str, int]
 
 
@@ -54,7 +55,10 @@ class Reading:
     @cached_property
     def by_dataset(self) -> Mapping[str | None, Sequence[KnownJob]]:
         """The jobs of each dataset, newest first; None has those whose dataset is unknown."""
-        return _by_dataset(self.jobs)
+        found: dict[str | None, list[KnownJob]] = defaultdict(list)
+        for job in self.jobs:
+            found[job.dataset_id].append(job)
+        return found
 
     def job(self, job_id: str) -> KnownJob | None:
         return self._by_id.get(job_id)
@@ -90,11 +94,10 @@ class KeptSandbox:
         names = self._read_names(now)
         recent = list(jobs.recent(self._system, self._sandbox, since=now - KEPT_MS))
         kept = {_key_of(record): self._known_job(record, names) for record in recent}
-        empty = Reading(
-            self._sandbox, now, known, (), self._read_expectations(now), names, {}, True
-        )
-        complete = len(recent) < jobs.MAX_READ
-        return self._with_jobs(replace(empty, is_complete=complete), kept, known)
+        expectations = self._read_expectations(now)
+        is_complete = len(recent) < jobs.MAX_READ
+        without_jobs = Reading(self._sandbox, now, known, (), expectations, names, {}, is_complete)
+        return self._with_jobs(without_jobs, kept)
 
     def _next(self, last: Reading, now: int) -> Reading:
         known = self._system.store.load(self._sandbox)
@@ -118,19 +121,16 @@ class KeptSandbox:
         if names != last.names:
             kept = {key: replace(job, names=names) for key, job in kept.items()}
         current = replace(last, read_at=now, known=known, expectations=expectations, names=names)
-        return self._with_jobs(current, kept, known)
+        return self._with_jobs(current, kept)
 
-    def _with_jobs(
-        self, reading: Reading, kept: dict[_Key, KnownJob], known: SandboxRecord
-    ) -> Reading:
+    def _with_jobs(self, reading: Reading, kept: dict[_Key, KnownJob]) -> Reading:
         """The reading with the jobs kept and the open ones, without those that are too old."""
-        for record in known.open_jobs.values():
+        open_jobs = reading.known.open_jobs
+        for record in open_jobs.values():
             self._keep(kept, record, reading.names)
         oldest = reading.read_at - KEPT_MS
         recent = [
-            job
-            for key, job in kept.items()
-            if job.created_at >= oldest or key[0] in known.open_jobs
+            job for key, job in kept.items() if job.created_at >= oldest or key[0] in open_jobs
         ]
         recent.sort(key=lambda job: (job.created_at, job.id), reverse=True)
         with_jobs = replace(reading, jobs=recent)
@@ -154,10 +154,10 @@ class KeptSandbox:
     def _read_names(self, now: int) -> Names:
         found = self._system.store.names(self._sandbox, by_query=True)
         self._names_read_at = now
-        return found or NO_NAMES
+        return found
 
     def _regular_of(self, reading: Reading) -> Mapping[str, Sequence[Regular]]:
-        """Looks only at datasets of which a job has ended, or an expectation has changed."""
+        """Looks at each dataset once a day, and when a job has ended or an expectation changed."""
         expected = [record.expectation for record in reading.expectations]
         found: dict[str, Sequence[Regular]] = {}
         for dataset, its_jobs in reading.by_dataset.items():
@@ -165,6 +165,7 @@ class KeptSandbox:
                 continue
             ended = [job.record for job in its_jobs if job.record and job.is_final]
             basis = (
+                reading.read_at // _DAY_MS,
                 tuple(map(_key_of, ended[:1])),
                 len(ended),
                 tuple(one for one in expected if one.dataset_id == dataset),
@@ -197,10 +198,3 @@ def _changed_since(last: Reading, known: SandboxRecord) -> int | None:
         watermark = min(before.watermark, known.state.watermark if known.state else 0)
         times.append(watermark - LATE_MS)
     return max(min(times), last.read_at - KEPT_MS) if times else None
-
-
-def _by_dataset(every: Iterable[KnownJob]) -> Mapping[str | None, Sequence[KnownJob]]:
-    found: dict[str | None, list[KnownJob]] = defaultdict(list)
-    for job in every:
-        found[job.dataset_id].append(job)
-    return found

@@ -129,8 +129,7 @@ def _facts(
 
 def _rows(reading: Reading, days: Sequence[date]) -> Iterator[Row]:
     """The datasets with a run or a window in these days, by name; those without a name last."""
-    first = days[-1]
-    since = days_start(first)
+    since = (days[-1] - date(1970, 1, 1)).days * _DAY_MS
     windows = _windows_of(reading.expectations)
     ids = {
         dataset
@@ -140,7 +139,11 @@ def _rows(reading: Reading, days: Sequence[date]) -> Iterator[Row]:
     called = reading.names.datasets
     ordered = sorted(
         ids | windows.keys(),
-        key=lambda one: (one not in called, called.get(one or "", "").casefold(), one or "~"),
+        key=lambda one: (
+            one is None,
+            one not in called,
+            called.get(one or "", one or "").casefold(),
+        ),
     )
     for dataset_id in ordered:
         its_jobs = reading.by_dataset.get(dataset_id, ())
@@ -154,11 +157,6 @@ def _rows(reading: Reading, days: Sequence[date]) -> Iterator[Row]:
             its_jobs[0] if its_jobs else None,
             bool(reading.regular.get(dataset_id or "")),
         )
-
-
-def days_start(day: date) -> int:
-    """When a day begins in UTC, in epoch milliseconds."""
-    return (day - date(1970, 1, 1)).days * _DAY_MS
 
 
 def _windows_of(records: Iterable[ExpectationRecord]) -> Mapping[str | None, list[Mark]]:

@@ -15,7 +15,6 @@ from export_jobs_cli.directories import writable
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.jobs import KnownJob
 from export_jobs_cli.page.addresses import FileAddresses, dataset_file, job_file
-from export_jobs_cli.page.console import console_links
 from export_jobs_cli.page.kept import Reading
 from export_jobs_cli.page.overview import DAYS
 from export_jobs_cli.page.pages import Page, Pages
@@ -51,7 +50,8 @@ def write(pages: Pages, directory: Path) -> Snapshot:
     datasets = {
         (reading.sandbox, dataset) for reading in readings for dataset in _datasets_of(reading)
     }
-    frame = Frame(pages.system.name, pages.sandboxes, console_links(pages.system), is_live=False)
+    # Its readers may have no access to the AWS console.
+    frame = Frame(pages.system.name, pages.sandboxes, links=(), is_live=False)
     known_jobs = {(job.sandbox, job.id) for job in jobs}
 
     def renderer(root: str) -> Renderer:
