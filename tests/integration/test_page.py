@@ -216,13 +216,54 @@ def test_what_the_command_writes_is_shown_at_the_next_reading(site: Site) -> Non
 
 def test_names_are_read_again_after_a_minute(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are not announced, and seldom change."""
-    site.put(job_record("1", at=now_ms() - HOUR_MS))
+    site.put(replace(job_record("1", "FAILED", at=now_ms() - HOUR_MS), outbox=()))
     site.read("/")
     site.store.put_names("prod", Names(datasets={"d1": "Newsletter"}))
     assert "Newsletter" not in site.read("/")
     monkeypatch.setattr(kept, "OLD_MS", -1)
     shown = [site.read("/") for _ in range(2)]  # expectations are old, too: one a reading
-    assert "Newsletter" in shown[-1]
+    assert "into Newsletter (d1)" in shown[-1], "also where jobs are kept with their names"
+
+
+def test_pages_that_are_asked_for_at_once_share_a_reading(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person who opens several, or several tabs, cost no more."""
+    site.read("/")
+    monkeypatch.setattr(kept, "FRESH_MS", 60_000)
+    site.calls.clear()
+    site.read("/")
+    site.read("/expectations")
+    assert [call for call in site.calls if call in READS] == []
+
+
+def test_a_regular_export_is_noticed_until_something_expects_it(site: Site) -> None:
+    """Of its dataset only, and again once nothing expects it any more."""
+    regular = "regular, and nothing expects it"
+    now = now_ms()
+    nights = [now - night * DAY_MS - HOUR_MS for night in range(12)]
+    jobs = [job_record(f"{at}", at=at) for at in nights[1:]]
+    site.put(*(replace(job, outbox=()) for job in jobs[:4]))
+    assert regular not in site.read("/")
+    site.put(*(replace(job, outbox=()) for job in jobs[4:]))
+    site.put(replace(job_record("once", dataset="d2", at=nights[0]), outbox=()))
+    _sweep(site, now - 13 * DAY_MS)
+    _sweep(site, now)
+    assert site.read("/").count(regular) == 1
+    assert "expectation suggest" in site.read("/dataset?sandbox=prod&id=d1")
+    assert "expectation suggest" not in site.read("/dataset?sandbox=prod&id=d2")
+    expected = Expectation("nightly", "d1", "UTC", every=24 * 60)
+    site.store.edit_expectations("prod", [ExpectationRecord("prod", expected, now)])
+    assert regular not in site.read("/")
+    assert "Expected by" in site.read("/dataset?sandbox=prod&id=d1")
+    site.store.edit_expectations("prod", [], site.store.expectations("prod"))
+    assert site.read("/").count(regular) == 1
+
+
+def _sweep(site: Site, watermark: int) -> None:
+    """What a sweep writes that has recorded something; it reads the page before."""
+    site.store.put_state(SandboxState("prod", watermark, swept_at=now_ms()))
+    site.read("/")
 
 
 def test_jobs_that_are_too_old_are_let_go(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,10 @@ def _environment() -> Environment:
         finalize=_shown,
     )
     made.filters.update(
-        moment=lambda at: f"{moment(at)} UTC" if at else "", span=span, number=number
+        moment=lambda at: f"{moment(at)} UTC" if at else "",
+        short=lambda at: moment(at)[5:16],  # for columns whose heading says that it is UTC
+        span=span,
+        number=number,
     )
     made.globals.update(
         KINDS=KINDS,
