@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from export_jobs.aws.clock import now_ms
-from export_jobs.model.expectations import Expectation, ExpectationRecord
+from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.names import Names
 from export_jobs.model.records import RequestRecord, SandboxState
 from export_jobs.model.steps import Step
@@ -384,9 +384,10 @@ def test_a_snapshot_is_complete_in_itself(site: Site, tmp_path: Path) -> None:
     at = now_ms() - HOUR_MS
     hostile = "../../<b>é"
     site.put(job_record("1", at=at), job_record(hostile, "FAILED", at=at, dataset=".."))
-    site.put(job_record("old", at=now_ms() - 20 * DAY_MS))
-    record = ExpectationRecord("prod", Expectation("nightly", "d1", "UTC", due=60), now_ms())
-    site.store.edit_expectations("prod", [record])
+    site.put(*(job_record(name, at=now_ms() - 20 * DAY_MS) for name in ("old", "in-a-window")))
+    past = PastWindow(Window(1, 2, 2), "GOOD", "in-a-window")
+    expected = Expectation("nightly", "d1", "UTC", due=60)
+    site.store.edit_expectations("prod", [ExpectationRecord("prod", expected, at, history=(past,))])
     written = snapshot.write(site.pages, tmp_path)
     assert written.index == tmp_path / "index.html"
     assert written.pages == len(list(tmp_path.rglob("*.html")))
@@ -404,6 +405,8 @@ def test_a_snapshot_is_complete_in_itself(site: Site, tmp_path: Path) -> None:
     assert checked > 20
     assert "<script" not in written.index.read_text()
     assert "&lt;b&gt;é" in written.index.read_text()
+    assert (tmp_path / "job" / "prod.in-a-window.html").is_file()
+    assert not (tmp_path / "job" / "prod.old.html").exists()
 
 
 def test_the_next_snapshot_replaces_the_last_one(site: Site, tmp_path: Path) -> None:
