@@ -12,8 +12,8 @@ from export_jobs.model.names import Names
 from export_jobs.model.records import RequestRecord, SandboxState
 from export_jobs.model.steps import Step
 from export_jobs_cli.errors import UserError
-from playwright.sync_api import Page, expect
-from support.browser import browser, serious_findings
+from playwright.sync_api import Browser, Page, expect
+from support.browser import how_to_launch, serious_findings
 from support.command_line import Local, envelope
 from support.hostile_text import FRAGMENTS
 from support.pages import DAY_MS, HOUR_MS, job_record
@@ -68,6 +68,22 @@ def test_a_renewal_keeps_the_place(site: Site, tab: Page) -> None:
     expect(tab.locator('a.mark[href*="id=new"]')).to_be_visible()
     assert "id=c-2" in tab.evaluate("document.activeElement.href")
     assert tab.evaluate("window.scrollY") == before > 0
+
+
+def test_text_that_is_being_selected_stays(site: Site, tab: Page) -> None:
+    """Somebody copies a command or an error: nothing is replaced until they have done so."""
+    tab.goto(site.server.address)
+    tab.locator("pre code").first.select_text()
+    selected = tab.evaluate("getSelection().toString()")
+    _seed(site)
+    _sweep(site)
+    tab.evaluate(RENEW_NOW)
+    tab.wait_for_timeout(700)
+    assert tab.evaluate("getSelection().toString()") == selected != ""
+    assert tab.locator("a.mark").count() == 0
+    tab.evaluate("getSelection().removeAllRanges()")
+    tab.evaluate(RENEW_NOW)
+    expect(tab.locator("a.mark").first).to_be_visible()
 
 
 def test_it_says_when_it_can_t_be_renewed_and_no_longer_when_it_can(site: Site, tab: Page) -> None:
@@ -210,14 +226,16 @@ def test_a_page_of_somebody_else_can_t_show_ours_in_a_frame(
     assert frame.locator("main").count() == 0
 
 
-def test_a_name_that_leads_here_by_dns_is_refused(site: Site) -> None:
+def test_a_name_that_leads_here_by_dns_is_refused(site: Site, chromium: Browser) -> None:
     """As when the owner of a site makes its name lead to this machine, to read the page."""
-    with browser("--host-resolver-rules=MAP evil.example 127.0.0.1") as rebound:
-        tab = rebound.new_page()
-        answer = tab.goto(f"http://evil.example:{site.server.port}/?token={site.server.token}")
-        assert answer
-        assert answer.status == 400
-        assert "Sandbox" not in tab.content()
+    options = how_to_launch("--host-resolver-rules=MAP evil.example 127.0.0.1")
+    rebound = chromium.browser_type.launch(**options)
+    tab = rebound.new_page()
+    answer = tab.goto(f"http://evil.example:{site.server.port}/?token={site.server.token}")
+    assert answer
+    assert answer.status == 400
+    assert "Sandbox" not in tab.content()
+    rebound.close()
 
 
 def test_what_only_the_served_page_has_can_be_used_by_everybody(site: Site, tab: Page) -> None:

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -42,15 +42,18 @@ def executable() -> str:
     return found
 
 
+def how_to_launch(*more: str) -> dict[str, Any]:
+    """The options of Playwright's `launch`; `more` are further arguments of the command line."""
+    return {"executable_path": executable(), "args": [*ARGUMENTS, *more]}
+
+
 @contextmanager
-def browser(*more: str) -> Iterator[Browser]:
-    """A running browser; `more` are further arguments of its command line."""
+def browser() -> Iterator[Browser]:
+    """A running browser."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415  only the check runs without
 
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=executable(), args=[*ARGUMENTS, *more]
-        )
+        launched = playwright.chromium.launch(**how_to_launch())
         try:
             yield launched
         finally:

@@ -127,6 +127,19 @@ def test_an_overdue_expectation_says_why_and_since_when(reason: str, words: str)
     assert words in item.text
 
 
+def test_windows_missed_in_a_row_are_counted() -> None:
+    """An export that is missing for days is worse than one that is missing tonight."""
+    (item,) = attention(reading(expectations=[replace(missed(), missed_windows=3)]))
+    assert "3 windows missed in a row" in item.text
+
+
+def test_an_expectation_that_can_t_be_read_is_reported() -> None:
+    """Nothing is expected then, which nobody would notice."""
+    unreadable = replace(missed(), expectation=replace(missed().expectation, dataset_id=""))
+    (item,) = attention(reading(expectations=[unreadable]))
+    assert item.text == "Expectation nightly can't be read, so nothing is expected"
+
+
 def test_a_muted_expectation_needs_no_attention() -> None:
     """Until its time is over."""
     assert attention(reading(expectations=[missed(muted_until=NOW + 1)])) == []

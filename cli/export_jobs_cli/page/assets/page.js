@@ -1,13 +1,12 @@
 // Renews the page without losing the place, and moves in the grid with the arrow keys.
-"use strict";
-
 const EVERY_MS = 5000;
-const status = document.getElementById("renewal");
+const state = document.getElementById("renewal");
 const pause = document.getElementById("pause");
 const readAt = document.getElementById("read-at");
 let main = document.getElementById("main");
 let version = null;
 let paused = false;
+let renewing = false;
 let timer = null;
 
 // -- renewing ------------------------------------------------------------------------------------
@@ -16,28 +15,28 @@ async function renew() {
   try {
     const headers = version ? { "If-None-Match": version } : {};
     const answer = await fetch(location.pathname + location.search, { headers, cache: "no-store" });
-    if (answer.status !== 304) {
-      show(new DOMParser().parseFromString(await answer.text(), "text/html"), answer);
-    } else {
-      say("");
+    if (answer.ok) {
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (isSelecting()) {
+        return;
+      }
+      replaceMain(fresh);
+      version = answer.headers.get("ETag");
+    } else if (answer.status !== 304) {
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const why = fresh.querySelector(".problem");
+      say(`Not renewed: ${why ? why.textContent : answer.statusText}`, true);
+      return;
     }
-    const at = answer.headers.get("X-Read-At");
-    if (answer.ok || answer.status === 304) {
-      readAt.textContent = at;
-    }
+    readAt.textContent = answer.headers.get("X-Read-At");
+    say("");
   } catch {
     say("Not renewed: the server does not answer.", true);
   }
 }
 
-function show(fresh, answer) {
-  if (!answer.ok) {
-    const why = fresh.querySelector(".problem");
-    say(`Not renewed: ${why ? why.textContent : answer.statusText}`, true);
-    return;
-  }
-  version = answer.headers.get("ETag");
-  const focused = pathTo(document.activeElement);
+function replaceMain(fresh) {
+  const focused = placeOf(document.activeElement);
   const scrolled = [...main.querySelectorAll("pre")].map((one) => one.scrollLeft);
   const replacement = document.adoptNode(fresh.getElementById("main"));
   main.replaceWith(replacement);
@@ -45,15 +44,19 @@ function show(fresh, answer) {
   document.title = fresh.title;
   [...main.querySelectorAll("pre")].forEach((one, at) => { one.scrollLeft = scrolled[at] || 0; });
   prepareGrids();
-  const again = focused && elementAt(focused);
-  if (again) {
-    again.focus({ preventScroll: true });
+  if (focused) {
+    (elementAt(focused) || main).focus({ preventScroll: true });
   }
-  say("");
+}
+
+// Whether somebody is selecting text, to copy a command or an error.
+function isSelecting() {
+  const selection = getSelection();
+  return !selection.isCollapsed && main.contains(selection.anchorNode);
 }
 
 // Where the focus was: the address of a link says more than its place, which may have moved.
-function pathTo(element) {
+function placeOf(element) {
   if (!main.contains(element)) {
     return null;
   }
@@ -77,18 +80,22 @@ function elementAt(place) {
 
 // Only what changes is said, so that a screen reader does not speak at every renewal.
 function say(text, stale = false) {
-  if (status.textContent !== text) {
-    status.textContent = text;
-    status.classList.toggle("stale", stale);
+  if (state.textContent !== text) {
+    state.textContent = text;
+    state.classList.toggle("stale", stale);
   }
 }
 
 async function keepRenewing() {
-  clearTimeout(timer);
-  if (!paused && !document.hidden) {
-    await renew();
+  if (renewing) {
+    return;
   }
   clearTimeout(timer);
+  if (!paused && !document.hidden && !isSelecting()) {
+    renewing = true;
+    await renew();
+    renewing = false;
+  }
   timer = setTimeout(keepRenewing, EVERY_MS);
 }
 
