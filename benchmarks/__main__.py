@@ -14,7 +14,7 @@ from export_jobs_local.project import ROOT
 
 from benchmarks.report import Section, draw, machine, put_into
 
-PARTS = ("cost", "growth", "warm", "creator", "cold_start", "export", "time_to_know")
+PARTS = ("cost", "growth", "warm", "creator", "cold_start", "export", "time_to_know", "page")
 RESULTS = ROOT / ".export-jobs" / "bench"
 
 

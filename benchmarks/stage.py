@@ -18,6 +18,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import boto3
 from botocore.config import Config
 from export_jobs import wiring
 from export_jobs.aws.dynamodb.store import DynamoDbStore
@@ -25,6 +26,7 @@ from export_jobs.aws.publisher import AwsEventPublisher
 from export_jobs.aws.sqs import SqsDeadLetterQueue, SqsRequestQueue
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient
 from export_jobs.telemetry import MeasuredTransport
+from export_jobs_cli.stack import DeployedSystem
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.isolation import REGION, aws_client, aws_session, http_session
@@ -36,6 +38,7 @@ from export_jobs_local.system import describe_service, local_parameters
 from benchmarks.peers import LOGGED_WITHIN_S
 
 START_TIMEOUT_S = 60.0
+STACK = "bench"
 
 
 class Stage:
@@ -57,6 +60,13 @@ class Stage:
         """
         config = wiring._config().merge(Config(read_timeout=60))
         return aws_client(self._session, service, self._description["awsEndpointUrl"], config)
+
+    def system(self, calls: Counter[str]) -> DeployedSystem:
+        """The stack as the command and its page open it; counts their calls to AWS."""
+        session = aws_session(self._description["region"])
+        count_calls(session, calls)
+        endpoint_url = self._description["awsEndpointUrl"]
+        return DeployedSystem(STACK, session=session, endpoint_url=endpoint_url)
 
     @property
     def credentials(self) -> Credentials:
@@ -156,13 +166,17 @@ class Parts:
         )
 
 
-def count_calls(client: Any, calls: Counter[str]) -> None:
-    """Counts the client's calls from now on, including retries, by operation."""
+def count_calls(caller: Any, calls: Counter[str]) -> None:
+    """Counts the calls of a client, or of all clients that a session makes from now on.
+
+    By operation, including retries.
+    """
 
     def sent(operation_name: str, **_: Any) -> None:
         calls[operation_name] += 1
 
-    client.meta.events.register("request-created", sent)
+    events = caller.events if isinstance(caller, boto3.Session) else caller.meta.events
+    events.register("request-created", sent)
 
 
 @contextmanager
@@ -217,7 +231,7 @@ def main() -> None:
         SegmentationService(ServiceConfig(manual=True, sandboxes=tuple(sys.argv[1:]))) as service,
         MotoServer() as aws,
     ):
-        stack = LocalStack(aws, "bench")
+        stack = LocalStack(aws, STACK)
         stack.deploy(TEMPLATE, local_parameters(aws, service))
         events = aws.client("events")
         for archive in events.list_archives()["Archives"]:

@@ -130,7 +130,7 @@ class KnownJob:
         """How it was far from usual when it ended: recorded then, if it succeeded."""
         return [str(anomaly) for anomaly in self._end.get("anomalies") or ()]
 
-    @property
+    @cached_property
     def unusual(self) -> list[str]:
         """The same in words, with the numbers."""
         return list(unusual(self._whole_end, one_line)) if self._end else []

@@ -5,10 +5,18 @@ from __future__ import annotations
 import importlib
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from export_jobs.aws.clock import now_ms
 from export_jobs.client.tokens import CREDENTIAL_MAX_AGE_S
+from export_jobs.model.calendar import local_date, zone_named
+from export_jobs.monitor.expectations import MAX_HISTORY
+from export_jobs_cli.stack import DeployedSystem
+from export_jobs_local.aws.server import MotoServer
+from export_jobs_local.aws.stack import LocalStack
+from export_jobs_local.isolation import aws_session
 from support.broad_run import emitted_metrics
 from support.files import ROOT
 from support.quiet import first_sweeps
@@ -16,10 +24,12 @@ from support.quiet import first_sweeps
 sys.path.insert(0, str(ROOT))  # they are not an installed package
 
 from benchmarks import __main__ as command
-from benchmarks import baselines, bill, cost, growth
+from benchmarks import baselines, bill, cost, growth, page
 from benchmarks.line import Served, field_case_21
 from benchmarks.measuring import Line, Spread, in_turns, interleaved, line_through
+from benchmarks.on_record import DAY_MS, Amount, OnRecord
 from benchmarks.report import Section, put_into
+from benchmarks.stage import count_calls
 
 SECTION = Section(
     "Some part",
@@ -202,6 +212,57 @@ class TestLine:
         )
         assert served.unserved == ["b"]
         assert served.overtaken == [("a", "d")]
+
+
+class TestPage:
+    AMOUNT = Amount(jobs=120, datasets=3, days=20, running=2, waiting=2, rejected=2)
+
+    def test_each_page_takes_the_same_few_reads(self, aws: MotoServer, stack: LocalStack) -> None:
+        """Two for an overview, also after a job has ended, however much is on record."""
+
+        def opened(calls: Counter[str]) -> DeployedSystem:
+            session = aws_session()
+            count_calls(session, calls)
+            return DeployedSystem(stack.name, session=session, endpoint_url=aws.url)
+
+        on_record = OnRecord(page.SANDBOX, self.AMOUNT, now_ms())
+        found = page.measured(opened, on_record, first_turns=1, turns=2)
+        assert {one.name: one.reads for one in found} == {
+            "first overview": 4,  # what is unfinished, jobs, expectations and names
+            "overview, nothing new": 1,
+            "overview, a job has ended": 2,
+            "overview, unchanged (304)": 1,
+            "a job": 3,  # its baseline and its request
+            "a dataset": 2,  # the baseline of its kind of export
+            "requests": 2,  # the rejected ones
+            "expectations": 1,
+        }
+
+    def test_what_is_on_record_is_what_sweeps_leave(self) -> None:
+        """Every job with its whole end and its events, and every expectation as it was judged."""
+        on_record = OnRecord(page.SANDBOX, self.AMOUNT, now_ms())
+        assert len(on_record.jobs) == 120
+        for job in on_record.jobs:
+            assert [event.detail["sequence"] for event in job.history] == [1, 2, 3]
+            assert (job.is_open, job.end["outcome"]) == (False, job.outcome)
+        assert {"SUCCEEDED", "FAILED"} <= {job.outcome for job in on_record.jobs}
+        for record in on_record.expectations():
+            assert len(record.history) == MAX_HISTORY
+            assert record.window
+            assert record.window.due > on_record.now
+        assert OnRecord(page.SANDBOX, self.AMOUNT, on_record.now).jobs == on_record.jobs
+
+    @pytest.mark.parametrize("amount", page.AMOUNTS.values())
+    def test_each_dataset_has_a_run_every_day(self, amount: Amount) -> None:
+        """So the grid of the overview is full."""
+        few = Amount(amount.jobs // 50, 2, amount.days, running=1, waiting=0, rejected=0)
+        on_record = OnRecord(page.SANDBOX, few, now_ms())
+        for exports in on_record.exports:
+            its = [job for job in on_record.jobs if job.dataset_id == exports.dataset_id]
+            days = sorted({local_date(job.creation_time, zone_named("UTC")) for job in its})
+            assert len(its) == 100
+            assert all((later - day).days == 1 for day, later in pairwise(days[-14:]))
+            assert its[0].creation_time > on_record.now - 2 * DAY_MS
 
 
 class TestMeasuring:

@@ -68,7 +68,7 @@ class Regular:
     ended_by: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is a run of its own: comparing their jobs takes long
 class _Run:
     """A good run; local times are naive."""
 
