@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from botocore.config import Config
+
 from export_jobs_cli.stack import DeployedSystem
 
 WINDOW_MINUTES: Final = 15
@@ -20,14 +22,14 @@ def is_known(system: DeployedSystem) -> bool:
     return not system.is_on_this_machine or system.log_directory is not None
 
 
-def last_sweep(system: DeployedSystem, sandbox: str) -> int | None:
+def last_sweep(system: DeployedSystem, sandbox: str, config: Config | None = None) -> int | None:
     """In epoch milliseconds; None if there was none in the window."""
     now = datetime.now(UTC)
     since = now - timedelta(minutes=WINDOW_MINUTES)
     if system.is_on_this_machine:
         found = _written_to_the_log(system)
         return found if found and found >= since.timestamp() * 1000 else None
-    points = system.client("cloudwatch").get_metric_statistics(
+    points = system.client("cloudwatch", config).get_metric_statistics(
         Namespace=system.outputs["MetricsNamespace"],
         MetricName="SweepAge",
         Dimensions=[

@@ -78,14 +78,19 @@ class DeployedSystem:
         self._session = session
         self._endpoint_url = endpoint_url
 
-    def client(self, service: Any) -> Any:
-        """A boto3 client. Raises UserError if the shell has settings that boto3 can't read."""
+    def client(self, service: Any, config: Config | None = None) -> Any:
+        """A boto3 client. Raises UserError if the shell has settings that boto3 can't read.
+
+        `config` overrides the usual time-outs and retries.
+        """
         if self._endpoint_url is not None:
-            return aws_client(self._session, service, self._endpoint_url, _LOCAL_CONFIG)
+            local = _LOCAL_CONFIG.merge(config or Config())
+            return aws_client(self._session, service, self._endpoint_url, local)
+        wanted = _CONFIG.merge(config or Config())
         try:
-            client = self._session.client(service, config=_CONFIG)
+            client = self._session.client(service, config=wanted)
             if on_this_machine(client.meta.endpoint_url):  # by AWS_ENDPOINT_URL, for example
-                client = self._session.client(service, config=_CONFIG.merge(_NO_PROXY))
+                client = self._session.client(service, config=wanted.merge(_NO_PROXY))
         except ValueError as error:
             raise UserError(
                 f"boto3 can't read a setting: {error}; check the variables AWS_… and ~/.aws/config"

@@ -680,7 +680,7 @@ def test_a_stack_without_alarms_is_bad_in_aws_only(
 ) -> None:
     """A local one never has any, and that is no finding."""
     assert findings(system)["alarms", None].state == "ok"
-    monkeypatch.setattr(DeployedSystem, "is_on_this_machine", False)
+    monkeypatch.setattr(system, "is_on_this_machine", False)
     finding = findings(system)["alarms", None]
     assert finding.state == "bad"
     assert finding.detail.count(system.name) == len(alerts.ALARMS)

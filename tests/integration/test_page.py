@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from export_jobs.aws.clock import now_ms
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.names import Names
+from export_jobs.model.ports import StoreRefused
 from export_jobs.model.records import RequestRecord, SandboxState
 from export_jobs.model.steps import Step
 from export_jobs_cli.errors import UserError
@@ -180,13 +184,45 @@ def test_a_job_that_came_and_ended_between_two_readings_is_not_missed(site: Site
     assert "job 8" in site.read("/")
 
 
-def test_a_job_that_shows_later_than_newer_ones_is_not_missed(site: Site) -> None:
-    """The service lists a job only some time after it was created."""
-    site.store.put_state(SandboxState("prod", now_ms() - 60_000, swept_at=now_ms()))
+@pytest.mark.parametrize(
+    ("field", "minutes"), [("watermark", 12), ("seen_from", 300), ("new_since", 300)]
+)
+def test_a_job_that_shows_later_than_newer_ones_is_not_missed(
+    site: Site, field: str, minutes: int
+) -> None:
+    """The service may list a job late, and a sweep records all in what it covers, and before."""
+    at = now_ms()
+    covered = SandboxState("prod", at, seen_from=at, new_since=at, swept_at=at)
+    reach = at - (minutes - 10) * 60_000
+    site.store.put_state(replace(covered, **{field: reach}))
     site.read("/")
-    site.put(replace(job_record("late", at=now_ms() - 5 * 60_000), outbox=()))
-    site.store.put_state(SandboxState("prod", now_ms() - 50_000, swept_at=now_ms()))
+    site.put(replace(job_record("late", at=at - minutes * 60_000), outbox=()))
+    site.store.put_state(replace(covered, **{field: reach, "swept_at": now_ms()}))
     assert "job late" in site.read("/")
+
+
+def test_a_job_is_followed_to_its_end_however_old_it_is(site: Site) -> None:
+    """Also one whose creation time is unknown."""
+    for n, at in enumerate((now_ms() - 40 * DAY_MS, 0)):
+        running = replace(job_record(f"j{n}", "PROCESSING", at=at), outbox=(), kind=f"1-{n}")
+        site.put(running)
+        site.read("/")
+        known = site.store.job("prod", f"j{n}", at)
+        assert known
+        end = {"status": "FAILED", "final": True, "outcome": "FAILED"}
+        times = {"update_time": now_ms(), "touched_at": now_ms(), "duration_ms": now_ms() - at}
+        ended = replace(known, **end, **times)  # type: ignore[arg-type]
+        site.store.put(ended)
+        assert f"Export job j{n} into d1 failed" in site.read("/")
+
+
+def test_a_job_that_is_not_kept_is_looked_up_once(site: Site) -> None:
+    """That reads all that is on record."""
+    site.put(replace(job_record("old", at=now_ms() - 60 * DAY_MS), outbox=()))
+    site.read("/job?sandbox=prod&id=old")
+    site.calls.clear()
+    site.read("/job?sandbox=prod&id=old")
+    assert [call for call in site.calls if call in READS] == ["Query", "Query"]
 
 
 def test_a_sandbox_that_is_swept_for_the_first_time_is_read_again(
@@ -239,7 +275,7 @@ def test_pages_that_are_asked_for_at_once_share_a_reading(
 
 def test_a_regular_export_is_noticed_until_something_expects_it(site: Site) -> None:
     """Of its dataset only, and again once nothing expects it any more."""
-    regular = "regular, and nothing expects it"
+    regular = "regular, without an expectation"
     now = now_ms()
     nights = [now - night * DAY_MS - HOUR_MS for night in range(12)]
     jobs = [job_record(f"{at}", at=at) for at in nights[1:]]
@@ -300,7 +336,10 @@ def test_a_job_older_than_what_is_kept_has_a_page(site: Site) -> None:
     ("path", "words"),
     [
         ("/job?sandbox=prod&id=none", "no job &#39;none&#39; is on record in prod"),
-        ("/job?sandbox=nowhere&id=1", "sandbox &#39;nowhere&#39; is not watched"),
+        (
+            "/job?sandbox=nowhere&id=1",
+            "sandbox &#39;nowhere&#39; is not on this page, which shows: prod, dev",
+        ),
         ("/job?id=1", "the address needs a sandbox and an id"),
         ("/dataset?sandbox=prod", "the address needs a sandbox and an id"),
         ("/dataset?sandbox=prod&id=none", "neither a job of the last weeks nor an expectation"),
@@ -340,6 +379,63 @@ def test_a_stack_that_can_t_be_read_is_said_on_the_page() -> None:
         assert "can&#39;t read the open items" in answer.text
     finally:
         server.__exit__(None, None, None)
+
+
+def test_a_refused_read_is_no_missing_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """404 would say that there is no such job; what can be read is shown."""
+    site.put(job_record("1", at=now_ms() - HOUR_MS, request_key="r"))
+
+    def refuses(*_: Any, **__: Any) -> Any:
+        raise StoreRefused("can't read a request: AccessDenied")
+
+    monkeypatch.setattr(site.store, "requests", refuses)
+    html = site.read("/job?sandbox=prod&id=1")
+    assert "Not shown: its request. can&#39;t read a request: AccessDenied" in html
+    assert "Job 1" in html
+    monkeypatch.setattr(site.store, "rejected_requests", refuses)
+    assert "Rejected requests can&#39;t be read" in site.read("/requests")
+    monkeypatch.setattr(site.store, "jobs", refuses)
+    assert site.get("/job?sandbox=prod&id=none").status_code == 503
+    monkeypatch.setattr(site.store, "load", refuses)
+    for path in ("/", "/job?sandbox=prod&id=1", "/dataset?sandbox=prod&id=d1"):
+        assert site.get(path).status_code == 503
+
+
+def test_commands_are_for_the_stack_and_the_account_that_are_shown(site: Site) -> None:
+    """Pasted into a terminal, they show the same."""
+    pages = Pages(site.pages.system, sandbox="dev", profile="my profile", region="eu-west-1")
+    first, *others = pages.overview().commands
+    options = f"--sandbox dev --stack {site.pages.system.name}"
+    aws = "--profile 'my profile' --region eu-west-1"
+    assert first == f"export-jobs job list --since 14d --limit 2000 {aws} {options}"
+    assert all(f"{aws} {options}" in command for command in others)
+    assert pages.command("dlq list").startswith(f"export-jobs dlq list {aws} --stack")
+
+
+def test_a_queue_that_hangs_does_not_hold_up_the_page(
+    site: Site, aws: MotoServer, stack: LocalStack
+) -> None:
+    """The tables say the most, and answer."""
+    with socket.socket() as hanging:
+        hanging.bind(("127.0.0.1", 0))
+        hanging.listen()
+        system = system_of(aws, stack, [])
+        client = system.client
+
+        def misled(service: str, config: Any = None) -> Any:
+            if service != "sqs":
+                return client(service, config)
+            system._endpoint_url = f"http://127.0.0.1:{hanging.getsockname()[1]}"
+            try:
+                return client(service, config)
+            finally:
+                system._endpoint_url = aws.url
+
+        system.client = misled  # type: ignore[method-assign]
+        began = time.monotonic()
+        page = Pages(system).overview()
+        assert time.monotonic() - began < 8
+        assert "How many dead letters" in page.values["overview"].attention[0].text
 
 
 def test_what_aws_refuses_to_the_viewer_is_said_and_the_rest_is_shown(
@@ -407,6 +503,50 @@ def test_a_snapshot_is_complete_in_itself(site: Site, tmp_path: Path) -> None:
     assert "&lt;b&gt;é" in written.index.read_text()
     assert (tmp_path / "job" / "prod.in-a-window.html").is_file()
     assert not (tmp_path / "job" / "prod.old.html").exists()
+
+
+def test_a_snapshot_shows_one_moment(site: Site, tmp_path: Path) -> None:
+    """Whatever changes while it is written: no link leads to a page that is not there."""
+    at = now_ms() - HOUR_MS
+    site.put(*(job_record(str(n), at=at) for n in range(3)))
+    fixed = site.pages.as_of_now()
+    site.put(job_record("later", at=now_ms() - 1_000))
+    assert "later" in [job.id for job in site.pages.readings()[0].jobs]
+    written = snapshot.write(fixed, tmp_path)
+    assert not (tmp_path / "job" / "prod.later.html").exists()
+    assert "job later" not in written.index.read_text()
+
+
+def test_two_snapshots_at_once_leave_whole_pages(site: Site, tmp_path: Path) -> None:
+    """As when a schedule is shorter than a snapshot takes."""
+    site.put(*(job_record(str(n), at=now_ms() - HOUR_MS) for n in range(20)))
+    with ThreadPoolExecutor(3) as pool:
+        done = list(pool.map(lambda _: snapshot.write(site.pages, tmp_path), range(3)))
+    assert {one.pages for one in done} == {len(list(tmp_path.rglob("*.html")))}
+    for page in tmp_path.rglob("*.html"):
+        assert page.read_text().endswith("</html>\n") or page.read_text().endswith("</html>")
+    assert [file for file in tmp_path.rglob(".*") if file.name != ".export-jobs-snapshot"] == []
+
+
+def test_a_directory_that_can_t_be_written_is_reported(site: Site, tmp_path: Path) -> None:
+    """With the file, and nothing else is written."""
+    (tmp_path / ".export-jobs-snapshot").touch()
+    (tmp_path / "job").write_text("a file where a directory should be")
+    with pytest.raises(UserError, match=r"can't write .*job: File exists"):
+        snapshot.write(site.pages, tmp_path)
+
+
+def test_a_snapshot_follows_no_link_out_of_its_directory(site: Site, tmp_path: Path) -> None:
+    """On a share, others may have put one there."""
+    outside = tmp_path / "outside"
+    outside.write_text("somebody's")
+    directory = tmp_path / "site"
+    snapshot.write(site.pages, directory)
+    (directory / "index.html").unlink()
+    (directory / "index.html").symlink_to(outside)
+    snapshot.write(site.pages, directory)
+    assert outside.read_text() == "somebody's"
+    assert "Needs attention" in (directory / "index.html").read_text()
 
 
 def test_the_next_snapshot_replaces_the_last_one(site: Site, tmp_path: Path) -> None:

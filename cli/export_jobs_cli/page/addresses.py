@@ -102,7 +102,7 @@ def dataset_file(sandbox: str, dataset_id: str) -> str:
 
 def anchor(sandbox: str, name: str) -> str:
     """The id of an expectation's element."""
-    return f"expectation-{_file_name(sandbox)}-{_file_name(name)}"
+    return f"expectation.{_file_name(sandbox)}.{_file_name(name)}"
 
 
 def _file_name(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +11,6 @@ from export_jobs.contract.text import one_line
 from export_jobs.events.wording import span, why_overdue
 from export_jobs.model.calendar import DAY_MINUTES
 from export_jobs.model.expectations import ExpectationRecord
-from export_jobs.model.outcome import BAD_OUTCOMES
 
 from export_jobs_cli import output
 from export_jobs_cli.expectations.shown import in_zone, state_of
@@ -23,6 +23,8 @@ from export_jobs_cli.page.status import StackStatus
 
 RECENT_MS: Final = 3 * DAY_MINUTES * 60_000
 """A run that did not end well needs attention for so long, unless a later one has succeeded."""
+REPEATED_MS: Final = 14 * DAY_MINUTES * 60_000
+"""The same for an export that has run before: the next run may be a week away."""
 _RANK: Final[Sequence[Tone]] = ("bad", "warn", "busy", "quiet")
 
 
@@ -66,13 +68,12 @@ def attention_of(
 
 
 def _of_the_stack(status: StackStatus) -> Iterator[Item]:
-    count = status.dead_letters
-    if count:
+    if status.dead_letters:
         yield Item(
             "problem",
-            f"{count} dead letter{'s' if count > 1 else ''}: requests that were rejected, or that "
+            f"{_number(status.dead_letters, 'dead letter')}: rejected requests, and messages that "
             "the creator could not take",
-            "Correct and redrive each, or delete it.",
+            "Correct and redrive each of them, or delete it.",
             requests=True,
             command="dlq list",
         )
@@ -86,7 +87,7 @@ def _of_sweeps(reading: Reading, status: StackStatus, *, now: int) -> Iterator[I
         yield Item(
             "no-sweeps",
             f"Sandbox {reading.sandbox}: {problem}",
-            "What this page shows may be old.",
+            "What this page shows may be old." if reading.known.state else "",
             sandbox=reading.sandbox,
             command="doctor",
         )
@@ -127,35 +128,52 @@ def _overdue(record: ExpectationRecord, reading: Reading) -> Item:
 
 
 def _of_jobs(reading: Reading, *, now: int) -> Iterator[Item]:
-    """The last run of each kind of export, if it did not end well, and open ones that are late."""
-    seen: set[tuple[str | None, str | None]] = set()
+    """The last run of each export, if it did not end well, open ones that are late, duplicates."""
+    runs = Counter(map(_same_export, reading.jobs))
+    decided: set[object] = set()
     for position, job in enumerate(reading.jobs):
         if not job.is_final:
-            if job.record and job.record.delays:
+            if kind_of_job(job) == "delayed":
                 yield _late(job)
             continue
-        kind = (job.dataset_id, job.record.kind if job.record else None)
-        if kind in seen or job.outcome == "CANCELLED":
+        if job.record and job.record.duplicate_of and _ended_at(job) >= now - RECENT_MS:
+            yield _duplicate(job, job.record.duplicate_of)
+        export = _same_export(job)
+        if export in decided or job.outcome == "CANCELLED":
             continue
-        seen.add(kind)
-        if job.created_at < now - RECENT_MS:
+        decided.add(export)
+        if KINDS[kind_of_job(job)].tone == "good" or _is_made_good(job, reading.jobs[:position]):
             continue
-        if item := _of_ended(job, _tried_again(job, reading.jobs[:position])):
-            yield item
+        if _ended_at(job) >= now - (REPEATED_MS if runs[export] > 1 else RECENT_MS):
+            yield _of_ended(job)
 
 
-def _tried_again(job: KnownJob, later: Iterable[KnownJob]) -> KnownJob | None:
-    """The job of a later try of its request."""
+def _same_export(job: KnownJob) -> object:
+    """Equal for jobs that do the same again; a job of which too little is known has no other."""
+    record = job.record
+    if record and record.kind:
+        return job.dataset_id, record.kind
+    if record and job.dataset_id and record.segments is not None:
+        return job.dataset_id, record.segments
+    return job.sandbox, job.id, job.created_at
+
+
+def _is_made_good(job: KnownJob, later: Iterable[KnownJob]) -> bool:
+    """Whether a later try of its request runs or has succeeded, or did not: then that one counts."""
     key = job.request_key
-    return next((other for other in later if key and other.request_key == key), None)
+    return any(key and other.request_key == key and other.outcome != "CANCELLED" for other in later)
 
 
-def _of_ended(job: KnownJob, again: KnownJob | None) -> Item | None:
+def _ended_at(job: KnownJob) -> int:
+    """When it ended or, if that is unknown, was last changed; in epoch milliseconds."""
+    by_its_times = job.created_at + (job.duration_ms or 0) if job.created_at else 0
+    return by_its_times or job.updated_at or (job.record.touched_at if job.record else 0)
+
+
+def _of_ended(job: KnownJob) -> Item:
     kind = kind_of_job(job)
-    if again is not None or not (job.outcome in BAD_OUTCOMES or job.anomalies):
-        return None
     whole = f"Export job {job.id} into {job.dataset or 'an unknown dataset'}"
-    if job.anomalies and job.outcome not in BAD_OUTCOMES:
+    if job.outcome == "SUCCEEDED":
         compared = f"Compared with {job.compared_with}." if job.compared_with else ""
         return _about(job, kind, f"{whole} succeeded: {'; '.join(job.unusual)}", compared)
     retried = ""
@@ -163,6 +181,11 @@ def _of_ended(job: KnownJob, again: KnownJob | None) -> Item | None:
         retried = f" Its request is tried again from {output.moment(job.record.retry_at)} UTC on."
     why = "; ".join([*job.unusual, *(one_line(error_text(error)) for error in job.errors[:1])])
     return _about(job, kind, f"{whole} {KINDS[kind].words}", f"{why}{retried}".strip())
+
+
+def _duplicate(job: KnownJob, request_key: str) -> Item:
+    text = f"Export job {job.id} into {job.dataset or 'an unknown dataset'} is a duplicate"
+    return _about(job, "problem", text, f"Request {request_key} has another job.")
 
 
 def _late(job: KnownJob) -> Item:
@@ -177,12 +200,17 @@ def _about(job: KnownJob, kind: str, text: str, more: str) -> Item:
 
 
 def _of_requests(line: Line) -> Iterator[Item]:
-    if line.held_until:
+    """Requests that wait because the service failed or throttled."""
+    wait = line.wait_in_line()
+    if line.creates and wait.what == "HOLD":
         yield Item(
             "problem",
-            f"Sandbox {line.sandbox}: no request is tried until "
-            f"{output.moment(line.held_until)} UTC",
-            "The service failed or throttled.",
+            f"Sandbox {line.sandbox}: no request is tried until {output.moment(wait.until)} UTC",
+            f"{_number(len(line.creates), 'request')} waiting: the service failed or throttled.",
             sandbox=line.sandbox,
             requests=True,
         )
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

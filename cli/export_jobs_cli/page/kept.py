@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from typing import Final
 
 from export_jobs.aws.clock import now_ms
@@ -29,17 +30,20 @@ KEPT_MS: Final = READ_MS
 """How far back jobs are kept: as far as baselines and regular exports look."""
 FRESH_MS: Final = 1_000
 """Pages that are asked for at nearly the same time share a reading."""
-LATE_MS: Final = 10 * 60_000
-"""How much later than a newer job an older one may show up in the service's listing."""
 OLD_MS: Final = 60_000
-"""What nothing announces the changes of is read again after that time."""
+"""What nothing announces the changes of is read again after that time, if little else is read."""
+VERY_OLD_MS: Final = 5 * OLD_MS
+"""And after that time in any case."""
 _DAY_MS: Final = DAY_MINUTES * 60_000
 _Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A sandbox at one moment; `jobs` are those of the last 28 days, newest first."""
+    """A sandbox at one moment.
+
+    `jobs` are those created or changed in the last 28 days, and open ones; newest first.
+    """
 
     sandbox: str
     read_at: int
@@ -73,6 +77,7 @@ class KeptSandbox:
 
     def __init__(self, system: DeployedSystem, sandbox: str) -> None:
         self._system = system
+        self._store = system.store
         self._sandbox = sandbox
         self._lock = threading.Lock()
         self._last: Reading | None = None
@@ -90,7 +95,7 @@ class KeptSandbox:
             return last
 
     def _first(self, now: int) -> Reading:
-        known = self._system.store.load(self._sandbox)
+        known = self._store.load(self._sandbox)
         names = self._read_names(now)
         recent = list(jobs.recent(self._system, self._sandbox, since=now - KEPT_MS))
         kept = {_key_of(record): self._known_job(record, names) for record in recent}
@@ -100,18 +105,15 @@ class KeptSandbox:
         return self._with_jobs(without_jobs, kept)
 
     def _next(self, last: Reading, now: int) -> Reading:
-        known = self._system.store.load(self._sandbox)
+        known = self._store.load(self._sandbox)
         if last.known.state is None and known.state is not None:
             return self._first(now)  # the first sweep has recorded what there was
         kept = {_key_of(job.record): job for job in last.jobs if job.record}
-        since = _changed_since(last, known)
-        if since is not None:
-            kept = {key: job for key, job in kept.items() if not _has_left(job, known)}
-            for record in self._system.store.jobs_since(self._sandbox, since):
-                self._keep(kept, record, last.names)
+        has_changed = self._read_changes(kept, last, known)
         expectations, names = last.expectations, last.names
         read_at = min(self._expectations_read_at, self._names_read_at)
-        one_more = since is None and now - read_at > OLD_MS
+        age = abs(now - read_at)  # a clock may be set back
+        one_more = age > (VERY_OLD_MS if has_changed else OLD_MS)
         if known.expected.version != last.known.expected.version:
             expectations = self._read_expectations(now)
         elif one_more and read_at == self._names_read_at:
@@ -123,6 +125,41 @@ class KeptSandbox:
         current = replace(last, read_at=now, known=known, expectations=expectations, names=names)
         return self._with_jobs(current, kept)
 
+    def _read_changes(
+        self, kept: dict[_Key, KnownJob], last: Reading, known: SandboxRecord
+    ) -> bool:
+        """Reads the jobs again that may have changed; returns whether any may."""
+        left = [job for job in last.jobs if _has_left(job, known)]
+        for job in left:
+            if job.record:
+                del kept[_key_of(job.record)]
+        since = self._changed_since(last, known, left)
+        found = [] if since is None else list(self._store.jobs_since(self._sandbox, since))
+        if any(not job.created_at for job in left):  # they come before all others
+            without_time = self._store.jobs_since(self._sandbox, 0)
+            found += takewhile(lambda record: not record.creation_time, without_time)
+        for record in found:
+            self._keep(kept, record, last.names)
+        return bool(left) or since is not None
+
+    def _changed_since(
+        self, last: Reading, known: SandboxRecord, left: Iterable[KnownJob]
+    ) -> int | None:
+        """The creation time of the oldest job that may have changed; None if none has.
+
+        Those in `left` were unfinished, and are not any more. If a sweep has recorded something,
+        there may be others: jobs that were created, and have ended, since the last reading, and
+        those that the service listed late.
+        """
+        times = [job.created_at for job in left if job.created_at]
+        before, after = last.known.state, known.state
+        if before and before != after:
+            oldest = min(before.watermark, before.seen_from, before.new_since, before.swept_at)
+            oldest = min(oldest, after.seen_from) if after else oldest
+            oldest -= self._system.monitor.overlap_seconds * 1_000
+            times.append(max(oldest, last.read_at - KEPT_MS))
+        return min(times, default=None)
+
     def _with_jobs(self, reading: Reading, kept: dict[_Key, KnownJob]) -> Reading:
         """The reading with the jobs kept and the open ones, without those that are too old."""
         open_jobs = reading.known.open_jobs
@@ -130,7 +167,9 @@ class KeptSandbox:
             self._keep(kept, record, reading.names)
         oldest = reading.read_at - KEPT_MS
         recent = [
-            job for key, job in kept.items() if job.created_at >= oldest or key[0] in open_jobs
+            job
+            for key, job in kept.items()
+            if max(job.created_at, _touched_at(job)) >= oldest or key[0] in open_jobs
         ]
         recent.sort(key=lambda job: (job.created_at, job.id), reverse=True)
         with_jobs = replace(reading, jobs=recent)
@@ -147,12 +186,12 @@ class KeptSandbox:
         return KnownJob(self._sandbox, record, names=names)
 
     def _read_expectations(self, now: int) -> Sequence[ExpectationRecord]:
-        found = self._system.store.expectations(self._sandbox)
+        found = self._store.expectations(self._sandbox)
         self._expectations_read_at = now
         return found
 
     def _read_names(self, now: int) -> Names:
-        found = self._system.store.names(self._sandbox, by_query=True)
+        found = self._store.names(self._sandbox, by_query=True)
         self._names_read_at = now
         return found
 
@@ -181,6 +220,16 @@ class KeptSandbox:
         return found
 
 
+@dataclass(frozen=True)
+class FixedSandbox:
+    """A sandbox as it was read once."""
+
+    reading: Reading
+
+    def read(self) -> Reading:
+        return self.reading
+
+
 def _key_of(record: JobRecord) -> _Key:
     return record.job_id, record.creation_time
 
@@ -190,11 +239,5 @@ def _has_left(job: KnownJob, known: SandboxRecord) -> bool:
     return job.record is not None and job.record.is_open and job.id not in known.open_jobs
 
 
-def _changed_since(last: Reading, known: SandboxRecord) -> int | None:
-    """The creation time of the oldest job that may have changed; None if none has."""
-    times = [job.created_at for job in last.jobs if _has_left(job, known)]
-    before = last.known.state
-    if before and before != known.state:  # jobs may have been created, and have ended, meanwhile
-        watermark = min(before.watermark, known.state.watermark if known.state else 0)
-        times.append(watermark - LATE_MS)
-    return max(min(times), last.read_at - KEPT_MS) if times else None
+def _touched_at(job: KnownJob) -> int:
+    return job.record.touched_at if job.record else 0

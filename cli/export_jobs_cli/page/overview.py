@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -28,14 +28,14 @@ from export_jobs_cli.page.status import StackStatus
 
 DAYS: Final = 14
 MOST_MARKS: Final = 6
-"""Marks in a cell; of more runs a day, those that did not end well are shown, and the rest counted."""
+"""Marks in a cell; of more runs a day, those that ended worst are shown, and the others counted."""
 _DAY_MS: Final = DAY_MINUTES * 60_000
 _UTC: Final = zone_named("UTC")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A day of a dataset: its marks in the order of time, and how many more runs were as usual."""
+    """A day of a dataset: its marks in the order of time, and how many more there are."""
 
     marks: Sequence[Mark]
     more: int = 0
@@ -134,7 +134,7 @@ def _rows(reading: Reading, days: Sequence[date]) -> Iterator[Row]:
     ids = {
         dataset
         for dataset, its_jobs in reading.by_dataset.items()
-        if its_jobs[0].created_at >= since or not its_jobs[0].is_final
+        if any(job.created_at >= since or not job.is_final for job in its_jobs)
     }
     called = reading.names.datasets
     ordered = sorted(
@@ -147,7 +147,12 @@ def _rows(reading: Reading, days: Sequence[date]) -> Iterator[Row]:
     )
     for dataset_id in ordered:
         its_jobs = reading.by_dataset.get(dataset_id, ())
-        marks = [mark_of_job(job) for job in its_jobs if job.created_at >= since]
+        # One that is still open, or whose creation time is unknown, is in the oldest day.
+        marks = [
+            replace(mark_of_job(job), at=max(job.created_at, since))
+            for job in its_jobs
+            if job.created_at >= since or not job.is_final
+        ]
         marks += windows.get(dataset_id, ())
         by_day = _by_day(marks, days[0])
         yield Row(
@@ -164,10 +169,11 @@ def _windows_of(records: Iterable[ExpectationRecord]) -> Mapping[str | None, lis
     for record in records:
         if not record.can_be_read:
             continue
-        marks = [mark_of_past(past, record) for past in record.history]
-        if record.window:
-            marks.append(mark_of_next(record.window, record))
+        marks = (mark_of_past(past, record) for past in record.history)
         found[record.expectation.dataset_id] += filter(None, marks)
+        if record.window:
+            in_force = record.in_force or record.expectation
+            found[in_force.dataset_id].append(mark_of_next(record.window, record))
     return found
 
 
@@ -185,6 +191,6 @@ def _cell(marks: Sequence[Mark]) -> Cell:
     in_order = sorted(marks, key=lambda mark: mark.at)
     if len(in_order) <= MOST_MARKS:
         return Cell(in_order)
-    worst = sorted(in_order, key=lambda mark: mark.severity)[: MOST_MARKS - 1]
+    worst = sorted(in_order, key=lambda mark: (mark.severity, -mark.at))[: MOST_MARKS - 1]
     shown = [mark for mark in in_order if mark in worst]
     return Cell(shown, more=len(in_order) - len(shown))

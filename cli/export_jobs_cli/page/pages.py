@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from export_jobs.aws.clock import now_ms
 from export_jobs.events.wording import command_line
 from export_jobs.model.baselines import Baseline
+from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import RequestRecord
 from export_jobs_local.project import LOCAL_STACK
 
 from export_jobs_cli import job_show, jobs
 from export_jobs_cli.baselines import stored
 from export_jobs_cli.errors import UserError
+from export_jobs_cli.jobs import KnownJob
 from export_jobs_cli.line import Line
 from export_jobs_cli.page.dataset import dataset_page
 from export_jobs_cli.page.expectations import expectations_of
 from export_jobs_cli.page.job import job_page
-from export_jobs_cli.page.kept import KeptSandbox, Reading
+from export_jobs_cli.page.kept import FixedSandbox, KeptSandbox, Reading
 from export_jobs_cli.page.overview import DAYS, overview_of
-from export_jobs_cli.page.requests import MAX_SHOWN, requests_of
+from export_jobs_cli.page.requests import MAX_SHOWN, SandboxRequests, requests_of
 from export_jobs_cli.page.status import StatusReader
 from export_jobs_cli.stack import DeployedSystem
 
+MOST_LISTED: Final = 2_000
+"""The most jobs that `job list` shows."""
+MAX_OLDER_JOBS: Final = 100
+"""Jobs that are kept because somebody has looked at them."""
 _RequestsOf = Callable[[str], RequestRecord | None]
 
 
@@ -40,17 +49,41 @@ class Page:
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
+class NotThere(UserError):
+    """What an address names does not exist."""
+
+
 class Pages:
-    """The pages of a stack, or of some of its sandboxes. Thread-safe.
+    """The pages of a stack, or of one of its sandboxes. Thread-safe.
 
     Each may raise StoreUnavailable, or an error of AWS.
     """
 
-    def __init__(self, system: DeployedSystem, *, sandbox: str | None = None) -> None:
-        """Raises UserError if the sandbox is not watched."""
+    def __init__(
+        self,
+        system: DeployedSystem,
+        *,
+        sandbox: str | None = None,
+        profile: str | None = None,
+        region: str | None = None,
+    ) -> None:
+        """`profile` and `region` are for the commands that are shown.
+
+        Raises UserError if the sandbox is not watched.
+        """
         self.system = system
         self.sandboxes = system.sandboxes(sandbox)
-        self._kept = {name: KeptSandbox(system, name) for name in self.sandboxes}
+        self._only = sandbox
+        self._aws_options = [
+            word
+            for name, value in (("--profile", profile), ("--region", region))
+            if value
+            for word in (name, value)
+        ]
+        self._kept: dict[str, KeptSandbox | FixedSandbox] = {
+            name: KeptSandbox(system, name) for name in self.sandboxes
+        }
+        self._older_jobs: dict[tuple[str, str], KnownJob] = {}
         self._status = StatusReader(system, self.sandboxes)
         is_local = system.name == LOCAL_STACK and system.is_on_this_machine
         self._stack = None if is_local else system.name
@@ -60,9 +93,19 @@ class Pages:
     def readings(self) -> list[Reading]:
         return [kept.read() for kept in self._kept.values()]
 
+    def as_of_now(self) -> Pages:
+        """The same pages, but all of them show what is read now."""
+        fixed = copy.copy(self)
+        fixed._kept = {name: FixedSandbox(kept.read()) for name, kept in self._kept.items()}  # noqa: SLF001
+        return fixed
+
     def command(self, command: str, *values: str, sandbox: str | None = None) -> str:
         """A command for this stack, quoted for a POSIX shell."""
-        return command_line(command, *values, sandbox=sandbox, stack=self._stack)
+        line = command_line(command, *values, sandbox=sandbox, stack=self._stack)
+        if not self._aws_options:
+            return line
+        start = f"export-jobs {command}"
+        return f"{start} {shlex.join(self._aws_options)}{line.removeprefix(start)}"
 
     def overview(self) -> Page:
         now, readings = now_ms(), self.readings()
@@ -73,29 +116,35 @@ class Pages:
             f"({count}) Exports" if count else "Exports",
             _read_at(readings),
             [
-                self.command(f"job list --since {DAYS}d"),
-                self.command("expectation list"),
-                self.command("request list"),
+                self.command(f"job list --since {DAYS}d --limit {MOST_LISTED}", sandbox=self._only),
+                self.command("expectation list", sandbox=self._only),
+                self.command("request list", sandbox=self._only),
             ],
             {"overview": overview, "most_jobs": jobs.MAX_READ},
         )
 
     def requests(self) -> Page:
         readings = self.readings()
-        rejected = {
-            name: list(self.system.store.rejected_requests(name, limit=MAX_SHOWN))
-            for name in self.sandboxes
-        }
+        lines = self._lines(readings)
         return Page(
             "requests.html",
             "Requests",
             _read_at(readings),
-            [self.command("request list --rejected"), self.command("dlq list")],
+            [self.command("request list --rejected", sandbox=self._only), self.command("dlq list")],
             {
-                "requests": requests_of(self._lines(readings), rejected),
+                "requests": [self._requests_of(line) for line in lines.values()],
                 "status": self._status.read(),
             },
         )
+
+    def _requests_of(self, line: Line) -> SandboxRequests:
+        """With those that were rejected, or why they are unknown."""
+        try:
+            found = self.system.store.rejected_requests(line.sandbox, limit=MAX_SHOWN + 1)
+            return requests_of(line, list(found))
+        except StoreUnavailable as error:  # an older stack has no index of them
+            problem = f"Rejected requests can't be read: {error}. Is the stack of this version?"
+            return requests_of(line, [], problem=problem)
 
     def expectations(self) -> Page:
         readings = self.readings()
@@ -103,7 +152,7 @@ class Pages:
             "expectations.html",
             "Expectations",
             _read_at(readings),
-            [self.command("expectation list")],
+            [self.command("expectation list", sandbox=self._only)],
             {"sandboxes": expectations_of(readings, now=now_ms())},
         )
 
@@ -115,24 +164,38 @@ class Pages:
         request_of: _RequestsOf | None = None,
         baseline_of: Callable[[str, str], Baseline | None] | None = None,
     ) -> Page:
-        """Raises UserError if there is no such job; the other arguments save reads."""
+        """Raises NotThere; the other arguments save reads."""
         reading = self._reading(sandbox)
-        known = reading.job(job_id)
-        if known is None:  # older than what is kept
-            known = jobs.look_up(self.system, job_id, sandbox=sandbox, live=False)
-        request_of = request_of or self._request
-        baseline_of = baseline_of or self.baselines()
+        known = reading.job(job_id) or self._older_job(sandbox, job_id)
         record, key = known.record, known.request_key
-        baseline = baseline_of(sandbox, record.kind) if record and record.kind else None
-        request = request_of(key) if key else None
+        request, baseline = None, None
+        problems: list[str] = []
+        with _noted(problems, "its request"):
+            request = (request_of or self._request)(key) if key else None
+        with _noted(problems, "what is usual"):
+            if record and record.kind:
+                baseline = (baseline_of or self.baselines())(sandbox, record.kind)
         details = job_show.details_of(known, request, baseline, self.system)
         return Page(
             "job.html",
             f"Job {job_id}",
             reading.read_at,
             [self.command("job show", job_id, sandbox=sandbox)],
-            {"page": job_page(details, baseline)},
+            {"page": job_page(details, baseline), "problems": problems},
         )
+
+    def _older_job(self, sandbox: str, job_id: str) -> KnownJob:
+        """One that is not kept with the others; it is looked up once. Raises NotThere."""
+        known = self._older_jobs.get((sandbox, job_id))
+        if known is None:
+            try:
+                known = jobs.look_up(self.system, job_id, sandbox=sandbox, live=False)
+            except UserError as error:
+                raise NotThere(str(error)) from None
+            if len(self._older_jobs) >= MAX_OLDER_JOBS:
+                self._older_jobs.clear()
+            self._older_jobs[sandbox, job_id] = known
+        return known
 
     def dataset(
         self,
@@ -141,11 +204,11 @@ class Pages:
         *,
         baseline_of: Callable[[str, str], Baseline | None] | None = None,
     ) -> Page:
-        """Raises UserError if the sandbox has nothing of this dataset."""
+        """Raises NotThere if the sandbox has nothing of this dataset."""
         reading = self._reading(sandbox)
         found = dataset_page(reading, dataset_id, baseline_of or self.baselines(), now=now_ms())
         if found is None:
-            raise UserError(
+            raise NotThere(
                 f"sandbox {sandbox} has neither a job of the last weeks nor an expectation of "
                 f"dataset {dataset_id}"
             )
@@ -170,13 +233,22 @@ class Pages:
         return self.system.store.requests([key]).get(key)
 
     def _reading(self, sandbox: str) -> Reading:
-        (name,) = self.system.sandboxes(sandbox)
-        if name not in self._kept:
-            raise UserError(f"sandbox {sandbox!r} is not on this page")
-        return self._kept[name].read()
+        if sandbox not in self._kept:
+            shown = ", ".join(self._kept)
+            raise NotThere(f"sandbox {sandbox!r} is not on this page, which shows: {shown}")
+        return self._kept[sandbox].read()
 
     def _lines(self, readings: Sequence[Reading]) -> dict[str, Line]:
         return {one.sandbox: Line(self.system, one.sandbox, one.known) for one in readings}
+
+
+@contextmanager
+def _noted(problems: list[str], what: str) -> Iterator[None]:
+    """Notes what the viewer may not read, so that the rest is shown."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        problems.append(f"Not shown: {what}. {error}")
 
 
 def _read_at(readings: Sequence[Reading]) -> int:

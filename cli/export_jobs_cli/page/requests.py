@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,10 +30,14 @@ class Rejected:
 
 @dataclass(frozen=True)
 class SandboxRequests:
-    """The requests of a sandbox; at most `MAX_SHOWN` of each kind."""
+    """The requests of a sandbox; at most `MAX_SHOWN` of each kind.
+
+    `problem` is why those that were rejected are unknown.
+    """
 
     line: Line
-    rejected: Sequence[Rejected]
+    every_rejected: Sequence[Rejected]
+    problem: str = ""
 
     @property
     def sandbox(self) -> str:
@@ -54,9 +58,22 @@ class SandboxRequests:
             yield "cancel", ticket
 
     @property
-    def left_out(self) -> int:
+    def more_waiting(self) -> int:
         kinds = (self.line.creates, self.line.delayed, self.line.cancels)
         return sum(max(0, len(kind) - MAX_SHOWN) for kind in kinds)
+
+    @property
+    def more_in_progress(self) -> int:
+        kinds = (self.line.attempts, self.line.jobs_of_requests)
+        return sum(max(0, len(kind) - MAX_SHOWN) for kind in kinds)
+
+    @property
+    def rejected(self) -> Sequence[Rejected]:
+        return self.every_rejected[:MAX_SHOWN]
+
+    @property
+    def has_more_rejected(self) -> bool:
+        return len(self.every_rejected) > MAX_SHOWN
 
     @property
     def attempts(self) -> Sequence[Attempt]:
@@ -70,14 +87,13 @@ class SandboxRequests:
 
 
 def requests_of(
-    lines: Mapping[str, Line], rejected: Mapping[str, Sequence[RequestRecord]]
-) -> list[SandboxRequests]:
-    return [
-        SandboxRequests(
-            line, [Rejected(record, fields_of(record.reason or "")) for record in rejected[sandbox]]
-        )
-        for sandbox, line in lines.items()
-    ]
+    line: Line, rejected: Sequence[RequestRecord], *, problem: str = ""
+) -> SandboxRequests:
+    return SandboxRequests(
+        line,
+        [Rejected(record, fields_of(record.reason or "")) for record in rejected],
+        problem,
+    )
 
 
 def fields_of(reason: str) -> list[str]:

@@ -25,7 +25,7 @@ def until_stopped(
 ) -> None:
     """Raises UserError if the stack can't be read at all."""
     with opened(target) as system:
-        pages = Pages(system, sandbox=sandbox)
+        pages = _pages_of(system, target, sandbox)
         pages.readings()
         with stopped_by_signals() as stopped, serving(pages, port=port) as server:
             if as_json:
@@ -68,7 +68,7 @@ def page_of(system: DeployedSystem) -> Pages:
 
 def snapshot(target: Target, directory: Path, *, sandbox: str | None, as_json: bool) -> None:
     with opened(target) as system:
-        written = snapshots.write(Pages(system, sandbox=sandbox), directory)
+        written = snapshots.write(_pages_of(system, target, sandbox), directory)
     if as_json:
         output.print_json({"index": str(written.index), "pages": written.pages})
     else:
@@ -76,3 +76,7 @@ def snapshot(target: Target, directory: Path, *, sandbox: str | None, as_json: b
             f"{written.pages} pages written: open {output.plain(str(written.index))}",
             soft_wrap=True,
         )
+
+
+def _pages_of(system: DeployedSystem, target: Target, sandbox: str | None) -> Pages:
+    return Pages(system, sandbox=sandbox, profile=target.profile, region=target.region)

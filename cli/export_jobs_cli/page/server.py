@@ -26,7 +26,7 @@ from export_jobs_cli.errors import UserError
 from export_jobs_cli.output import moment
 from export_jobs_cli.page.addresses import SERVED
 from export_jobs_cli.page.console import console_links
-from export_jobs_cli.page.pages import Page, Pages
+from export_jobs_cli.page.pages import NotThere, Page, Pages
 from export_jobs_cli.page.rendering import ASSETS, Frame, Renderer
 from export_jobs_cli.stack import explained
 
@@ -128,12 +128,11 @@ def _answer(renderer: Renderer, request: Request, build: Callable[[Request], Pag
     try:
         with explained():
             page = build(request)
-    except NotNamed as error:
-        return HTMLResponse(renderer.problem("No such page", str(error)), status_code=404)
+    except NotThere as error:
+        return HTMLResponse(renderer.problem("Not found", str(error)), status_code=404)
     except UserError as error:
-        status = 404 if request.url.path in {"/job", "/dataset"} else 503
-        title = "Not found" if status == 404 else "The stack can't be read"
-        return HTMLResponse(renderer.problem(title, str(error)), status_code=status)
+        html = renderer.problem("The stack can't be read", str(error))
+        return HTMLResponse(html, status_code=503)
     html = renderer.page(page)
     # The foot has the time of reading, which is no change.
     content = html.partition("<footer>")[0].encode()
@@ -144,14 +143,10 @@ def _answer(renderer: Renderer, request: Request, build: Callable[[Request], Pag
     return HTMLResponse(html, headers=headers)
 
 
-class NotNamed(UserError):
-    """The address lacks the sandbox or the id of what it is about."""
-
-
 def _named(request: Request) -> tuple[str, str]:
     sandbox, wanted = request.query_params.get("sandbox"), request.query_params.get("id")
     if not sandbox or not wanted:
-        raise NotNamed("the address needs a sandbox and an id: …?sandbox=NAME&id=ID")
+        raise NotThere("the address needs a sandbox and an id: …?sandbox=NAME&id=ID")
     return sandbox, wanted
 
 

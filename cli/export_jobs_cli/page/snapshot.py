@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -42,8 +43,17 @@ class Snapshot:
 def write(pages: Pages, directory: Path) -> Snapshot:
     """Writes all pages, and removes those of the last snapshot that are no longer there.
 
-    A reader finds each file complete, old or new. Raises UserError if the directory can't be used.
+    All of them show the same moment. A reader finds each file complete, old or new. Raises
+    UserError if the directory can't be used.
     """
+    try:
+        return _write(pages.as_of_now(), directory)
+    except OSError as error:
+        where = error.filename or directory
+        raise UserError(f"can't write {where}: {error.strerror}") from None
+
+
+def _write(pages: Pages, directory: Path) -> Snapshot:
     _begin(directory)
     readings = pages.readings()
     jobs = [job for reading in readings for job in _with_a_page(reading)]
@@ -67,7 +77,7 @@ def write(pages: Pages, directory: Path) -> Snapshot:
     for folder in _FOLDERS:
         for left in (directory / folder).glob("*.html"):
             if f"{folder}/{left.name}" not in written:
-                left.unlink()
+                left.unlink(missing_ok=True)  # another snapshot may have removed it
     return Snapshot(directory / INDEX, len(written))
 
 
@@ -139,6 +149,13 @@ def _begin(directory: Path) -> None:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    fresh = file.with_name(f".{file.name}.new")
-    fresh.write_bytes(content)
-    fresh.replace(file)
+    """Through a file of its own: another snapshot may be written at the same time."""
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as fresh:
+        try:
+            fresh.write(content)
+            fresh.flush()
+            Path(fresh.name).chmod(0o644)  # a temporary file is its owner's only
+            Path(fresh.name).replace(file)
+        except BaseException:
+            Path(fresh.name).unlink(missing_ok=True)
+            raise

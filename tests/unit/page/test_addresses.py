@@ -49,6 +49,11 @@ def test_two_ids_never_share_a_file_or_a_place(two: set[str]) -> None:
     assert anchor("prod", one) != anchor("prod", other)
 
 
+def test_the_places_of_two_sandboxes_differ() -> None:
+    """Names and sandboxes may have hyphens."""
+    assert anchor("prod", "eu-nightly") != anchor("prod-eu", "nightly")
+
+
 def test_a_snapshot_links_only_to_pages_that_it_has() -> None:
     """And from where the page is."""
     to = FileAddresses("../", {("prod", "1")}, {("prod", "d")})
@@ -57,4 +62,4 @@ def test_a_snapshot_links_only_to_pages_that_it_has() -> None:
     assert to.job("dev", "1") is None
     assert to.dataset("prod", "1") is None
     assert to.overview == "../index.html"
-    assert to.expectation("prod", "n") == "../expectations.html#expectation-prod-n"
+    assert to.expectation("prod", "n") == "../expectations.html#expectation.prod.n"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from export_jobs.aws.clock import now_ms
 from export_jobs.model.baselines import Comparison
 from export_jobs.model.names import Names
-from export_jobs.model.records import Gate, Hold, SandboxState
+from export_jobs.model.records import Gate, Hold, SandboxState, Ticket
 from export_jobs_cli.page.attention import Item, attention_of
 from export_jobs_cli.page.kept import Reading
 from export_jobs_cli.page.status import StackStatus
@@ -88,10 +89,67 @@ def test_only_the_last_run_of_a_kind_counts() -> None:
     assert [item.job_id for item in attention(reading(failed, cancelled))] == ["1"]
 
 
-def test_a_failure_is_forgotten_after_three_days() -> None:
-    """An export that was tried once and never again does not need attention for ever."""
-    assert attention(reading(job_record("1", "FAILED", at=NOW - 3 * DAY_MS + 1)))
-    assert attention(reading(job_record("1", "FAILED", at=NOW - 3 * DAY_MS - 1))) == []
+ENDS_IN_MS = 600_000
+"""After its creation, every job here."""
+
+
+def test_an_export_that_ran_once_needs_attention_for_three_days() -> None:
+    """From its end on; something that was tried once and never again is not needed for ever."""
+    limit = NOW - 3 * DAY_MS - ENDS_IN_MS
+    assert attention(reading(job_record("1", "FAILED", at=limit)))
+    assert attention(reading(job_record("1", "FAILED", at=limit - 1))) == []
+
+
+def test_an_export_that_runs_again_needs_attention_for_two_weeks() -> None:
+    """The next run of a weekly export may be a week away."""
+    week = 7 * DAY_MS
+    failed = job_record("2", "FAILED", at=TONIGHT - 4 * DAY_MS)
+    assert attention(reading(job_record("1", at=failed.creation_time - week), failed))
+    limit = NOW - 14 * DAY_MS - ENDS_IN_MS
+    for at, expected in ((limit, 1), (limit - 1, 0)):
+        runs = (job_record("1", at=at - week), job_record("2", "FAILED", at=at))
+        assert len(attention(reading(*runs))) == expected
+
+
+def test_a_job_that_ran_for_days_needs_attention_from_its_end_on() -> None:
+    """It may have been created before all that is recent."""
+    long = job_record("1", "FAILED", at=NOW - 4 * DAY_MS, took_ms=4 * DAY_MS - 60_000)
+    assert attention(reading(long))
+
+
+def test_jobs_of_which_too_little_is_known_hide_no_other() -> None:
+    """Without a kind, those with the same segments are the same export; without a dataset, none."""
+    failed = replace(job_record("1", "FAILED", at=TONIGHT - HOUR_MS), kind=None)
+    for segments, hidden in ((b"s1", True), (b"s2", False)):
+        jobs = [
+            replace(job, segments=frozenset({content}))
+            for job, content in (
+                (failed, b"s1"),
+                (replace(job_record("2"), kind=None), segments),
+            )
+        ]
+        assert (attention(reading(*jobs)) == []) == hidden
+    unknown = [replace(job_record(n, o, dataset=None), kind=None) for n, o in (("1", "FAILED"), ("2", "SUCCEEDED"))]  # fmt: skip
+    assert [item.job_id for item in attention(reading(*unknown))] == ["1"]
+
+
+def test_an_outcome_of_a_newer_version_is_reported() -> None:
+    """It has the mark of a failure, and nobody knows that it is none."""
+    newer = replace(job_record("1"), outcome="HALF_DONE")  # type: ignore[arg-type]
+    assert [item.kind for item in attention(reading(newer))] == ["failed"]
+
+
+def test_a_job_without_a_creation_time_is_reported() -> None:
+    """By when its record was last changed."""
+    failed = replace(job_record("1", "FAILED"), creation_time=0, duration_ms=None)
+    assert attention(reading(replace(failed, update_time=None, touched_at=NOW - HOUR_MS)))
+
+
+def test_a_duplicate_is_reported() -> None:
+    """Though it succeeded: its data may have been delivered twice."""
+    (item,) = attention(reading(job_record("2", duplicate_of="r")))
+    assert (item.tone, item.job_id) == ("warn", "2")
+    assert item.more == "Request r has another job."
 
 
 def test_a_failed_try_is_left_to_the_next_one() -> None:
@@ -99,8 +157,9 @@ def test_a_failed_try_is_left_to_the_next_one() -> None:
     failed = job_record("1", "FAILED", request_key="r", retry_at=NOW + HOUR_MS)
     (item,) = attention(reading(failed))
     assert "tried again from 2026-09-22 08:00:00 UTC on" in item.more
-    again = replace(job_record("2", at=NOW - HOUR_MS, request_key="r"), kind="1-b")
-    assert attention(reading(failed, again)) == []
+    for status, left in (("SUCCEEDED", 0), ("PROCESSING", 0), ("CANCELLED", 1)):
+        again = replace(job_record("2", status, at=NOW - HOUR_MS, request_key="r"), kind="1-b")
+        assert len(attention(reading(failed, again))) == left, status
 
 
 def test_a_late_job_says_for_how_long_it_runs() -> None:
@@ -158,7 +217,7 @@ def test_what_is_overdue_comes_before_what_is_unusual() -> None:
 @pytest.mark.parametrize(
     ("state", "status", "words"),
     [
-        (None, ALL_WELL, "it was never swept"),
+        (None, ALL_WELL, "it has never been swept, so there is nothing to show yet"),
         (
             SandboxState("prod", NOW, failing_since=NOW - HOUR_MS),
             ALL_WELL,
@@ -188,10 +247,19 @@ def test_what_the_viewer_may_not_read_is_said() -> None:
     ]
 
 
-def test_dead_letters_and_a_held_line_point_to_the_requests() -> None:
-    """Both are about requests."""
-    gate = Gate("prod", hold=Hold(until=NOW + HOUR_MS, length_ms=60_000))
-    found = attention(reading(gate=gate), status=StackStatus({"prod": NOW}, 2))
-    assert [item.requests for item in found] == [True, True]
-    assert found[0].text.startswith("2 dead letters")
-    assert "no request is tried until 2026-09-22 08:00:00 UTC" in found[1].text
+@pytest.mark.parametrize(("count", "words"), [(1, "1 dead letter:"), (2, "2 dead letters:")])
+def test_dead_letters_point_to_the_requests(count: int, words: str) -> None:
+    """With the command that lists them."""
+    (item,) = attention(reading(), status=StackStatus({"prod": NOW}, count))
+    assert item.text.startswith(words)
+    assert (item.requests, item.command) == (True, "dlq list")
+
+
+def test_a_line_is_held_only_while_something_waits_and_the_time_is_not_over() -> None:
+    """A hold stays on record until a job is created, however long that takes."""
+    waiting = Ticket("prod", "r", "create", NOW - HOUR_MS, NOW - HOUR_MS)
+    now = now_ms()
+    for until, tickets, shown in ((now + HOUR_MS, [waiting], 1), (now - 1, [waiting], 0), (now + HOUR_MS, [], 0)):  # fmt: skip
+        gate = Gate("prod", hold=Hold(until=until, length_ms=60_000))
+        found = attention(reading(gate=gate, tickets=tickets))
+        assert [item.requests for item in found] == [True] * shown

@@ -14,6 +14,7 @@ from export_jobs.monitor.regular import Regular
 from export_jobs_cli.page.kept import Reading
 from export_jobs_cli.page.marks import KINDS, kind_of_job, mark_of_job
 from export_jobs_cli.page.overview import DAYS, MOST_MARKS, Overview, Row, overview_of
+from export_jobs_cli.page.status import StackStatus
 from support.pages import (
     ALL_WELL,
     DAY_MS,
@@ -174,6 +175,33 @@ def test_of_many_runs_a_day_those_that_did_not_end_well_are_shown() -> None:
     assert cell.more == 8 - len(cell.marks)
     assert [mark.at for mark in cell.marks] == sorted(mark.at for mark in cell.marks)
     assert "failed" in kinds(row)
+    assert cell.marks[-1].job_id == "7", "of those that are equally bad, the newest"
+
+
+def test_a_job_that_has_run_for_weeks_is_in_the_oldest_day() -> None:
+    """A row without a mark would say that nothing runs; so is one without a creation time."""
+    running = job_record("1", "PROCESSING", at=NOW - 20 * DAY_MS)
+    newer = job_record("2")
+    for old in (running, replace(running, creation_time=0)):
+        (row,) = rows(reading(old, newer))
+        assert kinds(row, DAYS - 1) == ["running"]
+
+
+def test_the_age_of_a_sweep_is_in_minutes() -> None:
+    """Otherwise the page would be another one every second, and be sent again."""
+    for age, words in ((0, "less than a minute ago"), (59_999, "less than a minute ago"), (150_000, "2 min ago")):  # fmt: skip
+        status = StackStatus({"prod": NOW - age}, 0)
+        one = reading()
+        facts = overview_of([one], {"prod": line_of(one)}, status, now=NOW).sandboxes[0].facts
+        assert dict(facts)["sweeps"].startswith(words)
+
+
+def test_the_open_window_belongs_to_the_definition_that_it_began_with() -> None:
+    """A change applies to the window after it."""
+    before = replace(expectation().expectation, dataset_id="before")
+    window = Window(NOW, NOW + HOUR_MS, NOW + HOUR_MS)
+    found = rows(reading(expectations=[expectation(in_force=before, window=window)]))
+    assert [(row.name, kinds(row)) for row in found] == [("before", ["expected"]), ("d1", [])]
 
 
 def test_a_regular_export_that_nothing_expects_says_so() -> None:

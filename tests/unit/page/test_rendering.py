@@ -25,7 +25,7 @@ from export_jobs_cli.page.kept import Reading
 from export_jobs_cli.page.overview import overview_of
 from export_jobs_cli.page.pages import Page
 from export_jobs_cli.page.rendering import Frame, Renderer
-from export_jobs_cli.page.requests import fields_of, requests_of
+from export_jobs_cli.page.requests import MAX_SHOWN, fields_of, requests_of
 from export_jobs_cli.page.status import StackStatus
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,12 +136,12 @@ def every_page(text: str) -> dict[str, str]:
         ),
         "requests.html": rendered(
             "requests.html",
-            {"requests": requests_of(lines, {"prod": [rejected]}), "status": status},
+            {"requests": [requests_of(lines["prod"], [rejected])], "status": status},
         ),
         "expectations.html": rendered(
             "expectations.html", {"sandboxes": expectations_of([one], now=NOW)}
         ),
-        "job.html": rendered("job.html", {"page": job_page(details, None)}),
+        "job.html": rendered("job.html", {"page": job_page(details, None), "problems": [text]}),
         "dataset.html": rendered(
             "dataset.html", {"page": dataset_page(one, id_like(text), lambda *_: None, now=NOW)}
         ),
@@ -221,11 +221,37 @@ def test_each_wrong_field_of_a_request_is_shown_apart(reason: str, fields: list[
     assert fields_of(reason) == fields
 
 
+def test_lists_that_are_cut_say_so() -> None:
+    """Otherwise people would take the rest for nothing."""
+    records = [RequestRecord(f"r{n}", "REJECTED", "prod", reason="x") for n in range(MAX_SHOWN + 1)]
+    slots = {f"r{n}": Attempt(f"r{n}", "i", NOW, NOW, {}, 1) for n in range(MAX_SHOWN + 2)}
+    tickets = [Ticket("prod", f"r{n}", "create", n, n) for n in range(MAX_SHOWN + 3)]
+    line = line_of(reading(gate=Gate("prod", slots=slots), tickets=tickets))
+    html = rendered("requests.html", {"requests": [requests_of(line, records)], "status": ALL_WELL})
+    assert f"These are the newest {MAX_SHOWN}." in html
+    assert "and 2 more" in html
+    assert "and 3 more" in html
+    few = requests_of(line_of(reading()), records[:MAX_SHOWN])
+    html = rendered("requests.html", {"requests": [few], "status": ALL_WELL})
+    assert "newest 200" not in html
+    assert "more</p>" not in html
+
+
+def test_a_changed_expectation_shows_both_definitions() -> None:
+    """The open window has the former one."""
+    record = missed()
+    former = replace(record.expectation, due=60, dataset_id="before")
+    one = reading(expectations=[replace(record, in_force=former)])
+    html = rendered("expectations.html", {"sandboxes": expectations_of([one], now=NOW)})
+    assert "<li>datasetId: before, then d1</li>" in html
+    assert "<li>due: 01:00, then 06:00</li>" in html
+
+
 def test_errors_are_shown_in_full() -> None:
     """All that are on record, each whole."""
     errors: Sequence[Mapping[str, str]] = [{"code": f"E{n}", "msg": "m" * 900} for n in range(9)]
     (job,) = reading(job_record("1", "FAILED", errors=errors)).jobs
-    html = rendered("job.html", {"page": job_page(JobDetails(job, None, []), None)})
+    html = rendered("job.html", {"page": job_page(JobDetails(job, None, []), None), "problems": []})
     for n in range(9):
         assert f"{'m' * 900} (E{n})" in html
 
@@ -233,7 +259,7 @@ def test_errors_are_shown_in_full() -> None:
 def test_a_job_that_no_sweep_has_seen_has_a_page() -> None:
     """The creator has made it a moment ago: it has no status, no numbers and no events."""
     (job,) = reading(JobRecord("prod", "1", TONIGHT, request_key="r")).jobs
-    html = rendered("job.html", {"page": job_page(JobDetails(job, None, []), None)})
+    html = rendered("job.html", {"page": job_page(JobDetails(job, None, []), None), "problems": []})
     assert "NEW" in html
     assert "None yet." in html
 
