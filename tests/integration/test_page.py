@@ -22,7 +22,7 @@ from export_jobs.model.ports import StoreRefused
 from export_jobs.model.records import RequestRecord, SandboxState
 from export_jobs.model.steps import Step
 from export_jobs_cli.errors import UserError
-from export_jobs_cli.page import kept, snapshot
+from export_jobs_cli.page import kept, snapshot, status
 from export_jobs_cli.page.pages import Pages
 from export_jobs_cli.page.server import HEADERS, PageServer
 from export_jobs_local.aws.server import MotoServer
@@ -271,6 +271,16 @@ def test_pages_that_are_asked_for_at_once_share_a_reading(
     site.read("/")
     site.read("/expectations")
     assert [call for call in site.calls if call in READS] == []
+
+
+def test_the_queue_is_asked_once_a_minute(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call costs something, and a page may be open all day."""
+    for _ in range(3):
+        site.read("/")
+    assert site.calls.count("GetQueueAttributes") == 1
+    monkeypatch.setattr(status, "OLD_MS", -1)
+    site.read("/")
+    assert site.calls.count("GetQueueAttributes") == 2
 
 
 def test_a_regular_export_is_noticed_until_something_expects_it(site: Site) -> None:

@@ -154,7 +154,7 @@ def _rows(reading: Reading, days: Sequence[date]) -> Iterator[Row]:
             if job.created_at >= since or not job.is_final
         ]
         marks += windows.get(dataset_id, ())
-        by_day = _by_day(marks, days[0])
+        by_day = _by_day(marks)
         yield Row(
             dataset_id,
             called.get(dataset_id or "") or dataset_id or "dataset unknown",
@@ -177,13 +177,11 @@ def _windows_of(records: Iterable[ExpectationRecord]) -> Mapping[str | None, lis
     return found
 
 
-def _by_day(marks: Iterable[Mark], today: date) -> Mapping[date, list[Mark]]:
-    """By the day in UTC; what is expected later than today is left out."""
+def _by_day(marks: Iterable[Mark]) -> Mapping[date, list[Mark]]:
+    """By the day in UTC."""
     found: dict[date, list[Mark]] = defaultdict(list)
     for mark in marks:
-        day = local_date(mark.at, _UTC)
-        if day <= today:
-            found[day].append(mark)
+        found[local_date(mark.at, _UTC)].append(mark)
     return found
 
 

@@ -7,7 +7,7 @@ from export_jobs.events.wording import span
 from export_jobs.model.baselines import Baseline, Run, Usual
 from export_jobs_cli.page.charts import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, bullet_of, chart_of
 from export_jobs_cli.page.job import number
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.pages import DAY_MS, NOW, job_record, reading
 
@@ -46,6 +46,7 @@ def test_every_run_is_within_the_chart(values: list[int]) -> None:
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=9))
+@example([90_001])  # 90 s and 120 s are both "2 min"
 def test_the_ticks_of_durations_differ(values: list[int]) -> None:
     """They are whole seconds, minutes or hours."""
     jobs = reading(*(job_record(str(n), took_ms=value) for n, value in enumerate(values))).jobs
@@ -67,6 +68,20 @@ def test_the_band_begins_when_enough_is_known() -> None:
     assert first_of_line < LEFT + a_week / 2
     assert 0.9 * a_week < first_of_band - LEFT < 1.1 * a_week
     assert "usual now: 1,000" in chart.summary
+
+
+def test_a_limit_far_beyond_the_runs_does_not_press_them_flat() -> None:
+    """As after a few runs that differed a lot: the band is cut, not the runs."""
+    wild = Baseline(
+        "prod",
+        "1-a",
+        runs=tuple(Run(SINCE + n * DAY_MS, 600_000, 10 ** (3 + n % 6)) for n in range(28)),
+    )
+    jobs = reading(job_record("1", at=NOW, profiles=1_000)).jobs
+    chart = chart_of("P", "VOLUME", jobs, wild, since=SINCE, now=NOW, in_words=number)
+    assert chart
+    (point,) = chart.points
+    assert point.y < HEIGHT - BOTTOM - 30
 
 
 def test_without_a_value_there_is_no_chart() -> None:

@@ -152,7 +152,6 @@ def _past(outcome: str, good_at: int | None = None) -> ExpectationRecord:
         (_past("NOT_JUDGED"), []),
         (expectation(window=Window(NOW, NOW + HOUR_MS, NOW + HOUR_MS)), ["expected"]),
         (expectation(window=Window(NOW, NOW + DAY_MS, NOW + DAY_MS)), []),
-        (replace(expectation(), expectation=replace(expectation().expectation, dataset_id="")), []),
     ],
 )
 def test_windows_have_marks_where_the_runs_do_not_say_it(
@@ -161,6 +160,12 @@ def test_windows_have_marks_where_the_runs_do_not_say_it(
     """On the day of the deadline; what is due after today is not shown yet."""
     found = rows(reading(expectations=[record]))
     assert [kind for row in found for kind in kinds(row)] == wanted
+
+
+def test_an_expectation_that_can_t_be_read_has_no_row() -> None:
+    """Its dataset is unknown."""
+    unreadable = replace(missed().expectation, dataset_id="")
+    assert rows(reading(expectations=[replace(missed(), expectation=unreadable)])) == []
 
 
 def test_of_many_runs_a_day_those_that_did_not_end_well_are_shown() -> None:
@@ -214,12 +219,12 @@ def test_a_regular_export_that_nothing_expects_says_so() -> None:
 
 def test_the_facts_of_a_sandbox_are_in_words() -> None:
     """Sweeps' age, what waits since when, what runs, and what is expected."""
-    waiting = Ticket("prod", "r", "create", NOW - HOUR_MS, NOW - HOUR_MS)
+    waiting = [Ticket("prod", str(n), "create", n, NOW - n * HOUR_MS) for n in (1, 3, 2)]
     running = job_record("3", "PROCESSING", at=NOW - HOUR_MS)
-    one = reading(running, tickets=[waiting], expectations=[missed(), expectation("b")])
+    one = reading(running, tickets=waiting, expectations=[missed(), expectation("b")])
     assert dict(overview(one).sandboxes[0].facts) == {
         "sweeps": "60 s ago; last change 09-22 06:59 UTC",
-        "requests": "1 waiting, the oldest for 60 min",
+        "requests": "3 waiting, the oldest for 3 h 0 min",
         "running": "1",
         "expectations": "2, 1 overdue",
     }
