@@ -117,20 +117,28 @@ def test_a_job_that_ran_for_days_needs_attention_from_its_end_on() -> None:
     assert attention(reading(long))
 
 
-def test_jobs_of_which_too_little_is_known_hide_no_other() -> None:
-    """Without a kind, those with the same segments are the same export; without a dataset, none."""
-    failed = replace(job_record("1", "FAILED", at=TONIGHT - HOUR_MS), kind=None)
-    for segments, hidden in ((b"s1", True), (b"s2", False)):
-        jobs = [
-            replace(job, segments=frozenset({content}))
-            for job, content in (
-                (failed, b"s1"),
-                (replace(job_record("2"), kind=None), segments),
-            )
-        ]
-        assert (attention(reading(*jobs)) == []) == hidden
-    unknown = [replace(job_record(n, o, dataset=None), kind=None) for n, o in (("1", "FAILED"), ("2", "SUCCEEDED"))]  # fmt: skip
-    assert [item.job_id for item in attention(reading(*unknown))] == ["1"]
+@pytest.mark.parametrize(
+    ("dataset", "segments", "hidden"),
+    [
+        ("d1", (b"s1", b"s1"), True),
+        ("d1", (b"s1", b"s2"), False),
+        ("d1", (None, None), False),
+        (None, (b"s1", b"s1"), False),
+    ],
+)
+def test_jobs_of_which_too_little_is_known_hide_no_other(
+    dataset: str | None, segments: tuple[bytes | None, bytes | None], *, hidden: bool
+) -> None:
+    """Without a kind, those with the same dataset and segments are the same export."""
+    runs = [
+        job_record("1", "FAILED", at=TONIGHT - HOUR_MS, dataset=dataset),
+        job_record("2", dataset=dataset),
+    ]
+    jobs = [
+        replace(job, kind=None, segments=None if content is None else frozenset({content}))
+        for job, content in zip(runs, segments, strict=True)
+    ]
+    assert [item.job_id for item in attention(reading(*jobs))] == ([] if hidden else ["1"])
 
 
 def test_an_outcome_of_a_newer_version_is_reported() -> None:
