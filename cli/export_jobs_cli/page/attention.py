@@ -142,7 +142,7 @@ def _of_jobs(reading: Reading, *, now: int) -> Iterator[Item]:
         if export in decided or job.outcome == "CANCELLED":
             continue
         decided.add(export)
-        if KINDS[kind_of_job(job)].tone == "good" or _is_made_good(job, reading.jobs[:position]):
+        if KINDS[kind_of_job(job)].tone == "good" or _is_tried_again(job, reading.jobs[:position]):
             continue
         if _ended_at(job) >= now - (REPEATED_MS if runs[export] > 1 else RECENT_MS):
             yield _of_ended(job)
@@ -158,8 +158,8 @@ def _same_export(job: KnownJob) -> object:
     return job.sandbox, job.id, job.created_at
 
 
-def _is_made_good(job: KnownJob, later: Iterable[KnownJob]) -> bool:
-    """Whether a later try of its request runs or has succeeded, or did not: then that one counts."""
+def _is_tried_again(job: KnownJob, later: Iterable[KnownJob]) -> bool:
+    """Whether its request has a later job: then that one counts, unless it was cancelled."""
     key = job.request_key
     return any(key and other.request_key == key and other.outcome != "CANCELLED" for other in later)
 

@@ -137,7 +137,7 @@ class _Scale:
     top: float
 
     def x(self, at: int) -> float:
-        share = (at - self.since) / max(1, self.until - self.since)
+        share = min(1.0, max(0.0, (at - self.since) / max(1, self.until - self.since)))
         return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
     def y(self, value: float) -> float:
@@ -201,7 +201,8 @@ def _summary(
     usual: Sequence[tuple[int, Usual]],
     in_words: Callable[[int], str],
 ) -> str:
-    span = f"{len(values)} runs, from {in_words(min(values))} to {in_words(max(values))}"
+    runs = "one run" if len(values) == 1 else f"{len(values)} runs"
+    span = f"{runs}, from {in_words(min(values))} to {in_words(max(values))}"
     newest = f"the newest {in_words(values[0])}"
     last = usual[-1][1].usual if usual else None
     now = f"; usual now: {in_words(last)}" if last is not None else ""

@@ -218,7 +218,9 @@ class Pages:
             reading.read_at,
             [
                 self.command(
-                    f"job list --since {DAYS * 2}d --dataset", dataset_id, sandbox=sandbox
+                    f"job list --since {2 * DAYS}d --limit {MOST_LISTED} --dataset",
+                    dataset_id,
+                    sandbox=sandbox,
                 ),
                 self.command("baseline list", sandbox=sandbox),
             ],
