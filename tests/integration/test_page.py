@@ -39,7 +39,7 @@ def test_nobody_gets_in_without_the_token(site: Site) -> None:
             answer = site.bare(f"{path}{'&' if '?' in path else '?'}{extra}")
             assert answer.status_code == 403
             assert "sandbox prod" not in answer.text.lower()
-    assert site.bare("/", Cookie=f"export-jobs-page-{site.server.port}=wrong").status_code == 403
+    assert site.bare("/", Cookie=f"{site.server.cookie}=wrong").status_code == 403
 
 
 def test_the_token_is_exchanged_for_a_cookie_and_leaves_the_address(site: Site) -> None:
@@ -49,6 +49,7 @@ def test_the_token_is_exchanged_for_a_cookie_and_leaves_the_address(site: Site) 
     assert answer.status_code == 303
     assert answer.headers["Location"] == "/job?sandbox=prod&id=a%26b"
     cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith(f"{site.server.cookie}={token};")
     assert {"HttpOnly", "SameSite=lax"} <= set(cookie.split("; "))
     assert site.bare("/", Cookie=cookie.split(";")[0]).status_code == 200
 
@@ -65,6 +66,18 @@ def test_each_start_has_a_token_of_its_own(site: Site) -> None:
     """One that leaked is of no use after the next start."""
     assert PageServer(site.pages).token != site.server.token
     assert len(site.server.token) >= 32
+
+
+def test_each_start_has_a_cookie_of_its_own(site: Site) -> None:
+    """Browsers don't tell ports apart: two machines' pages, through tunnels, have the same host."""
+    with PageServer(site.pages, port=0) as other:
+        port = other.port
+        assert other.cookie != site.server.cookie
+        site.session.get(other.address, timeout=30)
+        assert site.get("/").status_code == 200
+        assert site.session.get(f"http://127.0.0.1:{port}/", timeout=30).status_code == 200
+    with PageServer(site.pages, port=port) as again:
+        assert again.cookie != other.cookie
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,16 @@ class PageServer:
         self._pages = pages
         self._wanted = port
         self.token = secrets.token_urlsafe(24)
+        # Not the port: browsers send a cookie to every port of a host, and two tunnels to two
+        # machines, both with the usual port at their end, would overwrite each other's.
+        self.cookie = f"{COOKIE}-{secrets.token_hex(4)}"
 
     def __enter__(self) -> Self:
         self._socket = _bound(self._wanted)
         self.port: int = self._socket.getsockname()[1]
         self._server = uvicorn.Server(
             uvicorn.Config(
-                application(self._pages, token=self.token, cookie=f"{COOKIE}-{self.port}"),
+                application(self._pages, token=self.token, cookie=self.cookie),
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
