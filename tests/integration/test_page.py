@@ -126,6 +126,31 @@ def test_every_answer_has_the_headers_that_keep_it_to_itself(site: Site) -> None
     assert "unsafe" not in policy
 
 
+def test_a_fault_of_the_page_is_said_and_is_logged(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the headers of every answer; what it says goes to the terminal only, and is harmless."""
+
+    def fails() -> None:
+        raise RuntimeError("a fault \x1b[31m in <b>red</b>")
+
+    monkeypatch.setattr(site.pages, "overview", fails)
+    answer = site.get("/")
+    assert answer.status_code == 500
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert "Something went wrong in this page" in answer.text
+    assert "See the error in the terminal" in answer.text
+    assert "a fault" not in answer.text
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info) == ("ERROR", None)
+    logged = record.getMessage()
+    assert "the page '/' could not be made" in logged
+    assert "Traceback" in logged
+    assert ", in fails" in logged
+    assert "RuntimeError: a fault \ufffd[31m in <b>red</b>" in logged
+    assert site.get("/requests").status_code == 200, "other pages go on"
+
+
 def test_no_method_changes_anything(site: Site) -> None:
     """There is no route for it, and the page calls nothing that writes."""
     for path in ("/", "/requests", "/expectations", "/job?sandbox=prod&id=1", "/dataset"):
