@@ -27,7 +27,6 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from export_jobs_cli.errors import UserError
-from export_jobs_cli.output import moment
 from export_jobs_cli.page.addresses import SERVED
 from export_jobs_cli.page.console import console_links
 from export_jobs_cli.page.pages import Page, Pages
@@ -148,7 +147,7 @@ def _answer(renderer: Renderer, request: Request, build: Callable[[Request], Pag
     # The foot has the time of reading, which is no change.
     content = html.partition("<footer>")[0].encode()
     version = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": version, "X-Read-At": f"{moment(page.read_at)} UTC"}
+    headers = {"ETag": version, "X-Read-At": rfc3339(page.read_at)}
     if request.headers.get("if-none-match") == version:
         return Response(status_code=304, headers=headers)
     return HTMLResponse(html, headers=headers)
