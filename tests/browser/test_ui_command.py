@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 import requests
+from playwright.sync_api import Page, expect
 from support.command_line import EXPORT_JOBS, PLAIN, Local, until
 
 pytestmark = pytest.mark.xdist_group("live-page")
@@ -57,15 +59,30 @@ def test_json_has_the_address_and_the_stack(local: Local) -> None:
         assert requests.get(printed["url"], timeout=30).status_code == 200
 
 
-def test_open_opens_the_address_in_the_browser(local: Local, tmp_path: Path) -> None:
-    """In the one that BROWSER names, as Python's `webbrowser` does."""
+def test_open_opens_the_page_in_the_browser(local: Local, tmp_path: Path, quiet_tab: Page) -> None:
+    """In the one that BROWSER names. Its command line, which others can read, has no token.
+
+    It opens a file that leads to the page, which only its owner can read, and which is removed.
+    """
     opened = tmp_path / "opened"
     browser = tmp_path / "browser"
-    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}\n')
+    browser.write_text(f'#!/bin/sh\nprintf %s "$*" > {opened}.new; mv {opened}.new {opened}\n')
     browser.chmod(0o755)
-    with ui(local, "--port", "0", "--open", BROWSER=str(browser)) as (_, address):
+    with ui(local, "--port", "0", "--open", BROWSER=str(browser)) as (process, address):
         until(opened.exists)
-        until(lambda: opened.read_text() == address)
+        given = opened.read_text()
+        (token,) = parse_qs(urlsplit(address).query)["token"]
+        assert given.startswith("file:///")
+        assert token not in given
+        file = Path(unquote(urlsplit(given).path))
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+        quiet_tab.goto(given)
+        expect(quiet_tab.get_by_role("heading", level=1)).to_have_text("Exports")
+        assert token not in quiet_tab.url
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+    assert not file.parent.exists()
 
 
 def test_only_one_sandbox_is_shown_if_it_is_named(local: Local) -> None:

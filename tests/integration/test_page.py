@@ -43,7 +43,7 @@ def test_nobody_gets_in_without_the_token(site: Site) -> None:
             answer = site.bare(f"{path}{'&' if '?' in path else '?'}{extra}")
             assert answer.status_code == 403
             assert "sandbox prod" not in answer.text.lower()
-    assert site.bare("/", Cookie=f"export-jobs-page-{site.server.port}=wrong").status_code == 403
+    assert site.bare("/", Cookie=f"{site.server.cookie}=wrong").status_code == 403
 
 
 def test_the_token_is_exchanged_for_a_cookie_and_leaves_the_address(site: Site) -> None:
@@ -53,6 +53,7 @@ def test_the_token_is_exchanged_for_a_cookie_and_leaves_the_address(site: Site) 
     assert answer.status_code == 303
     assert answer.headers["Location"] == "/job?sandbox=prod&id=a%26b"
     cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith(f"{site.server.cookie}={token};")
     assert {"HttpOnly", "SameSite=lax"} <= set(cookie.split("; "))
     assert site.bare("/", Cookie=cookie.split(";")[0]).status_code == 200
 
@@ -69,6 +70,18 @@ def test_each_start_has_a_token_of_its_own(site: Site) -> None:
     """One that leaked is of no use after the next start."""
     assert PageServer(site.pages).token != site.server.token
     assert len(site.server.token) >= 32
+
+
+def test_each_start_has_a_cookie_of_its_own(site: Site) -> None:
+    """Browsers don't tell ports apart: two machines' pages, through tunnels, have the same host."""
+    with PageServer(site.pages, port=0) as other:
+        port = other.port
+        assert other.cookie != site.server.cookie
+        site.session.get(other.address, timeout=30)
+        assert site.get("/").status_code == 200
+        assert site.session.get(f"http://127.0.0.1:{port}/", timeout=30).status_code == 200
+    with PageServer(site.pages, port=port) as again:
+        assert again.cookie != other.cookie
 
 
 @pytest.mark.parametrize(
@@ -115,6 +128,31 @@ def test_every_answer_has_the_headers_that_keep_it_to_itself(site: Site) -> None
     policy = HEADERS["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+
+
+def test_a_fault_of_the_page_is_said_and_is_logged(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the headers of every answer; what it says goes to the terminal only, and is harmless."""
+
+    def fails() -> None:
+        raise RuntimeError("a fault \x1b[31m in <b>red</b>")
+
+    monkeypatch.setattr(site.pages, "overview", fails)
+    answer = site.get("/")
+    assert answer.status_code == 500
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert "Something went wrong in this page" in answer.text
+    assert "See the error in the terminal" in answer.text
+    assert "a fault" not in answer.text
+    (record,) = caplog.records
+    assert (record.levelname, record.exc_info) == ("ERROR", None)
+    logged = record.getMessage()
+    assert "the page '/' could not be made" in logged
+    assert "Traceback" in logged
+    assert ", in fails" in logged
+    assert "RuntimeError: a fault \ufffd[31m in <b>red</b>" in logged
+    assert site.get("/requests").status_code == 200, "other pages go on"
 
 
 def test_no_method_changes_anything(site: Site) -> None:

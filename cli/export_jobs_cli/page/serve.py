@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import html
 import json
+import tempfile
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Final
 
 import typer
 
@@ -36,9 +39,33 @@ def until_stopped(
                     "Ctrl-C stops it.",
                     soft_wrap=True,
                 )
-            if opens:
-                webbrowser.open(server.address)
-            wait_for(stopped)
+            with _opened_in_a_browser(server.address) if opens else nullcontext():
+                wait_for(stopped)
+
+
+_LEADS_TO: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="referrer" content="no-referrer">
+<meta http-equiv="refresh" content="0; url={address}">
+<title>Export jobs</title>
+<p><a href="{address}">The page of Export Jobs Monitor</a>
+"""
+
+
+@contextmanager
+def _opened_in_a_browser(address: str) -> Iterator[None]:
+    """Opens a file that leads to the address, and removes it at the end.
+
+    The address has the token, and every user of the machine can read the command line of a
+    browser. The file, and the directory around it, can be read by its owner only.
+    """
+    with tempfile.TemporaryDirectory(prefix="export-jobs-") as directory:
+        file = Path(directory, "page.html")
+        file.touch(mode=0o600)
+        file.write_text(_LEADS_TO.format(address=html.escape(address)), encoding="utf-8")
+        webbrowser.open(file.as_uri())
+        yield
 
 
 @contextmanager

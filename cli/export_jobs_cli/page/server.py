@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import secrets
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
 import uvicorn
+from export_jobs.contract.text import one_line
+from export_jobs.contract.times import rfc3339
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -23,12 +27,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from export_jobs_cli.errors import UserError
-from export_jobs_cli.output import moment
 from export_jobs_cli.page.addresses import SERVED
 from export_jobs_cli.page.console import console_links
 from export_jobs_cli.page.pages import NotThere, Page, Pages
 from export_jobs_cli.page.rendering import ASSETS, Frame, Renderer
 from export_jobs_cli.stack import explained
+
+logger = logging.getLogger(__name__)
 
 USUAL_PORT: Final = 8642
 """If it is free, so that the addresses of pages stay the same; otherwise any free port."""
@@ -57,13 +62,16 @@ class PageServer:
         self._pages = pages
         self._wanted = port
         self.token = secrets.token_urlsafe(24)
+        # Not the port: browsers send a cookie to every port of a host, and two tunnels to two
+        # machines, both with the usual port at their end, would overwrite each other's.
+        self.cookie = f"{COOKIE}-{secrets.token_hex(4)}"
 
     def __enter__(self) -> Self:
         self._socket = _bound(self._wanted)
         self.port: int = self._socket.getsockname()[1]
         self._server = uvicorn.Server(
             uvicorn.Config(
-                application(self._pages, token=self.token, cookie=f"{COOKIE}-{self.port}"),
+                application(self._pages, token=self.token, cookie=self.cookie),
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
@@ -118,6 +126,7 @@ def application(pages: Pages, *, token: str, cookie: str) -> Starlette:
         routes=routes,
         middleware=[
             Middleware(_WithHeaders),
+            Middleware(_WithFaultsShown, renderer=renderer),
             Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
             Middleware(_WithToken, token=token, cookie=cookie, renderer=renderer),
         ],
@@ -137,7 +146,7 @@ def _answer(renderer: Renderer, request: Request, build: Callable[[Request], Pag
     # The foot has the time of reading, which is no change.
     content = html.partition("<footer>")[0].encode()
     version = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": version, "X-Read-At": f"{moment(page.read_at)} UTC"}
+    headers = {"ETag": version, "X-Read-At": rfc3339(page.read_at)}
     if request.headers.get("if-none-match") == version:
         return Response(status_code=304, headers=headers)
     return HTMLResponse(html, headers=headers)
@@ -166,6 +175,41 @@ class _WithHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers)
+
+
+class _WithFaultsShown:
+    """Answers a fault of ours with a page that says where to look: its traceback is logged.
+
+    Starlette's own handler is outside of all middleware, and then has the connection closed.
+    """
+
+    def __init__(self, app: ASGIApp, renderer: Renderer) -> None:
+        self._app = app
+        self._renderer = renderer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_started = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noticed)
+        except Exception as error:
+            trace = "".join(traceback.format_exception(error)).splitlines()
+            shown = "\n".join(line if line.isprintable() else one_line(line) for line in trace)
+            logger.error(  # noqa: TRY400  a text in the trace must not act in the terminal
+                "the page %r could not be made\n%s", scope["path"], shown
+            )
+            if has_started:
+                raise
+            html = self._renderer.problem(
+                "Something went wrong in this page",
+                "See the error in the terminal where export-jobs was started.",
+            )
+            await HTMLResponse(html, status_code=500)(scope, receive, send)
 
 
 class _WithToken:
