@@ -391,7 +391,7 @@ def test_no_text_from_outside_acts_in_the_page(site: Site, tab: Page) -> None:
     for n, text in enumerate(texts):
         job = job_record(f"j{n}", "FAILED", at=at + n, errors=[{"msg": text, "code": text}])
         site.put(replace(job, kind=f"1-{n}"))
-    site.put(job_record(bad, "FAILED", at=at - 1, request_key=bad, correlation_id=bad))
+    site.put(job_record(bad, "FAILED", at=at + 1_000, request_key=bad, correlation_id=bad))
     rejected = RequestRecord(
         bad, "REJECTED", "prod", outcome="INVALID", reason=bad, named=bad, touched_at=at
     )

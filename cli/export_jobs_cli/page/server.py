@@ -7,8 +7,6 @@ import hashlib
 import logging
 import secrets
 import socket
-import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -17,6 +15,7 @@ from typing import Final, Self
 import uvicorn
 from export_jobs.contract.text import one_line
 from export_jobs.contract.times import rfc3339
+from export_jobs_local.background import ServerThread, bound_to
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -37,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 USUAL_PORT: Final = 8642
 """If it is free, so that the addresses of pages stay the same; otherwise any free port."""
-START_TIMEOUT_S: Final = 10.0
 COOKIE: Final = "export-jobs-page"
 HOSTS: Final = ["127.0.0.1", "localhost"]
 HEADERS: Final = {
@@ -67,9 +65,9 @@ class PageServer:
         self.cookie = f"{COOKIE}-{secrets.token_hex(4)}"
 
     def __enter__(self) -> Self:
-        self._socket = _bound(self._wanted)
-        self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(
+        bound = _bound(self._wanted)
+        self.port: int = bound.getsockname()[1]
+        server = uvicorn.Server(
             uvicorn.Config(
                 application(self._pages, token=self.token, cookie=self.cookie),
                 log_level="critical",
@@ -79,15 +77,8 @@ class PageServer:
                 timeout_graceful_shutdown=1,
             )
         )
-        self._thread = threading.Thread(
-            target=self._server.run, args=([self._socket],), name="page", daemon=True
-        )
-        self._thread.start()
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._server.started:
-            if time.monotonic() > deadline or not self._thread.is_alive():
-                raise RuntimeError("the page's server did not start")
-            time.sleep(0.005)
+        self._running = ServerThread(server, bound, name="page")
+        self._running.__enter__()
         return self
 
     def __exit__(
@@ -96,9 +87,7 @@ class PageServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.should_exit = True
-        self._thread.join(timeout=START_TIMEOUT_S)
-        self._socket.close()
+        self._running.__exit__(kind, error, trace)
 
     @property
     def address(self) -> str:
@@ -264,13 +253,10 @@ def _bound(port: int | None) -> socket.socket:
     """Raises OSError if the port can't be used."""
     wanted: Sequence[int] = (USUAL_PORT, 0) if port is None else (port,)
     for number in wanted:
-        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(("127.0.0.1", number))
+            bound = bound_to(number)
             bound.listen()  # otherwise another process could still bind to it
         except OSError as error:
-            bound.close()
             if error.errno not in {errno.EADDRINUSE, errno.EACCES} or number == wanted[-1]:
                 raise
         else:

@@ -6,13 +6,13 @@ import asyncio
 import socket
 import tempfile
 import threading
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import uvicorn
 
+from export_jobs_local.background import TIMEOUT_S, ServerThread, bound_to
 from export_jobs_local.segmentation import control_api
 from export_jobs_local.segmentation.app import create_app
 from export_jobs_local.segmentation.config import API_PATH, IMS_PATH, ServiceConfig
@@ -23,7 +23,6 @@ from export_jobs_local.segmentation.fault_middleware import (
 )
 from export_jobs_local.segmentation.state import Control, ServiceState
 
-START_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 75
 """How long, in seconds, an idle connection stays open, as with common gateways."""
 
@@ -44,8 +43,8 @@ class SegmentationService:
         directory = self.config.data_dir or Path(self._temporary.name)
         self._state = ServiceState(self.config, directory)
         self.control = Control(self._state)
-        self._socket = _bound(self.config.port)
-        self.port: int = self._socket.getsockname()[1]
+        bound = bound_to(self.config.port)
+        self.port: int = bound.getsockname()[1]
         transports: Transports = {}
         app = create_app(self._state)
         app.include_router(control_api.router)
@@ -60,15 +59,8 @@ class SegmentationService:
                 timeout_graceful_shutdown=1,
             )
         )
-        self._thread = threading.Thread(
-            target=self._server.run, args=([self._socket],), name="segmentation", daemon=True
-        )
-        self._thread.start()
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._server.started:
-            if time.monotonic() > deadline or not self._thread.is_alive():
-                raise RuntimeError("the local Segmentation service did not start")
-            time.sleep(0.005)
+        self._running = ServerThread(self._server, bound, name="segmentation")
+        self._running.__enter__()
         self._state.refuse = self._server.refuse
         self._state.lifecycle.resume()
         return self
@@ -79,9 +71,7 @@ class SegmentationService:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.should_exit = True
-        self._thread.join(timeout=START_TIMEOUT_S)
-        self._socket.close()
+        self._running.__exit__(kind, error, trace)
         self._state.close()
         self._temporary.cleanup()
 
@@ -130,7 +120,7 @@ class _Server(uvicorn.Server):
             closed.set()
 
         self._loop.call_soon_threadsafe(stop)
-        closed.wait(START_TIMEOUT_S)
+        closed.wait(TIMEOUT_S)
 
     def _stop_listening(self, seconds: float) -> None:
         if self._refusing and not self._refusing.done():
@@ -139,7 +129,7 @@ class _Server(uvicorn.Server):
         port = listening.sockets[0].getsockname()[1]
         listening.close()
         # A bound socket that does not listen refuses connections, and reserves the port.
-        held = _bound(port)
+        held = bound_to(port)
         for connection in list(self.server_state.connections):
             connection.shutdown()
         self._refusing = self._loop.create_task(self._listen_again(held, seconds))
@@ -157,15 +147,3 @@ class _Server(uvicorn.Server):
         return self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
-
-
-def _bound(port: int) -> socket.socket:
-    # Without the protocol, asyncio leaves Nagle's algorithm on, and each answer takes 40 ms.
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(("127.0.0.1", port))
-    except BaseException:
-        bound.close()
-        raise
-    return bound
