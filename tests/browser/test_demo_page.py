@@ -69,7 +69,7 @@ def test_the_grid_shows_two_weeks_of_each_dataset(demo: DemoRun, tab: Page) -> N
     ]
     assert tab.locator(".grid thead th").count() == 2 + 14
     campaign = rows.nth(0)
-    assert "regular, and nothing expects it" in campaign.inner_text()
+    assert "regular, without an expectation" in campaign.inner_text()
     nights = campaign.locator("td.day")
     assert all(nights.nth(day).locator(".mark.good").count() == 1 for day in range(1, 14))
     unusual = campaign.locator(".mark.warn")
@@ -78,7 +78,7 @@ def test_the_grid_shows_two_weeks_of_each_dataset(demo: DemoRun, tab: Page) -> N
     job = job_of(demo, "fewer-profiles")
     assert tab.get_by_role("heading", level=1).inner_text().startswith(f"Job {job}")
     assert (
-        "fewer than 666,667" in tab.get_by_role("region", name="Beside what is usual").inner_text()
+        "fewer than 666,667" in tab.get_by_role("region", name="Compared with usual").inner_text()
     )
     assert f"export-jobs baseline accept {job} --sandbox prod" in tab.inner_text("main")
 

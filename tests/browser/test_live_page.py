@@ -169,6 +169,7 @@ def test_an_older_answer_does_not_replace_a_newer_one(site: Site, tab: Page) -> 
     _sweep(site)
     tab.evaluate(REFRESH_NOW)
     held.wait_for(2)
+    assert tab.get_by_role("status").inner_text() == "", "that one was given up is no news"
     held.answered(1)
     expect(tab.locator("a.mark").first).to_be_visible()
     with suppress(Error):
@@ -343,6 +344,25 @@ def test_a_refresh_keeps_where_tab_enters_the_grid(site: Site, tab: Page) -> Non
     expect(tab.locator('a.mark[href*="id=new"]')).to_be_visible()
     tab.keyboard.press("Shift+Tab")
     assert "id=c-2-failed" in tab.evaluate("document.activeElement.href")
+    assert tab.evaluate("document.activeElement.closest('.grid') !== null")
+
+
+def test_a_job_that_now_needs_attention_keeps_its_place_in_the_grid(site: Site, tab: Page) -> None:
+    """Though another link to it appears above the grid."""
+    at = now_ms() - HOUR_MS
+    _seed(site)
+    site.put(job_record("ends", "PROCESSING", dataset="b", at=at))
+    tab.goto(site.server.address)
+    tab.locator('.grid a[href*="id=ends"]').focus()
+    tab.keyboard.press("Tab")
+    known = site.store.job("prod", "ends", at)
+    assert known
+    ended = job_record("ends", "FAILED", dataset="b", at=at)
+    site.store.put(replace(ended, version=known.version, stored=known))
+    tab.evaluate(REFRESH_NOW)
+    expect(tab.locator('.attention a[href*="id=ends"]')).to_be_visible()
+    tab.keyboard.press("Shift+Tab")
+    assert "id=ends" in tab.evaluate("document.activeElement.href")
     assert tab.evaluate("document.activeElement.closest('.grid') !== null")
 
 
