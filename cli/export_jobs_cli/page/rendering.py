@@ -29,7 +29,7 @@ ASSETS: Final = HERE / "assets"
 
 @dataclass(frozen=True)
 class Frame:
-    """What is the same on every page. `is_live`: it renews itself; otherwise it is a snapshot."""
+    """What is the same on every page. `is_live`: it refreshes itself; otherwise it is a snapshot."""
 
     stack: str
     sandboxes: Sequence[str]
