@@ -49,7 +49,7 @@ def test_the_overview_says_what_failed_what_is_overdue_and_what_is_unusual(
         "unknown field 'string'",
         f"job {job_of(demo, 'fewer-profiles')} into Campaign exports",
         "VOLUME DROP, 307 profiles (usually 1,000,000)",
-        "Compared with 28 runs of the same kind",
+        "compared with 28 runs of the same kind",
         "3 dead letters",
     ):
         assert any(words in item for item in items), words
@@ -69,7 +69,7 @@ def test_the_grid_shows_two_weeks_of_each_dataset(demo: DemoRun, tab: Page) -> N
     ]
     assert tab.locator(".grid thead th").count() == 2 + 14
     campaign = rows.nth(0)
-    assert "regular, without an expectation" in campaign.inner_text()
+    assert "runs regularly; no expectation set" in campaign.inner_text()
     nights = campaign.locator("td.day")
     assert all(nights.nth(day).locator(".mark.good").count() == 1 for day in range(1, 14))
     unusual = campaign.locator(".mark.warn")

@@ -323,7 +323,7 @@ def test_the_queue_is_asked_once_a_minute(site: Site, monkeypatch: pytest.Monkey
 
 def test_a_regular_export_is_noticed_until_something_expects_it(site: Site) -> None:
     """Of its dataset only, and again once nothing expects it any more."""
-    regular = "regular, without an expectation"
+    regular = "runs regularly; no expectation set"
     now = now_ms()
     nights = [now - night * DAY_MS - HOUR_MS for night in range(12)]
     jobs = [job_record(f"{at}", at=at) for at in nights[1:]]

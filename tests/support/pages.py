@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, cast
 
 from export_jobs.contract import Job
@@ -40,6 +40,7 @@ def job_record(
     profiles: int | None = 1_000,
     errors: Sequence[Mapping[str, Any]] = (),
     comparison: Comparison = UNKNOWN,
+    asked_for: Mapping[str, Any] = MappingProxyType({"segments": [{"segmentId": "s1"}]}),
     **fields: Any,
 ) -> JobRecord:
     """As a sweep records a job that it has seen running, with its final event undelivered."""
@@ -49,7 +50,7 @@ def job_record(
         "creationTime": at,
         "updateTime": at + took_ms,
         "destination": {"datasetId": dataset, "batchId": f"batch-{job_id}"},
-        "filter": {"segments": [{"segmentId": "s1"}]},
+        "filter": dict(asked_for),
         "metrics": {
             "totalExportedProfileCounter": profiles,
             "totalTime": {"endTimeInMs": at + took_ms},

@@ -18,13 +18,15 @@ from export_jobs_cli.job_list import error_text
 from export_jobs_cli.jobs import KnownJob
 from export_jobs_cli.line import Line
 from export_jobs_cli.page.kept import Reading
-from export_jobs_cli.page.marks import KINDS, Tone, kind_of_job
+from export_jobs_cli.page.marks import KINDS, Tone, kind_of_job, utc
 from export_jobs_cli.page.status import StackStatus
 
 RECENT_MS: Final = 3 * DAY_MINUTES * 60_000
 """A run that did not end well needs attention for so long, unless a later one has succeeded."""
 REPEATED_MS: Final = 14 * DAY_MINUTES * 60_000
 """The same for an export that has run before: the next run may be a week away."""
+MAX_SEGMENTS: Final = 2
+"""Segments of a job that are named."""
 _RANK: Final[Sequence[Tone]] = ("bad", "warn", "busy", "quiet")
 
 
@@ -72,8 +74,8 @@ def _of_the_stack(status: StackStatus) -> Iterator[Item]:
         yield Item(
             "problem",
             f"{_number(status.dead_letters, 'dead letter')}: rejected requests, and messages that "
-            "the creator could not take",
-            "Correct and redrive each of them, or delete it.",
+            "could not be processed",
+            "Fix and redrive each one, or delete it:",
             requests=True,
             command="dlq list",
         )
@@ -121,7 +123,7 @@ def _overdue(record: ExpectationRecord, reading: Reading) -> Item:
         f"{record.name} is overdue: {why} by {due}{again}"
         if past and past.outcome == "NEVER_STARTED"
         else f"{record.name} is overdue: {why} (due {due}){again}",
-        f"Expected in dataset {dataset}",
+        f"Into dataset {dataset}.",
         sandbox=record.sandbox,
         expectation=record.name,
     )
@@ -174,29 +176,38 @@ def _of_ended(job: KnownJob) -> Item:
     kind = kind_of_job(job)
     whole = f"Export job {job.id} into {job.dataset or 'an unknown dataset'}"
     if job.outcome == "SUCCEEDED":
-        compared = f"Compared with {job.compared_with}." if job.compared_with else ""
+        compared = f"compared with {job.compared_with}" if job.compared_with else ""
         return _about(job, kind, f"{whole} succeeded: {'; '.join(job.unusual)}", compared)
+    why = [*job.unusual, *(one_line(error_text(error)) for error in job.errors[:1])]
     retried = ""
     if job.record and job.record.retry_at:
-        retried = f" Its request is tried again from {output.moment(job.record.retry_at)} UTC on."
-    why = "; ".join([*job.unusual, *(one_line(error_text(error)) for error in job.errors[:1])])
-    return _about(job, kind, f"{whole} {KINDS[kind].words}", f"{why}{retried}".strip())
+        retried = f"its request is tried again from {output.moment(job.record.retry_at)} UTC on"
+    return _about(job, kind, f"{whole} {KINDS[kind].words}", "; ".join(why), retried)
 
 
 def _duplicate(job: KnownJob, request_key: str) -> Item:
     text = f"Export job {job.id} into {job.dataset or 'an unknown dataset'} is a duplicate"
-    return _about(job, "problem", text, f"Request {request_key} has another job.")
+    return _about(job, "problem", text, f"request {request_key} has another job")
 
 
 def _late(job: KnownJob) -> Item:
     usual = span(job.record.delay_limit_ms) if job.record else ""
     limit = f"; its limit, by what is usual, is {usual}" if usual else ""
     text = f"Export job {job.id} into {job.dataset or 'an unknown dataset'} is late"
-    return _about(job, "delayed", text, f"Running for {span(job.duration_ms)}{limit}.")
+    return _about(job, "delayed", text, f"running for {span(job.duration_ms)}{limit}")
 
 
-def _about(job: KnownJob, kind: str, text: str, more: str) -> Item:
-    return Item(kind, text, more, sandbox=job.sandbox, job_id=job.id)
+def _about(job: KnownJob, kind: str, text: str, *more: str) -> Item:
+    """An item with what tells the job from others: when it was created, and its segments."""
+    ids = job.segment_ids or ()
+    segments = ", ".join(job.names.few_segments(ids, MAX_SEGMENTS))
+    others = f" and {len(ids) - MAX_SEGMENTS} more" if len(ids) > MAX_SEGMENTS else ""
+    facts = [
+        f"created {utc(job.created_at)}" if job.created_at else "",
+        f"segments: {segments}{others}" if segments else "",
+    ]
+    whole = " · ".join(part for part in (*more, *facts) if part)
+    return Item(kind, text, whole, sandbox=job.sandbox, job_id=job.id)
 
 
 def _of_requests(line: Line) -> Iterator[Item]:

@@ -40,7 +40,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "cancelled": Kind("slash", "quiet", "cancelled"),
     "running": Kind("dots", "busy", "running"),
     "delayed": Kind("clock", "warn", "running, and late"),
-    "overdue": Kind("bell", "bad", "overdue: nothing had succeeded by the deadline"),
+    "overdue": Kind("bell", "bad", "overdue: nothing succeeded by the deadline"),
     "made-good": Kind("bell-tick", "warn", "made good after its deadline"),
     "muted": Kind("mute", "quiet", "missed, but muted"),
     "expected": Kind("ring", "quiet", "expected"),

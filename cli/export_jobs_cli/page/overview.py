@@ -109,7 +109,7 @@ def overview_of(
 def _facts(
     reading: Reading, line: Line, status: StackStatus, *, now: int
 ) -> Iterator[tuple[str, str]]:
-    yield "sweeps", status.sweeps_in_words(reading.sandbox, reading.known.state, now=now)
+    yield "last sweep", status.sweeps_in_words(reading.sandbox, reading.known.state, now=now)
     waiting = f"{len(line.creates)} waiting"
     if line.creates:
         oldest = min(ticket.sent_at for ticket in line.creates)

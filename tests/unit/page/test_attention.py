@@ -73,7 +73,20 @@ def test_an_unusual_run_says_what_is_unusual_and_what_it_was_compared_with() -> 
     (item,) = attention(reading(job_record("7", comparison=DROP)))
     assert item.tone == "warn"
     assert "VOLUME DROP, 1,000 profiles (usually 1,000,000)" in item.text
-    assert item.more == "Compared with 28 runs of the same kind."
+    assert item.more == (
+        "compared with 28 runs of the same kind · created Tue 2026-09-22 02:00 UTC · segments: s1"
+    )
+
+
+def test_a_job_is_told_from_others_by_its_time_and_its_segments() -> None:
+    """By their names, at most two of them."""
+    shown = {"segments": [{"segmentId": f"s{n}"} for n in range(4)]}
+    names = Names(segments={"s1": "Gold members"})
+    failed = job_record("1", "FAILED", errors=[{"msg": "disk full"}], asked_for=shown)
+    (item,) = attention(reading(failed, names=names))
+    assert item.more == (
+        "disk full · created Tue 2026-09-22 02:00 UTC · segments: Gold members (s1), s0 and 2 more"
+    )
 
 
 def test_only_the_last_run_of_a_kind_counts() -> None:
@@ -157,7 +170,7 @@ def test_a_duplicate_is_reported() -> None:
     """Though it succeeded: its data may have been delivered twice."""
     (item,) = attention(reading(job_record("2", duplicate_of="r")))
     assert (item.tone, item.job_id) == ("warn", "2")
-    assert item.more == "Request r has another job."
+    assert item.more.startswith("request r has another job · created ")
 
 
 def test_a_failed_try_is_left_to_the_next_one() -> None:

@@ -198,7 +198,7 @@ def test_the_age_of_a_sweep_is_in_minutes() -> None:
         status = StackStatus({"prod": NOW - age}, 0)
         one = reading()
         facts = overview_of([one], {"prod": line_of(one)}, status, now=NOW).sandboxes[0].facts
-        assert dict(facts)["sweeps"].startswith(words)
+        assert dict(facts)["last sweep"].startswith(words)
 
 
 def test_the_open_window_belongs_to_the_definition_that_it_began_with() -> None:
@@ -223,7 +223,7 @@ def test_the_facts_of_a_sandbox_are_in_words() -> None:
     running = job_record("3", "PROCESSING", at=NOW - HOUR_MS)
     one = reading(running, tickets=waiting, expectations=[missed(), expectation("b")])
     assert dict(overview(one).sandboxes[0].facts) == {
-        "sweeps": "60 s ago; last change 09-22 06:59 UTC",
+        "last sweep": "60 s ago; last change 09-22 06:59 UTC",
         "requests": "3 waiting, the oldest for 3 h 0 min",
         "running": "1",
         "expectations": "2, 1 overdue",
