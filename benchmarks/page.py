@@ -117,9 +117,11 @@ def served(open_system: Callable[[Counter[str]], DeployedSystem]) -> Iterator[Si
 class Bare:
     """Only the queries, without anything made of their items."""
 
-    def __init__(self, system: DeployedSystem) -> None:
+    def __init__(self, on_record: OnRecord, system: DeployedSystem) -> None:
         self._client = system.client("dynamodb")
         self._table = system.outputs["JobsTableName"]
+        self._covered_from = on_record.state().seen_from - system.monitor.overlap_seconds * 1_000
+        """Sweeps may have recorded jobs that were created since then."""
 
     def first(self) -> float:
         """What a first overview shows: what is unfinished, jobs, expectations and names."""
@@ -137,11 +139,10 @@ class Bare:
 
     def an_end(self) -> float:
         """What is unfinished, and then the jobs that may have changed."""
-        since = now_ms() - BEGUN_MS - kept.LATE_MS
 
         def queries() -> None:
             self._unfinished()
-            self._jobs(since)
+            self._jobs(self._covered_from)
 
         return wall_s(queries)
 
@@ -228,7 +229,7 @@ def measured(
     on_record.write(others)
     gc.collect()
     gc.freeze()  # a page's process does not have what was written, nor its collector to look at it
-    jobs, bare = Jobs(on_record, others), Bare(others)
+    jobs, bare = Jobs(on_record, others), Bare(on_record, others)
 
     def first_overview() -> Fetched:
         with served(open_system) as site:
