@@ -258,6 +258,7 @@ class OnRecord:
             self.sandbox,
             watermark=max(job.creation_time for job in (*self.running, *listed)),
             seen_from=listed[-1].creation_time,
+            new_since=listed[0].creation_time,
             seen=frozenset(status_fingerprint(job.job_id, job.status or "") for job in listed),
             swept_at=self.now,
         )

@@ -154,7 +154,8 @@ class KeptSandbox:
         times = [job.created_at for job in left if job.created_at]
         before, after = last.known.state, known.state
         if before and before != after:
-            oldest = min(before.watermark, before.seen_from, before.new_since, before.swept_at)
+            oldest = min(before.watermark, before.seen_from, before.swept_at)
+            oldest = min(oldest, before.new_since or oldest)  # an older version does not write it
             oldest = min(oldest, after.seen_from) if after else oldest
             oldest -= self._system.monitor.overlap_seconds * 1_000
             times.append(max(oldest, last.read_at - KEPT_MS))
