@@ -216,6 +216,4 @@ def _segments(known: KnownJob) -> str | None:
         return None
     if not ids:
         return "none named: every profile"
-    shown = known.names.few_segments(ids, MAX_SEGMENTS_SHOWN)
-    more = f" and {len(ids) - len(shown)} more" if len(ids) > len(shown) else ""
-    return output.plain(", ".join(shown)) + more
+    return output.plain(known.names.segments_in_words(ids, MAX_SEGMENTS_SHOWN))

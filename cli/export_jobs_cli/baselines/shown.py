@@ -56,9 +56,8 @@ class Shown:
         count = self.baseline.segment_count
         if not count:
             return "none named: every profile"
-        shown = self.names.few_segments(self.baseline.segments, MAX_SEGMENTS_SHOWN)
-        more = f" and {count - len(shown)} more" if count > len(shown) else ""
-        return ", ".join(shown) + more
+        segments = self.baseline.segments
+        return self.names.segments_in_words(segments, MAX_SEGMENTS_SHOWN, count=count)
 
     @property
     def state(self) -> str:

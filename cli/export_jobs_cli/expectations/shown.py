@@ -171,14 +171,8 @@ def show(record: ExpectationRecord, *, names: Names, now: int) -> None:
         console.print(
             "\nIt was changed while this window was open. The window keeps the former fields:\n"
         )
-        former, current = written(record.in_force), written(record.expectation)
         output.facts(
-            console,
-            [
-                (name, output.plain(_text(former.get(name, "(default)"))))
-                for name in dict.fromkeys((*former, *current))
-                if former.get(name) != current.get(name)
-            ],
+            console, [(name, output.plain(former)) for name, former, _ in changed_fields(record)]
         )
     _show_history(console, record)
 
@@ -190,10 +184,27 @@ def _fields(record: ExpectationRecord, names: Names) -> list[tuple[str, str]]:
     entry["datasetId"] = names.dataset(record.expectation.dataset_id)
     if record.expectation.segments:
         entry["segments"] = [names.segment(segment) for segment in record.expectation.segments]
-    return [(name, output.plain(_text(value))) for name, value in entry.items()]
+    return [(name, output.plain(field_text(value))) for name, value in entry.items()]
 
 
-def _text(value: Any) -> str:
+def changed_fields(record: ExpectationRecord) -> list[tuple[str, str, str]]:
+    """What was changed while the window was open: the field, its value there, and the new one."""
+    if record.in_force is None or record.window is None:
+        return []
+    former, current = written(record.in_force), written(record.expectation)
+    return [
+        (
+            name,
+            field_text(former.get(name, "(default)")),
+            field_text(current.get(name, "(default)")),
+        )
+        for name in dict.fromkeys((*former, *current))
+        if former.get(name) != current.get(name)
+    ]
+
+
+def field_text(value: Any) -> str:
+    """A value of an entry of the file."""
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 

@@ -199,12 +199,10 @@ def _late(job: KnownJob) -> Item:
 
 def _about(job: KnownJob, kind: str, text: str, *more: str) -> Item:
     """An item with what tells the job from others: when it was created, and its segments."""
-    ids = job.segment_ids or ()
-    segments = ", ".join(job.names.few_segments(ids, MAX_SEGMENTS))
-    others = f" and {len(ids) - MAX_SEGMENTS} more" if len(ids) > MAX_SEGMENTS else ""
+    segments = job.names.segments_in_words(job.segment_ids or (), MAX_SEGMENTS)
     facts = [
         f"created {utc(job.created_at)}" if job.created_at else "",
-        f"segments: {segments}{others}" if segments else "",
+        f"segments: {segments}" if segments else "",
     ]
     whole = " · ".join(part for part in (*more, *facts) if part)
     return Item(kind, text, whole, sandbox=job.sandbox, job_id=job.id)

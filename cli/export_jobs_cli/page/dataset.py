@@ -107,6 +107,5 @@ def _segments(jobs: Sequence[KnownJob], baseline: Baseline | None, reading: Read
     if not count:
         return "Every profile"
     known = ids if ids is not None else baseline.segments if baseline else ()
-    shown = reading.names.few_segments(known, MAX_SEGMENTS_SHOWN)
-    more = f" and {count - len(shown)} more" if count > len(shown) else ""
-    return f"Segment{'s' if count > 1 else ''} {', '.join(shown)}{more}"
+    shown = reading.names.segments_in_words(known, MAX_SEGMENTS_SHOWN, count=count)
+    return f"Segment{'s' if count > 1 else ''} {shown}"

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from export_jobs.model.expectations import ExpectationRecord, PastWindow
 from export_jobs.model.names import Names
 from export_jobs.monitor.regular import Regular
 
 from export_jobs_cli.expectations.file import written
-from export_jobs_cli.expectations.shown import State, in_zone, local, state_of
+from export_jobs_cli.expectations.shown import (
+    State,
+    changed_fields,
+    field_text,
+    in_zone,
+    local,
+    state_of,
+)
 from export_jobs_cli.page.kept import Reading
 
 MAX_WINDOWS: Final = 7
@@ -34,22 +41,15 @@ class ShownExpectation:
         """The fields of its file that are not shown otherwise."""
         fields = written(self.record.expectation)
         return {
-            name: _text(value)
+            name: field_text(value)
             for name, value in fields.items()
             if name not in {"name", "datasetId"}
         }
 
     @property
     def changes(self) -> Sequence[tuple[str, str, str]]:
-        """What was changed while the window was open: the field, its value there, and the new one."""
-        if self.record.in_force is None or self.record.window is None:
-            return []
-        former, current = written(self.record.in_force), written(self.record.expectation)
-        return [
-            (name, _text(former.get(name, "(default)")), _text(current.get(name, "(default)")))
-            for name in dict.fromkeys((*former, *current))
-            if former.get(name) != current.get(name)
-        ]
+        """See `changed_fields`."""
+        return changed_fields(self.record)
 
     @property
     def windows(self) -> Sequence[PastWindow]:
@@ -68,10 +68,6 @@ class SandboxExpectations:
     expectations: Sequence[ShownExpectation]
     unexpected: Sequence[Regular]
     names: Names
-
-
-def _text(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def expectations_of(readings: Sequence[Reading], *, now: int) -> list[SandboxExpectations]:

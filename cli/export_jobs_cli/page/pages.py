@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from export_jobs.aws.clock import now_ms
 from export_jobs.events.wording import command_line
-from export_jobs.model.baselines import Baseline
 from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import RequestRecord
 from export_jobs_local.project import LOCAL_STACK
@@ -22,7 +21,7 @@ from export_jobs_cli.baselines import stored
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.jobs import KnownJob
 from export_jobs_cli.line import Line
-from export_jobs_cli.page.dataset import dataset_page
+from export_jobs_cli.page.dataset import BaselineOf, dataset_page
 from export_jobs_cli.page.expectations import expectations_of
 from export_jobs_cli.page.job import job_page
 from export_jobs_cli.page.kept import FixedSandbox, KeptSandbox, Reading
@@ -35,7 +34,6 @@ MOST_LISTED: Final = 2_000
 """The most jobs that `job list` shows."""
 MAX_OLDER_JOBS: Final = 100
 """Jobs that are kept because somebody has looked at them."""
-_RequestsOf = Callable[[str], RequestRecord | None]
 
 
 @dataclass(frozen=True)
@@ -161,8 +159,8 @@ class Pages:
         sandbox: str,
         job_id: str,
         *,
-        request_of: _RequestsOf | None = None,
-        baseline_of: Callable[[str, str], Baseline | None] | None = None,
+        request_of: Callable[[str], RequestRecord | None] | None = None,
+        baseline_of: BaselineOf | None = None,
     ) -> Page:
         """Raises NotThere; the other arguments save reads."""
         reading = self._reading(sandbox)
@@ -202,7 +200,7 @@ class Pages:
         sandbox: str,
         dataset_id: str,
         *,
-        baseline_of: Callable[[str, str], Baseline | None] | None = None,
+        baseline_of: BaselineOf | None = None,
     ) -> Page:
         """Raises NotThere if the sandbox has nothing of this dataset."""
         reading = self._reading(sandbox)
@@ -227,7 +225,7 @@ class Pages:
             {"page": found},
         )
 
-    def baselines(self) -> Callable[[str, str], Baseline | None]:
+    def baselines(self) -> BaselineOf:
         """Returns the baseline of a sandbox's kind, which is read once."""
         return cache(lambda sandbox, kind: stored.of_kind(self.system, sandbox, kind))
 

@@ -14,7 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from export_jobs_cli.job_list import status_of
-from export_jobs_cli.line import since_of
 from export_jobs_cli.output import moment
 from export_jobs_cli.page.addresses import Addresses, anchor
 from export_jobs_cli.page.charts import HEIGHT, LEFT, WIDTH
@@ -32,7 +31,6 @@ class Frame:
     """What is the same on every page. `is_live`: it refreshes itself; otherwise it is a snapshot."""
 
     stack: str
-    sandboxes: Sequence[str]
     links: Sequence[ConsoleLink]
     is_live: bool
 
@@ -42,9 +40,7 @@ class Renderer:
 
     def __init__(self, pages: Pages, addresses: Addresses, frame: Frame) -> None:
         self._environment = _environment()
-        self._environment.globals.update(
-            to=addresses, frame=frame, command=pages.command, sandboxes=pages.sandboxes
-        )
+        self._environment.globals.update(to=addresses, frame=frame, command=pages.command)
 
     def page(self, page: Page) -> str:
         template = self._environment.get_template(page.template)
@@ -94,7 +90,6 @@ def _environment() -> Environment:
         anchor=anchor,
         kind_of_job=kind_of_job,
         status_of=status_of,
-        since_of=since_of,
         iso=rfc3339,
         chart={"width": WIDTH, "height": HEIGHT, "left": LEFT},
     )

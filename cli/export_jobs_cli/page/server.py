@@ -97,7 +97,7 @@ class PageServer:
 
 def application(pages: Pages, *, token: str, cookie: str) -> Starlette:
     """The pages as an ASGI application."""
-    frame = Frame(pages.system.name, pages.sandboxes, console_links(pages.system), is_live=True)
+    frame = Frame(pages.system.name, console_links(pages.system), is_live=True)
     renderer = Renderer(pages, SERVED, frame)
 
     def page(build: Callable[[Request], Page]) -> Callable[[Request], Response]:

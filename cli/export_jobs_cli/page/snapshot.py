@@ -61,7 +61,7 @@ def _write(pages: Pages, directory: Path) -> Snapshot:
         (reading.sandbox, dataset) for reading in readings for dataset in _datasets_of(reading)
     }
     # Its readers may have no access to the AWS console.
-    frame = Frame(pages.system.name, pages.sandboxes, links=(), is_live=False)
+    frame = Frame(pages.system.name, links=(), is_live=False)
     known_jobs = {(job.sandbox, job.id) for job in jobs}
 
     def renderer(root: str) -> Renderer:

@@ -92,6 +92,9 @@ def test_of_many_segments_those_with_a_name_are_shown() -> None:
     """Otherwise in their order."""
     known = Names(segments={"c": "C", "b": "B"})
     assert known.few_segments(["a", "b", "c", "d"], 3) == ["B (b)", "C (c)", "a"]
+    assert known.segments_in_words(["a", "b", "c", "d"], 3) == "B (b), C (c), a and 1 more"
+    assert known.segments_in_words(["a", "b"], 3) == "B (b), a"
+    assert known.segments_in_words(["a", "b"], 3, count=9) == "B (b), a and 7 more"
 
 
 # -- reading for messages ------------------------------------------------------------------------

@@ -66,8 +66,8 @@ def seen(html: str) -> Seen:
 
 
 def renderer() -> Renderer:
-    pages = SimpleNamespace(sandboxes=("prod",), command=command_line)
-    frame = Frame("export-jobs", ("prod",), [ConsoleLink("Stack", "https://x.test/")], is_live=True)
+    pages = SimpleNamespace(command=command_line)
+    frame = Frame("export-jobs", [ConsoleLink("Stack", "https://x.test/")], is_live=True)
     return Renderer(cast("Any", pages), SERVED, frame)
 
 
@@ -219,6 +219,16 @@ def test_a_page_has_no_script_and_no_style_of_its_own() -> None:
 def test_each_wrong_field_of_a_request_is_shown_apart(reason: str, fields: list[str]) -> None:
     """Reasons may have semicolons of their own."""
     assert fields_of(reason) == fields
+
+
+def test_alerts_name_their_sandbox_if_there_are_several() -> None:
+    """With one, it would only be in the way."""
+    prod = reading(job_record("1", "FAILED"), expectations=[missed()])
+    for readings, named in (([prod], 0), ([prod, reading(sandbox="dev")], 2)):
+        lines = {one.sandbox: line_of(one) for one in readings}
+        overview = overview_of(readings, lines, ALL_WELL, now=NOW)
+        html = rendered("overview.html", {"overview": overview, "most_jobs": 9})
+        assert html.count("[prod] ") == named
 
 
 def test_lists_that_are_cut_say_so() -> None:

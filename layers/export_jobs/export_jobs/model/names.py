@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,6 +28,14 @@ class Names:
         """At most that many segments, each with its name; those that have one are first."""
         named_first = sorted(segment_ids, key=lambda segment_id: segment_id not in self.segments)
         return [self.segment(segment_id) for segment_id in named_first[:most]]
+
+    def segments_in_words(
+        self, segment_ids: Sequence[str], most: int, *, count: int | None = None
+    ) -> str:
+        """The same in one text, with the number of the others; there are `count` of them in all."""
+        shown = self.few_segments(segment_ids, most)
+        others = (len(segment_ids) if count is None else count) - len(shown)
+        return ", ".join(shown) + (f" and {others} more" if others > 0 else "")
 
 
 NO_NAMES: Final = Names()
