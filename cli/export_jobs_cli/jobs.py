@@ -329,7 +329,7 @@ def _live_jobs(
             record = None
             if filters.request is not None:
                 record = system.store.job(sandbox, job.id, job.creation_time or 0)
-            yield KnownJob(sandbox, record, job, system.names(sandbox))
+            yield KnownJob(sandbox, record, job.whole, system.names(sandbox))
 
 
 def _known_outcome(outcome: str) -> str:

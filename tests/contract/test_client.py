@@ -160,7 +160,7 @@ def test_a_record_that_is_no_job_costs_only_itself() -> None:
         page = client.list_jobs("prod", limit=5)
     assert [job.id for job in page.records] == ["1", "x"]
     assert page.unreadable == 2
-    assert page.records[1].model_extra == {"new": [1]}
+    assert page.records[1].whole.model_extra == {"new": [1]}
 
 
 # -- what is sent --------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def test_mutated_answers_give_typed_results_or_errors(
     if isinstance(result, ScheduleList):
         assert all(isinstance(schedule, Schedule) for schedule in result.schedules)
     if isinstance(result, JobPage):
-        assert all(isinstance(job, Job) for job in result.records)
+        assert all(isinstance(job.whole, Job) for job in result.records)
 
 
 def shows_a_job(document: Any) -> bool:

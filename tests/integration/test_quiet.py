@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.quiet import first_sweeps
+from support.quiet import first_sweeps, loaded_by_quiet_sweeps
 from support.scripted import answer, scripted
 
 
@@ -41,3 +41,26 @@ def test_a_daily_digest_adds_no_call_to_a_quiet_sweep() -> None:
     _, plans, *quiet = first_sweeps(5, sandboxes=("prod", "dev"), parameters=parameters)
     assert plans.aws.count("dynamodb:TransactWriteItems") == 1
     assert {sweep.aws for sweep in quiet} == {("dynamodb:Query",) * 2}
+
+
+def test_a_quiet_sweep_loads_no_code_for_changes() -> None:
+    """A cold start pays for what it imports: no models of jobs and events, and no texts."""
+    loaded = {name.removeprefix("export_jobs.") for name in loaded_by_quiet_sweeps()}
+    assert {"contract.listing", "monitor.decide", "events.outbox"} <= loaded
+    assert not loaded & {
+        "client.heartbeat",
+        "contract.create",
+        "contract.job",
+        "contract.schedule",
+        "events.build",
+        "events.details",
+        "events.messages",
+        "events.registry",
+        "events.wording",
+        "model.calendar",
+        "model.expectations",
+        "monitor.expectations",
+        "monitor.heartbeat",
+        "monitor.summary",
+    }
+    assert not [name for name in loaded if name.startswith("creator")]

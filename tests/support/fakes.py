@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from export_jobs.contract import FINAL_STATUSES, Job, JobPage
+from export_jobs.contract import FINAL_STATUSES, Job, JobHeader, JobPage
 from export_jobs.contract.errors import (
     NotFound,
     OutcomeUnknown,
@@ -297,7 +297,7 @@ class FakeApi:
             records.insert(0, records[-1])
         last = shown[-1].order if shown else None
         return JobPage(
-            tuple(self._shown(record) for record in records),
+            tuple(JobHeader.read(self._answered(record)) for record in records),
             next_cursor=f"{last[0]}_{last[1]}" if last and len(listed) > limit else None,
         )
 
@@ -306,12 +306,12 @@ class FakeApi:
             job = self._fakes.jobs[sandbox].get(job_id)
             if job is None:
                 raise NotFound(job_id)
-            return self._shown(job.body)
+            return Job.model_validate(self._answered(job.body))
 
         return self._fakes.call("get", effect, _later)
 
-    def _shown(self, body: Mapping[str, Any]) -> Job:
-        return Job.model_validate(_without_optional(body) if self._omits else body)
+    def _answered(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return _without_optional(body) if self._omits else dict(body)
 
     @property
     def _omits(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export_jobs.contract import Job
+from export_jobs.contract import Job, JobHeader
 from export_jobs.model.baselines import UNKNOWN, Comparison
 from export_jobs.model.records import JobRecord
 from export_jobs.monitor.decide import Case, change_of
@@ -22,5 +22,6 @@ def observed(
 ) -> JobRecord | None:
     """The record that replaces `before`, its events in the outbox; None if nothing has changed."""
     policy = policy or MonitorPolicy()
-    change = change_of(Case(sandbox, before, job), org_id=ORG, policy=policy, now=now)
+    case = Case(sandbox, before, JobHeader.of(job))
+    change = change_of(case, org_id=ORG, policy=policy, now=now)
     return change.recorded(comparison, policy=policy, now=now) if change else None

@@ -25,6 +25,25 @@ class Sweep:
     lines: tuple[str, ...]
 
 
+def loaded_by_quiet_sweeps() -> frozenset[str]:
+    """Our modules that a new process has loaded after a sweep of jobs that have not changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = SystemConfig(logs=Path(folder), service=ServiceConfig(manual=True), triggers=False)
+        with LocalSystem(config) as system:
+            for status in ("NEW", "SUCCEEDED", "FAILED"):
+                job = system.service.control.create_job("prod")
+                system.service.control.set_status(job.id, status)
+            calls = calls_file(config.logs, "monitor")
+            for runs in (1, 2):  # the second process sweeps twice: its calls show what is loaded
+                calls.unlink(missing_ok=True)
+                with closing(recording_pool(system, "monitor")) as pool:
+                    for _ in range(runs):
+                        assert pool.invoke(event("monitor")).error is None
+            made = [json.loads(line) for line in calls.open()]
+    assert {call["operation"] for call in made} <= {"GetSecretValue", "GetItem", "Query"}, made
+    return frozenset(made[-1]["loaded"])
+
+
 def first_sweeps(
     number: int,
     *,

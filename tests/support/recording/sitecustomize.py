@@ -1,5 +1,6 @@
 """On a function's PYTHONPATH, it writes each AWS call to the file named by CALLS_FILE.
 
+With each call, it writes which of our modules are loaded by then.
 It sets the clock ahead by the milliseconds in the file named by AHEAD_FILE, if that exists.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ def _recorded(self: Any, operation_name: str, api_params: dict[str, Any]) -> Any
         "service": self.meta.service_model.service_name,
         "operation": operation_name,
         "parameters": api_params,
+        "loaded": [name for name in sys.modules if name.startswith("export_jobs.")],
     }
     with Path(os.environ["CALLS_FILE"]).open("a") as file:
         file.write(json.dumps(entry, default=str) + "\n")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -206,12 +204,3 @@ def test_any_json_is_a_page_or_an_error(body: Any) -> None:
         return
     assert len(page.schedules) + page.unreadable == len(body["children"])
     assert page.next_start is None or page.next_start
-
-
-def test_the_functions_do_not_load_what_reads_schedules() -> None:
-    """Only the command does, on its first call, so that no cold start pays for it."""
-    program = "import sys, export_jobs.wiring, export_jobs.client; print(*sys.modules, sep='\\n')"
-    run = [sys.executable, "-c", program]
-    loaded = subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()
-    assert "export_jobs.contract.job" in loaded
-    assert "export_jobs.contract.schedule" not in loaded

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from export_jobs.contract import Job, JobPage
+from export_jobs.contract import Job, JobHeader, JobPage
 from export_jobs.contract.errors import NotFound, RetryLater
 from export_jobs.model.limits import (
     HOLDS_ANSWER_MS,
@@ -67,7 +67,10 @@ def alter(
 
 
 def of_each(change: Callable[[Job], Job]) -> Callable[[JobPage], JobPage]:
-    return lambda page: replace(page, records=tuple(map(change, page.records)))
+    def changed(page: JobPage) -> JobPage:
+        return replace(page, records=tuple(JobHeader.of(change(job.whole)) for job in page.records))
+
+    return changed
 
 
 def without_segments(job: Job) -> Job:
@@ -620,7 +623,7 @@ def page(
 ) -> JobPage:
     """Jobs with these creation times, numbered from `first` on."""
     jobs = [
-        Job.model_validate({"id": n, "status": "NEW", "creationTime": time})
+        JobHeader.read({"id": n, "status": "NEW", "creationTime": time})
         for n, time in enumerate(times, first)
     ]
     return JobPage(tuple(jobs), next_cursor=cursor, unreadable=unreadable)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from export_jobs.contract import Job
+from export_jobs.contract import JobHeader
 from export_jobs.model.records import SandboxState
 from export_jobs.monitor.coverage import advance, listing_reaches_back_to, needs_record
 from hypothesis import given
@@ -13,8 +13,8 @@ MINUTE_MS = 60_000
 STATUSES = ["NEW", "PROCESSING", "SUCCEEDED", "FAILED", "CANCELLED", "ODD"]
 
 
-def job(status: str, *, number: int, created: int | None) -> Job:
-    return Job.model_validate({"id": number, "status": status, "creationTime": created})
+def job(status: str, *, number: int, created: int | None) -> JobHeader:
+    return JobHeader.read({"id": number, "status": status, "creationTime": created})
 
 
 @given(
@@ -35,7 +35,7 @@ def test_what_a_sweep_has_covered_needs_no_record_in_the_next(
     for listed in jobs:
         assert needs_record(listed, state, back_to=back_to) == (not listed.is_final)
         if listed.is_final and listed.creation_time is not None and listed.creation_time >= oldest:
-            changed = listed.model_copy(update={"status": "REOPENED"})
+            changed = job("REOPENED", number=int(listed.id), created=listed.creation_time)
             assert needs_record(changed, state, back_to=back_to)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from export_jobs.contract import FINAL_STATUSES, Job
+from export_jobs.contract import FINAL_STATUSES, Job, JobHeader
 from export_jobs.model.capacity import DelayPolicy
 from export_jobs.model.records import JobRecord
 from export_jobs.monitor.decide import is_stale
@@ -25,6 +25,10 @@ times = st.none() | st.integers(NOW - 100 * MINUTE_MS, NOW)
 def job(status: str, *, number: int = 1, created: int | None = NOW, **fields: Any) -> Job:
     body = {"id": number, "status": status, "creationTime": created, **fields}
     return Job.model_validate(body)
+
+
+def header(status: str, **fields: Any) -> JobHeader:
+    return JobHeader.of(job(status, **fields))
 
 
 def recorded(status: str, updated: int | None) -> JobRecord:
@@ -58,11 +62,11 @@ def test_a_later_change_is_never_stale_and_an_earlier_one_always(
 ) -> None:
     """If the service gives the times of both, they decide."""
     at = NOW - 10 * MINUTE_MS
-    assert not is_stale(recorded(first, at), job(second, updateTime=at + later))
-    assert is_stale(recorded(first, at), job(second, updateTime=at - later))
+    assert not is_stale(recorded(first, at), header(second, updateTime=at + later))
+    assert is_stale(recorded(first, at), header(second, updateTime=at - later))
 
 
 @given(st.sampled_from(sorted(FINAL_STATUSES)), statuses)
 def test_without_times_nothing_reopens_a_job(ended: str, shown: str) -> None:
     """A listing that lags shows an ended job as it was before."""
-    assert is_stale(recorded(ended, None), job(shown))
+    assert is_stale(recorded(ended, None), header(shown))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -91,15 +89,6 @@ def test_a_digest_costs_a_few_calls_once(fakes: Fakes, monitor: Monitor) -> None
         **QUIET, "query": 5, "transact": 1, "publish to topic": 1, "put": 1,
     }  # fmt: skip
     assert calls_of_a_run(monitor) == QUIET
-
-
-def test_no_code_of_digests_is_imported_before_one_is_due() -> None:
-    """A cold start and a quiet run do without it."""
-    program = "import sys, export_jobs.monitor.watch as _; print(*sys.modules, sep='\\n')"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    loaded = set(done.stdout.decode().split())
-    assert "export_jobs.monitor.digest" in loaded
-    assert not {"export_jobs.monitor.summary", "export_jobs.model.calendar"} & loaded
 
 
 # -- when it is sent -----------------------------------------------------------------------------

@@ -1,25 +1,16 @@
 """The wire format of the Segmentation Service's `/export/jobs`: its responses and its requests.
 
-Responses are parsed leniently (`Job`, `JobPage`): Adobe's own publications differ, and a field that
+Responses are parsed leniently (`JobPage`, `Job`): Adobe's own publications differ, and a field that
 the monitor does not need must not make it fail. Requests are checked strictly (`CreateExportJob`):
-a misspelt field would silently export the wrong people. The request models are imported on first
-use, because the monitor does not need them at its cold start. `contract.schedule`, which only the
-command needs, is imported from its module.
+a misspelt field would silently export the wrong people. Only the listing is imported at once: a
+cold start of the monitor needs no model, unless a job has changed. `contract.schedule`, which only
+the command needs, is imported from its module.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from export_jobs.contract.job import (
-    FINAL_STATUSES,
-    Batch,
-    Destination,
-    Job,
-    JobError,
-    JobPage,
-    Metrics,
-    Segment,
-    Timing,
-)
+from export_jobs.contract.listing import FINAL_STATUSES, JobHeader, JobPage
 
 if TYPE_CHECKING:
     from export_jobs.contract.create import (
@@ -27,6 +18,15 @@ if TYPE_CHECKING:
         FieldProblem,
         RequestInvalid,
         parse_create_request,
+    )
+    from export_jobs.contract.job import (
+        Batch,
+        Destination,
+        Job,
+        JobError,
+        Metrics,
+        Segment,
+        Timing,
     )
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "FieldProblem",
     "Job",
     "JobError",
+    "JobHeader",
     "JobPage",
     "Metrics",
     "RequestInvalid",
@@ -44,11 +45,11 @@ __all__ = [
     "Timing",
     "parse_create_request",
 ]
+_OF_REQUESTS = {"CreateExportJob", "FieldProblem", "RequestInvalid", "parse_create_request"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from export_jobs.contract import create  # noqa: PLC0415  see above
-
-    return getattr(create, name)
+    module = "create" if name in _OF_REQUESTS else "job"
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -1,4 +1,4 @@
-"""The service's responses: jobs and pages of jobs, in every spelling that Adobe has published.
+"""A job of the service's responses, in every spelling that Adobe has published.
 
 Only `id` and `status` are required of a job. Any other field that is missing or unreadable is
 `None`, an unreadable entry of a list or a map is left out, and unknown fields are kept
@@ -9,8 +9,6 @@ Only `id` and `status` are required of a job. Any other field that is missing or
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -26,14 +24,11 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-FINAL_STATUSES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
-"""A job in one of these has ended. In any other status, even an unknown one, it is still open."""
+from export_jobs.contract.listing import FINAL_STATUSES
 
 MAX_ID_BYTES = 512
 _T = TypeVar("_T")
 _UNREADABLE = object()
-_CURSOR = re.compile(r"([0-9]{13})_.+")
-"""A cursor: creation time and id of a page's last record. Only epoch times have thirteen digits."""
 
 
 def _none_if_unreadable(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
@@ -251,77 +246,3 @@ class Job(AnswerPart):
     @property
     def is_final(self) -> bool:
         return self.status in FINAL_STATUSES
-
-
-class PageInfo(AnswerPart):
-    """The size and the order of a page: sorted by creation time, newest first."""
-
-    sort_field: Lenient[str] = None
-    sort: Lenient[str] = None
-    page_offset: Lenient[str] = None
-    page_size: Lenient[int] = None
-
-
-class _Link(AnswerPart):
-    next: str | None = None
-
-
-class _PageAnswer(AnswerPart):
-    """A link that can't be read is no last page: what comes after it would be missed."""
-
-    records: list[Any]
-    page: Lenient[PageInfo] = None
-    link: _Link | None = None
-
-
-@dataclass(frozen=True)
-class JobPage:
-    """A page of jobs, newest first."""
-
-    records: tuple[Job, ...]
-    page: PageInfo | None = None
-    next_link: str | None = None
-    """As the service returned it; None on the last page."""
-    next_cursor: str | None = None
-    """The `offset` of the next page, if the client has found the link safe to follow."""
-    unreadable: int = 0
-    """Records without a readable `id` and `status`: skipped, counted by a metric and logged."""
-    unreadable_fields: frozenset[str] = frozenset()
-    """The fields that made those records unreadable."""
-
-    @classmethod
-    def from_answer(cls, body: Any) -> JobPage:
-        """Reads a decoded body. Raises pydantic's ValidationError if it is not a page."""
-        answer = _PageAnswer.model_validate(body)
-        jobs = []
-        at_fault: set[str] = set()
-        for record in answer.records:
-            try:
-                jobs.append(Job.model_validate(record))
-            except ValidationError as error:
-                places = [found["loc"] for found in error.errors()]
-                at_fault |= {str(place[0]) if place else "the record" for place in places}
-        return cls(
-            records=tuple(jobs),
-            page=answer.page,
-            next_link=(answer.link.next or None) if answer.link else None,
-            unreadable=len(answer.records) - len(jobs),
-            unreadable_fields=frozenset(at_fault),
-        )
-
-    @property
-    def oldest(self) -> int | None:
-        """How far back the page reaches: the creation time of its last record, epoch milliseconds.
-
-        If that record has none, it is the oldest of the other records' times and of the time in the
-        next page's cursor (`{creationTime}_{id}`). None if there is no time at all.
-        """
-        times = [job.creation_time or None for job in self.records]
-        if times and times[-1]:
-            return times[-1]
-        shown = [time for time in times if time]
-        cursor = _CURSOR.fullmatch(self.next_cursor or "")
-        return min([*shown, int(cursor[1])] if cursor else shown, default=None)
-
-    def continuing_at(self, cursor: str | None) -> JobPage:
-        return replace(self, next_cursor=cursor)

@@ -14,8 +14,8 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from export_jobs.contract import Job
 from export_jobs.contract.errors import (
     Forbidden,
     NotSent,
@@ -42,6 +42,9 @@ from export_jobs.model.records import (
     as_written,
 )
 from export_jobs.model.steps import MAX_STEPS, GateChange, Slot, Step
+
+if TYPE_CHECKING:
+    from export_jobs.contract import Job
 
 logger = logging.getLogger(__name__)
 

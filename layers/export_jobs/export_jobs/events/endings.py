@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from export_jobs.contract import Job
+from export_jobs import events
 from export_jobs.contract.text import one_line
 from export_jobs.contract.times import rfc3339
-from export_jobs.events import build
 from export_jobs.events.policy import EventPolicy
 from export_jobs.model.records import (
     AcceptedOutcome,
@@ -29,7 +28,7 @@ from export_jobs.model.retry import MAX_TRIES_KEPT, Try
 from export_jobs.model.steps import Slot, Step
 
 if TYPE_CHECKING:
-    from export_jobs.contract import FieldProblem
+    from export_jobs.contract import FieldProblem, Job
 
 CANCELLED_BEFORE = "it was cancelled before its job was created"
 
@@ -77,7 +76,7 @@ def created(
         dataset_id=(job.destination.dataset_id if job.destination else None) or record.dataset_id,
         touched_at=now,
     )
-    event = build.accepted(done, stack_id=policy.stack_id, now=now)
+    event = events.build.accepted(done, stack_id=policy.stack_id, now=now)
     known = existing or JobRecord(record.sandbox, job.id, job.creation_time or 0)
     linked = replace(
         known,
@@ -113,7 +112,7 @@ def tried_again(
 
     `errors` are those of the job, as in the detail of its final event.
     """
-    error = build.first_error(errors)
+    error = events.build.first_error(errors)
     ended = Try(
         record.try_number,
         job.job_id,
@@ -190,7 +189,7 @@ def accepted(
         touched_at=now,
     )
     shown = replace(done, sandbox=job_sandbox or done.sandbox, try_number=try_number)
-    event = build.accepted(shown, stack_id=policy.stack_id, now=now)
+    event = events.build.accepted(shown, stack_id=policy.stack_id, now=now)
     return _ended(done, policy.undelivered(event), now)
 
 
@@ -216,7 +215,7 @@ def rejected(
         job_id=job_id or record.job_id,
         touched_at=now,
     )
-    event = build.rejected(
+    event = events.build.rejected(
         replace(done, sandbox=job_sandbox or done.sandbox), stack_id=policy.stack_id, now=now
     )
     entry = policy.undelivered(event)
@@ -255,7 +254,7 @@ def rejected_at_intake(
 
     `record` has the outcome and the reason; `named` is the key in the message itself.
     """
-    event = build.rejected(
+    event = events.build.rejected(
         record, stack_id=policy.stack_id, now=now, named=named, problems=problems
     )
     done = replace(record, status="REJECTED", named=named, touched_at=now)

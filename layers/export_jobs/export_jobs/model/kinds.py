@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from export_jobs.contract import Job
 from export_jobs.model.matching import contents_of
+
+if TYPE_CHECKING:
+    from export_jobs.contract import Job
 
 RULE: Final = 1
 """The version of the rule that makes ids. Kinds of different rules are not compared."""

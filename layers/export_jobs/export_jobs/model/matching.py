@@ -11,14 +11,16 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from export_jobs.contract import Job
 from export_jobs.contract.times import parse_rfc3339
 from export_jobs.model.limits import CALL_MS, CLOCKS_MS, HOLDS_ANSWER_MS, SHOWS_MS
 from export_jobs.model.records import Attempt, LinkedBy
+
+if TYPE_CHECKING:
+    from export_jobs.contract import Job
 
 REQUEST_ID_PREFIX = "export-jobs-"
 """The prefix of every `x-request-id` that we send with a create call."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from export_jobs.contract import Job
+if TYPE_CHECKING:
+    from export_jobs.contract import Job
 
 JobOutcome = Literal[
     "IN_PROGRESS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from export_jobs.contract import Job, JobPage
+from export_jobs.contract import JobPage
 from export_jobs.model.records import (
     Event,
     Expected,
@@ -21,6 +21,7 @@ from export_jobs.model.records import (
 from export_jobs.model.steps import GateChange, Step
 
 if TYPE_CHECKING:
+    from export_jobs.contract import Job
     from export_jobs.model.baselines import Baseline
     from export_jobs.model.expectations import DueExpectations, ExpectationRecord
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from export_jobs.contract import Job
 from export_jobs.events import endings
 from export_jobs.model import matching
 from export_jobs.model.limits import (
@@ -36,6 +36,9 @@ from export_jobs.monitor import coverage
 from export_jobs.monitor.decide import YOUNG_MS
 from export_jobs.monitor.observe import LookUp, Observation
 from export_jobs.monitor.policy import MonitorPolicy
+
+if TYPE_CHECKING:
+    from export_jobs.contract import Job
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +162,7 @@ class AttemptSettler:
                 continue
             if job.is_final and known.state and not coverage.is_unseen(job, known.state):
                 continue
-            candidates[job.id] = _candidate(job, seen)
+            candidates[job.id] = _candidate(job.whole, seen)
         return candidates
 
     # -- linking -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from export_jobs.contract import Job
+from export_jobs.contract import JobHeader
 from export_jobs.model.matching import status_fingerprint
 from export_jobs.model.records import SandboxState
 
@@ -34,7 +34,7 @@ def new_since(state: SandboxState, *, complete_at: int) -> int:
     return min(state.watermark, max(state.swept_at, complete_at))
 
 
-def needs_record(job: Job, state: SandboxState, *, back_to: int) -> bool:
+def needs_record(job: JobHeader, state: SandboxState, *, back_to: int) -> bool:
     """Whether a listed job that is not among the known open ones may be news.
 
     An open one always is. A final one is, unless it was seen or is older than everything the last
@@ -47,14 +47,14 @@ def needs_record(job: Job, state: SandboxState, *, back_to: int) -> bool:
     return covered and is_unseen(job, state)
 
 
-def is_unseen(job: Job, state: SandboxState) -> bool:
+def is_unseen(job: JobHeader, state: SandboxState) -> bool:
     """Whether a final job is not among those that the last sweeps have recorded."""
     return status_fingerprint(job.id, job.status) not in state.seen
 
 
 def advance(
     state: SandboxState | None,
-    listed: Iterable[Job],
+    listed: Iterable[JobHeader],
     *,
     sandbox: str,
     watermark: int,

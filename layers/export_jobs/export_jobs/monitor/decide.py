@@ -7,9 +7,10 @@ events are built once, too, when it is recorded.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from export_jobs.contract import Job
-from export_jobs.events import build
+from export_jobs import events
+from export_jobs.contract import JobHeader
 from export_jobs.events.outbox import can_publish
 from export_jobs.events.policy import EventPolicy
 from export_jobs.model.baselines import Comparison
@@ -19,6 +20,9 @@ from export_jobs.model.matching import segments_of
 from export_jobs.model.outcome import duration_ms, outcome_of
 from export_jobs.model.records import VANISHED, Event, JobRecord, RequestRecord
 from export_jobs.monitor.policy import MonitorPolicy
+
+if TYPE_CHECKING:
+    from export_jobs.contract import Job
 
 MISSES_TO_VANISH = 2
 MISSES_APART_MS = 30_000
@@ -46,7 +50,7 @@ class Case:
 
     sandbox: str
     record: JobRecord | None
-    job: Job | None = None
+    job: JobHeader | None = None
     missing: bool = False
     silent: bool = False
 
@@ -146,7 +150,7 @@ def change_of(case: Case, *, org_id: str | None, policy: MonitorPolicy, now: int
     change: Change | None = None
     if case.silent and case.job and record is None:
         first = _first_record(case.job, case.sandbox)
-        return Change(None, replace(_described(first, case.job, now), touched_at=now), now)
+        return Change(None, replace(_described(first, case.job.whole, now), touched_at=now), now)
     if case.missing and record and not record.final:
         change = _missed(record, now)
     elif case.job:
@@ -156,7 +160,7 @@ def change_of(case: Case, *, org_id: str | None, policy: MonitorPolicy, now: int
     return change
 
 
-def is_stale(record: JobRecord, job: Job) -> bool:
+def is_stale(record: JobRecord, job: JobHeader) -> bool:
     """Whether the listing shows an older state of the job than the one on record.
 
     A later `updateTime` is always news. Without one, only a step forward in the lifecycle is: a
@@ -174,7 +178,7 @@ def is_stale(record: JobRecord, job: Job) -> bool:
 
 
 def _seen(
-    case: Case, job: Job, org_id: str | None, policy: MonitorPolicy, now: int
+    case: Case, job: JobHeader, org_id: str | None, policy: MonitorPolicy, now: int
 ) -> Change | None:
     known = replace(case.record or _first_record(job, case.sandbox), org_id=org_id)
     news: list[News] = []
@@ -190,15 +194,15 @@ def _seen(
     return Change(case.record, replace(after, misses=0, touched_at=now), now, tuple(news))
 
 
-def _status_changed(known: JobRecord, job: Job, now: int) -> StatusChanged | None:
+def _status_changed(known: JobRecord, job: JobHeader, now: int) -> StatusChanged | None:
     if known.status == job.status or is_stale(known, job) or len(known.outbox) >= MAX_UNDELIVERED:
         return None
-    changed = replace(_described(known, job, now), sequence=known.sequence + 1)
-    return StatusChanged(changed, job, known.status)
+    changed = replace(_described(known, job.whole, now), sequence=known.sequence + 1)
+    return StatusChanged(changed, job.whole, known.status)
 
 
 def _limit_passed(
-    known: JobRecord, job: Job, policy: MonitorPolicy, now: int, *, undelivered: int
+    known: JobRecord, job: JobHeader, policy: MonitorPolicy, now: int, *, undelivered: int
 ) -> LimitPassed | None:
     if known.final or not known.creation_time or undelivered >= MAX_UNDELIVERED_FOR_DELAYS:
         return None
@@ -208,7 +212,7 @@ def _limit_passed(
     due = policy.delays.delays_of(known, now)
     if due <= known.delays:
         return None
-    return LimitPassed(replace(known, delays=due, sequence=known.sequence + 1), job, limit)
+    return LimitPassed(replace(known, delays=due, sequence=known.sequence + 1), job.whole, limit)
 
 
 def _missed(record: JobRecord, now: int) -> Change | None:
@@ -230,7 +234,7 @@ def _missed(record: JobRecord, now: int) -> Change | None:
     return Change(record, gone, now, (JobVanished(gone, record.status),))
 
 
-def _first_record(job: Job, sandbox: str) -> JobRecord:
+def _first_record(job: JobHeader, sandbox: str) -> JobRecord:
     """The record of a job of which only its existence is known."""
     return JobRecord(sandbox=sandbox, job_id=job.id, creation_time=job.creation_time or 0)
 
@@ -255,7 +259,7 @@ def _described(known: JobRecord, job: Job, now: int) -> JobRecord:
 def _event_of(news: News, comparison: Comparison, policy: EventPolicy, now: int) -> Event:
     match news:
         case StatusChanged():
-            return build.state_change(
+            return events.build.state_change(
                 news.record,
                 news.job,
                 previous_status=news.previous_status,
@@ -264,7 +268,7 @@ def _event_of(news: News, comparison: Comparison, policy: EventPolicy, now: int)
                 now=now,
             )
         case LimitPassed():
-            return build.delayed(
+            return events.build.delayed(
                 news.record,
                 news.job,
                 limit_ms=news.limit_ms,
@@ -274,14 +278,16 @@ def _event_of(news: News, comparison: Comparison, policy: EventPolicy, now: int)
                 now=now,
             )
         case JobVanished():
-            return build.vanished(
+            return events.build.vanished(
                 news.record,
                 previous_status=news.previous_status,
                 stack_id=policy.stack_id,
                 now=now,
             )
         case TriedAgain():
-            return build.retried(news.request, news.record, stack_id=policy.stack_id, now=now)
+            return events.build.retried(
+                news.request, news.record, stack_id=policy.stack_id, now=now
+            )
 
 
 def _lifecycle_position(status: str, *, final: bool) -> int:

@@ -163,7 +163,8 @@ class BaselineKeeper:
         by_kind: dict[str, list[_GoodJob]] = defaultdict(list)
         for case, change in ended:
             if _is_learned_from(change.after):
-                shown = case.job.filter.segments if case.job and case.job.filter else []
+                selection = case.job.whole.filter if case.job else None
+                shown = selection.segments if selection else []
                 ids = [segment.segment_id for segment in shown if segment.segment_id]
                 by_kind[change.after.kind or ""].append(_GoodJob(change.after, ids))
         newest = sorted(by_kind, key=lambda kind: -by_kind[kind][-1].record.creation_time)

@@ -6,12 +6,16 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from export_jobs.contract import Job, JobPage
+from export_jobs.contract import JobHeader, JobPage
 from export_jobs.contract.errors import NotFound, SegmentationError
 from export_jobs.model.concurrently import each
 from export_jobs.model.ports import JobApi
 from export_jobs.model.records import JobRecord
+
+if TYPE_CHECKING:
+    from export_jobs.contract import Job
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class LookUp:
 class Observation:
     """What the service showed: jobs listed or looked up, by id, and how far back it was read."""
 
-    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs: dict[str, JobHeader] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     """Jobs that the service answered 404 for."""
     newest: int = 0
@@ -84,7 +88,7 @@ class Observation:
         elif result.job is None:
             self.missing.add(result.job_id)
         else:
-            self.jobs[result.job_id] = result.job
+            self.jobs[result.job_id] = JobHeader.of(result.job)
             self.looked_up.add(result.job_id)
 
     def complete_since(self, time: int) -> bool:
