@@ -143,6 +143,7 @@ class Payloads:
         ours = Ours(stage)
         self._watch(ours.clients["dynamodb"], "dynamodb.PutItem", self._new)
         self._watch(ours.clients["dynamodb"], "dynamodb.UpdateItem", self._update)
+        self._watch(ours.clients["dynamodb"], "dynamodb.TransactWriteItems", self._transaction)
         self._watch(ours.clients["events"], "eventbridge.PutEvents", self._bus)
         self._watch(ours.clients["sns"], "sns.PublishBatch", self._topic)
         ours.first_sweep("sample")
@@ -166,6 +167,12 @@ class Payloads:
         names, values = params["ExpressionAttributeNames"], params["ExpressionAttributeValues"]
         sets = re.findall(r"(#\d+) = (:\d+)", params["UpdateExpression"])
         self.delivered = {names[name]: values[value] for name, value in sets}
+
+    def _transaction(self, params: dict[str, Any]) -> None:
+        """A job is settled in one together with its baseline."""
+        for write in params["TransactItems"]:
+            if "Update" in write:
+                self._update(write["Update"])
 
     def _bus(self, params: dict[str, Any]) -> None:
         self.bus_entry = params["Entries"][0]

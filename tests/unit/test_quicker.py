@@ -12,6 +12,7 @@ import pytest
 from export_jobs_local.aws.quicker import make_quicker
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moto.dynamodb.exceptions import TransactionCanceledException
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import RESULT_SIZE_LIMIT, Table
@@ -288,3 +289,106 @@ def test_only_items_of_the_page_are_looked_at(query: Query, found: int) -> None:
     assert scanned == found
     assert measured.call_count <= 3 * (found + 1)
     assert equal.call_count + unequal.call_count < 50
+
+
+# -- transactions --------------------------------------------------------------------------------
+
+CONDITIONS = [None, "attribute_exists(sk)", "attribute_not_exists(sk)", "note = :x"]
+
+
+@st.composite
+def actions(draw: st.DrawFn) -> dict[str, Any]:
+    """One action of a transaction on the table of a partition and a sort key, or on the other."""
+    table = draw(st.sampled_from([TABLE, TABLE, "requests", "unknown"]))
+    kind = draw(st.sampled_from(["Put", "Update", "Update", "Delete", "ConditionCheck"]))
+    key = {"sandbox": {"S": draw(st.sampled_from(["p", "q"]))}, "sk": draw(bounds)}
+    if table == "requests":
+        key = {"requestKey": key["sk"]}
+    key.pop(draw(st.sampled_from(["none"] * 20 + list(key))), None)
+    details: dict[str, Any] = {"TableName": table}
+    values: dict[str, Any] = {}
+    if kind == "Put":
+        details["Item"] = {**key, "note": {"S": draw(st.sampled_from("xy"))}}
+    else:
+        details["Key"] = key
+    if kind == "Update":
+        details["UpdateExpression"] = draw(
+            st.sampled_from(
+                ["SET note = :y", "REMOVE note", "SET note = :y, #l = :l", "SET x = gone"]
+            )
+        )
+        if "#l" in details["UpdateExpression"]:
+            details["ExpressionAttributeNames"] = {"#l": "list"}
+            values[":l"] = {"L": [{"S": "a"}]}
+        if ":y" in details["UpdateExpression"]:
+            values[":y"] = {"S": "y"}
+    condition = draw(st.sampled_from(CONDITIONS)) or (
+        "note = :x" if kind == "ConditionCheck" else ""
+    )
+    if condition:
+        details["ConditionExpression"] = condition
+        if ":x" in condition:
+            values[":x"] = {"S": "x"}
+    return {kind: {**details, "ExpressionAttributeValues": values} if values else details}
+
+
+def with_requests(items: Iterable[dict[str, Any]]) -> DynamoDBBackend:
+    """The same with a second table, which has no sort key."""
+    backend = table_of(items)
+    backend.tables["requests"] = Table(
+        "requests",
+        account_id="123456789012",
+        region="us-east-1",
+        schema=[{"AttributeName": "requestKey", "KeyType": "HASH"}],
+        attr=[{"AttributeName": "requestKey", "AttributeType": "S"}],
+    )
+    backend.tables["requests"].put_item({"requestKey": {"S": "a"}, "note": {"S": "x"}})
+    return backend
+
+
+def transacted(backend: DynamoDBBackend, transactions: list[list[dict[str, Any]]]) -> list[Any]:
+    """After each transaction, moto's error and all items."""
+    found: list[Any] = []
+    for transaction in transactions:
+        error = None
+        try:
+            backend.transact_write_items(transaction)
+        except Exception as raised:  # noqa: BLE001  moto's own can be of any type
+            error = (type(raised), str(raised))
+        held = {
+            name: sorted(str(item.to_json()) for item in table.all_items())
+            for name, table in backend.tables.items()
+        }
+        found.append((error, held))
+    return found
+
+
+@settings(max_examples=settings().max_examples * 4)
+@given(tables, st.lists(st.lists(actions(), min_size=1, max_size=4), min_size=1, max_size=4))
+def test_a_transaction_has_the_effect_that_it_has_in_moto(
+    items: list[dict[str, Any]], transactions: list[list[dict[str, Any]]]
+) -> None:
+    """All of it or none, whatever fails, and whatever came before."""
+    ours = transacted(with_requests(items), transactions)
+    with (
+        patch.object(
+            DynamoDBBackend,
+            "transact_write_items",
+            DynamoDBBackend.transact_write_items.__wrapped__,
+        ),
+    ):
+        assert ours == transacted(with_requests(items), transactions)
+
+
+def test_a_transaction_copies_only_the_items_that_it_names() -> None:
+    """Its time does not grow with the table."""
+    backend = table_of(item_of(str(number)) for number in range(500))
+    before = {id(item) for item in backend.tables[TABLE].all_items()}
+    key = {"sandbox": {"S": "p"}, "sk": {"S": "7"}}
+    update = {"TableName": TABLE, "Key": key, "UpdateExpression": "REMOVE padding"}
+    failing = {"TableName": TABLE, "Key": {**key, "sk": {"S": "new"}}}
+    failing["ConditionExpression"] = "attribute_exists(sk)"
+    with pytest.raises(TransactionCanceledException):
+        backend.transact_write_items([{"Update": update}, {"ConditionCheck": failing}])
+    after = {id(item) for item in backend.tables[TABLE].all_items()}
+    assert len(after - before) == 1

@@ -15,8 +15,8 @@ from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 
-_TABLES: ContextVar[dict[int, Any] | None] = ContextVar("tables as they were", default=None)
-"""The tables that this thread's transaction has copied."""
+_ACTIONS: ContextVar[Sequence[dict[str, Any]] | None] = ContextVar("actions", default=None)
+"""Those of this thread's transaction."""
 _ITEMS: ContextVar[list[Any] | None] = ContextVar("items to query", default=None)
 """Those that this thread's query has to look at; None are all of the table."""
 _BOUNDS = {"=": 1, "<": 1, "<=": 1, ">": 1, ">=": 1, "BETWEEN": 2, "BEGINS_WITH": 1}
@@ -30,7 +30,7 @@ def make_quicker() -> None:
     _keep_service_names()
     _keep_parsed_paths()
     _pass_attribute_values()
-    _copy_tables_once()
+    _copy_few_items()
     _query_few_items()
 
 
@@ -80,31 +80,58 @@ def _as_json(value: Any) -> Any:
     return value
 
 
-def _copy_tables_once() -> None:
-    """Copies a table once per transaction, not once per action: it does not change in between."""
+def _copy_few_items() -> None:
+    """Copies the items that a transaction names, so that it can be undone: moto copies all tables."""
     from moto.dynamodb import models  # noqa: PLC0415  with the server's own imports
     from moto.dynamodb.models.table import Table  # noqa: PLC0415
 
     transact = models.DynamoDBBackend.transact_write_items
 
     @functools.wraps(transact)
-    def transacting(*args: Any, **more: Any) -> Any:
-        kept = _TABLES.set({})
+    def transacting(self: Any, transact_items: list[dict[str, Any]]) -> Any:
+        kept = _ACTIONS.set(transact_items)
         try:
-            return transact(*args, **more)
+            return transact(self, transact_items)
         finally:
-            _TABLES.reset(kept)
+            _ACTIONS.reset(kept)
 
     def deepcopy(thing: Any) -> Any:
-        copied = _TABLES.get()
-        if copied is None or not isinstance(thing, Table):
+        actions = _ACTIONS.get()
+        if actions is None or not isinstance(thing, Table) or thing.stream_shard:
             return copy.deepcopy(thing)
-        if id(thing) not in copied:
-            copied[id(thing)] = copy.deepcopy(thing)
-        return copied[id(thing)]
+        return _with_own_items(thing, actions)
 
     models.DynamoDBBackend.transact_write_items = transacting  # type: ignore[method-assign]
     models.copy = SimpleNamespace(deepcopy=deepcopy)  # type: ignore[assignment, attr-defined]
+
+
+def _with_own_items(table: Any, actions: Sequence[dict[str, Any]]) -> Any:
+    """The table with copies of what the actions can change: the items that they name."""
+    kept = copy.copy(table)
+    kept.items = table.items.copy()
+    for action in actions:
+        for details in action.values():
+            names = details.get("Key") or details.get("Item") or {}
+            if details.get("TableName") == table.name and table.hash_key_attr in names:
+                _copy_item(kept, table, names)
+    return kept
+
+
+def _copy_item(kept: Any, table: Any, names: dict[str, Any]) -> None:
+    from moto.dynamodb.models.dynamo_type import DynamoType  # noqa: PLC0415  with the server's own
+
+    hash_key = DynamoType(names[table.hash_key_attr])
+    if hash_key not in table.items:
+        return
+    if not table.has_range_key:
+        kept.items[hash_key] = copy.deepcopy(table.items[hash_key])
+        return
+    if kept.items[hash_key] is table.items[hash_key]:
+        kept.items[hash_key] = table.items[hash_key].copy()
+    if table.range_key_attr in names:
+        range_key = DynamoType(names[table.range_key_attr])
+        if range_key in table.items[hash_key]:
+            kept.items[hash_key][range_key] = copy.deepcopy(table.items[hash_key][range_key])
 
 
 def _query_few_items() -> None:

@@ -21,6 +21,7 @@ VALUES = TIMES | TEXTS | st.just([7]) | st.just({"a": 1}) | st.integers(min_valu
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES))
 @example({"id": "7", "status": "NEW", "creation_time": 1_700_000_000_000})
 @example({"id": True, "status": "NEW"})
+@example({"id": 7, "status": "x" * 65})
 @example({"id": 7, "status": "NEW", "creationTime": True, "updateTime": 1_700_000_000_000})
 @example({"id": 7, "status": "FAILED", "creationTime": 10**14})
 def test_a_header_says_what_the_whole_job_says(record: dict[str, Any]) -> None:

@@ -127,13 +127,17 @@ def _read_plain(record: Any) -> JobHeader | None:
         job_id = str(job_id)
     if not (_is_plain_name(job_id) and _is_plain_name(status)):
         return None
-    if not all(time is None or _is_plain_number(time) for time in (created, updated)):
+    if not (_is_plain_time(created) and _is_plain_time(updated)):
         return None
     return JobHeader(job_id, status, created, updated, record)
 
 
 def _is_plain_name(value: object) -> TypeGuard[str]:
     return type(value) is str and _PLAIN_NAME.fullmatch(value) is not None
+
+
+def _is_plain_time(value: object) -> TypeGuard[int | None]:
+    return value is None or _is_plain_number(value)
 
 
 def _is_plain_number(value: object) -> bool:
