@@ -3,11 +3,12 @@
 Under AWS's runtime interface emulator, as `sam build` packages them when the runtime's own Python
 is available (with byte code in the layer). `bare/app.py` has the same imports and clients, and
 makes only the required calls. A start is measured from the first invocation's request to its
-answer: initialisation and first run.
+answer, initialisation and first run; its CPU time is that of the function's process.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -31,12 +32,15 @@ from support.packages import (
     sam_build,
 )
 
-from benchmarks.measuring import LONG, Spread, interleaved
+from benchmarks.measuring import LONG, Spread, Timed, compared, in_turns
 from benchmarks.report import Section
 
 TURNS = 20 if LONG else 8
 BARE = Path(__file__).parent / "bare" / "app.py"
-HOW = f"{TURNS} starts each, interleaved; in brackets the lowest and highest ratio of a turn."
+HOW = (
+    f"{TURNS} starts each, interleaved, after a warm-up turn; in brackets the lowest and highest "
+    "ratio of a turn. CPU is that of the function's process, all threads together."
+)
 CHANGES = 2
 """With changes: one job is new, another has ended."""
 WARM_CALLS = 20
@@ -98,13 +102,13 @@ def stage() -> Iterator[Stage]:
             yield found
 
 
-def first_answer_s(stage: Stage, artefact: str, *, changes: bool) -> float:
+def first_answer(stage: Stage, artefact: str, *, changes: bool) -> Timed:
     if changes:
         stage.something_changes()
     with stage.started(artefact) as running:
         began = time.perf_counter()
         answer = invoke(running.url, {"changes": CHANGES if changes else 0})
-        took = time.perf_counter() - began
+        took = Timed(cpu_s_of(python_of(running)), time.perf_counter() - began)
     assert "errorType" not in answer, answer
     return took
 
@@ -130,6 +134,12 @@ def python_of(running: Emulation) -> Path:
             if int(parent) == running.emulator:
                 return found
     raise AssertionError("the emulator has no child")
+
+
+def cpu_s_of(process: Path) -> float:
+    """The seconds of CPU time that a process has taken, all threads together."""
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_mib(process: Path) -> float:
@@ -164,10 +174,10 @@ def imports(stage: Stage) -> tuple[list[tuple[str, float]], float]:
 
 def run() -> Section:
     with stage() as found:
-        starts = interleaved(
+        starts = in_turns(
             {
                 f"{artefact}, {case}": partial(
-                    first_answer_s, found, artefact, changes=case == "with changes"
+                    first_answer, found, artefact, changes=case == "with changes"
                 )
                 for case in ("quiet", "with changes")
                 for artefact in ("BareFunction", "MonitorFunction")
@@ -179,19 +189,19 @@ def run() -> Section:
     rows = []
     for case in ("quiet", "with changes"):
         ours, bare = starts[f"MonitorFunction, {case}"], starts[f"BareFunction, {case}"]
-        rows.append(
-            (f"first answer, {case}", ours.over(bare).as_ratio(), ours.in_ms(), bare.in_ms())
-        )
+        rows.append((f"first answer, {case}", *compared(ours, bare)))
     (our_warm, our_mib), (bare_warm, bare_mib) = warm["MonitorFunction"], warm["BareFunction"]
     rows += [
         (
             "warm answer, quiet",
+            *("–",) * 3,
             f"**{our_warm / bare_warm:.2f}×**",
             f"{our_warm * 1000:.1f} ms",
             f"{bare_warm * 1000:.1f} ms",
         ),
         (
             "peak memory",
+            *("–",) * 3,
             f"**{our_mib / bare_mib:.2f}×**",
             f"{our_mib:.0f} MiB",
             f"{bare_mib:.0f} MiB",
@@ -201,7 +211,7 @@ def run() -> Section:
     return Section(
         "Cold start and memory",
         "python -m benchmarks cold_start",
-        ("", "ratio", "the monitor", "the bare handler"),
+        ("", "CPU, ratio", "the monitor", "bare", "elapsed, ratio", "the monitor", "bare"),
         rows,
         remarks=(
             HOW,

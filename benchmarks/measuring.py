@@ -75,6 +75,15 @@ def timed(work: Callable[[], object]) -> Timed:
     return Timed(time.process_time() - began_cpu, time.perf_counter() - began)
 
 
+def compared(ours: Sequence[Timed], bare: Sequence[Timed], *, each: int = 1) -> tuple[str, ...]:
+    """Cells for CPU and for elapsed time: the ratio, ours and bare, of one out of `each`."""
+    cells: list[str] = []
+    for ours_s, bare_s in zip(zip(*ours, strict=True), zip(*bare, strict=True), strict=True):
+        one, other = (Spread(tuple(s / each for s in found)) for found in (ours_s, bare_s))
+        cells += [one.over(other).as_ratio(), one.in_ms(), other.in_ms()]
+    return tuple(cells)
+
+
 def repeated(times: int, work: Callable[[], object]) -> Callable[[], None]:
     """Repeats work that is too short to be measured once."""
 

@@ -33,12 +33,14 @@ from benchmarks.report import Plot, Section
 POLL_SECONDS = (0, 30, 20, 10, 5)
 PERIOD_S = 60.0
 JOBS = 280 if LONG else 80
-MINUTES = 8 if LONG else 3
-"""Jobs end during all but the last minute."""
+MINUTES = 7 if LONG else 1
+"""Jobs end during so many whole minutes, so that a sweep a minute is as likely to be near as far."""
+STARTED_S = 5.0
+"""By then, each monitor has seen the jobs open."""
 
 HOW = (
     f"{JOBS} jobs, all open at first, ended at random moments over "
-    f"{PERIOD_S * (MINUTES - 1):.0f} s. With 0, a sweep runs once a minute. Half the interval is "
+    f"{PERIOD_S * MINUTES:.0f} s. With 0, a sweep runs once a minute. Half the interval is "
     "the minimum to expect of any poller with that interval."
 )
 
@@ -114,7 +116,7 @@ def end_jobs(service: SegmentationService, jobs: list[int]) -> dict[str, int]:
     """Ends the jobs one by one at random moments; returns when, in epoch milliseconds."""
     chance = random.Random(3)
     began = time.monotonic()
-    moments = sorted(chance.uniform(10, PERIOD_S * (MINUTES - 1)) for _ in jobs)
+    moments = sorted(chance.uniform(STARTED_S, STARTED_S + PERIOD_S * MINUTES) for _ in jobs)
     ended = {}
     for job, moment in zip(jobs, moments, strict=True):
         time.sleep(max(0.0, began + moment - time.monotonic()))

@@ -23,7 +23,7 @@ from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 from export_jobs_local.isolation import http_session
 
-from benchmarks.measuring import LONG, Spread, Timed, in_turns, repeated, timed
+from benchmarks.measuring import LONG, Timed, compared, in_turns, repeated, timed
 from benchmarks.report import Section
 from benchmarks.stage import Parts, Stage, count_calls, metrics_unseen, staged
 
@@ -199,7 +199,7 @@ def quiet(stage: Stage, ours: Ours, bare: Bare) -> Iterator[tuple[str, ...]]:
             },
             turns=TURNS,
         )
-        yield (name, *_compared(found, each=SWEEPS))
+        yield (name, *compared(found["ours"], found["bare"], each=SWEEPS))
 
 
 def changed(stage: Stage, ours: Ours, bare: Bare) -> Iterator[tuple[str, ...]]:
@@ -222,23 +222,12 @@ def changed(stage: Stage, ours: Ours, bare: Bare) -> Iterator[tuple[str, ...]]:
     found = in_turns(
         {"ours": sweep, "bare": lambda: timed(lambda: bare.changes(current))}, turns=CHANGE_TURNS
     )
-    yield (f"{CHANGES:,} changes", *_compared(found, each=1))
+    yield (f"{CHANGES:,} changes", *compared(found["ours"], found["bare"]))
 
 
 def change_sandboxes() -> list[str]:
     """One per turn: the jobs of an earlier turn would be listed again."""
     return [f"changes-{turn}" for turn in range(1 + CHANGE_TURNS)]
-
-
-def _compared(found: dict[str, list[Timed]], *, each: int) -> tuple[str, ...]:
-    cells = []
-    for position in (0, 1):
-        ours, bare = (
-            Spread(tuple(timed[position] / each for timed in found[name]))
-            for name in ("ours", "bare")
-        )
-        cells += [ours.over(bare).as_ratio(), ours.in_ms(), bare.in_ms()]
-    return tuple(cells)
 
 
 def run() -> Section:
