@@ -30,10 +30,11 @@ from benchmarks.stage import Parts, Stage, count_calls, metrics_unseen, staged
 
 BATCH = 10
 """Messages in a run, as in the template."""
-AT_ONCE = (1, 2, 5, 10)
+AT_ONCE = (1, 2, 5)
+"""The trigger allows two."""
 REQUESTS = 100
 """In one measurement."""
-TURNS = 15 if LONG else 3
+TURNS = 15 if LONG else 2
 MAX_OPEN = 200
 """The most that the template allows, so that no request waits for capacity."""
 MAX_WAKE_UPS = 20

@@ -15,14 +15,39 @@ from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 
-_ACTIONS: ContextVar[Sequence[dict[str, Any]] | None] = ContextVar("actions", default=None)
-"""Those of this thread's transaction."""
 _ITEMS: ContextVar[list[Any] | None] = ContextVar("items to query", default=None)
 """Those that this thread's query has to look at; None are all of the table."""
 _BOUNDS = {"=": 1, "<": 1, "<=": 1, ">": 1, ">=": 1, "BETWEEN": 2, "BEGINS_WITH": 1}
 """The comparisons whose matches follow each other in the order of the keys, and their bounds."""
 _MAX_ITEM_SIZE = 405_000
 """Moto's limit, in `LimitedSizeDict`; DynamoDB's is 400 KB."""
+
+
+class _Transaction:
+    """Copies each table once, with what the actions can change: the items that they name."""
+
+    def __init__(self, actions: Sequence[dict[str, Any]]) -> None:
+        self._actions = actions
+        self._copies: dict[int, Any] = {}
+
+    def copy_of(self, table: Any) -> Any:
+        if id(table) not in self._copies:
+            self._copies[id(table)] = self._copied(table)
+        return self._copies[id(table)]
+
+    def _copied(self, table: Any) -> Any:
+        copied = copy.copy(table)
+        copied.items = table.items.copy()
+        for action in self._actions:
+            for details in action.values():
+                names = details.get("Key") or details.get("Item") or {}
+                if details.get("TableName") == table.name and table.hash_key_attr in names:
+                    _copy_item(copied, table, names)
+        return copied
+
+
+_TRANSACTION: ContextVar[_Transaction | None] = ContextVar("transaction", default=None)
+"""This thread's."""
 
 
 @functools.cache
@@ -89,49 +114,37 @@ def _copy_few_items() -> None:
 
     @functools.wraps(transact)
     def transacting(self: Any, transact_items: list[dict[str, Any]]) -> Any:
-        kept = _ACTIONS.set(transact_items)
+        kept = _TRANSACTION.set(_Transaction(transact_items))
         try:
             return transact(self, transact_items)
         finally:
-            _ACTIONS.reset(kept)
+            _TRANSACTION.reset(kept)
 
     def deepcopy(thing: Any) -> Any:
-        actions = _ACTIONS.get()
-        if actions is None or not isinstance(thing, Table) or thing.stream_shard:
+        transaction = _TRANSACTION.get()
+        if transaction is None or not isinstance(thing, Table) or thing.stream_shard:
             return copy.deepcopy(thing)
-        return _with_own_items(thing, actions)
+        return transaction.copy_of(thing)
 
     models.DynamoDBBackend.transact_write_items = transacting  # type: ignore[method-assign]
     models.copy = SimpleNamespace(deepcopy=deepcopy)  # type: ignore[assignment, attr-defined]
 
 
-def _with_own_items(table: Any, actions: Sequence[dict[str, Any]]) -> Any:
-    """The table with copies of what the actions can change: the items that they name."""
-    kept = copy.copy(table)
-    kept.items = table.items.copy()
-    for action in actions:
-        for details in action.values():
-            names = details.get("Key") or details.get("Item") or {}
-            if details.get("TableName") == table.name and table.hash_key_attr in names:
-                _copy_item(kept, table, names)
-    return kept
-
-
-def _copy_item(kept: Any, table: Any, names: dict[str, Any]) -> None:
+def _copy_item(copied: Any, table: Any, names: dict[str, Any]) -> None:
     from moto.dynamodb.models.dynamo_type import DynamoType  # noqa: PLC0415  with the server's own
 
     hash_key = DynamoType(names[table.hash_key_attr])
     if hash_key not in table.items:
         return
     if not table.has_range_key:
-        kept.items[hash_key] = copy.deepcopy(table.items[hash_key])
+        copied.items[hash_key] = copy.deepcopy(table.items[hash_key])
         return
-    if kept.items[hash_key] is table.items[hash_key]:
-        kept.items[hash_key] = table.items[hash_key].copy()
+    if copied.items[hash_key] is table.items[hash_key]:
+        copied.items[hash_key] = table.items[hash_key].copy()
     if table.range_key_attr in names:
         range_key = DynamoType(names[table.range_key_attr])
         if range_key in table.items[hash_key]:
-            kept.items[hash_key][range_key] = copy.deepcopy(table.items[hash_key][range_key])
+            copied.items[hash_key][range_key] = copy.deepcopy(table.items[hash_key][range_key])
 
 
 def _query_few_items() -> None:
