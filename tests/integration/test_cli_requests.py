@@ -83,8 +83,8 @@ def test_waiting_follows_the_tries_to_the_last_one(local: Local) -> None:
     assert re.search(r"\ntry +2\n", local.run("job", "show", second).stdout)
     of_first = local.run("job", "show", first).stdout
     assert re.search(r"\ntry +1; the next one from ", of_first)
-    assert f"Export job {first} FAILED; its request is tried again (try 2 of 2)" in of_first
-    assert "Export request tried-twice is tried again (try 2 of 2)" in of_first
+    assert f"Export job {first} FAILED; its request will be retried (try 2 of 2)" in of_first
+    assert "Export request tried-twice will be retried (try 2 of 2)" in of_first
 
 
 def test_a_delay_before_a_further_try_is_shown(local: Local) -> None:

@@ -73,7 +73,7 @@ def decode_yaml(text: str) -> Decoded:
             decoded.value = _Reading(decoded).value(node, ())
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise YamlInvalid("has a character that can't be seen", line) from None
+        raise YamlInvalid("contains an invisible character", line) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise YamlInvalid(_problem_of(error), mark.line + 1 if mark else None) from None

@@ -80,7 +80,7 @@ def test_a_digest_has_a_time_and_a_zone() -> None:
 def test_a_zone_that_does_not_exist_is_refused_at_the_start(zone: str) -> None:
     """Not a day later, when the digest is due; the variable is named."""
     wrong = {**GOOD, "DIGEST_TIME": "08:00", "DIGEST_TIMEZONE": zone}
-    with pytest.raises(SettingsInvalid, match=r"^DIGEST_TIMEZONE: .*no time zone"):
+    with pytest.raises(SettingsInvalid, match=r"^DIGEST_TIMEZONE: .*not an IANA time zone"):
         MonitorSettings.from_environment(wrong)
 
 

@@ -62,7 +62,7 @@ def test_what_was_asked_leaves_unchanged(body: dict[str, Any]) -> None:
         (
             changed("filter.fromIngestTimestamp", "2018-02-30T00:00:00Z"),
             "filter.fromIngestTimestamp",
-            "no time",
+            "not a time",
         ),
         (
             changed("filter.segmentQualificationTime.startTime", "2019-01-01T00:00:00Z"),

@@ -113,11 +113,11 @@ def test_a_cancel_request_names_a_job_or_a_request(
         ({"job": {}}, "job.destination", "is required"),
         ("{}", "job.destination", "is required"),
         (json.dumps(json.dumps({"job": JOB})), "(body)", "encoded twice"),
-        ({"requestKey": "k", "job": text(JOB)}, "job", "it is JSON as a text"),
+        ({"requestKey": "k", "job": text(JOB)}, "job", "it is JSON inside a string"),
         ({"requestKey": "k", "job": [JOB]}, "job", "must be an object"),
-        ({**JOB, "requestKey": "k"}, "(body)", "put that body under 'job'"),
-        ({**JOB, "sandboxName": "dev"}, "(body)", "has sandboxName beside the body of a POST"),
-        ({"action": "cancel", "jobId": "1\x00"}, "jobId", "can't be seen"),
+        ({**JOB, "requestKey": "k"}, "(body)", "move that body into 'job'"),
+        ({**JOB, "sandboxName": "dev"}, "(body)", "has sandboxName next to the fields"),
+        ({"action": "cancel", "jobId": "1\x00"}, "jobId", "invisible"),
         ("é" * (MAX_BODY_BYTES // 2 + 1), "(body)", "the limit is 258,048 (252 KB)"),
     ],
 )
@@ -214,7 +214,7 @@ OTHERS = "it can be FAILED or SUCCEEDED_EMPTY"
         ),
         (
             {"attempts": 1, "on": ["CANCELLED"]},
-            f"retry.on[0]: can't be CANCELLED: such a job ended as somebody wanted; {OTHERS}",
+            f"retry.on[0]: can't be CANCELLED: such a job ended as intended; {OTHERS}",
         ),
         (
             {"attempts": 1, "on": ["failed"]},
@@ -237,7 +237,7 @@ def test_only_a_create_request_has_a_retry() -> None:
     """Not a cancel request; and a bare body has no place for it."""
     with pytest.raises(RequestInvalid, match="'retry' belongs to a create request"):
         read({"action": "cancel", "jobId": "1", "retry": {"attempts": 1}})
-    with pytest.raises(RequestInvalid, match="has retry beside the body of a POST"):
+    with pytest.raises(RequestInvalid, match="has retry next to the fields of a POST body"):
         read({**JOB, "retry": {"attempts": 1}})
 
 
@@ -295,7 +295,7 @@ def test_a_doubled_filter_is_named(envelope: str) -> None:
             {"version": "1.0", "requestContext": {}, "requestPayload": JOB, "responsePayload": {}},
             "wrapped by Lambda",
         ),
-        ({"Records": [{"eventSource": "aws:s3", "s3": {}}]}, "a notification from S3"),
+        ({"Records": [{"eventSource": "aws:s3", "s3": {}}]}, "an S3 notification"),
         ({"MessageId": "m", "ReceiptHandle": "r", "Body": text(JOB)}, "send the request itself"),
         ({"messageId": "m", "body": text(JOB), "eventSource": "aws:sqs"}, "the request itself"),
         ({"requestKey": "k", "reason": "INVALID", "body": text(JOB)}, "the request itself"),

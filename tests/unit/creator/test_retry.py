@@ -320,7 +320,7 @@ def test_a_try_that_still_waits_at_the_deadline_expires(creator: Creator) -> Non
     (end,) = events(creator, "Request Rejected")
     assert end["outcome"] == "EXPIRED"
     assert end["tryNumber"] == 2
-    assert end["reason"].endswith(", after 1 try, of which the last one was job 1: FAILED")
+    assert end["reason"].endswith(", after 1 try; its last job, 1, ended as FAILED")
     assert [letter.request_key for letter in creator.fakes.dead_letter_queue] == ["key"]
 
 
@@ -377,8 +377,8 @@ def test_cancelling_ends_a_request_that_waits_for_its_next_try(creator: Creator)
     assert not creator.waiting()
     (end,) = events(creator, "Request Rejected")
     assert end["reason"] == (
-        "it was cancelled before the job of its try 2 was created, after 1 try, of which the last "
-        "one was job 1: FAILED"
+        "it was cancelled before the job of its try 2 was created, after 1 try; its last "
+        "job, 1, ended as FAILED"
     )
     assert end["tryNumber"] == events(creator, "Request Accepted")[-1]["tryNumber"] == 2
     assert tried(creator, 30) == ["1"]

@@ -85,7 +85,7 @@ def test_what_is_not_shown_is_counted() -> None:
     assert f"\nOverdue:            and {300 - MAX_SHOWN} more\n" in text
     assert f"\nEnded badly:        and {300 - MAX_SHOWN} more\n" in text
     assert "\nSweeps failing:     and 298 more\n" in text
-    assert "\nNot expected:       and 298 more\n" in text
+    assert "\nNo expectation:     and 298 more\n" in text
     assert "\nUnusual:            and 298 more\n" in text
     assert "more" not in email(much(2))
 

@@ -57,7 +57,7 @@ def _exists_if_used(zone: str, info: ValidationInfo) -> str:
         try:
             zone_named(zone)
         except (KeyError, ValueError):
-            raise ValueError("is no time zone of the IANA database, such as Europe/Rome") from None
+            raise ValueError("is not an IANA time zone, such as Europe/Rome") from None
     return zone
 
 

@@ -73,7 +73,7 @@ def _checked_field_list(value: str) -> str:
     if value and not value.strip():
         raise ValueError("is blank; leave it out for all fields")
     if not value.isprintable():
-        raise ValueError("has characters that can't be seen")
+        raise ValueError("contains invisible characters")
     names = [name.strip() for name in value.split(",") if value]
     if "" in names:
         raise ValueError("has an empty name between commas")
@@ -115,7 +115,7 @@ FieldList = Annotated[
 def checked_name(value: str) -> str:
     """A name as it was written. Raises ValueError if a part of it can't be seen."""
     if one_line(value) != value:
-        raise ValueError("has blanks around it, or characters that can't be seen")
+        raise ValueError("starts or ends with a blank, or contains invisible characters")
     return value
 
 
@@ -302,7 +302,7 @@ def _message(found: dict[str, Any], model: type[BaseModel], of: str) -> str:
         case "too_short" | "string_too_short":
             return EMPTY
         case "model_type" | "model_attributes_type" | "dict_type":
-            twice = "; it is JSON as a text" if isinstance(found["input"], str) else ""
+            twice = "; it is JSON inside a string" if isinstance(found["input"], str) else ""
             return f"must be an object{twice}"
         case "string_pattern_mismatch" if found["ctx"]["pattern"] == NOT_BLANK:
             return "is blank"

@@ -22,7 +22,7 @@ def parse_rfc3339(value: str) -> datetime:
     try:
         return datetime.fromisoformat(value.upper()).astimezone(UTC)
     except ValueError as error:
-        raise ValueError(f"is no time that exists ({error})") from None
+        raise ValueError(f"is not a time that exists ({error})") from None
     except OverflowError:
         raise ValueError("can't be represented in UTC, which has the years 0001 to 9999") from None
 

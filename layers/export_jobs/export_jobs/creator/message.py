@@ -75,17 +75,17 @@ _WRAPPERS: Mapping[frozenset[str], str] = {
         "makes the request, or the input path $.detail if the detail is one"
     ),
     frozenset({"requestContext", "requestPayload"}): (
-        "is wrapped by Lambda as the record of an invocation; send the request itself"
+        "is wrapped by Lambda in an invocation record; send the request itself"
     ),
     frozenset({"Records"}): (
-        "is a list of records, such as a notification from S3, and not a request; send one message "
+        "is a list of records, such as an S3 notification, not a request; send one message "
         "for each request"
     ),
     **dict.fromkeys(
         map(frozenset, [{"body"}, {"Body"}, {"MessageBody"}, {"Message"}, {"Messages"}, {"data"}]),
-        "is a message around a request, as another service makes it; send the request itself",
+        "is a request that another service has wrapped; send the request itself",
     ),
-    frozenset({"Service", "Event", "Bucket"}): "is a test of notifications from S3; ignore it",
+    frozenset({"Service", "Event", "Bucket"}): "is a test notification from S3; ignore it",
 }
 """What another service makes of a message, by the fields that show it, and what to do."""
 _BODY_MARKS = frozenset({"destination", "schema"})
@@ -102,7 +102,7 @@ def _never_retried(value: Any) -> Any:
             )
         case "CANCELLED" | "SUCCEEDED":
             raise ValueError(
-                f"can't be {value}: such a job ended as somebody wanted; it can be FAILED or "
+                f"can't be {value}: such a job ended as intended; it can be FAILED or "
                 "SUCCEEDED_EMPTY"
             )
     return value
@@ -361,7 +361,7 @@ def _envelope(body: str) -> Envelope:
         raise RequestInvalid([FieldProblem("(body)", wrapper)])
     if _BODY_MARKS & decoded.keys() and _ENVELOPE_FIELDS & decoded.keys():
         mixed = ", ".join(sorted(_ENVELOPE_FIELDS & decoded.keys()))
-        problem = f"has {mixed} beside the body of a POST; put that body under 'job'"
+        problem = f"has {mixed} next to the fields of a POST body; move that body into 'job'"
         raise RequestInvalid([FieldProblem("(body)", problem)])
     if not _ENVELOPE_MARKS & decoded.keys():
         decoded = {"job": decoded}
@@ -376,7 +376,7 @@ def _decoded(body: str) -> Any:
     try:
         return decode_json(body, refuse_doubled_keys=True)
     except DoubledKeys as doubled:
-        problem = "is written more than once; say what you want once"
+        problem = "is written more than once; keep only one"
         raise RequestInvalid([FieldProblem(path, problem) for path in doubled.paths]) from None
     except (ValueError, RecursionError) as error:
         raise RequestInvalid([FieldProblem("(body)", f"is not JSON: {error}")]) from None

@@ -74,7 +74,7 @@ class JobEventDetail(_Detail):
         default=None, description="what is usual for this kind of export at this time of the week"
     )
     profiles_ratio: float | None = Field(
-        default=None, description="profilesExported by usualProfilesExported"
+        default=None, description="profilesExported divided by usualProfilesExported"
     )
     profiles_by_namespace: dict[str, int] | None
     created_at: Time | None
@@ -85,13 +85,14 @@ class JobEventDetail(_Detail):
         default=None, description="what is usual for this kind of export at this time of the week"
     )
     duration_ratio: float | None = Field(
-        default=None, description="durationMs by usualDurationMs, of a job that succeeded"
+        default=None, description="durationMs divided by usualDurationMs, of a job that succeeded"
     )
     baseline_runs: int | None = Field(
         default=None, description="runs of this kind of export that show what is usual"
     )
     delayed: bool = Field(
-        default=False, description="a delay of the job was published, by this event or before"
+        default=False,
+        description="a delay of the job was published, by this event or an earlier one",
     )
     delay_limit_ms: int | None = Field(
         default=None, description="the limit that a delayed job has exceeded"
@@ -173,7 +174,7 @@ class OverdueDetail(_Detail):
     )
     last_good_at: Time | None = Field(description="when such an export last succeeded, if known")
     overdue_since: Time = Field(description="the first deadline that was missed and not made good")
-    missed_windows: int = Field(ge=1, description="windows missed in a row, with this one")
+    missed_windows: int = Field(ge=1, description="windows missed in a row, including this one")
     repeated: bool = Field(
         description="people were told of an earlier missed window less than a day ago, so the topic "
         "does not get this event"
@@ -275,7 +276,7 @@ class SandboxDigest(_Detail):
     waiting_since: Time | None = Field(description="when the first of them was sent")
     overdue_exports: int
     failing_since: Time | None = Field(
-        description="since when its sweeps fail; null if they do not"
+        description="since when its sweeps have failed; null if they succeed"
     )
 
 

@@ -90,13 +90,16 @@ def facts(detail: Detail, names: Names) -> Iterator[Fact]:
     counts = {one.get("outcome"): one.get("exports", 0) for one in detail["outcomes"]}
     for outcome, label in _LABELS.items():
         yield label, _number(counts.get(outcome, 0))
-    yield "Other ends", _number(sum(n for outcome, n in counts.items() if outcome not in _LABELS))
+    yield (
+        "Other outcomes",
+        _number(sum(n for outcome, n in counts.items() if outcome not in _LABELS)),
+    )
     yield "Open now", _number(detail["openJobs"])
     yield "Waiting now", _waiting(detail)
     for slow in detail["slowest"][:MAX_SLOWEST]:
         yield "Slowest", f"{span(slow.get('durationMs'))}: job {_job(slow, names)}"
     regular = [_regular(one, names) for one in detail["notExpected"][:MAX_NOT_EXPECTED]]
-    yield from _few("Not expected", regular, total=detail["notExpectedDatasets"])
+    yield from _few("No expectation", regular, total=detail["notExpectedDatasets"])
 
 
 def steps(detail: Detail, stack: str | None) -> list[str]:

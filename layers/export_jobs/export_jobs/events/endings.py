@@ -284,7 +284,7 @@ def _after_tries(record: RequestRecord) -> str:
         return ""
     last = record.tries[-1]
     number = "1 try" if record.try_number == 2 else f"{record.try_number - 1} tries"
-    return f", after {number}, of which the last one was job {last.job_id}: {last.outcome}"
+    return f", after {number}; its last job, {last.job_id}, ended as {last.outcome}"
 
 
 def _ended(record: RequestRecord, entry: Undelivered, now: int) -> Ended:

@@ -58,7 +58,7 @@ def job_changed(detail: Detail, quote: Quote) -> str:
     late = " after a delay" if detail["final"] and detail["delayed"] else ""
     number, left = detail["tryNumber"] or 1, detail["triesLeft"]
     at_try = f" at try {number}" if detail["final"] and number > 1 and not detail["retryAt"] else ""
-    again = f"; its request is tried again (try {number + 1} of {number + left})"
+    again = f"; its request will be retried (try {number + 1} of {number + left})"
     return "".join(
         [
             f"Export job {quote(detail['jobId'])} {happened}{late}{at_try}",
@@ -91,12 +91,12 @@ def request_retried(detail: Detail, quote: Quote) -> str:
     which = f"try {number} of {number + detail['triesLeft']}"
     job = f"job {quote(detail['jobId'])} {_HAPPENED.get(detail['jobOutcome'], 'ended badly')}"
     at = f" at {quote(detail['retryAt'][11:16])} UTC" if detail["retryAt"] else ""
-    return f"Export request {quote(detail['requestKey'])} is tried again ({which}){at}: {job}"
+    return f"Export request {quote(detail['requestKey'])} will be retried ({which}){at}: {job}"
 
 
 def job_delayed(detail: Detail, quote: Quote) -> str:
     running = span(detail["durationMs"])
-    return f"Export job {quote(detail['jobId'])} is LATE: running for {running}"
+    return f"Export job {quote(detail['jobId'])} is DELAYED: running for {running}"
 
 
 def overdue(detail: Detail, quote: Quote) -> str:
@@ -171,8 +171,8 @@ def job_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "First error", _first_error(detail)
     yield "Request", detail["requestKey"] or ""
     yield "Try", _try(detail)
-    yield "Tried again", moment(detail["retryAt"])
-    yield "Not tried again", _WHY_NOT_RETRIED.get(detail["notRetried"] or "", "")
+    yield "Next try", moment(detail["retryAt"])
+    yield "Not retried", _WHY_NOT_RETRIED.get(detail["notRetried"] or "", "")
     yield "Duplicate of request", detail.get("duplicateOfRequest") or ""
     yield "Correlation id", detail["correlationId"] or ""
 
@@ -188,12 +188,12 @@ def overdue_facts(detail: Detail, names: Names) -> Iterator[Fact]:
         yield "More jobs", str(len(detail["jobs"]) - MAX_JOBS_SHOWN)
     if detail["reason"] == "TOO_FEW":
         yield "Profiles expected", f"at least {detail['minProfiles']:,}"
-        yield "Expected by usual", _least_by_usual(detail)
+        yield "Compared with usual", _least_by_usual(detail)
     yield "Last succeeded", moment(detail["lastGoodAt"]) or "never, as far as is known"
     yield "Missed in a row", _missed_in_a_row(detail)
     if detail["judgedLateMs"]:
         late = span(detail["judgedLateMs"])
-        yield "Announced late", f"{late} after the deadline: it could not be judged before"
+        yield "Announced late", f"{late} after the deadline: it could not be judged earlier"
     if detail["unreadableJobs"]:
         yield (
             "Unreadable jobs",
@@ -260,7 +260,7 @@ def request_retried_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Dataset", _dataset(detail, names)
     yield "Job", detail["jobId"]
     yield "First error", _error(detail["error"]) if detail["error"] else ""
-    yield "Tried again", moment(detail["retryAt"])
+    yield "Next try", moment(detail["retryAt"])
     yield "Tries left", f"{detail['triesLeft']} after that"
     yield "Expires", moment(detail["expiresAt"])
     yield "Correlation id", detail["correlationId"] or ""
