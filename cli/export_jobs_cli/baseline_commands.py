@@ -10,11 +10,11 @@ from export_jobs_cli.options import AsJson, Profile, Region, Sandbox, Stack
 
 baseline_app = typer.Typer(
     no_args_is_help=True,
-    help="See what is usual of each kind of export, and accept what is new.",
+    help="See what is usual for each kind of export, and accept what is new.",
 )
 
 
-@baseline_app.command("list", short_help="List the kinds of exports, and what is usual of each.")
+@baseline_app.command("list", short_help="List the kinds of exports, and what is usual for each.")
 def list_baselines(
     *,
     sandbox: Sandbox = None,
@@ -23,7 +23,7 @@ def list_baselines(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the kinds of exports: what they export, and what is usual of their next run.
+    """List the kinds of exports: what they export, and what is usual for their next run.
 
     States: learning (nothing is unusual until there are seven runs and a week of them), early (runs
     are compared with all before them), four weeks (with those at the same time of other weeks).
@@ -51,13 +51,13 @@ def list_baselines(
         shown.show_list(found, sandboxes=sandboxes)
 
 
-@baseline_app.command(short_help="Show what is usual of one kind of export.")
+@baseline_app.command(short_help="Show what is usual for one kind of export.")
 def show(
     kind_or_job: Annotated[
         str,
         typer.Argument(
             metavar="KIND_OR_JOB",
-            help="A kind's id as listed, or its beginning with the hyphen; or the id of a job.",
+            help="The id of a kind as listed, or its first part with the hyphen; or the id of a job.",
         ),
     ],
     *,
@@ -67,9 +67,9 @@ def show(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one kind of export: what is usual, from where on its next run is unusual or delayed.
+    """Show one kind of export: what is usual, and when its next run is unusual or delayed.
 
-    Also its last runs, and the unusual ones since. --json has all runs of the last four weeks.
+    Also shows its last runs and the unusual ones since. --json has all runs of the last four weeks.
     """
     from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
 
@@ -99,9 +99,9 @@ def accept(
 ) -> None:
     """Accept an unusual job as the new usual, so that jobs like it are not announced again.
 
-    What was unusual about the job is learned anew from it on, and the rest is kept: after a
-    VOLUME_DROP, for example, the usual duration. Without this, three such jobs in a row that agree
-    are the new usual.
+    What was unusual about the job is learned again from this job on, and the rest is kept: after a
+    VOLUME_DROP, for example, the usual duration. Otherwise, three such jobs in a row that agree
+    become the new usual.
     """
     from export_jobs.aws.clock import now_ms  # noqa: PLC0415  keeps help fast
 

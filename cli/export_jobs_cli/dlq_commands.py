@@ -108,7 +108,7 @@ def redrive(
     - 0: all were sent back; with --wait: the job has succeeded
     - 1: some were left, or the job has not succeeded
     - 2: no such dead letter, or the corrected request is invalid
-    - 3: time is up; the request continues without this command
+    - 3: timed out; the request continues without this command
     - 4: the job has succeeded, but with errors or without a single profile
     """  # noqa: D301  typer keeps the lines that follow \b
     from export_jobs_cli import dead_letters, output, requests  # noqa: PLC0415  keeps help fast

@@ -200,7 +200,7 @@ def _try(known: KnownJob) -> str:
     if record is None or record.try_number + record.tries_left == 1:
         return ""
     if record.retry_at:
-        return f"{record.try_number}; the next one from {output.moment(record.retry_at)} UTC on"
+        return f"{record.try_number}; the next one not before {output.moment(record.retry_at)} UTC"
     more = f"; at most {record.tries_left} more, if it ends badly" if record.tries_left else ""
     return f"{record.try_number}{more}"
 

@@ -140,12 +140,12 @@ class Line:
                     "search for its job"
                 )
             case "RETRY":
-                return f"its next try, from {output.moment(wait.until)} UTC on"
+                return f"its next try, not before {output.moment(wait.until)} UTC"
             case "JOB":
                 return f"job {wait.job_id}, to cancel it"
             case "REQUEST" if wait.until:
                 until = f"{output.moment(wait.until)} UTC"
-                return f"its own message; after {until} it is no longer cancelled"
+                return f"its own message, which is cancelled if it arrives by {until}"
             case "REQUEST":
                 return f"request {wait.request_key}, to cancel it or its job"
             case in_line:
@@ -159,11 +159,11 @@ class Line:
                 return f"capacity: {self.open_exports} of {self.max_open} exports are open"
             case "HOLD":
                 return (
-                    "the service, which failed or throttled: the line is held until "
+                    "the service, which failed or throttled calls: the line is held until "
                     f"{output.moment(until)} UTC"
                 )
             case "PROBE":
-                return "the service, which failed or throttled: one request is tried first"
+                return "the service, which failed or throttled calls: one request is tried first"
 
 
 def since_of(record: RequestRecord) -> int:

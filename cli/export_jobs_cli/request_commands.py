@@ -69,7 +69,7 @@ def create(
     - 0: sent (or valid, with --dry-run); with --wait: the job has succeeded
     - 1: rejected, or the job has failed, was cancelled or has vanished
     - 2: not sent: invalid (each wrong field is named), or its key was used before
-    - 3: time is up; the request continues without this command
+    - 3: timed out; the request continues without this command
     - 4: the job has succeeded, but with errors or without a single profile
     """  # noqa: D301  typer keeps the lines that follow \b
     from export_jobs_cli import output, requests  # noqa: PLC0415  keeps help fast
@@ -124,7 +124,7 @@ def cancel(
     - 0: sent; with --wait: cancelled, or it had already ended
     - 1: rejected, or the job has ended with another status
     - 2: wrong options or no such job; nothing was sent
-    - 3: time is up; the request continues without this command
+    - 3: timed out; the request continues without this command
     """  # noqa: D301  typer keeps the lines that follow \b
     from export_jobs_cli import requests  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.errors import UserError  # noqa: PLC0415

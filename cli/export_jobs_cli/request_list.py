@@ -111,7 +111,7 @@ def show(found: RequestList) -> None:
         )
         if line.held_until:
             until = output.moment(line.held_until)
-            console.print(f"  held until {until} UTC: the service failed or throttled")
+            console.print(f"  held until {until} UTC: the service failed or throttled calls")
     several = len(found.lines) > 1
     _show_waiting(found, several=several)
     _show_under_way(found, several=several)

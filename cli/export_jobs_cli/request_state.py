@@ -31,7 +31,7 @@ _COUNTS = (
     "ApproximateNumberOfMessagesNotVisible",
 )
 _IN_WORDS = {
-    "WAITING": "it waits",
+    "WAITING": "in line",
     "CREATING": "it is not known yet whether its create call created a job",
     "CREATED": "its job exists",
     "DONE": "carried out",

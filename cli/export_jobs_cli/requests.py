@@ -294,7 +294,7 @@ def _ended_try(
         return replace(ending, exit_code=BAD, status="VANISHED")
     decided = _followed_by_another(system, record, job, until)
     if decided:
-        report(f"job {ending.job_id} {job.outcome}: the request is tried again")
+        report(f"job {ending.job_id} {job.outcome}: the request will be retried")
         return None
     ended = replace(
         ending,
@@ -442,7 +442,7 @@ def _ended_job(
             misses = 0 if found else misses + 1
             job = found or job
             state = (
-                f"job {source.job_id} is {status_of(found)}" if found else "the job is not found"
+                f"job {source.job_id} is {status_of(found)}" if found else "the job can't be found"
             )
         except RetryLater as later:
             state = f"the service is unavailable: {later}"

@@ -90,7 +90,7 @@ def test_a_job_shows_its_whole_life(demo: DemoRun, tab: Page) -> None:
     text = tab.inner_text("main")
     for words in ("request sent", "created", "linked to its request", "SUCCEEDED", "Earlier try"):
         assert words in text
-    events = tab.get_by_role("region", name="Events that went out").inner_text()
+    events = tab.get_by_role("region", name="Published events").inner_text()
     assert f"Export job {job} succeeded at try 2" in events
     assert "not yet" not in events
     tab.get_by_role("region", name="Request").get_by_role("link").first.click()

@@ -34,7 +34,7 @@ def test_what_is_usual_is_listed_and_shown(local: Local) -> None:
     assert local.run("baseline", "show", KIND[:8]).stdout == shown
     assert local.run("baseline", "show", "unusual-1").stdout == shown
     assert "VOLUME_DROP     fewer than 666,667" in shown
-    assert "delayed         after 60 min, by what is usual" in shown
+    assert "delayed         after 60 min, based on what is usual" in shown
     listed = {one["kind"]: one for one in local.json("baseline", "list", "--sandbox", "prod")}
     found = local.json("baseline", "show", KIND)
     assert listed[KIND] == found

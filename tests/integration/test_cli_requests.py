@@ -231,7 +231,7 @@ def test_a_request_held_by_a_failing_service_shows_why(local: Local) -> None:
     assert waiting["openExports"].keys() == {"dev"}
     output = local.run("request", "show", "waits").stdout
     assert "place 1 of 1" in output
-    assert "the service, which failed or throttled: the line is held until " in output
+    assert "the service, which failed or throttled calls: the line is held until " in output
     assert "deadline" in output
 
     (listed,) = local.json("request", "list", "--sandbox", "dev")["waiting"]

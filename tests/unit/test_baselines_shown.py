@@ -92,10 +92,10 @@ def test_one_is_shown_with_its_limits(capsys: pytest.CaptureFixture[str]) -> Non
     assert facts["VOLUME_SPIKE"] == "more than 1,350"
     assert facts["usually takes"] == "20 min"
     assert facts["SLOW"] == "more than 40 min"
-    assert facts["delayed"] == "after 60 min, by what is usual"
+    assert facts["delayed"] == "after 60 min, based on what is usual"
     assert "next run, at about 2023-12-20 00:00 UTC" in printed
     assert printed.count("20 min  ") == shown.RUNS_SHOWN
-    assert "and 16 before" in printed
+    assert "and 16 earlier" in printed
     assert "unusual, in a row" not in printed
 
 
@@ -104,7 +104,7 @@ def test_unusual_runs_are_shown_apart(capsys: pytest.CaptureFixture[str]) -> Non
     baseline = nights(10, unusual=(night(10, 100), night(11, 90)))
     shown.show(shown_of(baseline))
     printed = capsys.readouterr().out
-    _, _, apart = printed.partition("unusual, in a row (UTC); 3 that agree are the new usual\n")
+    _, _, apart = printed.partition("unusual, in a row (UTC); 3 that agree become the new usual\n")
     assert [line.split()[-1] for line in apart.splitlines()[1:]] == ["90", "100"]
     shown.show_list([shown_of(baseline), shown_of(nights(2))], sandboxes=2)
     header, first, second = capsys.readouterr().out.splitlines()
@@ -118,7 +118,7 @@ def test_while_it_is_learning_nothing_is_unusual(capsys: pytest.CaptureFixture[s
     shown.show(shown_of(nights(3)))
     facts = lines_of(capsys.readouterr().out)
     for name in ("VOLUME_DROP", "VOLUME_SPIKE", "SLOW"):
-        assert facts[name] == "never: too little is known"
+        assert facts[name] == "never: not enough runs are known"
     assert facts["usual profiles"] == "900"
     assert facts["delayed"] == "after 2 h 30 min, as configured"
 
@@ -126,15 +126,15 @@ def test_while_it_is_learning_nothing_is_unusual(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("delays", "said"),
     [
-        (DelayPolicy(factor=2), "after 40 min, by what is usual"),
+        (DelayPolicy(factor=2), "after 40 min, based on what is usual"),
         (DelayPolicy(factor=0), "after 2 h 30 min, as configured"),
         (
             DelayPolicy(limit_ms=30 * 60_000),
-            "after 30 min, as configured; by what is usual, it would be 60 min",
+            "after 30 min, as configured; based on what is usual, it would be 60 min",
         ),
         (
             DelayPolicy(by_dataset_ms={DATASET: 25 * 60_000}),
-            "after 25 min, as configured; by what is usual, it would be 60 min",
+            "after 25 min, as configured; based on what is usual, it would be 60 min",
         ),
     ],
 )

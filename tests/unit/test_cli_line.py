@@ -141,12 +141,14 @@ def test_each_wait_is_described_in_words() -> None:
         Wait("CAPACITY"): "1 of 2 exports are open",
         Wait(
             "HOLD", until=NOW
-        ): "failed or throttled: the line is held until 2026-01-31 02:00:00 UTC",
+        ): "failed or throttled calls: the line is held until 2026-01-31 02:00:00 UTC",
         Wait("PROBE"): "one request is tried first",
         Wait("OUTCOME", since=NOW): "its create call of 2026-01-31 02:00:00 UTC",
         Wait("JOB", job_id="7"): "job 7",
         Wait("REQUEST", request_key="x"): "request x",
-        Wait("REQUEST", until=NOW, request_key="x"): "its own message; after 2026-01-31",
+        Wait(
+            "REQUEST", until=NOW, request_key="x"
+        ): "its own message, which is cancelled if it arrives by 2026-01-31",
     }
     for wait, words in descriptions.items():
         assert words in line.in_words(wait)
@@ -183,7 +185,7 @@ def test_a_request_between_two_tries_waits_for_the_next_one() -> None:
     record = waiting("again", sent_at=5, touched_at=9, try_number=2, retry_at=NOW + 60_000)
     assert line.wait_of(record) == Wait("RETRY", until=NOW + 60_000)
     assert line.in_words(Wait("RETRY", until=NOW)) == (
-        "its next try, from 2026-01-31 02:00:00 UTC on"
+        "its next try, not before 2026-01-31 02:00:00 UTC"
     )
     assert (line.place("again"), line.place_in_words("a")) == (None, "place 1 of 1")
     assert since_of(record) == 9
@@ -282,7 +284,7 @@ def test_the_list_is_read_in_80_columns(capsys: pytest.CaptureFixture[str]) -> N
     system: Any = system_with_everything()
     request_list.show(request_list.find(system, sandbox=None, ended=True, limit=2))
     output = capsys.readouterr().out
-    assert "  held until 2026-01-31 02:01:00 UTC: the service failed or throttled" in output
+    assert "  held until 2026-01-31 02:01:00 UTC: the service failed or throttled calls" in output
     assert "and 2 more: see --limit" in output
     assert "n:x:[b]" in output
     assert max(map(len, output.splitlines())) <= 80

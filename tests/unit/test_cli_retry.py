@@ -96,7 +96,7 @@ def test_the_ending_is_that_of_the_last_try(monkeypatch: pytest.MonkeyPatch) -> 
     )
     ending, reports = followed(system, monkeypatch)
     assert (ending.exit_code, ending.job_id, ending.try_number) == (GOOD, "2", 2)
-    assert "job 1 FAILED: the request is tried again" in reports
+    assert "job 1 FAILED: the request will be retried" in reports
     assert "WAITING" in reports
 
 

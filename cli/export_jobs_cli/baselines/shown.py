@@ -139,7 +139,7 @@ def show_list(found: Sequence[Shown], *, sandboxes: int) -> None:
     """`sandboxes`: how many the stack watches; with only one, its name is left out."""
     console = output.console()
     if not found:
-        console.print("no baselines: no export has succeeded since the sandbox is watched")
+        console.print("no baselines: no export has succeeded since the sandbox was added")
         return
     columns = ["kind", "sandbox", "dataset", "segments", "runs", "took", "profiles", "last run UTC"]
     columns += ["state", "unusual in a row"]
@@ -186,9 +186,9 @@ def show(one: Shown) -> None:
     _show_usual(console, one)
     _show_runs(console, "last runs (UTC)", baseline.runs[-RUNS_SHOWN:])
     if len(baseline.runs) > RUNS_SHOWN:
-        console.print(f"and {len(baseline.runs) - RUNS_SHOWN} before")
+        console.print(f"and {len(baseline.runs) - RUNS_SHOWN} earlier")
     if baseline.unusual:
-        title = f"unusual, in a row (UTC); {IN_A_ROW} that agree are the new usual"
+        title = f"unusual, in a row (UTC); {IN_A_ROW} that agree become the new usual"
         _show_runs(console, title, baseline.unusual)
 
 
@@ -213,14 +213,14 @@ def _number(value: int | None) -> str:
 
 
 def _beyond(how: str, value: str) -> str:
-    return f"{how} {value}" if value else "never: too little is known"
+    return f"{how} {value}" if value else "never: not enough runs are known"
 
 
 def _delay(one: Shown) -> str:
     configured, by_usual = one.configured_limit_ms, one.delay_limit_ms
     if by_usual is not None and by_usual < configured:
-        return f"after {span(by_usual)}, by what is usual"
-    why = "" if by_usual is None else f"; by what is usual, it would be {span(by_usual)}"
+        return f"after {span(by_usual)}, based on what is usual"
+    why = "" if by_usual is None else f"; based on what is usual, it would be {span(by_usual)}"
     return f"after {span(configured)}, as configured{why}"
 
 
@@ -253,6 +253,6 @@ def show_accepted(accepted: Accepted, one: Shown) -> None:
         console, [(name, f"usually {usual} ({state})") for name, usual, state in lines if usual]
     )
     console.print(
-        "While it is learning, nothing is unusual: until it knows seven runs and a week.",
+        "While a baseline is learning, nothing is unusual: it needs seven runs over at least a week.",
         soft_wrap=True,
     )

@@ -140,7 +140,7 @@ def accept(system: DeployedSystem, job_id: str, *, sandbox: str | None) -> Accep
         else:
             return Accepted(job, anomalies, after)
     raise UserError(
-        f"others write the baseline of job {job.job_id!r} all the time; nothing was accepted; "
+        f"the baseline of job {job.job_id!r} keeps changing; nothing was accepted; "
         "run the command again"
     )
 

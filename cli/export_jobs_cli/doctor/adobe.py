@@ -124,7 +124,7 @@ def api(system: DeployedSystem, sandbox: str) -> str:
     except RetryLater as error:
         raise Wrong(
             str(error),
-            "Adobe is down, throttles or can't be reached: check status.adobe.com and the network, "
+            "Adobe is down, is throttling or can't be reached: check status.adobe.com and the network, "
             "and try again later; sweeps and requests resume by themselves",
         ) from None
     except (BadCredentials, Forbidden, Refused) as error:
@@ -148,7 +148,7 @@ def export_permission(system: DeployedSystem, sandbox: str) -> str:
     """
     try:
         if system.api.has_permission(sandbox, MAY_CREATE):
-            return "may create export jobs"
+            return "allowed to create export jobs"
         known = system.api.knows_permission(sandbox, MAY_CREATE)
     except SegmentationError as error:
         raise _untold(str(error)) from None
@@ -165,7 +165,7 @@ def _untold(reason: str) -> WorthALook:
     return WorthALook(
         f"can't be determined: {reason}",
         "create an export: if its request waits, `export-jobs request show KEY` has Adobe's answer",
-        "Unknown: if the credential may not create export jobs, requests wait.",
+        "Unknown: if the credential is not allowed to create export jobs, requests wait.",
     )
 
 
@@ -186,7 +186,7 @@ def clock(system: DeployedSystem) -> str:
         raise Wrong(
             str(error),
             "check the network and ApiBaseUrl",
-            "Not checked: this machine can't reach the API. The functions may.",
+            "Not checked: this machine can't reach the API. The functions may be able to.",
         ) from None
     here = (before + time.time()) / 2
     date = answer.headers.get("Date", "")

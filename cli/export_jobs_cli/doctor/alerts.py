@@ -227,7 +227,7 @@ def _check_policy(verdict: Verdict, policy: str, actions: str) -> None:
         raise WorthALook(
             f"can't be determined: {policy} has statements that doctor does not understand",
             "compare it with template.yaml, or set an alarm off: aws cloudwatch set-alarm-state",
-            "Unknown: if CloudWatch may not use it, alarms are silently lost.",
+            "Unknown: if CloudWatch is not allowed to use it, alarms are silently lost.",
         )
     if not verdict:
         raise Wrong(
@@ -259,7 +259,7 @@ def alarms(topic: Topic) -> str:
     if ringing:
         raise WorthALook(
             f"in ALARM: {', '.join(ringing)}",
-            "docs/operations.md has the cure for each alarm",
+            "docs/operations.md says what to do about each alarm",
             "Something fails, or has failed lately; the alarm's description says what.",
         )
     return f"{len(there)}, none in ALARM"

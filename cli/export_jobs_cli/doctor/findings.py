@@ -48,7 +48,7 @@ EFFECTS: Mapping[Name, str] = {
     "stack": "Nothing else can be checked, and no command works with this stack.",
     "monitor function": "Sweeps fail or do not run: no event is published, and requests wait.",
     "creator function": "Requests stay in the queue or fail: no export is created.",
-    "loop detection": "If messages ever went in a circle, Lambda would not stop them, and every "
+    "loop detection": "If messages ever caused a loop, Lambda would not stop them, and every "
     "run would cost money.",
     "concurrency": "Lambda may refuse runs: sweeps are skipped, and requests wait.",
     "Adobe secret": "The functions get no access token: sweeps fail, and requests wait.",
@@ -75,7 +75,7 @@ EFFECTS: Mapping[Name, str] = {
     "queue trigger": "Requests stay in the queue: no export is created.",
     "dead letters": "These requests are not carried out unless somebody redrives them.",
     "schedule": "No sweep runs: no event is published, and requests that wait are not resumed.",
-    "last sweeps": "What happens to jobs in this sandbox is not published until a sweep succeeds.",
+    "last sweeps": "Changes to jobs in this sandbox are not published until a sweep succeeds.",
     "line": "Requests of this sandbox wait; no export is created until then.",
     "expected exports": "No one is notified if these exports are missing.",
 }
@@ -94,7 +94,7 @@ vouch for the system: the finding is bad. For these it is only worth a look, so 
 without them is enough for doctor.
 """
 
-_PERMISSIONS = "your own AWS permissions may not suffice; ask for read access to the stack"
+_PERMISSIONS = "your own AWS permissions may be too narrow; ask for read access to the stack"
 _NOT_CHECKED = "Not checked: this says nothing about the stack."
 LOST = "it was deleted from the stack: deploy the stack again"
 _OTHERWISE = "try again; if it fails again, check it in the AWS console, and deploy the stack again"

@@ -47,7 +47,7 @@ def function(system: DeployedSystem, output_name: str) -> str:
         raise Wrong(
             f"its timeout is {limit_s} s, but leases allow for runs of at most {longest_s} s",
             f"set it to {longest_s} s, or deploy the stack again",
-            "Another run takes over what a long run still works on: an event might be published "
+            "Another run takes over work that a long run is still doing: an event might be published "
             "twice, or a job created twice.",
         )
     return f"{found['FunctionName']}; sandboxes {', '.join(settings.sandboxes)}"

@@ -13,7 +13,7 @@ from export_jobs_cli.stack import DeployedSystem
 
 _TABLE_CURES = {
     "CREATING": "wait, and run doctor again",
-    "DELETING": "it is being deleted, with what it remembers: restore it from its backups "
+    "DELETING": "it is being deleted, with its contents: restore it from its backups "
     "(point-in-time recovery), or let the stack create an empty one",
     "INACCESSIBLE_ENCRYPTION_CREDENTIALS": "enable the KMS key that encrypts it",
 }
@@ -104,7 +104,7 @@ def request_queue(system: DeployedSystem) -> str:
         raise Wrong(
             f"its visibility timeout is shorter than the creator's timeout of {limit_s} s",
             "deploy the stack again",
-            "A message is received again while its first run still works on it.",
+            "A message is received again while the first run is still processing it.",
         )
     waiting = int(attributes["ApproximateNumberOfMessages"])
     waiting += int(attributes.get("ApproximateNumberOfMessagesDelayed", 0))

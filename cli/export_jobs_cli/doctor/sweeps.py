@@ -43,7 +43,7 @@ def line(system: DeployedSystem, sandbox: str) -> str:
     if line.held_until:
         raise WorthALook(
             f"{waiting}; held until {output.moment(line.held_until)} UTC",
-            "the service failed or throttled: read the creator's log; a created job lifts the hold",
+            "the service failed or throttled calls: read the creator's log; a created job lifts the hold",
         )
     return waiting
 
@@ -62,14 +62,14 @@ def expected(system: DeployedSystem, sandbox: str) -> str:
     if datasets:
         more = f", and {len(datasets) - MAX_DATASETS} more" if len(datasets) > MAX_DATASETS else ""
         raise WorthALook(
-            f"regular exports that nothing expects: into {', '.join(datasets[:MAX_DATASETS])}{more}",
+            f"regular exports without an expectation: into {', '.join(datasets[:MAX_DATASETS])}{more}",
             "`export-jobs expectation suggest` proposes what to expect",
         )
     unreadable = [record.name for record in records if not record.can_be_read]
     if unreadable:
         raise WorthALook(
             f"can't be read: {', '.join(unreadable[:MAX_DATASETS])}",
-            "apply their file again, with the version of the command that the stack has",
+            "apply their file again, with the same version of the command as the stack",
             "These exports are not judged.",
         )
     overdue = [record.name for record in records if record.is_overdue and not record.is_muted(now)]

@@ -51,7 +51,7 @@ class Suggested:
         for note in self.scheduled.notes:
             yield f"# {one_line(note)}"
         if not complete:
-            yield "# There is nothing to suggest that is not expected already."
+            yield "# Nothing to suggest: every regular export is already expected."
             yield "[]"
         for one in complete:
             yield from ("", *self._entry(one))

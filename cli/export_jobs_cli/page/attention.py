@@ -89,7 +89,7 @@ def _of_sweeps(reading: Reading, status: StackStatus, *, now: int) -> Iterator[I
         yield Item(
             "no-sweeps",
             f"Sandbox {reading.sandbox}: {problem}",
-            "What this page shows may be old." if reading.known.state else "",
+            "What this page shows may be out of date." if reading.known.state else "",
             sandbox=reading.sandbox,
             command="doctor",
         )
@@ -104,7 +104,7 @@ def _of_expectations(reading: Reading, *, now: int) -> Iterator[Item]:
             yield Item(
                 "problem",
                 f"Expectation {record.name} can't be read, so nothing is expected",
-                "Apply its file again, with the version of the command that the stack has.",
+                "Apply its file again, with the same version of the command as the stack.",
                 sandbox=record.sandbox,
                 expectation=record.name,
             )
@@ -181,7 +181,7 @@ def _of_ended(job: KnownJob) -> Item:
     why = [*job.unusual, *(one_line(error_text(error)) for error in job.errors[:1])]
     retried = ""
     if job.record and job.record.retry_at:
-        retried = f"its request is tried again from {output.moment(job.record.retry_at)} UTC on"
+        retried = f"its request will be retried at {output.moment(job.record.retry_at)} UTC"
     return _about(job, kind, f"{whole} {KINDS[kind].words}", "; ".join(why), retried)
 
 
@@ -192,8 +192,8 @@ def _duplicate(job: KnownJob, request_key: str) -> Item:
 
 def _late(job: KnownJob) -> Item:
     usual = span(job.record.delay_limit_ms) if job.record else ""
-    limit = f"; its limit, by what is usual, is {usual}" if usual else ""
-    text = f"Export job {job.id} into {job.dataset or 'an unknown dataset'} is late"
+    limit = f"; its limit, based on what is usual, is {usual}" if usual else ""
+    text = f"Export job {job.id} into {job.dataset or 'an unknown dataset'} is delayed"
     return _about(job, "delayed", text, f"running for {span(job.duration_ms)}{limit}")
 
 
@@ -215,7 +215,7 @@ def _of_requests(line: Line) -> Iterator[Item]:
         yield Item(
             "problem",
             f"Sandbox {line.sandbox}: no request is tried until {output.moment(wait.until)} UTC",
-            f"{_number(len(line.creates), 'request')} waiting: the service failed or throttled.",
+            f"{_number(len(line.creates), 'request')} waiting: the service failed or throttled calls.",
             sandbox=line.sandbox,
             requests=True,
         )

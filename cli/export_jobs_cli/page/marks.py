@@ -39,12 +39,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     "vanished": Kind("question", "bad", "vanished: the service no longer knows it"),
     "cancelled": Kind("slash", "quiet", "cancelled"),
     "running": Kind("dots", "busy", "running"),
-    "delayed": Kind("clock", "warn", "running, and late"),
+    "delayed": Kind("clock", "warn", "running, and delayed"),
     "overdue": Kind("bell", "bad", "overdue: nothing succeeded by the deadline"),
     "made-good": Kind("bell-tick", "warn", "made good after its deadline"),
     "muted": Kind("mute", "quiet", "missed, but muted"),
     "expected": Kind("ring", "quiet", "expected"),
-    "problem": Kind("exclamation", "warn", "something to look at"),
+    "problem": Kind("exclamation", "warn", "needs a look"),
     "no-sweeps": Kind("exclamation", "bad", "sweeps fail or have stopped"),
 }
 """By name, in the order of the legend; the last two stand for no run and no window."""

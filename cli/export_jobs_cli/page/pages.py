@@ -141,7 +141,7 @@ class Pages:
             found = self.system.store.rejected_requests(line.sandbox, limit=MAX_SHOWN + 1)
             return requests_of(line, list(found))
         except StoreUnavailable as error:  # an older stack has no index of them
-            problem = f"Rejected requests can't be read: {error}. Is the stack of this version?"
+            problem = f"Rejected requests can't be read: {error}. Does the stack have the same version as this command?"
             return requests_of(line, [], problem=problem)
 
     def expectations(self) -> Page:

@@ -242,8 +242,8 @@ class _WithToken:
         ]
         html = self._renderer.problem(
             "This page needs a token",
-            "Open the address that the command printed: it has the token of this start. "
-            "Or type the token here.",
+            "Open the address that the command printed: it contains the current token. "
+            "Or enter that token here.",
             asks_for_token=kept,
         )
         return HTMLResponse(html, status_code=403)

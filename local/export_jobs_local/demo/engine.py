@@ -19,7 +19,7 @@ from export_jobs_local.segmentation.engine import (
 )
 
 _FAILED_ONCE = "0100000003"
-_WHY_FAILED_ONCE = "the demo has this job fail, so that its request is tried again"
+_WHY_FAILED_ONCE = "the demo makes this job fail, so that its request is retried"
 MOST_S = 30.0
 """A job that is not cancelled continues after this time."""
 

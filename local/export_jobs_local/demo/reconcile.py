@@ -118,7 +118,9 @@ def reconcile_requests(
         detail = end.detail
         row.end, row.reason, row.job_id = detail["outcome"], detail["reason"], detail["jobId"]
         if end.type == EventType.REQUEST_REJECTED and key not in dead_letter_queue:
-            result.lost.append(f"request {request.name}: rejected, but not among the dead letters")
+            result.lost.append(
+                f"request {request.name}: rejected, but not in the dead-letter queue"
+            )
         row.anomalies = anomalies.get(str(row.job_id), [])
         _check_job(row, request, by_id.get(str(row.job_id)), result)
         if not row.as_expected:
@@ -232,7 +234,9 @@ def _check_job(
     row.job_status = job.status
     row.profiles = job.body["metrics"].get("totalExportedProfileCounter")
     if row.end == "CREATED" and job.request != request.job:
-        result.unexplained.append(f"request {request.name}: job {job.id} has other contents")
+        result.unexplained.append(
+            f"request {request.name}: job {job.id} does not export what was requested"
+        )
 
 
 def _check_owners(job_ids: Iterable[str], result: Reconciliation) -> None:

@@ -177,7 +177,7 @@ def test_a_failed_try_is_left_to_the_next_one() -> None:
     """Once the request has another job, that one counts; until then, it says when it is tried."""
     failed = job_record("1", "FAILED", request_key="r", retry_at=NOW + HOUR_MS)
     (item,) = attention(reading(failed))
-    assert "tried again from 2026-09-22 08:00:00 UTC on" in item.more
+    assert "its request will be retried at 2026-09-22 08:00:00 UTC" in item.more
     for status, left in (("SUCCEEDED", 0), ("PROCESSING", 0), ("CANCELLED", 1)):
         again = replace(job_record("2", status, at=NOW - HOUR_MS, request_key="r"), kind="1-b")
         assert len(attention(reading(failed, again))) == left, status
@@ -188,8 +188,8 @@ def test_a_late_job_says_for_how_long_it_runs() -> None:
     late = job_record("5", "PROCESSING", at=TONIGHT, delays=1, delay_limit_ms=2 * HOUR_MS)
     (item,) = attention(reading(late))
     assert (item.tone, item.job_id) == ("warn", "5")
-    assert "late" in item.text
-    assert "its limit, by what is usual, is 2 h" in item.more
+    assert item.text.endswith("is delayed")
+    assert "its limit, based on what is usual, is 2 h" in item.more
 
 
 @pytest.mark.parametrize(
