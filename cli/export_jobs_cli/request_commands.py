@@ -60,8 +60,8 @@ def create(
 
     Messages with the same requestKey are the same request and create one job. If the job of a key
     already exists, nothing is sent, and --wait follows that job. Without a requestKey, every
-    message is a separate request. With a retry, a job that ends badly is followed by up to as many
-    others as attempts says; --wait follows them to the last one.
+    message is a separate request. With retry, a job that ends badly is followed by another one, up
+    to the number in attempts; --wait follows them to the last one.
 
     Exit codes:
 

@@ -32,8 +32,8 @@ def ui(
     """Serve a web page of exports on this machine, until Ctrl-C; it only reads.
 
     The page shows what needs attention, every run of the last two weeks, jobs, datasets, requests
-    and expectations. It is read with your own AWS credentials, and only from 127.0.0.1, with the
-    token in the address that is printed.
+    and expectations. It reads the stack with your own AWS credentials, and is served only on
+    127.0.0.1, to those who have the token in the printed address.
     """
     from export_jobs_cli.page import serve  # noqa: PLC0415  keeps help fast
     from export_jobs_cli.stack import Target  # noqa: PLC0415

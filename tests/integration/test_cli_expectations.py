@@ -326,7 +326,8 @@ def test_a_write_that_never_succeeds_is_an_error(
     monkeypatch.setattr(DynamoDbStore, "edit_expectations", busy)
     (error,) = apply(local, NIGHTLY + HOURLY, code=2)
     assert (
-        "those of prod were written; those of dev may be written in part; run the command" in error
+        "those of prod were written; those of dev may be only partly written; run the command"
+        in error
     )
     assert tries == ["prod", "dev", "dev", "dev"]
     assert listed(local).keys() == {"nightly-newsletter"}

@@ -30,7 +30,7 @@ def store_of(local: Local) -> DynamoDbStore:
 
 
 def learned(today: int, *, version: int = 0) -> Baseline:
-    """What the nights before today's have taught, and today's unusual run. `today`: midnight."""
+    """What was learned from the nights before, and today's unusual run. `today`: midnight."""
     runs = tuple(Run(today - night * DAY_MS, TOOK_MS, USUAL) for night in range(28, 0, -1))
     unusual = (Run(today, TOOK_MS, 400_000),)
     return Baseline("prod", KIND, DATASET, runs=runs, unusual=unusual, version=version)

@@ -1,4 +1,4 @@
-"""A baseline that is taught runs, as a sweep teaches it."""
+"""A baseline that learns from runs, as it does in a sweep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MONDAY = 1_700_438_400_000
 
 @dataclass
 class Watched:
-    """A baseline; `see` compares a run with it, and teaches it."""
+    """A baseline; `see` compares a run with it, and lets it learn from the run."""
 
     baseline: Baseline = field(default_factory=lambda: Baseline("prod", "1-a"))
 

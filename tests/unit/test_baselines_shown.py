@@ -80,7 +80,7 @@ def test_the_next_run_is_expected_at_its_usual_time() -> None:
 
 
 def test_one_is_shown_with_its_limits(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is usual, from where on the next run is unusual or delayed, and the last runs."""
+    """What is usual, when the next run is unusual or delayed, and the last runs."""
     shown.show(shown_of(nights(30, segment_count=12, segments=("s1", "s2", "s3", "s4"))))
     printed = capsys.readouterr().out
     facts = lines_of(printed)

@@ -26,7 +26,7 @@ _DAYS_NEEDED = {"LEARNING": 7, "EARLY": 28}
 
 @dataclass(frozen=True)
 class Shown:
-    """A baseline, and what is usual of its next run, which is expected at `at`."""
+    """A baseline, and what is usual for its next run, which is expected at `at`."""
 
     baseline: Baseline
     at: int

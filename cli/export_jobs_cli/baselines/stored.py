@@ -165,5 +165,5 @@ def still_unusual(known: Baseline, job: JobRecord) -> tuple[Anomaly, ...]:
 
 
 def run_of(job: JobRecord) -> Run:
-    """What a job that succeeded teaches."""
+    """What is learned from a job that succeeded."""
     return Run(job.creation_time, job.duration_ms, job.profiles_exported)

@@ -178,7 +178,7 @@ def _edit(
             if isinstance(error, StoreRefused):
                 raise UserError("; ".join([str(error), *_written(done)])) from None
             if tries == TRIES:
-                again = f"those of {sandbox} may be written in part; run the command again"
+                again = f"those of {sandbox} may be only partly written; run the command again"
                 raise UserError("; ".join([str(error), *_written(done), again])) from None
             time.sleep(PAUSE_S)
         else:

@@ -1,4 +1,4 @@
-"""Serves the pages on 127.0.0.1, to whoever has the token of this start. It only reads."""
+"""Serves the pages on 127.0.0.1, to anyone who has the current token. It only reads."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class PageServer:
 
     @property
     def address(self) -> str:
-        """The address to open, with the token of this start."""
+        """The address to open, with the current token."""
         return f"http://127.0.0.1:{self.port}/?token={self.token}"
 
 

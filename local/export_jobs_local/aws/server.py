@@ -228,7 +228,7 @@ def _keep_key_policies() -> None:
 
 @functools.cache
 def _make_secrets_of_stacks() -> None:
-    """Teaches moto's CloudFormation to create secrets: it finds every subclass of its model.
+    """Makes moto's CloudFormation create secrets: it finds every subclass of its model.
 
     Patches the whole process, once, before the first stack is created.
     """

@@ -75,7 +75,7 @@ class Fault(BaseModel):
     @model_validator(mode="after")
     def _refuses_once(self) -> Self:
         if self.kind == "refuse" and (self.times != 1 or self.probability != 1):
-            raise ValueError("refuse always strikes, once: leave out times and probability")
+            raise ValueError("refuse occurs exactly once: leave out times and probability")
         return self
 
 

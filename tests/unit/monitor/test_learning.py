@@ -1,4 +1,4 @@
-"""Sweeps compare jobs with the baselines of their kinds, and teach those."""
+"""Sweeps compare jobs with the baselines of their kinds, which learn from them."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ def test_a_job_whose_end_shows_nothing_teaches_nothing(fakes: Fakes) -> None:
 
 
 def test_a_job_with_errors_makes_nothing_usual(fakes: Fakes) -> None:
-    """It may be the third in a row, but teaches nothing; the next good one says so."""
+    """It may be the third in a row, but nothing is learned from it; the next good one says so."""
     nights = Nights(fakes)
     nights.nights(9)
     ends = [nights.night(profiles=300_000) for _ in range(2)]
@@ -531,7 +531,7 @@ def test_sweeps_that_overlap_teach_each_job_once(seed: int) -> None:
 
 
 def test_a_baseline_that_changes_meanwhile_is_read_again(fakes: Fakes) -> None:
-    """A person has accepted a new usual: that stays, and the job is taught, too."""
+    """A person has accepted a new usual: that stays, and the baseline learns from the job, too."""
     nights = Nights(fakes)
     nights.nights(8)
     nights.next_day()

@@ -1,4 +1,4 @@
-"""What is usual of the next run, and from where on it is unusual: what `baseline show` says."""
+"""What is usual for the next run, and when it is unusual: what `baseline show` says."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ MAX_SEGMENTS = 10
 
 @dataclass(frozen=True)
 class Run:
-    """What a job that ended well teaches. None for what is unknown, or is not usual any more."""
+    """What is learned from a job that ended well; None for what is unknown or no longer usual."""
 
     created_at: int
     duration_ms: int | None = None
@@ -49,7 +49,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Usual:
-    """What is usual of one metric at a moment: profiles, or milliseconds.
+    """What is usual for one metric at a moment: profiles, or milliseconds.
 
     Less than `lowest` is unusual, and so is more than `highest`; None if nothing is. `usual` is
     None if nothing is known. `span_ms` is the time since the first of the `runs` that show it.

@@ -37,7 +37,7 @@ class DelayPolicy:
         return self.by_dataset_ms.get(job.dataset_id or "", self.limit_ms)
 
     def limit_of(self, job: JobRecord) -> int:
-        """The smaller one of the configured limit and the one by what is usual, if it has one."""
+        """The smaller of the configured limit and the one based on what is usual, if it has one."""
         configured = self.configured_for(job)
         return configured if job.delay_limit_ms is None else min(configured, job.delay_limit_ms)
 

@@ -122,7 +122,7 @@ class JobRecord:
     usual_profiles: int | None = None
     """How many profiles were usual when it ended, if the baseline was settled."""
     delay_limit_ms: int | None = None
-    """When it is late, by what is usual; None if only the configured limit counts."""
+    """When it is delayed, based on what is usual; None if only the configured limit counts."""
     request_key: str | None = None
     correlation_id: str | None = None
     linked_by: LinkedBy | None = None

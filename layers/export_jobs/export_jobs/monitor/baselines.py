@@ -88,7 +88,7 @@ def compare(baseline: Baseline, run: Run) -> Comparison:
 
 
 def usual_at(baseline: Baseline, metric: Metric, *, at: int) -> Usual:
-    """What is usual of a run that is created at that moment, and from where on it is unusual."""
+    """What is usual for a run that is created at that moment, and beyond which values it is not."""
     return _Series.of(baseline, _METRICS[metric], at=at).usual_now()
 
 
@@ -112,7 +112,7 @@ def learn(baseline: Baseline, run: Run, comparison: Comparison) -> Baseline:
 
 
 def knows(baseline: Baseline, run: Run) -> bool:
-    """Whether a run has taught it, by the time at which its job was created."""
+    """Whether it has learned from a run, by the time at which its job was created."""
     return any(run.created_at == known.created_at for known in (*baseline.runs, *baseline.unusual))
 
 

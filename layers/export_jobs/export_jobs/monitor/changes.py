@@ -143,7 +143,7 @@ class ChangeRecorder:
         return due, silent
 
     def _learn_from_history(self, sweep: SweepInProgress, silent: Sequence[_Due]) -> bool:
-        """Teaches the jobs that had ended at a first sweep; returns False if it must be repeated."""
+        """Learns from the jobs that had ended at a first sweep; False if it must be repeated."""
         try:
             ended = [(one.case, one.change) for one in silent]
             learned = self._baselines.learn_from_history(
@@ -203,7 +203,8 @@ class ChangeRecorder:
     ) -> None:
         """Removes delivered events from the records; the state is written with the last of them.
 
-        What the jobs of one kind teach is written with one of them: these come one after another.
+        What is learned from the jobs of one kind is written with one of them, so these are written
+        one after another.
         """
         if not records:
             self.put_state(state, sweep)

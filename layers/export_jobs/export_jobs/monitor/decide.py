@@ -109,7 +109,7 @@ class Change:
 
     @property
     def needs_baseline(self) -> bool:
-        """Whether it compares the job with its baseline, or teaches that the job."""
+        """Whether the job is compared with its baseline, or the baseline learns from it."""
         is_late = any(isinstance(news, LimitPassed) for news in self.news)
         return self.after.final or self._is_first_seen or is_late
 

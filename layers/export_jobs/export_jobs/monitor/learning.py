@@ -1,7 +1,7 @@
-"""Compares jobs with the baselines of their kinds, and teaches those the jobs that have ended well.
+"""Compares jobs with the baselines of their kinds, which learn from the jobs that ended well.
 
 Baselines are read only for the kinds that a sweep has news of, all in one call, and each is written
-once, together with a job that taught it. If they can't be read, events are published all the same.
+once, together with a job that it has learned from. If they can't be read, events are published all the same.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_KINDS = 1_000
-"""Kinds that a sandbox's first sweep teaches: those with the newest jobs."""
+"""Kinds whose history a sandbox's first sweep learns from: those with the newest jobs."""
 MAX_LEARNED = 2_000
-"""Jobs of one kind that it teaches: the newest, of which a baseline keeps the last 672."""
+"""Jobs of one kind that it learns from: the newest, of which a baseline keeps the last 672."""
 WRITE_TRIES = 4
 
 
@@ -117,14 +117,14 @@ class Compared:
 
 
 class BaselineKeeper:
-    """Reads and teaches the baselines of sandboxes."""
+    """Reads and updates the baselines of sandboxes."""
 
     def __init__(self, store: SweepStore, *, workers: int) -> None:
         self._store = store
         self._workers = workers
 
     def compare(self, sandbox: str, changes: Sequence[Change]) -> Compared:
-        """Compares the jobs of some changes, each with what those before it have taught, too."""
+        """Compares the jobs of some changes, each also with what was learned from those before it."""
         wanted = [change.after for change in changes if change.needs_baseline and change.after.kind]
         try:
             return self._compare(sandbox, wanted) if wanted else Compared(self._store)
@@ -155,10 +155,10 @@ class BaselineKeeper:
         *,
         out_of_time: Callable[[], bool],
     ) -> bool:
-        """Teaches the jobs that had ended before a sandbox's first sweep. Raises StoreUnavailable.
+        """Learns from the jobs that had ended before a sandbox's first sweep. Raises StoreUnavailable.
 
-        Returns False if the time ran out. Repeated if that sweep fails: a job that a baseline knows
-        teaches it nothing.
+        Returns False if the time ran out. Repeated if that sweep fails: from a job that it knows,
+        a baseline learns nothing.
         """
         by_kind: dict[str, list[_GoodJob]] = defaultdict(list)
         for case, change in ended:
@@ -204,7 +204,7 @@ def _new(sandbox: str, kind: str) -> Baseline:
 
 
 def _updated(known: Baseline, jobs: Sequence[_GoodJob]) -> Baseline | None:
-    """The baseline after these jobs, oldest first; None if they teach it nothing."""
+    """The baseline after these jobs, oldest first; None if it learns nothing from them."""
     from export_jobs.model.baselines import MAX_SEGMENTS  # noqa: PLC0415  not for a quiet sweep
     from export_jobs.monitor import baselines  # noqa: PLC0415
 

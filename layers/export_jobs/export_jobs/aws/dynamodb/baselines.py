@@ -1,7 +1,7 @@
 """Baselines as items of the jobs table: one a kind of export, in a partition for each sandbox.
 
-They are in no index, so a quiet sweep reads none of them, however many there are. One that is not
-taught any more expires: all its runs are too old to compare with.
+They are in no index, so a quiet sweep reads none of them, however many there are. One that has
+stopped learning expires: all its runs are too old to compare with.
 """
 
 from __future__ import annotations
