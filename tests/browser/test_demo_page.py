@@ -84,7 +84,7 @@ def test_the_grid_shows_two_weeks_of_each_dataset(demo: DemoRun, tab: Page) -> N
 
 
 def test_a_job_shows_its_whole_life(demo: DemoRun, tab: Page) -> None:
-    """Its request, its tries, each event that went out, and where its data are."""
+    """Its request, its tries, each published event, and where its data is."""
     job = job_of(demo, "retried.fails-once")
     tab.goto((demo.page / "job" / f"prod.{job}.html").as_uri())
     text = tab.inner_text("main")
@@ -94,7 +94,7 @@ def test_a_job_shows_its_whole_life(demo: DemoRun, tab: Page) -> None:
     assert f"Export job {job} succeeded at try 2" in events
     assert "not yet" not in events
     tab.get_by_role("region", name="Request").get_by_role("link").first.click()
-    assert "the demo has this job fail" in tab.get_by_role("region", name="Errors").inner_text()
+    assert "the demo makes this job fail" in tab.get_by_role("region", name="Errors").inner_text()
 
 
 def test_a_dataset_shows_its_runs_beside_what_is_usual(demo: DemoRun, tab: Page) -> None:

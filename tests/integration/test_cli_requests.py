@@ -82,7 +82,7 @@ def test_waiting_follows_the_tries_to_the_last_one(local: Local) -> None:
     assert re.search(rf"try 1 +job {first} FAILED, seen .* UTC: it broke", printed)
     assert re.search(r"\ntry +2\n", local.run("job", "show", second).stdout)
     of_first = local.run("job", "show", first).stdout
-    assert re.search(r"\ntry +1; the next one from ", of_first)
+    assert re.search(r"\ntry +1; the next one not before ", of_first)
     assert f"Export job {first} FAILED; its request will be retried (try 2 of 2)" in of_first
     assert "Export request tried-twice will be retried (try 2 of 2)" in of_first
 
@@ -102,7 +102,7 @@ def test_a_delay_before_a_further_try_is_shown(local: Local) -> None:
         ).raise_for_status()
         followed = create(local, body, "--wait", "--live", "--timeout", "8")
     assert followed.returncode == 3
-    assert "the request waits, for its next try, from " in followed.stderr
+    assert "the request waits, for its next try, not before " in followed.stderr
     shown = state_of(local, "between")
     assert (shown["status"], shown["waitsFor"]["what"]) == ("WAITING", "RETRY")
     assert (shown["place"], shown["tryNumber"]) == (None, 2)
