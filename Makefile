@@ -23,8 +23,8 @@ local: .venv/.installed ## run the whole system on this machine until Ctrl-C
 test: browser lint ## lint, type-check and run every test; needs Chromium or Chrome
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup --cov --cov-report term:skip-covered --cov-fail-under 96
 
-bench: .venv-bench/.installed .venv-sam/.installed ## measure cost and speed, against alternatives and the least possible
-	.venv-bench/bin/python -m benchmarks
+bench: .venv-bench/.installed .venv-sam/.installed ## measure cost and speed side by side with alternatives, into docs/performance.md
+	.venv-bench/bin/python -m benchmarks --page docs/performance.md
 
 lint: .venv/.installed .venv-sam/.installed .venv-checkov/.installed ## run ruff, mypy, import-linter, bandit and the checks of the template
 	$(BIN)/ruff check .

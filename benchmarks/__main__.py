@@ -44,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Written after each part, so that a later failure loses nothing.
         (RESULTS / "results.md").write_text("\n".join(texts))
         if given.page:
-            page = put_into(put_into(given.page.read_text(), "machine", on), part, text)
-            given.page.write_text(page)
+            page = put_into(given.page.read_text(), part, text)
+            # The page names one machine and one day, so only a run of everything changes them.
+            given.page.write_text(put_into(page, "machine", on) if parts == PARTS else page)
         for plot in section.plots:
             draw(plot, RESULTS)
     print(f"In {RESULTS}: results.md and the plots.", file=sys.stderr)

@@ -336,10 +336,23 @@ class TestCommand:
         for _ in range(2):
             command.main(["warm", "--page", str(page)])
         machine, _, rest = page.read_text().partition("<!-- end machine -->\n")
-        assert machine.startswith("<!-- begin machine -->\nPython ")
+        assert machine == "<!-- begin machine -->\n"
         assert rest == f"before\n<!-- begin warm -->\n{MARKDOWN}<!-- end warm -->\nafter\n"
         with pytest.raises(ValueError, match="no place for cost"):
             command.main(["cost", "--page", str(page)])
+
+    def test_only_a_run_of_all_parts_says_where_and_when_the_page_was_measured(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """The tables of a page that names one machine and one day are of one run."""
+        page = tmp_path / "page.md"
+        parts = ("machine", *command.PARTS)
+        page.write_text("".join(f"<!-- begin {part} -->\n<!-- end {part} -->\n" for part in parts))
+        monkeypatch.setattr(command, "RESULTS", tmp_path)
+        monkeypatch.setattr(command, "run", lambda _: SECTION)
+        command.main(["--page", str(page)])
+        assert page.read_text().startswith("<!-- begin machine -->\nPython ")
+        assert page.read_text().count(MARKDOWN) == len(command.PARTS)
 
     def test_the_page_has_a_place_for_every_part(self) -> None:
         """One option renews every measurement in docs/performance.md, and nothing else."""
