@@ -28,6 +28,13 @@ def created(caller: Caller) -> int:
     return len(caller.service.control.jobs("prod"))
 
 
+def wait_for_status(caller: Caller, job: int, status: str) -> None:
+    until = time.monotonic() + 10
+    while caller.call("GET", f"/{job}").json()["status"] != status:
+        assert time.monotonic() < until, f"job {job} is not {status}"
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("kind", "takes_effect"),
     [
@@ -135,12 +142,29 @@ def test_a_listing_that_repeats_or_misses_a_job(caller: Caller, kind: str, times
 
 
 def test_a_listing_that_lags(caller: Caller) -> None:
-    """It shows the job as it was before its last change."""
+    """It shows the job as it was before its last change, which the control made."""
     job = caller.call("POST", json=BODY).json()["id"]
     caller.service.control.set_status(job, "FAILED")
     plan(caller, call="list", kind="stale_job", jobId=job)
     shown = [caller.call("GET", "?limit=5").json()["records"][0]["status"] for _ in range(2)]
     assert shown == ["NEW", "FAILED"]
+
+
+@pytest.mark.parametrize(
+    ("run_s", "before", "after"), [(0, "PROCESSING", "SUCCEEDED"), (60, "CANCELLING", "CANCELLED")]
+)
+def test_a_listing_that_lags_behind_the_service(run_s: float, before: str, after: str) -> None:
+    """The same for a change that no control made: a job that ran, or was cancelled, to its end."""
+    with SegmentationService(ServiceConfig(pace_s=0, run_s=run_s)) as service:
+        caller = Caller(service)
+        job = caller.call("POST", json=BODY).json()["id"]
+        if after == "CANCELLED":
+            wait_for_status(caller, job, "PROCESSING")
+            assert caller.call("DELETE", f"/{job}").status_code == 200
+        wait_for_status(caller, job, after)
+        plan(caller, call="list", kind="stale_job", jobId=job)
+        shown = [caller.call("GET", "?limit=5").json()["records"][0]["status"] for _ in range(2)]
+    assert shown == [before, after]
 
 
 def test_a_new_job_that_appears_late(caller: Caller) -> None:

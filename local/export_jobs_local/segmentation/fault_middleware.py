@@ -185,7 +185,8 @@ class FaultMiddleware:
             elif fault.kind == "omit_job":
                 records.pop(position)
             else:
-                records[position] = self._state.before.get(record["id"], record)
+                before = self._state.store.before_last_change(record["id"])
+                records[position] = before or record
         return json.dumps(page).encode()
 
 

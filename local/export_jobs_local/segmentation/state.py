@@ -52,8 +52,6 @@ class ServiceState:
             clock=config.clock,
         )
         self.faults = FaultPlan(config.seed)
-        self.before: dict[int, dict[str, Any]] = {}
-        """Each job as it was before its last change, for listings that lag."""
         self._lock = threading.Lock()
         self._calls: deque[LoggedCall] = deque(maxlen=MAX_LOGGED_CALLS)
         self._counts: Counter[str] = Counter()
@@ -172,9 +170,6 @@ class Control:
 
     def change_job(self, job_id: int, /, **fields: Any) -> StoredJob | None:
         """Changes fields of a job; `updateTime` is the present unless given."""
-        current = self._state.store.get(job_id)
-        if current:
-            self._state.before[job_id] = current.body
         return self._state.lifecycle.script(job_id, fields)
 
     def set_status(self, job_id: int, status: str, **fields: Any) -> StoredJob | None:

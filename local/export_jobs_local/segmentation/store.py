@@ -70,6 +70,7 @@ class JobStore:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
+        self._before: dict[int, dict[str, Any]] = {}
         self._connection = sqlite3.connect(
             directory / "jobs.sqlite3", check_same_thread=False, isolation_level=None
         )
@@ -133,6 +134,7 @@ class JobStore:
             if row is None:
                 return None
             job = _job(row)
+            self._before[number] = job.body
             body = {**job.body, **changes}
             connection.execute(
                 "UPDATE jobs SET status = ?, created = ?, updated = ?, body = ? WHERE id = ?",
@@ -154,6 +156,7 @@ class JobStore:
             if row is None:
                 return False
             job = _job(row)
+            self._before.pop(number, None)
             connection.execute("DELETE FROM jobs WHERE id = ?", (number,))
             gone = {"status": "DELETED", "updateTime": at}
             self._note(connection, number, job.org, job.sandbox, gone)
@@ -163,6 +166,14 @@ class JobStore:
         with self._lock:
             row = self._connection.execute("SELECT * FROM jobs WHERE id = ?", (number,)).fetchone()
         return _job(row) if row else None
+
+    def before_last_change(self, number: int) -> dict[str, Any] | None:
+        """The job as it was shown before its last change, for listings that lag.
+
+        None if it has not changed since the service started.
+        """
+        with self._lock:
+            return self._before.get(number)
 
     def page(
         self,
