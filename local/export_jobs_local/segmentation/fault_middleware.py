@@ -243,8 +243,8 @@ async def _send_slowly(send: Send, answer: _Answer, seconds: float) -> None:
     await send(answer.start)
     pause = seconds / max(1, len(answer.body))
     for byte in answer.body:
+        await asyncio.sleep(pause)  # before each byte: with the last one, the client has it all
         await send({"type": "http.response.body", "body": bytes([byte]), "more_body": True})
-        await asyncio.sleep(pause)
     await send({"type": "http.response.body", "body": b""})
 
 
