@@ -174,7 +174,7 @@ def test_a_rejection_leads_to_the_dead_letter_only_where_there_is_one(
 def test_only_one_place_makes_consoles() -> None:
     """One made elsewhere could show emoji and colours where they were not requested."""
     folder = Path(output.__file__).parent
-    made = [path.name for path in folder.glob("*.py") if "Console(" in path.read_text()]
+    made = [path.name for path in folder.rglob("*.py") if "Console(" in path.read_text()]
     assert made == ["output.py"]
 
 
