@@ -70,11 +70,12 @@ class TestBaselines:
         assert 0 < found.total() < runs / 20
 
     def test_what_is_changed_is_found_and_nothing_else(self) -> None:
-        """Where values do not vary, what is beyond the floor is always found."""
+        """Where values do not vary, each change is always found, and no other run is unusual."""
         shares = baselines.found_in(baselines.NIGHTLY, 0.0, 35, 5)
         found = dict(zip(baselines.CHANGES, shares, strict=True))
         assert (found["half"], found["twice as many"], found["four times as slow"]) == (1, 1, 1)
         assert baselines.alarms_of_step(0.0, 0.5, days=35, tries=3) == (3, 1)
+        assert baselines.false_alarms(baselines.NIGHTLY, 0.0, range(7, 90), 1)[1].total() == 0
 
 
 class TestBill:

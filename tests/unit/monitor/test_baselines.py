@@ -86,8 +86,8 @@ def test_four_times_as_slow_is_found() -> None:
     assert shares["four times as slow"] >= 0.99
 
 
-def test_median_and_deviation_of_all_runs_would_not_do() -> None:
-    """Weekends at half are no anomaly: the same weekday is compared."""
+def test_weekends_with_half_as_many_are_no_anomaly() -> None:
+    """A run is compared with those of the same weekday."""
     for weeks in (2, 6):
         runs = list(series(random.Random(1), NIGHTLY, 0.0, weeks * 7 + 7))
         watched = taught(runs[: weeks * 7])
