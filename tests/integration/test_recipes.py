@@ -492,7 +492,9 @@ def commands(page: str) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("page", ["docs/recipes.md", "docs/operations.md", "README.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/recipes.md", "docs/operations.md", "docs/deploy.md", "README.md"]
+)
 def test_every_aws_command_is_one(page: str) -> None:
     """The operation exists, with every option, and no required option is missing."""
     with isolated():
