@@ -402,7 +402,7 @@ def states(local: Local, *, code: int) -> dict[str, dict[str, Any]]:
 
 
 def test_doctor_finds_nothing_wrong_where_nothing_is(local: Local) -> None:
-    """Every check of a working system passes, and each is named."""
+    """No check of a working system is bad."""
     until(lambda: local.run("doctor").returncode == 0)  # the first sweep may not have run yet
     found = states(local, code=0)
     assert all(check["state"] != "bad" for check in found.values()), found

@@ -49,7 +49,7 @@ def run(
 def test_the_local_system_and_its_commands_work_in_any_shell(
     local: Local, hostile: dict[str, str]
 ) -> None:
-    """Field case 26: each command that talks to it, and the functions: a request gets its job."""
+    """Field case 26: commands that talk to it in different ways work; a request gets its job."""
 
     def good(*command: str, stdin: str = "") -> Any:
         done = run(local, hostile, *command, "--json", stdin=stdin)
