@@ -10,6 +10,7 @@ import pytest
 from export_jobs.contract import RequestInvalid
 from export_jobs.creator.message import (
     MAX_BODY_BYTES,
+    Envelope,
     Letter,
     Message,
     Request,
@@ -136,12 +137,20 @@ ENVELOPES: list[dict[str, Any]] = [
         "requestKey": "k",
         "correlationId": "c",
         "expiresAt": "2027-01-01T00:00:00Z",
+        "retry": {"attempts": 1},
         "job": JOB,
     },
     {"action": "cancel", "sandboxName": "dev", "requestKey": "k", "jobId": "1"},
     {"action": "cancel", "sandboxName": "dev", "requestKey": "k", "cancelRequestKey": "k2"},
 ]
 FIELDS = [(envelope, name) for envelope in ENVELOPES for name in envelope]
+
+
+def test_the_envelopes_have_every_field() -> None:
+    """So that the tests below try all of them."""
+    for envelope in ENVELOPES:
+        read(envelope)
+    assert {name for _, name in FIELDS} == {field.alias for field in Envelope.model_fields.values()}
 
 
 @pytest.mark.parametrize(("envelope", "name"), FIELDS)
