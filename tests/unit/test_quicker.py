@@ -192,6 +192,7 @@ def queries(draw: st.DrawFn) -> Query:
 @settings(max_examples=settings().max_examples * 4)
 @given(tables, st.lists(queries(), min_size=5, max_size=5))
 def test_a_query_is_answered_as_by_moto(items: list[dict[str, Any]], asked: list[Query]) -> None:
+    """Page by page, with any condition, start, limit, order, filter and index."""
     backend = table_of(items)
     for query in asked:
         compared(backend, query)
@@ -227,6 +228,7 @@ def test_a_nearly_full_page_is_ended_by_a_large_item_anywhere_after_it(
 
 @pytest.mark.parametrize(("more", "pages"), [(0, 1), (1, 2)])
 def test_a_page_of_exactly_the_most_bytes_is_full(more: int, pages: int) -> None:
+    """One more byte, or one more item in the range, needs a second page."""
     full = [item_of(sort_key, size=199_000) for sort_key in ("ba", "bb", "bc", "bd", "be")]
     missing = RESULT_SIZE_LIMIT - sum(Item({}, {}, item).size() for item in full)
     full[-1]["padding"]["S"] += "x" * (missing + more)
@@ -239,6 +241,7 @@ def test_a_page_of_exactly_the_most_bytes_is_full(more: int, pages: int) -> None
 @pytest.mark.parametrize("comparison", ["", "=", "<", "<=", ">", ">="])
 @pytest.mark.parametrize("limit", [None, 0, 1, 3])
 def test_numbers_are_not_compared_as_texts(comparison: str, limit: int | None) -> None:
+    """A table whose sort key is a number is queried as by moto, with every comparison."""
     items = [{**item_of(""), "sk": {"N": str(number)}} for number in (1, 9, 10, 11, 100)]
     bound = ({"N": "10"},) if comparison else ()
     compared(table_of(items, "N"), Query(comparison, bound, limit=limit))
