@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from export_jobs_local.isolation import http_session
 from export_jobs_local.segmentation.clock import now_ms
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
-
-LOGGED_WITHIN_S = 0.2
-"""The service logs a call after it has sent the answer."""
 
 
 def pages_that_aepp_reads(histories: Sequence[int]) -> dict[int, int]:
@@ -40,7 +36,6 @@ def pages_that_aepp_reads(histories: Sequence[int]) -> dict[int, int]:
             service.control.forget_calls()
             listed = client.getExportJobs()
             assert len(listed) == jobs, (len(listed), jobs)
-            time.sleep(LOGGED_WITHIN_S)
             found[jobs] = service.control.calls()["list"]
     return found
 

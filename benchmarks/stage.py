@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -34,8 +33,6 @@ from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import API_PATH, ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from export_jobs_local.system import describe_service, local_parameters
-
-from benchmarks.peers import LOGGED_WITHIN_S
 
 START_TIMEOUT_S = 60.0
 STACK = "bench"
@@ -135,7 +132,6 @@ class Stage:
 
     def calls(self) -> Counter[str]:
         """The API calls since the last call of this, by kind."""
-        time.sleep(LOGGED_WITHIN_S)
         answer = self._control.get(f"{self._control_url}/calls", timeout=60)
         self._control.delete(f"{self._control_url}/calls", timeout=10)
         return Counter(answer.json()["counts"])
