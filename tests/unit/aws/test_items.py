@@ -122,7 +122,7 @@ def test_items_are_written_as_they_are_kept(kind: str) -> None:
 def test_every_field_of_a_record_is_in_its_item(
     record: Any, attributes: Any, in_the_key: set[str]
 ) -> None:
-    """A field that is forgotten in `aws/items.py` would be lost silently."""
+    """A field that is forgotten in `aws/dynamodb` would be lost silently."""
     compared = {field.name for field in fields(record) if field.compare}
     assert {attribute.field for attribute in attributes} | in_the_key == compared
 

@@ -659,7 +659,7 @@ def test_a_listing_that_can_only_be_read_in_part_fails_a_sweep_too(fakes: Fakes)
 
 
 def test_without_a_baseline_events_are_still_published(fakes: Fakes) -> None:
-    """If the read of a dataset's baseline is throttled, nothing is delayed."""
+    """If the read of a kind's baseline is throttled, nothing is delayed."""
     monitor = Monitor(fakes)
     monitor.sweep()
     job = fakes.create("prod", status="FAILED").body["id"]
@@ -696,7 +696,7 @@ def test_looking_leaves_time_for_what_was_seen(fakes: Fakes) -> None:
 
 
 def test_a_first_sweep_without_end_starts_with_what_it_has_seen(fakes: Fakes) -> None:
-    """A listing too slow to read a week at once must not keep the monitor from starting."""
+    """A listing too slow to read four weeks at once must not keep the monitor from starting."""
     left = {"s": 300.0}
 
     class Slow(LongHistory):
