@@ -195,9 +195,7 @@ class Sinks:
         return frozenset(event.id for event in events)
 
 
-def sweeper_of(
-    service: Service, *, page_size: int = 100, expectations: int = 0, kinds: int = 0
-) -> Sweeper:
+def sweeper_of(service: Service, *, expectations: int = 0, kinds: int = 0) -> Sweeper:
     """The deployed core, with the deployed policy (but no delays), on this sandbox.
 
     With some expected exports, none of which is due, and the baselines of some other exports. A
@@ -213,7 +211,6 @@ def sweeper_of(
         policy=MonitorPolicy(delays=DelayPolicy(limit_ms=10**12), first_lookback_ms=60 * MINUTE_MS),
         clock=lambda: service.now,
         time_left_s=lambda: 300.0,
-        page_size=page_size,
         workers=1,
     )
 

@@ -76,7 +76,6 @@ class Creator:
         max_open: int = 5,
         sandboxes: tuple[str, ...] = ("prod", "dev"),
         page_size: int = 100,
-        first_lookback_ms: int = 7 * 24 * HOUR_MS,
     ) -> None:
         self.fakes = Fakes()
         self.api: Callable[[], FakeApi] = lambda: FakeApi(self.fakes)
@@ -86,7 +85,6 @@ class Creator:
         self.sandboxes = sandboxes
         self.max_open = max_open
         self.page_size = page_size
-        self.first_lookback_ms = first_lookback_ms
         self.time_left_s = 300.0
         self.receives: dict[str, int] = {}
         self.on_attempt: Callable[[], None] = lambda: None
@@ -121,11 +119,7 @@ class Creator:
             publisher=FakePublisher(self.fakes),
             dead_letter_queue=FakeDeadLetterQueue(self.fakes),
             request_queue=FakeRequestQueue(self.fakes),
-            policy=MonitorPolicy(
-                max_open=self.max_open,
-                delays=DelayPolicy(limit_ms=10**12),
-                first_lookback_ms=self.first_lookback_ms,
-            ),
+            policy=MonitorPolicy(max_open=self.max_open, delays=DelayPolicy(limit_ms=10**12)),
             clock=self.fakes.clock,
             time_left_s=lambda: 300.0,
             page_size=self.page_size,

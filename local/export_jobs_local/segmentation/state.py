@@ -118,23 +118,15 @@ class Control:
         *,
         status: str = "NEW",
         created: int | None = None,
-        job_id: int | None = None,
-        visible_after: int = 0,
         **fields: Any,
     ) -> StoredJob:
         """Creates a job as another client would, with any fields."""
         given: dict[str, Any] = {"status": status}
         if created is not None:
             given["creationTime"] = created
-        return self.add_job(sandbox, {**given, **fields}, job_id, visible_after)
+        return self.add_job(sandbox, {**given, **fields})
 
-    def add_job(
-        self,
-        sandbox: str,
-        fields: Mapping[str, Any],
-        job_id: int | None = None,
-        visible_after: int = 0,
-    ) -> StoredJob:
+    def add_job(self, sandbox: str, fields: Mapping[str, Any]) -> StoredJob:
         """The same, with all fields by the service's names for them."""
         at = fields.get("creationTime", self._state.config.clock())
         body = {
@@ -160,12 +152,7 @@ class Control:
             **fields,
         }
         return self._state.store.add(
-            org=self._state.config.org_id,
-            sandbox=sandbox,
-            body=body,
-            request={},
-            job_id=job_id,
-            visible_after=visible_after,
+            org=self._state.config.org_id, sandbox=sandbox, body=body, request={}
         )
 
     def change_job(self, job_id: int, /, **fields: Any) -> StoredJob | None:

@@ -100,16 +100,14 @@ class JobStore:
         sandbox: str,
         body: Mapping[str, Any],
         request: Mapping[str, Any],
-        job_id: int | None = None,
         visible_after: int = 0,
     ) -> StoredJob:
         """Adds a job; its `id` goes into the body. Needs status, creationTime and updateTime."""
         with self._transaction() as connection:
             cursor = connection.execute(
-                "INSERT INTO jobs (id, org, sandbox, status, created, updated, visible_after,"
-                " request, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '')",
+                "INSERT INTO jobs (org, sandbox, status, created, updated, visible_after,"
+                " request, body) VALUES (?, ?, ?, ?, ?, ?, ?, '')",
                 (
-                    job_id,
                     org,
                     sandbox,
                     body["status"],
@@ -212,13 +210,12 @@ class JobStore:
             )
             return [_job(row) for row in rows]
 
-    def journal(self, *, org: str | None = None, sandbox: str | None = None) -> list[JournalEntry]:
+    def journal(self, *, sandbox: str | None = None) -> list[JournalEntry]:
         """What really happened, in order."""
         with self._lock:
             rows = self._connection.execute(
-                "SELECT * FROM journal WHERE (? IS NULL OR org = ?) AND (? IS NULL OR sandbox = ?)"
-                " ORDER BY position",
-                (org, org, sandbox, sandbox),
+                "SELECT * FROM journal WHERE ? IS NULL OR sandbox = ? ORDER BY position",
+                (sandbox, sandbox),
             )
             return [JournalEntry(*row) for row in rows]
 
