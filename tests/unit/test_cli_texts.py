@@ -110,7 +110,7 @@ def test_a_wide_list_fits_the_terminal_and_keeps_all_but_the_dataset_whole(
     assert "12,345,678" in line
 
 
-def test_what_a_console_can_t_show_is_replaced(tmp_path: Path) -> None:
+def test_what_a_console_can_t_show_is_replaced() -> None:
     """Field case 27: a correlation id in Greek, on a console that knows only Latin letters."""
     printed = subprocess.run(
         [sys.executable, "-c", PRINTS_GREEK],

@@ -251,7 +251,7 @@ def test_a_delay_costs_nothing_and_wakes_nobody(creator: Creator) -> None:
     assert not report.finished
 
 
-def test_a_failed_end_with_a_retry_costs_one_read_more(creator: Creator) -> None:
+def test_a_failed_end_with_a_retry_costs_one_read_more() -> None:
     """The request's; and one read and one write when the delay is over, besides the wake-up."""
     costs = []
     for envelope in (CREATE, {**CREATE, "retry": {"attempts": 1}}):

@@ -32,8 +32,6 @@ from hypothesis import strategies as st
 from support.hostile_text import FRAGMENTS, called, hostile
 from support.pages import ALL_WELL, HOUR_MS, NOW, TONIGHT, job_record, line_of, missed, reading
 
-VOID = {"meta", "link", "input", "br", "use", "path", "circle", "rect", "line", "ellipse"}
-
 
 @dataclass
 class Seen(HTMLParser):
