@@ -181,8 +181,7 @@ def mute(
     if as_json:
         output.print_json(shown.as_json(muted, names=names, now=now))
     else:
-        at = output.plain(shown.in_zone(muted.muted_until, muted))
-        output.console().print(f"{output.plain(name)} is muted until {at}", soft_wrap=True)
+        shown.show_muted(muted)
 
 
 @expectation_app.command(short_help="Unmute one expectation.")
@@ -208,7 +207,7 @@ def unmute(
     if as_json:
         output.print_json(shown.as_json(found, names=names, now=now_ms()))
     else:
-        output.console().print(f"{output.plain(name)} is not muted", soft_wrap=True)
+        shown.show_unmuted(found)
 
 
 @expectation_app.command(short_help="Remove one expectation.")
@@ -223,7 +222,7 @@ def remove(
 ) -> None:
     """Remove an expectation and its history. Applying a file that still has it adds it again."""
     from export_jobs_cli import output  # noqa: PLC0415  keeps help fast
-    from export_jobs_cli.expectations import stored  # noqa: PLC0415
+    from export_jobs_cli.expectations import shown, stored  # noqa: PLC0415
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     with opened(Target(stack, profile, region)) as system:
@@ -231,7 +230,7 @@ def remove(
     if as_json:
         output.print_json({"sandboxName": removed.sandbox, "name": removed.name})
     else:
-        output.console().print(f"{output.plain(name)} was removed", soft_wrap=True)
+        shown.show_removed(removed)
 
 
 @expectation_app.command(short_help="Suggest what to expect, from the jobs on record.")

@@ -19,7 +19,8 @@ from typing import Any
 import boto3
 import pytest
 import requests
-from export_jobs_cli.main import main
+import typer
+from export_jobs_cli.main import app, main
 from export_jobs_local.isolation import aws_client, aws_session
 
 from support.shells import without_aws_settings
@@ -29,6 +30,23 @@ _SETTINGS = {"COLUMNS": "80", "AWS_EC2_METADATA_DISABLED": "true"}
 PLAIN = {**without_aws_settings(), **_SETTINGS}
 PACE_S = 0.2
 """How long a job of a local system stays NEW, unless a test changes it."""
+
+
+def commands() -> dict[str, set[str]]:
+    """Every command of `export-jobs`, including groups of commands, with its options."""
+    found: dict[str, set[str]] = {}
+
+    def walk(command: typer.core.TyperGroup, path: str) -> None:
+        for name, inner in command.commands.items():
+            options = {o for parameter in inner.params for o in parameter.opts}
+            found[f"{path}{name}"] = options | {"--help", "-h"}
+            if isinstance(inner, typer.core.TyperGroup):
+                walk(inner, f"{path}{name} ")
+
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    walk(group, "")
+    return found
 
 
 @functools.cache

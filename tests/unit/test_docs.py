@@ -10,12 +10,11 @@ from pathlib import Path
 
 import cfnlint
 import pytest
-import typer
-from export_jobs_cli.main import app
 from export_jobs_local.aws.template import read_template
 from export_jobs_local.isolation import aws_session
 from export_jobs_local.project import TEMPLATE
 from support.cloudformation import translated
+from support.command_line import commands
 from support.files import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -49,23 +48,6 @@ def test_the_page_of_commands_is_current(tmp_path: Path) -> None:
     made += ["--name", "export-jobs", "--title", "Commands", "--output", page]
     subprocess.run(made, check=True, capture_output=True, timeout=60)
     assert page.read_text() == (ROOT / "docs" / "cli.md").read_text()
-
-
-def commands() -> dict[str, set[str]]:
-    """Every command of `export-jobs`, including groups of commands, with its options."""
-    found: dict[str, set[str]] = {}
-
-    def walk(command: typer.core.TyperGroup, path: str) -> None:
-        for name, inner in command.commands.items():
-            options = {o for parameter in inner.params for o in parameter.opts}
-            found[f"{path}{name}"] = options | {"--help", "-h"}
-            if isinstance(inner, typer.core.TyperGroup):
-                walk(inner, f"{path}{name} ")
-
-    group = typer.main.get_command(app)
-    assert isinstance(group, typer.core.TyperGroup)
-    walk(group, "")
-    return found
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,4 +1,7 @@
-"""`expectation apply|list|show`: how they print. Times are those of the expectation's own zone."""
+"""`expectation apply|list|show|mute|unmute|remove`: how they print.
+
+Times are those of the expectation's own zone.
+"""
 
 from __future__ import annotations
 
@@ -122,6 +125,22 @@ def _show_names(console: Console, applied: AppliedNames) -> None:
 
 def _name(sandbox: str, name: str, *, sandboxes: int) -> str:
     return output.plain(name) if sandboxes == 1 else output.plain(f"{name} ({sandbox})")
+
+
+def show_muted(record: ExpectationRecord) -> None:
+    _say(record, f"is muted until {output.plain(in_zone(record.muted_until, record))}")
+
+
+def show_unmuted(record: ExpectationRecord) -> None:
+    _say(record, "is not muted")
+
+
+def show_removed(record: ExpectationRecord) -> None:
+    _say(record, "was removed")
+
+
+def _say(record: ExpectationRecord, text: str) -> None:
+    output.console().print(f"{output.plain(record.name)} {text}", soft_wrap=True)
 
 
 def show_list(found: Sequence[ExpectationRecord], *, sandboxes: int, now: int) -> None:
