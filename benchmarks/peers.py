@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from export_jobs.aws.clock import now_ms
 from export_jobs_local.isolation import http_session
-from export_jobs_local.segmentation.clock import now_ms
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 

@@ -49,7 +49,7 @@ class Entitled:
         x_api_key: Annotated[str | None, Header(description="the client id")] = None,
         x_gw_ims_org_id: Annotated[str | None, Header(description="the organisation")] = None,
     ) -> None:
-        state: ServiceState = request.app.state.service
+        state = service_state(request)
         config = state.config
         if authorization is None:
             raise GatewayError(403, "403010", "Oauth token is missing.")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export_jobs_local.segmentation.clock import now_ms
+from export_jobs.aws.clock import now_ms
+
 from export_jobs_local.segmentation.counting import CountingEngine
 from export_jobs_local.segmentation.engine import ExportEngine
 

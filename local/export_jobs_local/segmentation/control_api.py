@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from export_jobs_local.segmentation import answers
 from export_jobs_local.segmentation.answers import JsonAnswer, bad_request, not_found
+from export_jobs_local.segmentation.app import service_state
 from export_jobs_local.segmentation.faults import MAX_JOB_ID, Fault
 from export_jobs_local.segmentation.state import Control, ServiceState
 
@@ -94,11 +95,6 @@ class Switches(BaseModel):
     expire_tokens: Annotated[bool, Field(description="invalidates every token so far")] = False
 
 
-def _state(request: Request) -> ServiceState:
-    state: ServiceState = request.app.state.service
-    return state
-
-
 def _check_sandbox(state: ServiceState, name: str) -> None:
     if name not in state.config.sandboxes:
         raise bad_request(f"sandbox must be one of {', '.join(state.config.sandboxes)}")
@@ -107,7 +103,7 @@ def _check_sandbox(state: ServiceState, name: str) -> None:
 @router.get("/journal")
 def journal(request: Request, sandbox: str | None = None) -> list[dict[str, Any]]:
     """Every status that every job ever had, in order."""
-    state = _state(request)
+    state = service_state(request)
     if sandbox is not None:
         _check_sandbox(state, sandbox)
     return [asdict(entry) for entry in Control(state).journal(sandbox)]
@@ -116,19 +112,19 @@ def journal(request: Request, sandbox: str | None = None) -> list[dict[str, Any]
 @router.get("/calls")
 def calls(request: Request) -> dict[str, Any]:
     """The API calls since they were last forgotten: their counts, and the latest ones."""
-    counts, last = _state(request).calls()
+    counts, last = service_state(request).calls()
     return {"counts": counts, "calls": [asdict(call) for call in last]}
 
 
 @router.delete("/calls", status_code=204, response_class=Response)
 def forget_calls(request: Request) -> None:
-    _state(request).forget_calls()
+    service_state(request).forget_calls()
 
 
 @router.post("/jobs", responses=answers.SCRIPTED_JOB, response_class=JsonAnswer)
 def create_job(request: Request, fields: JobFields, sandbox: str = "prod") -> JsonAnswer:
     """Creates a job as another client would, with the given fields and defaults for the rest."""
-    state = _state(request)
+    state = service_state(request)
     _check_sandbox(state, sandbox)
     return JsonAnswer(Control(state).add_job(sandbox, fields.given()).body)
 
@@ -140,7 +136,7 @@ def create_job(request: Request, fields: JobFields, sandbox: str = "prod") -> Js
 )
 def change_job(request: Request, job_id: JobId, fields: JobFields) -> JsonAnswer:
     """Changes fields of a job, e.g. its `status`; a job that this ends stops running."""
-    job = Control(_state(request)).change_job(job_id, **fields.given())
+    job = Control(service_state(request)).change_job(job_id, **fields.given())
     if job is None:
         raise not_found(str(job_id))
     return JsonAnswer(job.body)
@@ -151,14 +147,14 @@ def change_job(request: Request, job_id: JobId, fields: JobFields) -> JsonAnswer
 )
 def delete_job(request: Request, job_id: JobId) -> None:
     """Deletes a job without a call of the API."""
-    if not Control(_state(request)).delete_job(job_id):
+    if not Control(service_state(request)).delete_job(job_id):
         raise not_found(str(job_id))
 
 
 @router.post("/schedules", responses=answers.SCRIPTED_SCHEDULE, response_class=JsonAnswer)
 def create_schedule(request: Request, fields: ScheduleFields, sandbox: str = "prod") -> JsonAnswer:
     """Creates a schedule with the given fields and defaults for the rest. It is never run."""
-    state = _state(request)
+    state = service_state(request)
     _check_sandbox(state, sandbox)
     return JsonAnswer(Control(state).create_schedule(sandbox, **fields.given()))
 
@@ -171,32 +167,32 @@ def create_schedule(request: Request, fields: ScheduleFields, sandbox: str = "pr
 )
 def delete_schedule(request: Request, schedule_id: str) -> None:
     """Deletes a schedule."""
-    if not Control(_state(request)).delete_schedule(schedule_id):
+    if not Control(service_state(request)).delete_schedule(schedule_id):
         raise answers.no_such_schedule(schedule_id)
 
 
 @router.post("/faults", status_code=201)
 def plan_fault(request: Request, fault: Fault) -> Fault:
     """Plans a fault; faults are tried in the order in which they were planned."""
-    _state(request).faults.plan(fault)
-    _state(request).refuse_if_due()
+    service_state(request).faults.plan(fault)
+    service_state(request).refuse_if_due()
     return fault
 
 
 @router.get("/faults")
 def pending_faults(request: Request) -> list[Fault]:
     """The faults that have not struck yet."""
-    return _state(request).faults.pending()
+    return service_state(request).faults.pending()
 
 
 @router.delete("/faults", status_code=204, response_class=Response)
 def clear_faults(request: Request) -> None:
-    _state(request).faults.clear()
+    service_state(request).faults.clear()
 
 
 @router.post("/settings", status_code=204, response_class=Response)
 def change_settings(request: Request, switches: Switches) -> None:
-    state = _state(request)
+    state = service_state(request)
     if switches.create_denied_in is not None:
         for name in switches.create_denied_in:
             _check_sandbox(state, name)
