@@ -20,7 +20,7 @@ from export_jobs.model.baselines import Baseline, Run
 from export_jobs.monitor.baselines import DAY_MS, WEEK_MS, compare, learn
 
 from benchmarks.measuring import LONG
-from benchmarks.report import put_into
+from benchmarks.report import put_into, table
 
 MORE = 10 if LONG else 1
 HOUR_MS = DAY_MS // 24
@@ -139,11 +139,6 @@ def alarms_of_step(sigma: float, factor: float, *, days: int, tries: int) -> tup
 # -- tables --------------------------------------------------------------------------------------
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(headers)} |", f"|{'|'.join(['---'] + ['---:'] * (len(headers) - 1))}|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
-
-
 _PERIODS = (
     ("nightly, from the seventh run on", NIGHTLY, range(7, 28), 600),
     ("nightly, after four weeks", NIGHTLY, range(29, 90), 400),
@@ -216,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     page = options.parse_args(arguments).page
     for name, made in TABLES.items():
         text = made()
-        print(text, flush=True)
+        print(text, end="\n\n", flush=True)
         if page:
             page.write_text(put_into(page.read_text(), name, text))
 

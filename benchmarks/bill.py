@@ -14,7 +14,7 @@ from pathlib import Path
 from support.cloudformation import NEEDED, render
 
 from benchmarks.cost import API_CALL_S, AWS_CALL_S, MEMORY_GB
-from benchmarks.report import put_into
+from benchmarks.report import put_into, table
 
 HOURS = 730
 """A month, as AWS counts it."""
@@ -162,11 +162,6 @@ HEADERS = (
 )
 
 
-def table(quiet: Measured = QUIET) -> str:
-    lines = [f"| {' | '.join(HEADERS)} |", f"|{'|'.join(['---'] + ['---:'] * 6)}|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows(quiet))]) + "\n"
-
-
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1_000 else f"{value:,.4f}".rstrip("0").rstrip(".")
 
@@ -180,9 +175,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.bill", description=__doc__)
     options.add_argument("--page", type=Path, metavar="FILE", help="put the table into this page")
     page = options.parse_args(arguments).page
-    print(table())
+    text = table(HEADERS, rows())
+    print(text)
     if page:
-        page.write_text(put_into(page.read_text(), "bill", table()))
+        page.write_text(put_into(page.read_text(), "bill", text))
 
 
 if __name__ == "__main__":

@@ -40,13 +40,18 @@ class Section:
             "",
             f"`{self.command}`",
             "",
-            f"| {' | '.join(self.headers)} |",
-            f"|{'|'.join(['---'] + ['---:'] * (len(self.headers) - 1))}|",
-            *(f"| {' | '.join(row)} |" for row in self.rows),
+            table(self.headers, self.rows),
         ]
         for remark in self.remarks:
             lines += ["", remark]
         return "\n".join(lines) + "\n"
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; all but the first column are aligned to the right."""
+    alignment = ["---"] + ["---:"] * (len(headers) - 1)
+    lines = [f"| {' | '.join(headers)} |", f"|{'|'.join(alignment)}|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def put_into(page: str, name: str, text: str) -> str:

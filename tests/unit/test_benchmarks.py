@@ -29,7 +29,7 @@ from benchmarks import baselines, bill, cost, growth, page
 from benchmarks.line import Served, field_case_21
 from benchmarks.measuring import Line, Spread, in_turns, interleaved, line_through
 from benchmarks.on_record import DAY_MS, Amount, OnRecord
-from benchmarks.report import Section, put_into
+from benchmarks.report import Section, put_into, table
 from benchmarks.stage import count_calls
 
 SECTION = Section(
@@ -82,7 +82,7 @@ class TestBill:
     def test_the_page_on_deployment_has_the_table(self) -> None:
         """`python -m benchmarks.bill --page docs/deploy.md` puts it there."""
         page = (ROOT / "docs" / "deploy.md").read_text()
-        assert put_into(page, "bill", bill.table()) == page
+        assert put_into(page, "bill", table(bill.HEADERS, bill.rows())) == page
         beyond_free = bill.rows()[-1][5].strip("*")
         assert f"costs **${beyond_free}** a month" in page
         assert f"stack then costs ${float(beyond_free) - 1:.2f}." in page
