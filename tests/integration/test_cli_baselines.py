@@ -7,8 +7,8 @@ from export_jobs.aws.clock import now_ms
 from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.model.ports import BaselineChanged
 from export_jobs_cli.baselines import stored
-from support.command_line import Local, envelope, until
-from support.unusual import DAY_MS, KIND, learned, store_of, unusual_job
+from support.command_line import Local, envelope, store_of, until
+from support.unusual import DAY_MS, KIND, learned, unusual_job
 
 pytestmark = pytest.mark.xdist_group("baselines")
 

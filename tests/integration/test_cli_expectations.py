@@ -15,7 +15,7 @@ from export_jobs.model.expectations import Expectation, ExpectationRecord, PastW
 from export_jobs.model.ports import StoreRefused, StoreUnavailable
 from export_jobs.model.records import JobRecord
 from export_jobs_cli.expectations import stored
-from support.command_line import Local, typed, until
+from support.command_line import Local, store_of, typed, until
 
 pytestmark = pytest.mark.xdist_group("expectations")
 
@@ -44,15 +44,6 @@ def _none_left(local: Local) -> Iterator[None]:
     yield
     done = local.run("expectation", "apply", "-", "--prune", stdin="[]")
     assert done.returncode == 0, done.stderr
-
-
-def store_of(local: Local) -> DynamoDbStore:
-    outputs = local.description["outputs"]
-    return DynamoDbStore(
-        local.client("dynamodb"),
-        jobs_table=outputs["JobsTableName"],
-        requests_table=outputs["RequestsTableName"],
-    )
 
 
 def apply(local: Local, text: str, *options: str, code: int = 0) -> list[str]:

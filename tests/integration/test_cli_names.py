@@ -9,10 +9,9 @@ from typing import Any
 import botocore.client
 import pytest
 import requests
-from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.model.expectations import Expectation, ExpectationRecord
 from export_jobs.model.names import NO_NAMES, Names
-from support.command_line import Local, envelope, until
+from support.command_line import Local, envelope, store_of, until
 
 pytestmark = pytest.mark.xdist_group("cli-names")
 
@@ -40,15 +39,6 @@ def job(local: Local) -> str:
     job_id = str(local.json("request", "create", "-", "--wait", stdin=asked)["jobId"])
     until(lambda: SEGMENT in local.run("job", "show", job_id).stdout)
     return job_id
-
-
-def store_of(local: Local) -> DynamoDbStore:
-    outputs = local.description["outputs"]
-    return DynamoDbStore(
-        local.client("dynamodb"),
-        jobs_table=outputs["JobsTableName"],
-        requests_table=outputs["RequestsTableName"],
-    )
 
 
 @contextmanager

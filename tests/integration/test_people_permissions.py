@@ -21,7 +21,7 @@ from export_jobs_cli.stack import DeployedSystem
 from export_jobs_local.aws.server import REGION
 from support.broad_run import SECRET_KEY
 from support.cloudformation import ACCOUNT
-from support.command_line import Local, envelope, running_local, until
+from support.command_line import Local, envelope, running_local, store_of, until
 from support.iam import (
     ANY,
     FOLDER,
@@ -36,7 +36,7 @@ from support.iam import (
     statements_of,
     unused_in,
 )
-from support.unusual import DAY_MS, learned, store_of, unusual_job
+from support.unusual import DAY_MS, learned, unusual_job
 
 pytestmark = pytest.mark.xdist_group("people")
 

@@ -20,8 +20,10 @@ import boto3
 import pytest
 import requests
 import typer
+from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs_cli.main import app, main
 from export_jobs_local.isolation import aws_client, aws_session
+from rich.console import Console
 
 from support.shells import without_aws_settings
 
@@ -47,6 +49,11 @@ def commands() -> dict[str, set[str]]:
     assert isinstance(group, typer.core.TyperGroup)
     walk(group, "")
     return found
+
+
+def terminal(**_: Any) -> Console:
+    """A console that takes itself for a terminal of 80 columns without colours."""
+    return Console(force_terminal=True, color_system=None, width=80, highlight=False)
 
 
 @functools.cache
@@ -155,6 +162,16 @@ def running_local(
                 process.wait(timeout=20)
             finally:
                 process.kill()
+
+
+def store_of(local: Local) -> DynamoDbStore:
+    """The tables of its stack."""
+    outputs = local.description["outputs"]
+    return DynamoDbStore(
+        local.client("dynamodb"),
+        jobs_table=outputs["JobsTableName"],
+        requests_table=outputs["RequestsTableName"],
+    )
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 60) -> Any:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.contract import Job
 from export_jobs.model.baselines import Baseline, Run
 from export_jobs.model.records import JobRecord, Undelivered
 from export_jobs.monitor.baselines import compare
 
-from support.command_line import Local
 from support.observed import observed
 
 DAY_MS = 24 * 3_600_000
@@ -18,15 +16,6 @@ KIND = "1-0123456789abcdef"
 DATASET = "5bb4c46757920712f924a3eb"
 TOOK_MS = 20 * 60_000
 USUAL = 1_000_000
-
-
-def store_of(local: Local) -> DynamoDbStore:
-    outputs = local.description["outputs"]
-    return DynamoDbStore(
-        local.client("dynamodb"),
-        jobs_table=outputs["JobsTableName"],
-        requests_table=outputs["RequestsTableName"],
-    )
 
 
 def learned(today: int, *, version: int = 0) -> Baseline:

@@ -58,7 +58,7 @@ from export_jobs_cli.line import Line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from support.command_line import commands
+from support.command_line import commands, terminal
 from support.hostile_text import called, hostile
 
 AT = 1_769_824_800_000
@@ -341,10 +341,6 @@ def test_text_forges_no_line_and_reaches_no_terminal(name: str, data: st.DataObj
 @given(data=st.data())
 def test_a_terminal_gets_nothing_but_text(name: str, data: st.DataObject) -> None:
     """Also where tables are fitted to its width; without styles, all that is left is text."""
-
-    def terminal(**_: Any) -> Console:
-        return Console(force_terminal=True, color_system=None, width=80, highlight=False)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(output, "console", terminal)
         shown = Shown.by(SHOWN[name], lambda: data.draw(hostile.filter(str.strip)))

@@ -15,6 +15,7 @@ from export_jobs_cli.job_show import JobDetails, where_data_is
 from export_jobs_cli.jobs import KnownJob
 from export_jobs_cli.requests import Ending
 from rich.console import Console
+from support.command_line import terminal
 from support.observed import observed
 
 PRINTS_GREEK = """
@@ -80,10 +81,6 @@ def test_a_wide_list_fits_the_terminal_and_keeps_all_but_the_dataset_whole(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In 80 columns, everything but the end of the dataset's id can be read; an id is never cut."""
-
-    def terminal(**_: Any) -> Console:
-        return Console(force_terminal=True, color_system=None, width=80, highlight=False)
-
     monkeypatch.setattr(output, "console", terminal)
     metrics = {
         "totalExportedProfileCounter": 12_345_678,
