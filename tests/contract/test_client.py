@@ -7,7 +7,6 @@ import gzip
 import json
 import math
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +32,16 @@ from export_jobs.contract.errors import (
     RetryLater,
     SegmentationError,
 )
-from support.scripted import Reply, ScriptedServer, answer, cut, dripping, scripted, token_answer
+from support.scripted import (
+    Reply,
+    ScriptedServer,
+    answer,
+    cut,
+    dripping,
+    hang_up,
+    scripted,
+    token_answer,
+)
 
 from .conftest import BODY
 
@@ -406,11 +414,11 @@ def test_without_a_tls_connection_nothing_was_sent() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
 
-        def hang_up() -> None:
+        def close_each() -> None:
             for _ in range(2):
                 listener.accept()[0].close()
 
-        thread = threading.Thread(target=hang_up)
+        thread = threading.Thread(target=close_each)
         thread.start()
         client = client_to(
             f"https://127.0.0.1:{listener.getsockname()[1]}", tokens=OpaqueTokens(), tries=2
@@ -422,12 +430,7 @@ def test_without_a_tls_connection_nothing_was_sent() -> None:
 
 def test_a_request_that_ends_in_the_middle_may_have_had_its_effect() -> None:
     """Once its first byte has been sent, a broken connection means an unknown outcome."""
-
-    def reset(connection: socket.socket) -> None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.close()
-
-    with served(reset, tries=3) as (client, server), pytest.raises(OutcomeUnknown):
+    with served(hang_up, tries=3) as (client, server), pytest.raises(OutcomeUnknown):
         create(client)
     assert len(server.requests) == 1
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -19,6 +18,7 @@ from export_jobs.contract.schedule import Schedule, ScheduleList
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
+from support.faults import LONG
 from support.fed import fed_client
 from support.files import seed
 from support.scripted import ScriptedServer, answer
@@ -26,7 +26,6 @@ from support.scripted import ScriptedServer, answer
 from .conftest import BODY
 from .test_client import client_to
 
-LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
 SCHEDULES = {
     "_page": {"totalCount": 1, "pageSize": 1, "next": ""},
     "children": [{"id": "a", "type": "export", "schedule": "0 0 1 * * ?", "createEpoch": 1}],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,10 +19,10 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from support.faults import LONG
 
 from .conftest import Caller
 
-LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

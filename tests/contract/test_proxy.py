@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from export_jobs.client.environment import proxies_for
 from export_jobs.client.transport import IDLE_S
 from export_jobs.contract.errors import OutcomeUnknown, RetryLater
 from support.proxy import HOST, Proxy, proxied, server_tls
-from support.scripted import Reply, ScriptedServer, answer, dripping, scripted
+from support.scripted import Reply, ScriptedServer, answer, dripping, hang_up, scripted
 
 from .test_client import JOB, PAGE, OpaqueTokens, client_to, create
 
@@ -229,12 +228,6 @@ def test_no_job_is_created_over_a_tunnel_that_was_not_used_for_long(
         now += IDLE_S * 1.4
     assert len(server.requests) == 4
     assert_saw_no_token(proxy)
-
-
-def hang_up(connection: socket.socket) -> None:
-    """Resets the connection."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
 
 
 @pytest.mark.parametrize(

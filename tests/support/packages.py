@@ -18,7 +18,7 @@ from export_jobs_local.aws.stack import DeployedFunction
 from export_jobs_local.isolation import REGION
 
 from support.files import ROOT
-from support.shells import without_aws_settings
+from support.shells import free_port, without_aws_settings
 
 SAM = ROOT / ".venv-sam" / "bin" / "sam"
 RUNTIME_S_OWN = [
@@ -97,7 +97,7 @@ def emulated(
     virtual environment (`-S`), so that a missing package is not found.
     """
     emulator = _emulator()
-    port, api_port = _free_port(), _free_port()
+    port, api_port = free_port(), free_port()
     task = built / artefact
     with log.open("wb") as sink:
         process = subprocess.Popen(
@@ -162,13 +162,6 @@ def _emulator() -> Path:
 
 def _base_python() -> str:
     return str(Path(sys.base_prefix) / "bin" / Path(sys.executable).resolve().name)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

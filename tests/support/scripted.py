@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import ssl
+import struct
 import threading
 import time
 import urllib.parse
@@ -43,6 +44,12 @@ def dripping(data: bytes, pause_s: float) -> Callable[[socket.socket], None]:
             time.sleep(pause_s)
 
     return drip
+
+
+def hang_up(connection: socket.socket) -> None:
+    """Resets the connection."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def token_answer(token: Any = "planted.token") -> bytes:

@@ -18,7 +18,7 @@ def without_aws_settings() -> dict[str, str]:
     return others | dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
 
 
-def closed_port() -> int:
+def free_port() -> int:
     """A port on which nothing listens."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -32,7 +32,7 @@ def _any_case(names: Mapping[str, str]) -> dict[str, str]:
 
 def variables() -> dict[str, dict[str, str]]:
     """Environment variables, by a name for what they set."""
-    dead = f"http://127.0.0.1:{closed_port()}"
+    dead = f"http://127.0.0.1:{free_port()}"
     proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), dead)
     wrong = {
         variable: "no-such-value"

@@ -13,9 +13,9 @@ from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import JobRecord
 from export_jobs_cli.baselines import shown
 from export_jobs_cli.baselines.stored import Accepted
+from support.usual import MONDAY
 
 DAY_MS = 24 * 3_600_000
-MONDAY = 1_700_438_400_000
 DATASET = "5bb4c46757920712f924a3eb"
 
 

@@ -14,9 +14,9 @@ from export_jobs_cli.baselines import stored
 from export_jobs_cli.errors import UserError
 from support.fake_store import FakeStore
 from support.fakes import Fakes
+from support.usual import MONDAY
 
 DAY_MS = 24 * 3_600_000
-MONDAY = 1_700_438_400_000
 KIND = "1-0123456789abcdef"
 
 
