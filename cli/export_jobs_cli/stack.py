@@ -23,7 +23,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 from export_jobs.aws.dynamodb.store import DynamoDbStore
-from export_jobs.aws.settings import CreatorSettings, MonitorSettings, SettingsInvalid
+from export_jobs.aws.settings import MonitorSettings, Settings, SettingsInvalid
 from export_jobs.client import (
     Credentials,
     ImsTokens,
@@ -124,9 +124,9 @@ class DeployedSystem:
         return outputs
 
     @cached_property
-    def creator(self) -> CreatorSettings:
+    def creator(self) -> Settings:
         environment = self.function("CreatorFunctionName")["Environment"]["Variables"]
-        return CreatorSettings.from_environment(_texts(environment))
+        return Settings.from_environment(_texts(environment))
 
     @cached_property
     def monitor(self) -> MonitorSettings:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from export_jobs.aws.settings import CreatorSettings
+from export_jobs.aws.settings import Settings
 from export_jobs.model.limits import UNSEEN_MS
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import (
@@ -43,7 +43,7 @@ ENVIRONMENT = {
 class SystemHere:
     """As much of a system as reading a line needs: what the tables have on each sandbox."""
 
-    creator = CreatorSettings.from_environment(ENVIRONMENT)
+    creator = Settings.from_environment(ENVIRONMENT)
 
     def __init__(self, *known: SandboxRecord, ended: tuple[RequestRecord, ...] = ()) -> None:
         self._known: Mapping[str, SandboxRecord] = {one.gate.sandbox: one for one in known}

@@ -19,30 +19,16 @@ if TYPE_CHECKING:
         RequestInvalid,
         parse_create_request,
     )
-    from export_jobs.contract.job import (
-        Batch,
-        Destination,
-        Job,
-        JobError,
-        Metrics,
-        Segment,
-        Timing,
-    )
+    from export_jobs.contract.job import Job
 
 __all__ = [
     "FINAL_STATUSES",
-    "Batch",
     "CreateExportJob",
-    "Destination",
     "FieldProblem",
     "Job",
-    "JobError",
     "JobHeader",
     "JobPage",
-    "Metrics",
     "RequestInvalid",
-    "Segment",
-    "Timing",
     "parse_create_request",
 ]
 _OF_REQUESTS = {"CreateExportJob", "FieldProblem", "RequestInvalid", "parse_create_request"}

@@ -235,7 +235,6 @@ class Job(AnswerPart):
     schema_: Lenient[Schema] = Field(default=None, alias="schema")
     filter: Lenient[Filter] = None
     merge_policy: Lenient[MergePolicy] = None
-    profile_instance_id: Lenient[str] = None
     ims_org_id: Lenient[str] = None
     errors: Annotated[list[JobError], BeforeValidator(_as_errors)] = []
     metrics: Lenient[Metrics] = None

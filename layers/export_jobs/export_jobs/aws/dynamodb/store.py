@@ -181,7 +181,12 @@ class DynamoDbStore:
 
         `named`: only those with this id. That reads the others, too: ids have no index.
         """
-        request = self._newest_jobs(sandbox)
+        request: dict[str, Any] = {
+            "TableName": self._jobs_table,
+            "KeyConditionExpression": "sandbox = :sandbox AND begins_with(sk, :job)",
+            "ExpressionAttributeValues": {":sandbox": text(sandbox), ":job": text(items.JOB)},
+            "ScanIndexForward": False,
+        }
         if named is not None:
             request["FilterExpression"] = "contains(sk, :named)"
             request["ExpressionAttributeValues"][":named"] = text(f"#{named}")
@@ -207,7 +212,8 @@ class DynamoDbStore:
     def jobs_since(self, sandbox: str, creation_time: int) -> Iterator[JobRecord]:
         """The jobs created since then, oldest first, page by page. Strongly consistent."""
         request = {
-            **self._newest_jobs(sandbox),
+            "TableName": self._jobs_table,
+            "ConsistentRead": True,
             "KeyConditionExpression": "sandbox = :sandbox AND sk BETWEEN :first AND :last",
             "ExpressionAttributeValues": {
                 ":sandbox": text(sandbox),
@@ -215,7 +221,6 @@ class DynamoDbStore:
                 ":last": text(items.AFTER_JOBS),
             },
             "ScanIndexForward": True,
-            "ConsistentRead": True,
         }
         for page in self._pages(self._client.query, request, "read the latest jobs"):
             yield from map(items.job_of, page["Items"])
@@ -527,15 +532,6 @@ class DynamoDbStore:
             **options,
         }
         return self._pages(self._client.query, request, doing)
-
-    def _newest_jobs(self, sandbox: str) -> dict[str, Any]:
-        """The query for all jobs of a sandbox, newest first."""
-        return {
-            "TableName": self._jobs_table,
-            "KeyConditionExpression": "sandbox = :sandbox AND begins_with(sk, :job)",
-            "ExpressionAttributeValues": {":sandbox": text(sandbox), ":job": text(items.JOB)},
-            "ScanIndexForward": False,
-        }
 
     def _pages(
         self, call: Callable[..., Any], request: dict[str, Any], doing: str
