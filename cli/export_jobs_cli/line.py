@@ -1,4 +1,4 @@
-"""The waiting requests of a sandbox, for `request show` and `request list`."""
+"""The waiting requests of a sandbox, and what each of them waits for."""
 
 from __future__ import annotations
 

@@ -62,7 +62,10 @@ METRIC_OF_MESSAGES: Mapping[Handled, str] = {
     "DUPLICATE": "RequestsDuplicate",
     "FAILED": "RequestsFailed",
 }
-"""The metric that counts the messages with each result; the other results count as requests."""
+"""The metric that counts the messages with each result.
+
+Those that are REJECTED or CANCELLED count as requests; a WAKE_UP and those DROPPED do not count.
+"""
 
 
 def report_sweep(report: SweepReport) -> None:

@@ -1,8 +1,9 @@
-"""Publishes the outbox, in the same way for the events of jobs and of requests.
+"""Publishes the outbox, in the same way for every event.
 
-A bearer of an outbox (a job's record, or an item of its own) is written together with its events,
-under a lease. The run that holds the lease publishes them; delivered events are then removed, and
-the others are published again by the run that finds them after the lease has expired.
+A bearer of an outbox is a job's record, or an item of its own for events of a request, of an
+expectation or of the digest. It is written together with its events, under a lease. The run that
+holds the lease publishes them; delivered events are then removed, and the others are published
+again by the run that finds them after the lease has expired.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The writes of a request, each atomic: the rules make them, the tables write them."""
+"""What is written of requests, expectations and the digest, step by step, each step atomic.
+
+The rules make the steps, and the tables write them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
     from export_jobs.model.expectations import ExpectationRecord
 
 MAX_STEPS = 20
-"""Steps in one transaction: DynamoDB takes 100 items, and a step has at most four."""
+"""Steps in one transaction: DynamoDB takes 100 items, and a step that is written together with
+others has at most four."""
 
 MAX_EXPIRED = 25
 """The most expired slots, and the most former attempts, that one transaction removes."""

@@ -62,7 +62,7 @@ _METRICS: Final = {metric.name: metric for metric in (_VOLUME, _DURATION)}
 
 @dataclass(frozen=True)
 class _Compared:
-    """A value beside what is usual: logarithms, of which `residual` is the distance."""
+    """A value beside what is usual; `residual` is the difference of their logarithms."""
 
     usual: int | None = None
     ratio: float | None = None

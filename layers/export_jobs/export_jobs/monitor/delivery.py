@@ -1,4 +1,4 @@
-"""Publishes the outboxes of jobs and requests, and reports the results."""
+"""Publishes the outboxes of a sandbox, and reports the results."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Delivery:
         return published.reached
 
     def publish_items(self, ours: Sequence[OutboxItem], report: SweepReport) -> bool:
-        """Publishes the final events of requests. Returns whether any may be left."""
+        """Publishes the events of outbox items. Returns whether any may be left."""
         reached = self.publish(ours, report)
         left = len(ours)
         for item in ours:

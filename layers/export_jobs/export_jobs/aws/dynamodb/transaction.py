@@ -92,14 +92,14 @@ class Commit:
             if not plan.actions:
                 return plan.steps
             try:
-                transact(self._client, plan.actions, f"write {len(plan.steps)} steps of requests")
+                transact(self._client, plan.actions, f"write {len(plan.steps)} steps")
             except Cancelled as cancelled:
                 outrun, found = plan.outrun(cancelled)
                 known = found or known
                 left = {number: one for number, one in left.items() if number not in outrun}
             else:
                 return plan.steps
-        raise StoreUnavailable("can't write steps of requests: their records keep changing")
+        raise StoreUnavailable("can't write steps: their records keep changing")
 
     def _plan(
         self, sandbox: str, steps: Mapping[int, _Prepared], change: GateChange, known: Gate | None
