@@ -166,6 +166,10 @@ class JobRecord:
                 return undelivered.event.detail
         return self.end_detail or {}
 
+    def without_events(self) -> JobRecord:
+        """The record without what makes it large, to keep many of them in memory."""
+        return replace(self, outbox=(), history=(), end_detail=None, stored=None)
+
 
 @dataclass(frozen=True)
 class OutboxItem:

@@ -61,11 +61,7 @@ def judged_by(records: Sequence[ExpectationRecord], jobs: Iterable[JobRecord]) -
     """The jobs that may matter to them, without what makes a job's record large."""
     definitions = [one for record in records for one in (record.expectation, record.in_force)]
     datasets = {expected.dataset_id for expected in definitions if expected}
-    return [
-        replace(job, outbox=(), history=(), end_detail=None, stored=None)
-        for job in jobs
-        if job.dataset_id in datasets
-    ]
+    return [job.without_events() for job in jobs if job.dataset_id in datasets]
 
 
 def planned(record: ExpectationRecord, *, after: int | None = None) -> ExpectationRecord:

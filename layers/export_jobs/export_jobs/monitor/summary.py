@@ -140,7 +140,7 @@ class Summary:
 
         `jobs` are those created since `regular_from`, in any order.
         """
-        kept = [_without_events(job) for job in islice(jobs, MAX_FOR_REGULAR + 1)]
+        kept = [job.without_events() for job in islice(jobs, MAX_FOR_REGULAR + 1)]
         if len(kept) > MAX_FOR_REGULAR:
             return
         known = [record.expectation for record in expectations]
@@ -230,11 +230,6 @@ def reads_from(since: int) -> int:
 def regular_from(until: int) -> int:
     """The same for regular exports."""
     return until - READ_MS
-
-
-def _without_events(job: JobRecord) -> JobRecord:
-    """What makes an export regular, without what makes its record large."""
-    return replace(job, outbox=(), history=(), end_detail=None, stored=None)
 
 
 @dataclass
