@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING
 
 from export_jobs.events import endings
 from export_jobs.model import matching
-from export_jobs.model.limits import (
-    CLOCKS_MS,
-    HOLD_FIRST_MS,
-    LISTINGS_APART_MS,
-    OUTCOME_KNOWN_WITHIN_MS,
-)
+from export_jobs.model.limits import HOLD_FIRST_MS, LISTINGS_APART_MS, OUTCOME_KNOWN_WITHIN_MS
 from export_jobs.model.matching import Candidate, Match, Matches
 from export_jobs.model.ports import StoreUnavailable, SweepStore
 from export_jobs.model.records import (
@@ -378,4 +373,4 @@ def _candidate(job: Job, seen: Observation) -> Candidate:
 
 def oldest_unsettled(attempts: Iterable[Attempt]) -> int | None:
     """The creation time down to which a listing must be read to settle the attempts."""
-    return min((attempt.noted_at - CLOCKS_MS for attempt in attempts), default=None)
+    return min((matching.created_within(attempt)[0] for attempt in attempts), default=None)
