@@ -41,6 +41,7 @@ from export_jobs.contract.errors import (
     SegmentationError,
 )
 from export_jobs.contract.text import decode_json
+from export_jobs.model.limits import RETRY_AFTER_MOST_MS
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_TEXT_BYTES = 16 * 1024
@@ -56,7 +57,7 @@ MAX_ANSWER_S = 20.0
 """The longest wait for one response, from the request sent to the last byte received."""
 MAX_SENT_S = 2 * CONNECT_TIMEOUT_S + MAX_ANSWER_S
 """The longest time from when `may_send` allowed a call to the end of its response."""
-MAX_RETRY_AFTER_S = 3600.0
+MAX_RETRY_AFTER_S = RETRY_AFTER_MOST_MS / 1000
 """The longest `Retry-After` that is honoured; a longer one is cut to this."""
 MAX_PAUSE_S = 5.0
 """The longest sleep inside a call. A longer `Retry-After` is left to the caller."""
