@@ -18,7 +18,7 @@ from export_jobs.monitor.baselines import DAY_MS, IN_A_ROW, MIN_RUNS, compare, u
 from rich.console import Console
 
 from export_jobs_cli import output
-from export_jobs_cli.baselines.stored import Accepted, last_run
+from export_jobs_cli.baselines.stored import Accepted
 
 RUNS_SHOWN = 14
 _DAYS_NEEDED = {"LEARNING": 7, "EARLY": 28}
@@ -162,7 +162,7 @@ def _row(one: Shown) -> list[str]:
         str(len(baseline.runs)),
         span(one.duration.usual),
         "" if usual is None else f"{usual:,}",
-        output.moment(last_run(baseline))[5:16],
+        output.moment(baseline.newest_at)[5:16],
         one.state,
         f"{len(baseline.unusual)} of {IN_A_ROW}" if baseline.unusual else "",
     ]

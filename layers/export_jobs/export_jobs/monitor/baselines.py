@@ -16,6 +16,7 @@ from statistics import median
 from typing import Final
 
 from export_jobs.model.baselines import Anomaly, Baseline, Comparison, Metric, Run, Stage, Usual
+from export_jobs.model.records import JobRecord
 
 VOLUME_FLOOR: Final = math.log(1.5)
 """The least distance from usual that is unusual: a drop by a third, or half as many again."""
@@ -70,6 +71,13 @@ class _Compared:
     anomaly: Anomaly | None = None
 
 
+def run_of(job: JobRecord) -> Run:
+    """What can be compared of a job: of one that is open or has failed, nothing."""
+    if job.status != "SUCCEEDED":
+        return Run(job.creation_time)
+    return Run(job.creation_time, job.duration_ms, job.profiles_exported)
+
+
 def compare(baseline: Baseline, run: Run) -> Comparison:
     """Compares a run with a baseline. A value that is None is not compared."""
     series = [_Series.of(baseline, metric, at=run.created_at) for metric in (_VOLUME, _DURATION)]
@@ -106,7 +114,7 @@ def learn(baseline: Baseline, run: Run, comparison: Comparison) -> Baseline:
         return replace(_with_runs(baseline, [run]), unusual=() if newest else baseline.unusual)
     if comparison.new_usual:
         return _with_new_usual(baseline, [*baseline.unusual[1 - IN_A_ROW :], run], comparison)
-    if run.created_at < _newest(baseline):  # in a row are only those that came one after the other
+    if run.created_at < baseline.newest_at:  # in a row are only those that came one after the other
         return baseline
     return replace(baseline, unusual=(*baseline.unusual, run)[1 - IN_A_ROW :])
 
@@ -161,14 +169,10 @@ def _thinned(runs: Sequence[Run]) -> list[Run]:
     return kept
 
 
-def _newest(baseline: Baseline) -> int:
-    return max((run.created_at for run in (*baseline.runs, *baseline.unusual)), default=0)
-
-
 def _is_new_usual(baseline: Baseline, run: Run, anomaly: Anomaly) -> bool:
     """Whether a run is the last of three in a row that are unusual in the same way, and agree."""
     row = [*baseline.unusual[1 - IN_A_ROW :], run]
-    if len(row) < IN_A_ROW or run.created_at <= _newest(baseline):
+    if len(row) < IN_A_ROW or run.created_at <= baseline.newest_at:
         return False
     metric = _DURATION if anomaly == "SLOW" else _VOLUME
     compared = [_Series.of(baseline, metric, at=one.created_at).compare(one) for one in row]
