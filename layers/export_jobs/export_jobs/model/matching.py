@@ -307,7 +307,11 @@ def _flag(value: Any) -> Any:
 
 
 def _moment(value: Any) -> Any:
-    """The same value for the same time, in any notation, or in epoch milliseconds."""
+    """The same value for the same time, in any notation, or in epoch milliseconds.
+
+    Not `epoch_ms_of`: this is a millisecond less for some times, such as many of the year 2004, and
+    to correct that would need another RULE.
+    """
     if isinstance(value, int):
         return value
     try:
