@@ -12,9 +12,10 @@ from export_jobs.contract.times import rfc3339
 from export_jobs.events.wording import MAX_SEGMENTS_SHOWN, span
 from export_jobs.model.baselines import Baseline, Run, Usual
 from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.limits import DAY_MS
 from export_jobs.model.names import Names
 from export_jobs.model.records import JobRecord
-from export_jobs.monitor.baselines import DAY_MS, IN_A_ROW, MIN_RUNS, compare, usual_at
+from export_jobs.monitor.baselines import IN_A_ROW, MIN_RUNS, compare, usual_at
 from rich.console import Console
 
 from export_jobs_cli import output

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import pytest
 from export_jobs.model.baselines import Baseline, Comparison, Run
+from export_jobs.model.limits import DAY_MS
 from export_jobs.monitor import baselines
-from export_jobs.monitor.baselines import DAY_MS, KEPT_MS, MAX_RUNS, MIN_RUNS, WEEK_MS
+from export_jobs.monitor.baselines import KEPT_MS, MAX_RUNS, MIN_RUNS, WEEK_MS
 from hypothesis import given
 from hypothesis import strategies as st
 from support.files import ROOT

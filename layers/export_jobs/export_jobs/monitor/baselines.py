@@ -16,6 +16,7 @@ from statistics import median
 from typing import Final
 
 from export_jobs.model.baselines import Anomaly, Baseline, Comparison, Metric, Run, Stage, Usual
+from export_jobs.model.limits import DAY_MS
 from export_jobs.model.records import JobRecord
 
 VOLUME_FLOOR: Final = math.log(1.5)
@@ -24,7 +25,6 @@ DURATION_FLOOR: Final = math.log(2)
 DEVIATIONS: Final = 4.0
 """How many standard deviations from usual are unusual, if that is more."""
 
-DAY_MS: Final = 24 * 3_600_000
 WEEK_MS: Final = 7 * DAY_MS
 KEPT_MS: Final = 4 * WEEK_MS + DAY_MS // 2
 """Four weeks, and half a day because a daily export does not start at the same moment every day."""

@@ -19,6 +19,7 @@ from export_jobs.model.expectations import (
     PastWindow,
     Window,
 )
+from export_jobs.model.limits import DAY_MS
 from export_jobs.model.matching import segment_fingerprint
 from export_jobs.model.records import Event, JobRecord, OverdueReason
 
@@ -29,7 +30,7 @@ MAX_EVENTS = 7
 been delivered."""
 MAX_WINDOWS = 100
 """Windows of an expectation that one sweep judges."""
-JUDGED_WITHIN_MS = 7 * 24 * 3_600_000
+JUDGED_WITHIN_MS = 7 * DAY_MS
 """A window that could not be judged within this time after its deadline is not judged at all."""
 MAX_REPEATED_MS = 2 * 3_600_000
 """The most that a clock change repeats. A window may open this long before the last one closes."""

@@ -32,12 +32,12 @@ from export_jobs.events.policy import DigestPolicy
 from export_jobs.model.baselines import Anomaly
 from export_jobs.model.calendar import local_date, moments, zone_named
 from export_jobs.model.expectations import ExpectationRecord
+from export_jobs.model.limits import DAY_MS
 from export_jobs.model.outcome import BAD_OUTCOMES, JobOutcome
 from export_jobs.model.records import DigestState, Event, JobRecord, OverdueReason, SandboxRecord
 from export_jobs.monitor.expectations import ended_at
 from export_jobs.monitor.regular import READ_MS, regular_exports
 
-DAY_MS = 24 * 3_600_000
 MAX_COVERED_MS = 14 * DAY_MS
 """The most that a digest covers after an outage, so that it can be made within one run."""
 LONGEST_JOB_MS = 2 * DAY_MS

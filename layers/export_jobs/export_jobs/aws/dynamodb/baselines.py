@@ -20,9 +20,10 @@ from export_jobs.aws.dynamodb.attributes import (
     numbers,
     texts,
 )
-from export_jobs.aws.dynamodb.items import DAY_MS, FORMAT
+from export_jobs.aws.dynamodb.items import FORMAT
 from export_jobs.aws.dynamodb.writes import Item, Write, number, text
 from export_jobs.model.baselines import Baseline, Run
+from export_jobs.model.limits import DAY_MS
 
 logger = logging.getLogger(__name__)
 

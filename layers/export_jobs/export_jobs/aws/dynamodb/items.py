@@ -27,6 +27,7 @@ from export_jobs.aws.dynamodb.attributes import (
     texts,
 )
 from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, text
+from export_jobs.model.limits import DAY_MS
 from export_jobs.model.records import (
     SEEN_RULE,
     DigestState,
@@ -50,7 +51,6 @@ REJECTED_INDEX = "rejected"
 MAX_INDEX_KEY_BYTES = 2_048
 """The size limit of an index's partition key; DynamoDB refuses an item with a larger one, or with an
 empty one (docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)."""
-DAY_MS = 24 * 3_600_000
 
 STATE = "!state"
 GATE = "!gate"
