@@ -199,18 +199,14 @@ def _show_usual(console: Console, one: Shown) -> None:
     output.facts(
         console,
         [
-            ("usual profiles", _number(profiles.usual)),
-            ("VOLUME_DROP", _beyond("fewer than", _number(profiles.lowest))),
-            ("VOLUME_SPIKE", _beyond("more than", _number(profiles.highest))),
+            ("usual profiles", output.number(profiles.usual)),
+            ("VOLUME_DROP", _beyond("fewer than", output.number(profiles.lowest))),
+            ("VOLUME_SPIKE", _beyond("more than", output.number(profiles.highest))),
             ("usually takes", span(duration.usual)),
             ("SLOW", _beyond("more than", span(duration.highest))),
             ("delayed", _delay(one)),
         ],
     )
-
-
-def _number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
 
 
 def _beyond(how: str, value: str) -> str:
@@ -231,7 +227,7 @@ def _show_runs(console: Console, title: str, runs: Sequence[Run]) -> None:
         console.print("none")
         return
     rows = [
-        [output.moment(run.created_at)[:16], span(run.duration_ms), _number(run.profiles)]
+        [output.moment(run.created_at)[:16], span(run.duration_ms), output.number(run.profiles)]
         for run in reversed(runs)
     ]
     columns = ["created", "took", "profiles"]
@@ -247,7 +243,7 @@ def show_accepted(accepted: Accepted, one: Shown) -> None:
     job = output.plain(accepted.job.job_id)
     console.print(f"job {job} is the new usual: {what} accepted", soft_wrap=True)
     lines = [
-        ("profiles", _number(one.profiles.usual), state_of(one.profiles)),
+        ("profiles", output.number(one.profiles.usual), state_of(one.profiles)),
         ("duration", span(one.duration.usual), state_of(one.duration)),
     ]
     output.facts(

@@ -18,7 +18,7 @@ from export_jobs_cli.job_list import error_text
 from export_jobs_cli.jobs import KnownJob
 from export_jobs_cli.line import Line
 from export_jobs_cli.page.kept import Reading
-from export_jobs_cli.page.marks import KINDS, Tone, kind_of_job, utc
+from export_jobs_cli.page.marks import KINDS, Tone, kind_of_job, severity_of, utc
 from export_jobs_cli.page.status import StackStatus
 
 RECENT_MS: Final = 3 * DAY_MINUTES * 60_000
@@ -27,7 +27,6 @@ REPEATED_MS: Final = 14 * DAY_MINUTES * 60_000
 """The same for an export that has run before: the next run may be a week away."""
 MAX_SEGMENTS: Final = 2
 """Segments of a job that are named."""
-_RANK: Final[Sequence[Tone]] = ("bad", "warn", "busy", "quiet")
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def attention_of(
         found += _of_expectations(reading, now=now)
         found += _of_jobs(reading, now=now)
         found += _of_requests(lines[reading.sandbox])
-    return sorted(found, key=lambda item: _RANK.index(item.tone))
+    return sorted(found, key=lambda item: severity_of(item.tone))
 
 
 def _of_the_stack(status: StackStatus) -> Iterator[Item]:

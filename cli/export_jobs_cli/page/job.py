@@ -12,6 +12,7 @@ from export_jobs.monitor.baselines import usual_at
 from export_jobs_cli.event_list import RecordedEvent, events_of, plain_summary
 from export_jobs_cli.job_list import error_text
 from export_jobs_cli.job_show import JobDetails
+from export_jobs_cli.output import number
 from export_jobs_cli.page.charts import Bullet, bullet_of
 
 
@@ -46,10 +47,6 @@ def job_page(details: JobDetails, baseline: Baseline | None) -> JobPage:
         [error_text(error) for error in known.errors],
         [(event, plain_summary(event.type, event.detail)) for event in events],
     )
-
-
-def number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
 
 
 def _comparisons(details: JobDetails, baseline: Baseline | None) -> Iterator[Comparison]:

@@ -20,6 +20,8 @@ Detail = Mapping[str, Any]
 Fact = tuple[str, str]
 """A line of a message: its name and its text."""
 
+MAX_SUBJECT = 99
+"""A subject in SNS has fewer than 100 ASCII characters."""
 MAX_JOBS_SHOWN = 3
 MAX_SEGMENTS_SHOWN = 3
 _HAPPENED = {

@@ -248,7 +248,7 @@ class DigestState:
 RequestStatus = Literal[
     "WAITING", "CREATING", "CREATED", "DONE", "REJECTED", "CANCELLED", "CANCEL_WANTED"
 ]
-ENDED: Final = frozenset({"CREATED", "DONE", "REJECTED", "CANCELLED"})
+ENDED: Final[frozenset[RequestStatus]] = frozenset({"CREATED", "DONE", "REJECTED", "CANCELLED"})
 
 
 @dataclass(frozen=True)
@@ -305,6 +305,11 @@ class RequestRecord:
     @property
     def has_ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def key_in_message(self) -> str:
+        """The key by which its sender knows it; the key of the record if the message names none."""
+        return self.named or self.request_key
 
 
 _Stored = TypeVar("_Stored", JobRecord, OutboxItem, RequestRecord)

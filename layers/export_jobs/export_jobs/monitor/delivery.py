@@ -17,6 +17,7 @@ from export_jobs.model.records import JobRecord, OutboxItem
 from export_jobs.monitor.progress import SweepReport
 
 WRITE_TRIES = 4
+"""How often a write is tried that other runs, or an outage of the tables, may have prevented."""
 
 
 class Delivery:

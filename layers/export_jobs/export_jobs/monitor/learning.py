@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from export_jobs.model.concurrently import each
 from export_jobs.model.limits import CLOCKS_MS
 from export_jobs.model.ports import BaselineChanged, ItemRefused, StoreUnavailable, SweepStore
+from export_jobs.monitor.delivery import WRITE_TRIES
 
 if TYPE_CHECKING:
     from export_jobs.model.baselines import Baseline, Comparison
@@ -27,7 +28,6 @@ MAX_KINDS = 1_000
 """Kinds whose history a sandbox's first sweep learns from: those with the newest jobs."""
 MAX_LEARNED = 2_000
 """Jobs of one kind that it learns from: the newest, of which a baseline keeps the last 672."""
-WRITE_TRIES = 4
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,7 @@ LONGEST_JOB_MS = 2 * DAY_MS
 MAX_SLOWEST = 5
 MAX_FOR_REGULAR = 10_000
 """With more jobs in a sandbox, regular exports are not looked for: it would take too long."""
-_REASONS: Mapping[str, OverdueReason] = {
-    reason: reason for reason in ("NEVER_STARTED", "STILL_RUNNING", "FAILED", "EMPTY", "TOO_FEW")
-}
+_REASONS: Mapping[str, OverdueReason] = {reason: reason for reason in get_args(OverdueReason)}
 
 
 # -- when it is due ------------------------------------------------------------------------------
