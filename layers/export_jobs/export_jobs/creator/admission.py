@@ -110,15 +110,18 @@ class Admission:
         store: CreatorStore,
         policy: CreatorPolicy,
         clock: Callable[[], int],
+        org_id: Callable[[], str | None],
         out_of_time: Callable[[], bool],
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         sleep: Callable[[float], None] = time.sleep,
         workers: int = WORKERS,
     ) -> None:
+        """`org_id` is asked for requests recorded while the credential could not be read."""
         self._api = api
         self._store = store
         self._policy = policy
         self._clock = clock
+        self._org_id = org_id
         self._out_of_time = out_of_time
         self._new_id = new_id
         self._sleep = sleep
@@ -218,13 +221,6 @@ class Admission:
         )
         step = Step(requests=(creating,), drop_tickets=(ticket,), slot=Slot("note", attempt))
         return _Noted(step, _Member(as_written(creating), ticket, attempt))
-
-    def _org_id(self) -> str | None:
-        """The organisation, for a request recorded while the credential could not be read."""
-        try:
-            return self._api.org_id()
-        except SegmentationError:
-            return None
 
     def _attempt(self, record: RequestRecord, now: int) -> Attempt:
         return Attempt(

@@ -77,6 +77,7 @@ class RequestProcessor:
             store=store,
             policy=policy,
             clock=clock,
+            org_id=self._org_id,
             out_of_time=self._out_of_time,
             new_id=new_id,
             sleep=sleep,
@@ -263,6 +264,7 @@ class RequestProcessor:
         return self._time_left_s() < self._reserve_s
 
     def _org_id(self) -> str | None:
+        """The organisation of the credential; None while that can't be read."""
         try:
             return self._api.org_id()
         except SegmentationError as error:
