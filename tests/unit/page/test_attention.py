@@ -52,7 +52,11 @@ def test_nothing_needs_attention_while_all_is_well() -> None:
 @pytest.mark.parametrize(
     ("status", "fields", "words"),
     [
-        ("FAILED", {"errors": [{"code": "E1", "msg": "disk full"}]}, ("failed", "disk full (E1)")),
+        (
+            "FAILED",
+            {"errors": [{"code": "E1", "msg": "disk full"}]},
+            ("failed", "disk full (code E1)"),
+        ),
         ("SUCCEEDED", {"profiles": 0}, ("exported no profile",)),
         ("SUCCEEDED", {"errors": [{"msg": "half"}]}, ("succeeded with errors", "half")),
     ],

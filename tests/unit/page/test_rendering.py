@@ -263,7 +263,7 @@ def test_errors_are_shown_in_full() -> None:
     (job,) = reading(job_record("1", "FAILED", errors=errors)).jobs
     html = rendered("job.html", {"page": job_page(JobDetails(job, None, []), None), "problems": []})
     for n in range(9):
-        assert f"{'m' * 900} (E{n})" in html
+        assert f"{'m' * 900} (code E{n})" in html
 
 
 def test_a_job_that_no_sweep_has_seen_has_a_page() -> None:
