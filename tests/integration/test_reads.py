@@ -29,7 +29,7 @@ from export_jobs.model.records import (
     Undelivered,
 )
 from export_jobs.model.retry import Try
-from export_jobs.model.steps import GateChange, Slot, Step
+from export_jobs.model.steps import GateChange, SlotChange, Step
 from export_jobs_cli import request_list, request_state
 from export_jobs_local.aws.server import REGION
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -95,7 +95,7 @@ def test_all_that_is_unfinished_is_read_at_once(adapter: DynamoDbStore, spy: Spy
     adapter.put(job(1), SandboxState("prod", 100))
     steps = [
         Step(outbox=(item,), add_tickets=(creating(1, turn=5), cancelling(1, turn=9))),
-        Step(slot=Slot("note", noted)),
+        Step(slot_change=SlotChange("note", noted)),
     ]
     adapter.commit("prod", steps, GateChange(version=0))
     spy.calls.clear()

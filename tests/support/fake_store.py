@@ -29,7 +29,7 @@ from export_jobs.model.records import (
     Ticket,
     as_written,
 )
-from export_jobs.model.steps import MAX_EXPIRED, GateChange, Slot, Step
+from export_jobs.model.steps import MAX_EXPIRED, GateChange, SlotChange, Step
 
 from support.fakes import Fakes
 from support.faults import Kind
@@ -169,7 +169,9 @@ class FakeStore:
         self, sandbox: str, steps: Sequence[Step], gate: GateChange | None = None
     ) -> frozenset[int]:
         change = gate or GateChange()
-        if change.version is None and any(s.slot and s.slot.change == "note" for s in steps):
+        if change.version is None and any(
+            s.slot_change and s.slot_change.kind == "note" for s in steps
+        ):
             raise ValueError("noting attempts requires a version of the gate")
         if change == GateChange() and all(step == Step() for step in steps):
             return frozenset(range(len(steps)))
@@ -311,17 +313,17 @@ class FakeStore:
             return False
         if step.digest and step.digest.version != self._digest(sandbox).version:
             return False
-        if step.slot is None:
+        if step.slot_change is None:
             return True
-        slot = gate.slots.get(step.slot.attempt.request_key)
-        if step.slot.change == "note":
+        slot = gate.slots.get(step.slot_change.attempt.request_key)
+        if step.slot_change.kind == "note":
             return slot is None or slot.job_id is not None
-        same = slot is not None and slot.request_id == step.slot.attempt.request_id
+        same = slot is not None and slot.request_id == step.slot_change.attempt.request_id
         return same and slot is not None and slot.job_id is None
 
     def _write(self, sandbox: str, step: Step) -> None:
-        if step.slot and step.slot.change == "note":
-            self._fakes.noted.append(step.slot.attempt)
+        if step.slot_change and step.slot_change.kind == "note":
+            self._fakes.noted.append(step.slot_change.attempt)
         for request in step.requests:
             self._put_request(request)
         for bearer in (*step.jobs, *step.outbox):
@@ -435,32 +437,34 @@ def _touched_by(step: Step) -> set[Key]:
     touched |= {_key(ticket) for ticket in (*step.add_tickets, *step.drop_tickets)}
     if step.digest:
         touched |= {("digest",)}
-    if step.slot:
-        touched |= {("slot", step.slot.attempt.request_key)}
+    if step.slot_change:
+        touched |= {("slot", step.slot_change.attempt.request_key)}
     return touched
 
 
 def _gate_after(gate: Gate, steps: Sequence[Step], change: GateChange) -> Gate:
-    changes = [step.slot for step in steps if step.slot is not None]
+    changes = [step.slot_change for step in steps if step.slot_change is not None]
     return Gate(
         gate.sandbox,
         slots=_slots_after(gate, changes, change.expired_slots),
         former=_former_after(gate, steps, change.expired_former),
         hold=gate.hold if change.hold is None or gate.hold.outlasts(change.hold) else change.hold,
         echoes=gate.echoes if change.echoes is None else change.echoes,
-        version=gate.version + any(slot.change == "note" for slot in changes),
+        version=gate.version + any(one.kind == "note" for one in changes),
     )
 
 
-def _slots_after(gate: Gate, changes: Sequence[Slot], expired: Sequence[str]) -> dict[str, Attempt]:
+def _slots_after(
+    gate: Gate, changes: Sequence[SlotChange], expired: Sequence[str]
+) -> dict[str, Attempt]:
     """The slots by request key, as steps have changed them; expired ones with a job are removed."""
     slots = dict(gate.slots)
     for key in expired[:MAX_EXPIRED]:
         if key in slots and slots[key].job_id is not None:
             del slots[key]
-    for slot in changes:
-        attempt, key = slot.attempt, slot.attempt.request_key
-        match slot.change:
+    for change in changes:
+        attempt, key = change.attempt, change.attempt.request_key
+        match change.kind:
             case "note":
                 slots[key] = attempt
             case "link":
@@ -481,8 +485,8 @@ def _former_after(gate: Gate, steps: Sequence[Step], expired: Sequence[str]) -> 
         if step.forget is not None:
             former.pop(step.forget, None)
     for step in steps:
-        if step.slot and step.slot.change == "give up":
-            former[step.slot.attempt.request_id] = step.slot.attempt
+        if step.slot_change and step.slot_change.kind == "give up":
+            former[step.slot_change.attempt.request_id] = step.slot_change.attempt
     return former
 
 

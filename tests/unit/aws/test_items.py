@@ -36,7 +36,14 @@ from export_jobs.model.records import (
     Ticket,
     Undelivered,
 )
-from export_jobs.model.steps import MAX_EXPIRED, MAX_STEPS, GateChange, Slot, SlotChange, Step
+from export_jobs.model.steps import (
+    MAX_EXPIRED,
+    MAX_STEPS,
+    GateChange,
+    SlotChange,
+    SlotChangeKind,
+    Step,
+)
 from export_jobs.monitor import expectations as judging
 from export_jobs.monitor.baselines import MAX_RUNS
 from export_jobs.monitor.decide import MAX_UNDELIVERED
@@ -405,10 +412,10 @@ def longest_attempt(number: int) -> Attempt:
     )
 
 
-def gate_write(change: SlotChange, *, version: int | None) -> Write:
+def gate_write(change: SlotChangeKind, *, version: int | None) -> Write:
     """The largest change of the gate that one transaction may make."""
     steps = {
-        n: Step(slot=Slot(change, longest_attempt(n)), forget=f"former-{n:032d}")
+        n: Step(slot_change=SlotChange(change, longest_attempt(n)), forget=f"former-{n:032d}")
         for n in range(MAX_STEPS)
     }
     expired = tuple(longest_attempt(n).request_key for n in range(100, 200))
@@ -421,7 +428,7 @@ def gate_write(change: SlotChange, *, version: int | None) -> Write:
 
 def test_a_gate_with_every_slot_taken_fits_an_item() -> None:
     """200 slots, and as many former attempts, stay within DynamoDB's 400 KB."""
-    steps = {n: Step(slot=Slot("note", longest_attempt(2 * n))) for n in range(200)}
+    steps = {n: Step(slot_change=SlotChange("note", longest_attempt(2 * n))) for n in range(200)}
     write = GatePart.of(SANDBOX, steps, GateChange(version=0)).write("jobs", known=None)
     assert write
     size = size_of(write.written)
@@ -483,7 +490,7 @@ def test_the_largest_expectation_fits_an_item() -> None:
 @pytest.mark.parametrize("version", [None, 7])
 @pytest.mark.parametrize("change", ["note", "link", "drop", "miss", "give up"])
 def test_the_largest_change_of_the_gate_is_within_the_limits_of_expressions(
-    change: SlotChange, version: int | None
+    change: SlotChangeKind, version: int | None
 ) -> None:
     """DynamoDB allows 4 KB and 300 operators and functions per expression; moto does not check."""
     update = gate_write(change, version=version).as_update()

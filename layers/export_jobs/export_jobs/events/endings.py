@@ -25,7 +25,7 @@ from export_jobs.model.records import (
     Undelivered,
 )
 from export_jobs.model.retry import MAX_TRIES_KEPT, Try
-from export_jobs.model.steps import Slot, Step
+from export_jobs.model.steps import SlotChange, Step
 
 if TYPE_CHECKING:
     from export_jobs.contract import FieldProblem, Job
@@ -40,13 +40,13 @@ class Ended:
     record: RequestRecord
     item: OutboxItem
 
-    def step(self, ticket: Ticket | None = None, slot: Slot | None = None) -> Step:
+    def step(self, ticket: Ticket | None = None, slot_change: SlotChange | None = None) -> Step:
         """The step that writes it; the request gives up its ticket or its slot, if it has one."""
         return Step(
             requests=(self.record,),
             drop_tickets=(ticket,) if ticket else (),
             outbox=(self.item,),
-            slot=slot,
+            slot_change=slot_change,
         )
 
 
@@ -54,7 +54,7 @@ def created(
     record: RequestRecord,
     job: Job,
     *,
-    slot: Slot | None,
+    slot_change: SlotChange | None,
     linked_by: LinkedBy,
     existing: JobRecord | None = None,
     leased: bool,
@@ -96,7 +96,7 @@ def created(
         requests=(replace(done, event_id=event.id),),
         jobs=(linked,),
         drop_tickets=(ticket_of(record),) if record.status == "WAITING" else (),
-        slot=slot,
+        slot_change=slot_change,
     )
 
 

@@ -28,11 +28,11 @@ others has at most four."""
 MAX_EXPIRED = 25
 """The most expired slots, and the most former attempts, that one transaction removes."""
 
-SlotChange = Literal["note", "link", "drop", "miss", "give up"]
+SlotChangeKind = Literal["note", "link", "drop", "miss", "give up"]
 
 
 @dataclass(frozen=True)
-class Slot:
+class SlotChange:
     """A change of an attempt's slot in the gate.
 
     `note` takes the slot. The others apply only if the slot is still that attempt's, and its
@@ -40,7 +40,7 @@ class Slot:
     listing did not show the job, and `give up` frees the slot and keeps the attempt as former.
     """
 
-    change: SlotChange
+    kind: SlotChangeKind
     attempt: Attempt
 
 
@@ -60,7 +60,7 @@ class Step:
     expectations: tuple[ExpectationRecord, ...] = ()
     digest: DigestState | None = None
     """Stands in the item of the sandbox's state."""
-    slot: Slot | None = None
+    slot_change: SlotChange | None = None
     forget: str | None = None
     """The request id of a former attempt to remove."""
 
