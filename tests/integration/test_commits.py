@@ -13,7 +13,7 @@ from export_jobs.model.ports import GateMoved, ItemRefused, RecordChanged, Store
 from export_jobs.model.records import (
     Attempt,
     Event,
-    Expected,
+    ExpectationsState,
     Hold,
     JobRecord,
     OutboxItem,
@@ -301,12 +301,12 @@ def test_an_edit_that_meets_another_run_s_writes_nothing(adapter: DynamoDbStore)
         with pytest.raises(StoreUnavailable, match="have changed"):
             adapter.edit_expectations("prod", *edit)
     assert adapter.expectations("prod") == [expectation("a", version=1)]
-    assert adapter.load("prod").expected == Expected(due_at=0, version=1)
+    assert adapter.load("prod").expected == ExpectationsState(due_at=0, version=1)
     many = [expectation(f"e{n:03}") for n in range(120)]
     with pytest.raises(StoreUnavailable):
         adapter.edit_expectations("prod", [*many, stale])
     assert len(adapter.expectations("prod")) == 1 + 99
-    assert adapter.load("prod").expected == Expected(due_at=0, version=2)
+    assert adapter.load("prod").expected == ExpectationsState(due_at=0, version=2)
 
 
 def test_an_edit_of_nothing_is_no_call(adapter: DynamoDbStore, spy: Spy) -> None:
@@ -319,14 +319,14 @@ def test_a_sweep_does_not_overwrite_that_somebody_wants_it_to_look(store: Store)
     """What was edited after the sweep had read the expectations is looked at by the next one."""
     adapter = store.adapter()
     adapter.put_state(SandboxState("prod", 1))
-    adapter.put_expected("prod", Expected(due_at=50))
+    adapter.put_expected("prod", ExpectationsState(due_at=50))
     read = adapter.load("prod").expected
-    assert read == Expected(due_at=50, version=1)
+    assert read == ExpectationsState(due_at=50, version=1)
     adapter.edit_expectations("prod", [expectation("a")])
     adapter.put_expected("prod", replace(read, due_at=99, overdue=1))
-    assert adapter.load("prod").expected == Expected(due_at=0, version=2)
-    adapter.put_expected("prod", Expected(version=2))
-    assert adapter.load("prod").expected == Expected(version=3)
+    assert adapter.load("prod").expected == ExpectationsState(due_at=0, version=2)
+    adapter.put_expected("prod", ExpectationsState(version=2))
+    assert adapter.load("prod").expected == ExpectationsState(version=3)
     assert "expectationsDueAt" not in store.job_item("!state")
 
 
@@ -337,7 +337,7 @@ def test_a_sandbox_that_is_forgotten_keeps_its_expectations(adapter: DynamoDbSto
     adapter.forget("prod")
     assert adapter.load("prod").state is None
     adapter.put_state(SandboxState("prod", 2))
-    assert adapter.load("prod").expected == Expected()
+    assert adapter.load("prod").expected == ExpectationsState()
     assert adapter.expectations("prod") == [expectation("a", version=1)]
 
 
@@ -440,9 +440,9 @@ def test_attributes_of_a_newer_version_outlive_every_update(store: Store) -> Non
     adapter.edit_expectations("prod", [expectation("a", version=1, muted_until=5)])
     adapter.commit("prod", [Step(expectations=(expectation("a", version=2),))])
     adapter.look_at_expectations("prod")
-    adapter.put_expected("prod", Expected(version=3))
+    adapter.put_expected("prod", ExpectationsState(version=3))
     assert adapter.expectations("prod") == [expectation("a", version=3)]
-    assert adapter.load("prod").expected == Expected(version=4)
+    assert adapter.load("prod").expected == ExpectationsState(version=4)
     assert len(store.everything()) == 8
     for _, item in store.everything():
         assert item["future"] == {"S": "kept"}, item

@@ -19,7 +19,7 @@ from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import (
     Attempt,
     Event,
-    Expected,
+    ExpectationsState,
     Gate,
     JobRecord,
     OutboxItem,
@@ -260,7 +260,7 @@ def test_expectations_of_another_sandbox_are_not_read(adapter: DynamoDbStore) ->
     assert names_due(adapter, 99) == ["b"]
     loaded = adapter.load("prod")
     assert loaded.open_jobs.keys() == {"j1"}
-    assert loaded.expected == Expected(due_at=0, version=1)
+    assert loaded.expected == ExpectationsState(due_at=0, version=1)
 
 
 def test_a_state_that_only_the_command_has_written_is_not_one_of_a_sweep(
@@ -271,14 +271,14 @@ def test_a_state_that_only_the_command_has_written_is_not_one_of_a_sweep(
     adapter.look_at_expectations("prod")
     assert "openKey" not in store.job_item("!state")
     assert adapter.load("prod").state is None
-    assert adapter.load("prod").expected == Expected()
+    assert adapter.load("prod").expected == ExpectationsState()
     state = SandboxState("prod", 100, swept_at=7)
     adapter.put_state(state)
     assert adapter.load("prod").state == state
-    assert adapter.load("prod").expected == Expected(due_at=0, version=2)
-    adapter.put_expected("prod", Expected(due_at=9, overdue=1, unresolved=2, version=2))
+    assert adapter.load("prod").expected == ExpectationsState(due_at=0, version=2)
+    adapter.put_expected("prod", ExpectationsState(due_at=9, overdue=1, unresolved=2, version=2))
     adapter.put_state(replace(state, swept_at=8))
-    assert adapter.load("prod").expected == Expected(9, overdue=1, unresolved=2, version=3)
+    assert adapter.load("prod").expected == ExpectationsState(9, overdue=1, unresolved=2, version=3)
 
 
 def test_jobs_since_a_time_are_read_from_the_table_itself(adapter: DynamoDbStore, spy: Spy) -> None:

@@ -27,7 +27,7 @@ from export_jobs.model.records import (
     Attempt,
     DigestState,
     Event,
-    Expected,
+    ExpectationsState,
     Hold,
     JobRecord,
     OutboxItem,
@@ -123,7 +123,7 @@ class Calls:
         if self._maybe():
             return "look", lambda store: store.look_at_expectations(SANDBOX)
         version = self._current._expected(SANDBOX).version
-        expected = Expected(
+        expected = ExpectationsState(
             due_at=self._one_of([None, 0, 5]),
             overdue=self._one_of([0, 1]),
             unresolved=self._one_of([0, 2]),
@@ -436,7 +436,7 @@ def test_both_tables_have_as_many_expectations_as_there_are(store: Store) -> Non
     assert due_in(real, 800).next_due == 801
     assert due_in(real, 10**13).next_due is None
     assert len(due_in(real, 10**13).records) == 330
-    assert real.load(SANDBOX).expected == Expected(due_at=0, version=4)
+    assert real.load(SANDBOX).expected == ExpectationsState(due_at=0, version=4)
     assert [item.name for item in real.expectations("dev")] == []
 
 

@@ -18,7 +18,7 @@ from export_jobs.model.ports import BaselineChanged, GateMoved, RecordChanged, S
 from export_jobs.model.records import (
     Attempt,
     DigestState,
-    Expected,
+    ExpectationsState,
     Gate,
     JobRecord,
     Line,
@@ -56,7 +56,9 @@ class FakeStore:
             return SandboxRecord(
                 gate=seen.get(("gate", sandbox), Gate(sandbox)),
                 state=seen.get(("state", sandbox)),
-                expected=self._expected(sandbox) if ("state", sandbox) in seen else Expected(),
+                expected=self._expected(sandbox)
+                if ("state", sandbox) in seen
+                else ExpectationsState(),
                 digest=self._digest(sandbox) if ("state", sandbox) in seen else DigestState(),
                 open_jobs=_jobs(seen),
                 outbox=tuple(item for key, item in sorted(seen.items()) if key[0] == "outbox"),
@@ -185,7 +187,7 @@ class FakeStore:
     def look_at_expectations(self, sandbox: str) -> None:
         self._fakes.call("put", lambda: self._look(sandbox), _unavailable)
 
-    def put_expected(self, sandbox: str, expected: Expected) -> bool:
+    def put_expected(self, sandbox: str, expected: ExpectationsState) -> bool:
         def effect() -> bool:
             if self._expected(sandbox).version != expected.version:
                 return False
@@ -264,8 +266,8 @@ class FakeStore:
         found = [item for key, item in self._items.items() if key[:2] == ("expectation", sandbox)]
         return sorted(found, key=lambda record: record.name)
 
-    def _expected(self, sandbox: str) -> Expected:
-        expected: Expected = self._items.get(("expected", sandbox), Expected())
+    def _expected(self, sandbox: str) -> ExpectationsState:
+        expected: ExpectationsState = self._items.get(("expected", sandbox), ExpectationsState())
         return expected
 
     def _digest(self, sandbox: str) -> DigestState:

@@ -24,7 +24,7 @@ from export_jobs.model.records import (
     Attempt,
     DigestState,
     Event,
-    Expected,
+    ExpectationsState,
     Gate,
     Hold,
     JobRecord,
@@ -137,7 +137,7 @@ STATE = SandboxState(
     new_since=_NOW - 2,
     failing_since=_NOW - 3,
 )
-EXPECTED = Expected(due_at=_NOW, overdue=2, unresolved=3, version=4)
+EXPECTED = ExpectationsState(due_at=_NOW, overdue=2, unresolved=3, version=4)
 EXPECTATION = ExpectationRecord(
     sandbox="prod",
     expectation=Expectation(

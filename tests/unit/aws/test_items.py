@@ -25,7 +25,7 @@ from export_jobs.model.records import (
     Attempt,
     DigestState,
     Event,
-    Expected,
+    ExpectationsState,
     Gate,
     JobRecord,
     OutboxItem,
@@ -121,7 +121,7 @@ def test_items_are_written_as_they_are_kept(kind: str) -> None:
         (SandboxState, items._STATE_ATTRIBUTES, {"sandbox"}),
         (DigestState, items._DIGEST_ATTRIBUTES, set()),
         (RequestRecord, items._REQUEST_ATTRIBUTES, {"request_key"}),
-        (Expected, items._EXPECTED_ATTRIBUTES, set()),
+        (ExpectationsState, items._EXPECTED_ATTRIBUTES, set()),
         (ExpectationRecord, expectations._ATTRIBUTES, {"sandbox"}),
         (Baseline, baselines._ATTRIBUTES, {"sandbox", "kind"}),
     ],
@@ -207,7 +207,7 @@ def test_an_absent_attribute_of_what_the_state_has_of_expectations_has_its_defau
     """Whichever it is, the sweep continues."""
     item = frozen("expected")
     del item[name]
-    read, default = items.expected_of(item), Expected()
+    read, default = items.expected_of(item), ExpectationsState()
     changed = {f.name for f in fields(read) if getattr(read, f.name) != getattr(EXPECTED, f.name)}
     assert len(changed) == 1
     for field in changed:
@@ -219,7 +219,7 @@ def test_a_state_and_what_it_has_of_expectations_are_read_from_one_item() -> Non
     item = frozen("state") | frozen("expected")
     assert items.state_of(item) == STATE
     assert items.expected_of(item) == EXPECTED
-    assert items.expected_of(frozen("state")) == Expected()
+    assert items.expected_of(frozen("state")) == ExpectationsState()
     found = Found()
     found.add_page([item])
     assert (found.state, found.expected) == (STATE, EXPECTED)

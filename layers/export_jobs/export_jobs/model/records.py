@@ -218,7 +218,7 @@ class SandboxState:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectationsState:
     """What every sweep of a sandbox reads of its expectations, however many there are.
 
     `due_at` is when to look at them next, None if there are none. `overdue` are those that are
@@ -421,7 +421,7 @@ class SandboxRecord:
     outbox: tuple[OutboxItem, ...] = ()
     tickets: tuple[Ticket, ...] = ()
     """In queue order, cancel requests first; last, those whose delay before a try has not ended."""
-    expected: Expected = Expected()
+    expected: ExpectationsState = ExpectationsState()
     digest: DigestState = DigestState()
 
 

@@ -26,7 +26,7 @@ from export_jobs.model.ports import (
     StoreUnavailable,
 )
 from export_jobs.model.records import (
-    Expected,
+    ExpectationsState,
     Gate,
     JobRecord,
     Line,
@@ -338,7 +338,7 @@ class DynamoDbStore:
         write = self._writer.looks_at_expectations(sandbox)
         write_item(self._client, write, "note that expectations may be made good")
 
-    def put_expected(self, sandbox: str, expected: Expected) -> bool:
+    def put_expected(self, sandbox: str, expected: ExpectationsState) -> bool:
         """Replaces version `expected.version`; returns False if it has another version."""
         try:
             write = self._writer.expected(sandbox, expected)
