@@ -19,7 +19,7 @@ from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.aws.dynamodb.writes import Write, size_of
 from export_jobs.contract import Job, JobHeader, JobPage
 from export_jobs.model.baselines import Baseline, Run
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.expectations import DueExpectations, Expectation, ExpectationRecord
 from export_jobs.model.ports import RecordChanged
 from export_jobs.model.records import (

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any, get_args
 
 import pytest
-from export_jobs.creator.policy import Handled, RunReport
+from export_jobs.creator.report import Handled, RunReport
 from export_jobs.model.outcome import JobOutcome
 from export_jobs.model.records import Event, EventType, RequestOutcome
 from export_jobs.monitor.progress import SweepReport

@@ -11,7 +11,7 @@ from typing import Any
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.wording import MAX_SEGMENTS_SHOWN, span
 from export_jobs.model.baselines import Baseline, Run, Usual
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.limits import DAY_MS
 from export_jobs.model.names import Names
 from export_jobs.model.records import JobRecord

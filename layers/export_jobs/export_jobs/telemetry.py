@@ -22,7 +22,7 @@ from export_jobs.model.outcome import JobOutcome
 from export_jobs.model.records import EventType, RequestOutcome
 
 if TYPE_CHECKING:
-    from export_jobs.creator.policy import Handled, RunReport
+    from export_jobs.creator.report import Handled, RunReport
     from export_jobs.monitor.progress import SweepReport
 
 logger = Logger(child=True)

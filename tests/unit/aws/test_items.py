@@ -20,7 +20,8 @@ from export_jobs.events.build import MAX_DETAIL_BYTES
 from export_jobs.events.outbox import KEPT, MAX_HISTORY
 from export_jobs.model.baselines import Baseline, Run
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
-from export_jobs.model.matching import MAX_SEGMENTS, hashes_of_request, segment_fingerprint
+from export_jobs.model.fingerprints import MAX_SEGMENTS, segment_fingerprint
+from export_jobs.model.matching import hashes_of_request
 from export_jobs.model.records import (
     Attempt,
     DigestState,

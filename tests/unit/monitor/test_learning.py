@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from export_jobs.contract import Job
 from export_jobs.model.baselines import Baseline, Run
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.ports import ItemRefused
 from export_jobs.model.records import Event, JobRecord
 from export_jobs.monitor import baselines as rule

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from export_jobs.events.policy import DigestPolicy, EventPolicy
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.records import TopicEvents
 
 

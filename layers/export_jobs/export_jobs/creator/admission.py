@@ -24,7 +24,8 @@ from export_jobs.contract.errors import (
     SegmentationError,
 )
 from export_jobs.creator.message import job_asked_for
-from export_jobs.creator.policy import CreatorPolicy, RunReport
+from export_jobs.creator.policy import CreatorPolicy
+from export_jobs.creator.report import RunReport
 from export_jobs.events import endings
 from export_jobs.model import matching
 from export_jobs.model.capacity import admissible, held_on, open_exports

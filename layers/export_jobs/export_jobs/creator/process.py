@@ -14,8 +14,9 @@ from export_jobs.creator.admission import Admission
 from export_jobs.creator.cancel import Canceller
 from export_jobs.creator.intake import Intake, Taken
 from export_jobs.creator.message import Message
-from export_jobs.creator.policy import CreatorPolicy, RunReport
-from export_jobs.events import endings, outbox
+from export_jobs.creator.policy import CreatorPolicy
+from export_jobs.creator.report import RunReport
+from export_jobs.events import outbox
 from export_jobs.model.limits import HOLD_MOST_MS
 from export_jobs.model.ports import (
     CreatorStore,
@@ -26,7 +27,7 @@ from export_jobs.model.ports import (
     RequestApi,
     StoreUnavailable,
 )
-from export_jobs.model.records import JobRecord, Line, OutboxItem, RequestRecord, Ticket
+from export_jobs.model.records import JobRecord, Line, OutboxItem, RequestRecord, Ticket, ticket_of
 from export_jobs.model.steps import MAX_STEPS, Step
 
 logger = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ class RequestProcessor:
         """Carries out a cancel request that waited for another request to get a job or to end."""
         record = self._store.requests([key]).get(key)
         if record and record.status == "WAITING":
-            self._carry_out(endings.ticket_of(record), report)
+            self._carry_out(ticket_of(record), report)
 
     def _carry_out(self, ticket: Ticket, report: RunReport) -> None:
         """Carries out one cancel request, or puts it off, so that its failure affects no other."""

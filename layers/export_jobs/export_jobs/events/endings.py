@@ -23,6 +23,7 @@ from export_jobs.model.records import (
     RequestRecord,
     Ticket,
     Undelivered,
+    ticket_of,
 )
 from export_jobs.model.retry import MAX_TRIES_KEPT, Try
 from export_jobs.model.steps import SlotChange, Step
@@ -259,23 +260,6 @@ def rejected_at_intake(
     )
     done = replace(record, status="REJECTED", named=named, touched_at=now)
     return _ended(done, policy.undelivered(event), now)
-
-
-def ticket_of(record: RequestRecord, *, turn: int | None = None) -> Ticket:
-    """A request's ticket. `turn` is when to try it; by default, when SQS received its message."""
-    return Ticket(
-        sandbox=record.sandbox,
-        request_key=record.request_key,
-        action=record.action,
-        turn=record.sent_at if turn is None else turn,
-        sent_at=record.retry_at or record.sent_at,
-        deadline_ms=record.deadline_ms,
-    )
-
-
-def delayed_ticket_of(record: RequestRecord) -> Ticket:
-    """The ticket of a request during the delay before its next try."""
-    return replace(ticket_of(record, turn=record.retry_at), delayed=True)
 
 
 def _after_tries(record: RequestRecord) -> str:

@@ -193,10 +193,6 @@ class OutboxItem:
             object.__setattr__(self, "item_id", self.outbox[0].event.id)
 
 
-SEEN_RULE: Final = 1
-"""The version of the rule that makes fingerprints of jobs: `matching.status_fingerprint`."""
-
-
 @dataclass(frozen=True)
 class SandboxState:
     """How far the sweeps of a sandbox have got.
@@ -350,6 +346,23 @@ class Ticket:
     def place(self) -> tuple[bool, bool, int, str]:
         """Sorts tickets: cancel requests, then the line, then those whose delay has not ended."""
         return self.action != "cancel", self.delayed, self.turn, self.request_key
+
+
+def ticket_of(record: RequestRecord, *, turn: int | None = None) -> Ticket:
+    """A request's ticket. `turn` is when to try it; by default, when SQS received its message."""
+    return Ticket(
+        sandbox=record.sandbox,
+        request_key=record.request_key,
+        action=record.action,
+        turn=record.sent_at if turn is None else turn,
+        sent_at=record.retry_at or record.sent_at,
+        deadline_ms=record.deadline_ms,
+    )
+
+
+def delayed_ticket_of(record: RequestRecord) -> Ticket:
+    """The ticket of a request during the delay before its next try."""
+    return replace(ticket_of(record, turn=record.retry_at), delayed=True)
 
 
 @dataclass(frozen=True)

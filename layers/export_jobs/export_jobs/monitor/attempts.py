@@ -25,6 +25,7 @@ from export_jobs.model.records import (
     SandboxRecord,
     Ticket,
     as_written,
+    ticket_of,
 )
 from export_jobs.model.steps import GateChange, SlotChange, Step
 from export_jobs.monitor import coverage
@@ -278,7 +279,7 @@ class AttemptSettler:
             self._commit_end(ended, slot_change, known, settled)
         else:
             waiting = replace(record, status="WAITING", request_id=None, touched_at=now)
-            ticket = endings.ticket_of(waiting, turn=now)
+            ticket = ticket_of(waiting, turn=now)
             if self._commit(
                 known, Step(requests=(waiting,), add_tickets=(ticket,), slot_change=slot_change)
             ):

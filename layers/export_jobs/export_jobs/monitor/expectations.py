@@ -19,8 +19,8 @@ from export_jobs.model.expectations import (
     PastWindow,
     Window,
 )
+from export_jobs.model.fingerprints import segment_fingerprint
 from export_jobs.model.limits import DAY_MS
-from export_jobs.model.matching import segment_fingerprint
 from export_jobs.model.records import Event, JobRecord, OverdueReason
 
 MAX_HISTORY = 14

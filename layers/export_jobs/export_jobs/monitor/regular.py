@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 from export_jobs.contract.text import one_line
 from export_jobs.model.calendar import DAY_MINUTES, local_time, starts_of_windows
 from export_jobs.model.expectations import MAX_SEGMENTS, Expectation
+from export_jobs.model.fingerprints import segment_fingerprint
 from export_jobs.model.limits import DAY_MS
-from export_jobs.model.matching import segment_fingerprint
 from export_jobs.model.records import JobRecord
 from export_jobs.monitor.expectations import ended_at, matches
 

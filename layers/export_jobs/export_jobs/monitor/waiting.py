@@ -15,6 +15,7 @@ from export_jobs.model.records import (
     RequestRecord,
     Ticket,
     as_written,
+    ticket_of,
 )
 from export_jobs.model.steps import GateChange, Step
 from export_jobs.monitor.delivery import Delivery
@@ -132,7 +133,7 @@ class RequestKeeper:
                 # A query may show a ticket that is gone.
                 if record and record.status == "WAITING" and (record.retry_at or 0) <= now:
                     waits = replace(record, touched_at=now)
-                    steps.append(Step(requests=(waits,), add_tickets=(endings.ticket_of(waits),)))
+                    steps.append(Step(requests=(waits,), add_tickets=(ticket_of(waits),)))
             written = self._store.commit(some[0].sandbox, steps)
             for number in written:
                 (ticket,) = steps[number].add_tickets

@@ -27,9 +27,9 @@ from export_jobs.aws.dynamodb.attributes import (
     texts,
 )
 from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, text
+from export_jobs.model.fingerprints import SEEN_RULE
 from export_jobs.model.limits import DAY_MS
 from export_jobs.model.records import (
-    SEEN_RULE,
     DigestState,
     Event,
     ExpectationsState,
