@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import types
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from export_jobs_local.aws.server import MotoServer
+from export_jobs_local.aws.server import AwsServer, MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Delivery, Subscribers
 from export_jobs_local.isolation import http_session
@@ -22,6 +24,7 @@ from support.cloudformation import NEEDED
 from support.demo import DemoRun, run_demo_in
 from support.faults import LONG
 from support.local import Bench
+from support.ministack import Ministack, deployable_template
 from support.schemas import validate_event
 from support.site import Site, served
 
@@ -40,6 +43,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # `requests.get` and the like, which only tests use, are for what runs here: no proxy of the shell.
 requests.api.sessions = types.SimpleNamespace(Session=http_session)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--ministack",
+        metavar="PYTHON",
+        help="run against ministack instead of moto; PYTHON is that of an environment with it",
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,13 +77,28 @@ def every_published_event_fits_its_schema() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def aws() -> Iterator[MotoServer]:
-    with MotoServer() as server:
+def emulator(pytestconfig: pytest.Config) -> Callable[..., AwsServer]:
+    """Starts an emulator of AWS: moto, or with `--ministack` the other one."""
+    python = pytestconfig.getoption("--ministack")
+    return partial(Ministack, Path(python).absolute()) if python else MotoServer
+
+
+@pytest.fixture(scope="session")
+def aws(emulator: Callable[..., AwsServer]) -> Iterator[AwsServer]:
+    with emulator() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def clients(aws: MotoServer) -> dict[str, Any]:
+def template(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template, as far as the emulator can deploy it."""
+    if pytestconfig.getoption("--ministack"):
+        return deployable_template(tmp_path_factory.mktemp("template"))
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def clients(aws: AwsServer) -> dict[str, Any]:
     return {name: aws.client(name) for name in ("dynamodb", "events", "sns", "sqs")}
 
 
@@ -83,16 +109,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
 
 
 @pytest.fixture
-def stack(aws: MotoServer) -> Iterator[LocalStack]:
+def stack(aws: AwsServer, template: Path) -> Iterator[LocalStack]:
     """A separate stack for the test, with nothing left by other tests."""
     stack = LocalStack(aws, f"test-{uuid.uuid4().hex[:8]}")
-    stack.deploy(TEMPLATE, {**NEEDED, "Sandboxes": "prod,dev"})
+    stack.deploy(template, {**NEEDED, "Sandboxes": "prod,dev"})
     yield stack
     stack.delete()
 
 
 @pytest.fixture
-def site(aws: MotoServer, stack: LocalStack) -> Iterator[Site]:
+def site(aws: AwsServer, stack: LocalStack) -> Iterator[Site]:
     """The page of the test's stack."""
     with served(aws, stack) as site:
         yield site
@@ -107,7 +133,7 @@ def service() -> Iterator[SegmentationService]:
 
 @pytest.fixture
 def bench(
-    service: SegmentationService, aws: MotoServer, stack: LocalStack, clients: dict[str, Any]
+    service: SegmentationService, aws: AwsServer, stack: LocalStack, clients: dict[str, Any]
 ) -> Bench:
     subscribers = Subscribers(
         sqs=clients["sqs"],
