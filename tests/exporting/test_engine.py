@@ -18,7 +18,7 @@ import pytest
 from export_jobs.client import SegmentationClient
 from export_jobs.contract import CreateExportJob, Job, RequestInvalid, parse_create_request
 from export_jobs.model.matching import hashes_of_job, hashes_of_request
-from export_jobs_local.exporting.engine import FRAGMENTS_PER_MB, DuckDbEngine, EngineSettings
+from export_jobs_local.exporting.engine import PROFILES_PER_MB, DuckDbEngine, EngineSettings
 from export_jobs_local.exporting.generate import generate
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.counting import CountingEngine
@@ -503,7 +503,7 @@ def test_what_does_not_fit_is_divided_further(place: Path) -> None:
         written.append([hashed for hashed in range(10_000) if hashed % parts == part])
 
     engine = DuckDbEngine(place, settings=EngineSettings(memory_mb=1))
-    engine._in_parts(write, fragments=2 * FRAGMENTS_PER_MB)
+    engine._in_parts(write, profiles=2 * PROFILES_PER_MB)
     assert sorted(hashed for part in written for hashed in part) == list(range(10_000))
     assert len(written[0]) > 3_000
 

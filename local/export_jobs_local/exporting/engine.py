@@ -8,7 +8,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +47,7 @@ DATA_BROKEN = "0500000422"
 WRITE_FAILED = "0090000009"
 OUT_OF_SPACE = "0090000028"
 EVENTS_PER_MB = 1_500
-FRAGMENTS_PER_MB = 2_000
+PROFILES_PER_MB = 2_000
 """Limits the size of a part, as aggregates of values and lists can't spill to disk."""
 MAX_PARTS = 4_096
 FILE_FORMAT = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
@@ -155,7 +155,7 @@ class DuckDbEngine:
             _make(connection, "updated", queries.updated(plan))
         if plan.empty_profiles:
             _make(connection, "without_fragments", queries.without_fragments(plan))
-        events = _number(connection, queries.EVENTS_IN_ALL) if plan.events else 0
+        events = _number(connection, "SELECT count(*) FROM events") if plan.events else 0
         evaluated: dict[tuple[str, int], str] = {}
         results = []
         for batch in plan.batches:
@@ -201,7 +201,7 @@ class DuckDbEngine:
             else:
                 connection.execute(f"INSERT INTO {table} {merged.sql}", merged.parameters)
 
-        self._in_parts(write, fragments=_number(connection, queries.FRAGMENTS_IN_ALL))
+        self._in_parts(write, profiles=_number(connection, "SELECT count(*) FROM fragments"))
 
     def _write_batch(
         self, connection: duckdb.DuckDBPyConnection, plan: ExportPlan, batch: BatchPlan, events: int
@@ -210,27 +210,28 @@ class DuckDbEngine:
         folder.mkdir(parents=True)
         chosen = queries.chosen(plan, batch)
         if batch.segments or plan.updated_after:
-            # They are needed several times, and are usually few.
-            _make(connection, "chosen", chosen)
-            chosen = queries.Query("FROM chosen")
-        profiles = 0
+            # They are needed several times, and are usually few; if not, they are read each time.
+            with suppress(duckdb.OutOfMemoryException):
+                _make(connection, "chosen", chosen)
+                chosen = queries.Query("FROM chosen")
+        _make(connection, "selected", queries.selected(plan, batch, chosen))
 
         def write(number: int, part: int, parts: int) -> None:
-            nonlocal profiles
             file = folder / f"part-{number:05d}.parquet"
             file.unlink(missing_ok=True)
-            rows = queries.rows(plan, batch, chosen, part=part, parts=parts)
-            copy = f"COPY ({rows.sql}) TO ? ({FILE_FORMAT})"
-            profiles += _number(connection, queries.Query(copy, [*rows.parameters, str(file)]))
+            rows = queries.rows(plan, chosen, part=part, parts=parts)
+            connection.execute(
+                f"COPY ({rows.sql}) TO ? ({FILE_FORMAT})", [*rows.parameters, str(file)]
+            )
 
-        fragments = _number(connection, queries.fragments(chosen))
-        self._in_parts(write, fragments=fragments, events=events)
+        profiles = _number(connection, "SELECT count(*) FROM selected")
+        self._in_parts(write, profiles=profiles, events=events)
         counting = queries.namespaces(plan, chosen, str(folder / "*.parquet"))
         found = connection.execute(counting.sql, counting.parameters).fetchall()
         return ExportResult(profiles, dict(found))
 
     def _in_parts(
-        self, write: Callable[[int, int, int], None], *, fragments: int, events: int = 0
+        self, write: Callable[[int, int, int], None], *, profiles: int, events: int = 0
     ) -> None:
         """Divides profiles, by their hash, into parts that each fit into memory.
 
@@ -238,7 +239,7 @@ class DuckDbEngine:
         If one does not fit, it and those after it are divided by four; written parts stay.
         """
         memory_mb = self._settings.memory_mb
-        wanted = max(fragments // FRAGMENTS_PER_MB, events // EVENTS_PER_MB) // memory_mb
+        wanted = max(profiles // PROFILES_PER_MB, events // EVENTS_PER_MB) // memory_mb
         parts = min(1 + wanted, MAX_PARTS)
         to_write = list(range(parts))
         written = 0
@@ -343,8 +344,8 @@ def _make(connection: duckdb.DuckDBPyConnection, table: str, query: queries.Quer
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query.sql}", query.parameters)
 
 
-def _number(connection: duckdb.DuckDBPyConnection, query: queries.Query) -> int:
-    row = connection.execute(query.sql, query.parameters).fetchone()
+def _number(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = connection.execute(sql).fetchone()
     return int(row[0]) if row else 0
 
 

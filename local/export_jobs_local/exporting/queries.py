@@ -29,10 +29,6 @@ class Query:
     parameters: list[Any] = field(default_factory=list)
 
 
-FRAGMENTS_IN_ALL = Query("SELECT count(*) FROM fragments")
-EVENTS_IN_ALL = Query("SELECT count(*) FROM events")
-
-
 def updated(plan: ExportPlan) -> Query:
     """The profiles with a fragment that is new enough, if the plan asks for that."""
     return Query(
@@ -78,9 +74,14 @@ def chosen(plan: ExportPlan, batch: BatchPlan) -> Query:
     return _flat(batch.policy, _leaves(plan), source)
 
 
-def fragments(chosen: Query) -> Query:
-    """The number of fragments to merge."""
-    return Query(f"SELECT count(*) FROM ({chosen.sql})", chosen.parameters)
+def selected(plan: ExportPlan, batch: BatchPlan, chosen: Query) -> Query:
+    """The profiles to export: those of the fragments and, if requested, those without."""
+    sql = f"SELECT DISTINCT profileId FROM ({chosen.sql})"
+    if plan.empty_profiles:
+        sql += " UNION ALL SELECT profileId FROM without_fragments"
+        if batch.segments:
+            sql += " SEMI JOIN members USING (profileId)"
+    return Query(sql, chosen.parameters)
 
 
 def namespaces(plan: ExportPlan, chosen: Query, files: str) -> Query:
@@ -103,24 +104,25 @@ def namespaces(plan: ExportPlan, chosen: Query, files: str) -> Query:
     )
 
 
-def rows(plan: ExportPlan, batch: BatchPlan, chosen: Query, *, part: int, parts: int) -> Query:
-    """The rows to export for the profiles whose hash falls into this part."""
+def rows(plan: ExportPlan, chosen: Query, *, part: int, parts: int) -> Query:
+    """The rows to export for the selected profiles whose hash falls into this part."""
     leaves = _leaves(plan)
-    picked = _picked(plan, batch, chosen)
-    parameters = [*picked.parameters, parts, part]
-    ctes = [f"picked AS (SELECT profileId FROM ({picked.sql}) WHERE {_IN_PART})"]
+    parameters: list[Any] = [parts, part]
+    ctes = [f"picked AS (SELECT profileId FROM selected WHERE {_IN_PART})"]
     exported, joins = "picked", ""
     columns = dict(plan.attributes.without(["profileId"]).packed(_flat_names(leaves)))
     if leaves:
-        ctes.append(f"merged AS ({_merged(leaves, f'({chosen.sql}) WHERE {_IN_PART}')})")
-        parameters += [*chosen.parameters, parts, part]
+        ctes.append(
+            f"merged AS ({_merged(leaves, f'({chosen.sql}) SEMI JOIN picked USING (profileId)')})"
+        )
+        parameters += chosen.parameters
         if plan.empty_profiles:
             joins += " LEFT JOIN merged USING (profileId)"
         else:
             exported = "merged"  # every picked profile has a fragment: no join is needed
     if plan.events:
         lists = _event_lists(plan.events)
-        parameters += [*lists.parameters, parts, part]
+        parameters += lists.parameters
         ctes.append(f"event_lists AS ({lists.sql})")
         joins += " LEFT JOIN event_lists USING (profileId)"
         columns[EVENTS] = f"coalesce(event_lists.{EVENTS}, [])"
@@ -133,16 +135,6 @@ def rows(plan: ExportPlan, batch: BatchPlan, chosen: Query, *, part: int, parts:
         f"WITH {', '.join(ctes)} SELECT {shown} FROM {exported}{joins}",
         parameters,
     )
-
-
-def _picked(plan: ExportPlan, batch: BatchPlan, chosen: Query) -> Query:
-    """The profiles to export: those of the fragments and, if requested, those without."""
-    sql = f"SELECT DISTINCT profileId FROM ({chosen.sql})"
-    if plan.empty_profiles:
-        sql += " UNION ALL SELECT profileId FROM without_fragments"
-        if batch.segments:
-            sql += " SEMI JOIN members USING (profileId)"
-    return Query(sql, chosen.parameters)
 
 
 def profiles(policy: MergePolicy, profile: Tree, *, part: int, parts: int) -> Query:
@@ -258,7 +250,7 @@ def _event_lists(events: EventPlan) -> Query:
         f" lambda one: struct_pack({shaped})) AS {EVENTS}"
         f" FROM (SELECT happened.profileId, {read}"
         f" FROM events AS happened SEMI JOIN picked USING (profileId)"
-        f" WHERE {' AND '.join(where)} AND {_IN_PART} ORDER BY hash(profileId)) GROUP BY profileId"
+        f" WHERE {' AND '.join(where)} ORDER BY hash(happened.profileId)) GROUP BY profileId"
     )
     return Query(sql, parameters)
 
