@@ -78,17 +78,23 @@ def run() -> Section:
 
 
 def compared(case: str, root: Path) -> tuple[int, dict[str, list[Outcome]]]:
-    """Exports in turns; returns the number of rows and what each side took.
-
-    Raises Different if the peers did not export what ours did.
-    """
+    """Exports in turns; returns the number of rows and what each side took."""
     sides = {side: partial(measured, side, case, root) for side in SIDES}
     found = in_turns(sides, turns=TURNS, warm_up=0)
-    ours, *peers = [contents(written(side, root)) for side in ("ours", *PEERS)]
-    for side, theirs in zip(PEERS, peers, strict=True):
-        if theirs != ours or found[side][0].namespaces != found["ours"][0].namespaces:
-            raise Different(f"{case}, {NAMES[side]}: {theirs}, ours: {ours}")
-    return ours[0], found
+    return check_equal(root, {side: found[side][0].namespaces for side in SIDES}), found
+
+
+def check_equal(root: Path, namespaces: Mapping[str, Mapping[str, int]]) -> int:
+    """Returns the number of rows that ours and the peers wrote.
+
+    Raises Different if they are not equal, or if their profiles of each namespace are not.
+    """
+    ours = contents(written("ours", root))
+    for side in PEERS:
+        theirs = contents(written(side, root))
+        if (theirs, namespaces[side]) != (ours, namespaces["ours"]):
+            raise Different(f"{NAMES[side]}: {theirs}, {namespaces[side]}; ours: {ours}")
+    return ours[0]
 
 
 def contents(folder: Path) -> tuple[int, int | None, list[tuple[str, str]]]:
