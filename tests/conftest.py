@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import types
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+from botocore.loaders import Loader
 from export_jobs_local.aws.server import AwsServer, MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Delivery, Subscribers
@@ -73,6 +75,20 @@ def every_published_event_fits_its_schema() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subscribers, "drain", checked)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptions_of_aws_are_read_once() -> Iterator[None]:
+    """For all sessions of boto3: reading them is half of the time of a command."""
+    init, kept = Loader.__init__, defaultdict[tuple[Any, ...], dict[Any, Any]](dict)
+
+    def sharing(loader: Loader, *arguments: Any, **more: Any) -> None:
+        init(loader, *arguments, **more)
+        loader._cache = kept[type(loader), *loader.search_paths]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loader, "__init__", sharing)
         yield
 
 
