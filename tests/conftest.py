@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import signal
 import types
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import coverage
 import pytest
 import requests
 from botocore.loaders import Loader
+from export_jobs_local.aws import stack as stack_module
 from export_jobs_local.aws.server import AwsServer, MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Delivery, Subscribers
@@ -55,8 +59,61 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+MEASURED = (
+    "contract",
+    *(
+        f"unit/{package}"
+        for package in ("aws", "contract", "creator", "events", "model", "monitor")
+    ),
+    *(f"unit/test_{module}.py" for module in ("telemetry", "wiring")),
+    *(f"integration/test_{module}.py" for module in ("commits", "queues", "reads", "tables")),
+)
+"""What the coverage is measured in: the tests of what `export_jobs` does by itself.
+
+Measuring doubles the time of a test, and those of whole systems reach hardly any other line. A test
+in one of these places that repeats something many times is marked `unmeasured`.
+"""
+
+
+def _is_measured(item: pytest.Item) -> bool:
+    place = item.path.relative_to(Path(__file__).parent).as_posix()
+    return place.startswith(MEASURED) and not item.get_closest_marker("unmeasured")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Interrupts the measurement of the coverage for tests that it is not measured in."""
+    measurement = coverage.Coverage.current()
+    if measurement is None or _is_measured(item):
+        return (yield)
+    measurement.stop()
+    try:
+        return (yield)
+    finally:
+        measurement.start()
+
+
+LONGEST = (
+    *("live-page", "cli-requests", "shell", "demo", "cli", "wheel", "local-parameters", "people"),
+    *("expectations", "big", "packaged", "cli-names", "baselines", "deployer", "broad-run"),
+)
+"""The groups of tests that take longest. A group runs in one process, from its first test on."""
+
+
+def _turn(item: pytest.Item) -> int:
+    mark = item.get_closest_marker("xdist_group")
+    if mark is None:
+        return len(LONGEST) + 1
+    group = mark.args[0]
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives a test of the long settings two hours."""
+    """Starts the longest groups first, so that no process waits for another in the end.
+
+    Gives a test of the long settings two hours.
+    """
+    items.sort(key=_turn)
     if LONG:
         for item in items:
             item.add_marker(pytest.mark.timeout(7_200))
@@ -89,6 +146,16 @@ def descriptions_of_aws_are_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Loader, "__init__", sharing)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_is_deployed_is_read_once() -> Iterator[None]:
+    """The template is parsed, and each folder of code packed, once for all stacks."""
+    read = functools.cache(stack_module.read_template)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack_module, "read_template", lambda path: copy.deepcopy(read(path)))
+        patch.setattr(stack_module, "_zipped", functools.cache(stack_module._zipped))
         yield
 
 

@@ -51,6 +51,7 @@ def nights(count: int) -> Watched:
 # -- rates -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("rhythm", "sigma", "days", "count"),
     [
@@ -70,6 +71,7 @@ def test_at_most_one_run_in_a_thousand_is_called_unusual_for_nothing(
     assert all(count <= max(1, runs / 1_000) for count in found.values()), (found, runs)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("change", "sigma"), [("half", 0.05), ("half", 0.08), ("80 % less", 0.15)])
 @pytest.mark.parametrize(("rhythm", "tries"), [(NIGHTLY, 150), (HOURLY, 10)])
 def test_a_fall_is_found_ninety_nine_times_in_a_hundred(
@@ -80,6 +82,7 @@ def test_a_fall_is_found_ninety_nine_times_in_a_hundred(
     assert shares[change] >= 0.99
 
 
+@pytest.mark.unmeasured
 def test_four_times_as_slow_is_found() -> None:
     """After four weeks, at weekends, too."""
     shares = dict(zip(CHANGES, found_in(NIGHTLY, 0.1, 35, 200), strict=True))
@@ -104,6 +107,7 @@ def test_a_step_gives_three_alarms() -> None:
     assert seen[10].usual_profiles == 300_000
 
 
+@pytest.mark.unmeasured
 def test_growth_gives_no_alarm() -> None:
     """5 % a week stays within the floor of what was usual in the last four weeks."""
     _, found = false_alarms(NIGHTLY, 0.05, range(7, 120), 20, growth=0.05)
