@@ -202,6 +202,7 @@ def test_a_weekday_of_which_too_little_is_known_is_compared_with_all_runs() -> N
     assert baselines.compare(baseline, night(42, 500_000)).anomalies == ("VOLUME_DROP",)
 
 
+@pytest.mark.unmeasured
 def test_the_hour_counts_where_there_are_several_runs_a_day() -> None:
     """A missing run is not stood in for by that of another hour, which may be quite different."""
 
@@ -305,6 +306,7 @@ def test_a_person_can_say_it_sooner() -> None:
     assert baselines.compare(watched.baseline, night(42, minutes=80)).anomalies == ("SLOW",)
 
 
+@pytest.mark.unmeasured
 def test_what_is_kept_is_bounded_in_time_and_number() -> None:
     """Four weeks, and 672 runs at most; a later run makes an old one go."""
     watched = Watched()
@@ -315,6 +317,7 @@ def test_what_is_kept_is_bounded_in_time_and_number() -> None:
     assert watched.baseline.runs == (night(100),)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("minutes", [1, 5, 14])
 def test_an_export_every_few_minutes_is_known_after_a_week(minutes: int) -> None:
     """Its last 672 runs would span less; those half an hour apart are kept for longer."""
