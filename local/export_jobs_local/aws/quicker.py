@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import copy
 import functools
+import json
 import operator
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
@@ -55,6 +56,7 @@ def make_quicker() -> None:
     _keep_service_names()
     _keep_parsed_paths()
     _keep_names()
+    _read_json_templates()
     _pass_attribute_values()
     _copy_few_items()
     _query_few_items()
@@ -88,6 +90,22 @@ def _keep_names() -> None:
     names, words = functools.cache(utils.method_names_from_class), utils.camelcase_to_underscores
     responses.method_names_from_class = names  # type: ignore[attr-defined]
     models.camelcase_to_underscores = functools.cache(words)  # type: ignore[attr-defined]
+
+
+def _read_json_templates() -> None:
+    """Reads a stack's template as JSON if it is: as YAML, that takes longer than making the stack."""
+    from moto.cloudformation.models import Stack  # noqa: PLC0415  with the server's own imports
+
+    parse = Stack.parse_template
+
+    @functools.wraps(parse)
+    def parsing(template: str) -> Any:
+        try:
+            return json.loads(template)
+        except ValueError:
+            return parse(template)
+
+    Stack.parse_template = staticmethod(parsing)  # type: ignore[method-assign]
 
 
 def _pass_attribute_values() -> None:
