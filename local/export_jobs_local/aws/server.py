@@ -91,11 +91,12 @@ class MotoServer(AwsServer):
         )
 
         os.environ.pop("INITIAL_NO_AUTH_ACTION_COUNT", None)  # moto would check permissions
-        make_quicker()
-        _ignore_models_at_home()
-        _keep_trace_headers()
-        _keep_key_policies()
-        _make_secrets_of_stacks()
+        with isolated():  # some of what these import creates sessions of botocore
+            make_quicker()
+            _ignore_models_at_home()
+            _keep_trace_headers()
+            _keep_key_policies()
+            _make_secrets_of_stacks()
         services = DomainDispatcherApplication(create_backend_app)
         app = _Isolated(_Tracing(_OneAtATime(services)))
         self._server = make_server(
