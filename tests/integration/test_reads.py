@@ -31,9 +31,6 @@ from export_jobs.model.records import (
 from export_jobs.model.retry import Try
 from export_jobs.model.steps import GateChange, SlotChange, Step
 from export_jobs_cli import request_list, request_state
-from export_jobs_local.aws.server import REGION
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.dynamodb.models import dynamodb_backends
 from support.dynamodb import Spy, Store
 from support.one_item_each import RECORDS
 
@@ -74,10 +71,10 @@ def written(adapter: DynamoDbStore, *tickets: Ticket) -> None:
 
 
 def put_at_once(store: Store, items: list[Any]) -> None:
-    """Puts many items directly into the server: as many calls would take a minute."""
-    backend = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION]
-    for item in items:
-        backend.put_item(store.jobs_table, item)
+    """Puts many items, as many in a call as DynamoDB takes."""
+    for start in range(0, len(items), 25):
+        puts = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
+        store.client.batch_write_item(RequestItems={store.jobs_table: puts})
 
 
 def queried(spy: Spy) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The tables on DynamoDB (moto's) against the ones in memory that the random histories use."""
+"""The tables on an emulator's DynamoDB against the ones in memory that the random histories use."""
 
 from __future__ import annotations
 

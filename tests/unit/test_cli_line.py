@@ -258,6 +258,18 @@ def test_the_list_has_who_waits_what_is_under_way_and_what_has_ended() -> None:
     assert [row["recordKey"] for row in rejected["ended"]] == ["m!1"]
 
 
+def test_a_hold_whose_time_is_over_holds_nothing() -> None:
+    """It stays in the gate until a created job lifts it."""
+    gate = Gate("prod", hold=Hold(NOW - 1, 60_000))
+    system: Any = SystemHere(
+        SandboxRecord(gate, tickets=(ticket("k"),)), SandboxRecord(Gate("dev"))
+    )
+    found = request_list.find(system, sandbox="prod", limit=2)
+    assert found.as_json()["sandboxes"][0]["heldUntil"] is None
+    assert found.lines[0].held_until is None
+    assert found.lines[0].wait_in_line().what == "PROBE"
+
+
 def test_rejected_requests_of_all_sandboxes_are_listed_newest_first_without_a_scan(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

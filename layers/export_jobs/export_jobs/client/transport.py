@@ -171,21 +171,23 @@ class Transport:
         params: Mapping[str, str] | None = None,
         json_body: Mapping[str, Any] | Sequence[str] | None = None,
         form: Mapping[str, str] | None = None,
+        creates: bool = False,
         may_send: Callable[[], bool] = lambda: True,
     ) -> Answer:
         """One call, with its retries. Returns any response, whatever its status, except a redirect.
 
         `may_send` is called each time immediately before the first byte is sent; if it returns
         False, nothing is sent. Raises RetryLater, NotUnderstood, Refused (the body can't be written
-        as JSON) and, for a POST of JSON, OutcomeUnknown if it was sent and no response can be read.
+        as JSON) and, if it `creates` something, OutcomeUnknown if it was sent and no response can be
+        read.
         """
-        creates = json_body is not None
+        is_json = json_body is not None
         checked = _checked(headers or {})
         request = requests.Request(
             method,
             url,
             params=params,
-            headers={**checked, "Content-Type": "application/json"} if creates else checked,
+            headers={**checked, "Content-Type": "application/json"} if is_json else checked,
             data=_encoded(json_body) if json_body is not None else form,
             auth=_Bearer(token),
         )

@@ -264,6 +264,7 @@ class Intake:
                     taken.waiting[record.sandbox].add(record.request_key)
                 return
             if self._put([step], taken):
+                report.note_ends(step.requests)
                 cancelled = step.requests[0].status == "CANCELLED"
                 report.handled[message.message_id] = "CANCELLED" if cancelled else "RECORDED"
                 return

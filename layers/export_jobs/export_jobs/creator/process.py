@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from export_jobs.contract.errors import SegmentationError
-from export_jobs.creator.admission import Admission
+from export_jobs.creator.admission import Admission, Admitted
 from export_jobs.creator.cancel import Canceller
 from export_jobs.creator.intake import Intake, Taken
 from export_jobs.creator.message import Message
@@ -143,10 +143,14 @@ class RequestProcessor:
             admitted = self._admission.admit(gate, line.tickets, line.open_jobs, fresh, report)
         except ItemRefused as error:
             return self._one_by_one(line, error, report)
+        self._finish(admitted, report)
+        return admitted.again
+
+    def _finish(self, admitted: Admitted, report: RunReport) -> None:
+        """Publishes what was admitted, and cancels jobs whose requests were cancelled meanwhile."""
         self._publish(admitted.jobs, admitted.items, [], report)
         for key in admitted.flagged:
             self._carry_out_flagged(key, report)
-        return admitted.again
 
     def _one_by_one(self, line: Line, error: ItemRefused, report: RunReport) -> bool:
         """Admits requests one by one after the table refused an item; puts off the one at fault.
@@ -161,7 +165,7 @@ class RequestProcessor:
             except ItemRefused:
                 put_off |= self._put_off(ticket, error, report)
             else:
-                self._publish(admitted.jobs, admitted.items, [], report)
+                self._finish(admitted, report)
         return put_off
 
     def _put_off(self, ticket: Ticket, error: Exception, report: RunReport) -> bool:

@@ -545,7 +545,7 @@ def _on_one_line(value: Any) -> Any:
 
 _CUT = (
     *("segments", "profilesByNamespace", "batchIds", "errors", "problems", "jobs"),
-    *("sandboxes", "failures", "overdue", "slowest", "notExpected"),
+    *("sandboxes", "failures", "overdue", "slowest", "unusual", "notExpected"),
 )
 """Fields that are shortened if a detail is still too large."""
 

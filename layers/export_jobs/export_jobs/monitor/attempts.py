@@ -290,6 +290,7 @@ class AttemptSettler:
         self, attempt: Attempt, known: SandboxRecord, settled: Settled, *, now: int
     ) -> None:
         record = self._of_attempt(attempt)
+        settled.free(attempt)
         if record is None:
             self._commit(known, Step(slot_change=SlotChange("drop", attempt)))
             return
