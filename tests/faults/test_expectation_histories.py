@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from export_jobs.contract.times import rfc3339
 from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
 from export_jobs.model.ports import StoreUnavailable
-from export_jobs.model.records import Event, EventType, Expected
+from export_jobs.model.records import Event, EventType, ExpectationsState
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 from hypothesis import settings
@@ -205,7 +205,7 @@ class Histories(RuleBasedStateMachine):
         """
         items = self.fakes.items
         records = [item for key, item in items.items() if key[0] == "expectation"]
-        expected: Expected = items.get(("expected", SANDBOX), Expected())
+        expected: ExpectationsState = items.get(("expected", SANDBOX), ExpectationsState())
         return (
             not any(key[0] == "outbox" for key in items)
             and all(r.window and r.window.due > self.fakes.now for r in records)
