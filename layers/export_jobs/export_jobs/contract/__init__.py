@@ -10,7 +10,8 @@ the command needs, is imported from its module.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from export_jobs.contract.listing import FINAL_STATUSES, JobHeader, JobPage
+from export_jobs.contract.listing import JobHeader, JobPage
+from export_jobs.contract.statuses import FINAL_STATUSES
 
 if TYPE_CHECKING:
     from export_jobs.contract.create import (

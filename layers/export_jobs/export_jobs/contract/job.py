@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from export_jobs.contract.listing import FINAL_STATUSES
+from export_jobs.contract.statuses import FINAL_STATUSES
 
 MAX_ID_BYTES = 512
 _T = TypeVar("_T")
