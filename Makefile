@@ -9,7 +9,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --no-deps
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo local browser test bench lint docs screenshots format requirements clean
+.PHONY: help demo local browser test second-emulator bench lint docs screenshots format requirements clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -22,6 +22,11 @@ local: .venv/.installed ## run the whole system on this machine until Ctrl-C
 
 test: browser lint ## lint, type-check and run every test; needs Chromium or Chrome
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup --cov --cov-report term:skip-covered --cov-fail-under 96
+
+second-emulator: .venv/.installed .venv-ministack/.installed ## run what depends most on AWS against ministack instead of moto
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup --ministack .venv-ministack/bin/python \
+		tests/second_emulator tests/faults \
+		$(addprefix tests/integration/test_,commits.py names.py queues.py reads.py tables.py)
 
 bench: .venv-bench/.installed .venv-sam/.installed ## measure cost and speed side by side with alternatives, into docs/performance.md
 	.venv-bench/bin/python -m benchmarks --page docs/performance.md
@@ -63,6 +68,7 @@ requirements: .venv/.installed ## pin the latest requirements, with hashes
 	$(call compile,requirements/dev) --universal --python-version 3.11
 	$(call compile,requirements/sam)
 	$(call compile,requirements/checkov)
+	$(call compile,requirements/ministack)
 	$(call compile,requirements/bench) --universal --python-version 3.11 $(addprefix --no-emit-package ,\
 		pygraphviz psycopg2 psycopg2-binary)
 	$(call compile,layers/export_jobs/requirements) --python-version 3.13 \
@@ -73,7 +79,7 @@ compile = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-in
 	--custom-compile-command "make requirements" $(1).in --output-file $(1).txt
 
 clean: ## remove everything that was generated
-	rm -rf .venv .venv-sam .venv-checkov .venv-bench .aws-sam .export-jobs .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage *.egg-info
+	rm -rf .venv .venv-sam .venv-checkov .venv-ministack .venv-bench .aws-sam .export-jobs .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage *.egg-info
 
 .venv/.installed: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
@@ -92,6 +98,12 @@ clean: ## remove everything that was generated
 .venv-checkov/.installed: requirements/checkov.txt
 	$(PYTHON) -m venv --clear .venv-checkov
 	.venv-checkov/bin/python $(PIP) --require-hashes --requirement requirements/checkov.txt
+	@touch $@
+
+# So do ministack's; its server runs there, and the tests in .venv.
+.venv-ministack/.installed: requirements/ministack.txt
+	$(PYTHON) -m venv --clear .venv-ministack
+	.venv-ministack/bin/python $(PIP) --require-hashes --requirement requirements/ministack.txt
 	@touch $@
 
 # Adobe's community client needs pandas and more, which only the benchmarks may use. Its packages for

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from export_jobs.model.baselines import Baseline, Run
-from export_jobs.monitor.baselines import DAY_MS, WEEK_MS, compare, learn
+from export_jobs.model.limits import DAY_MS
+from export_jobs.monitor.baselines import WEEK_MS, compare, learn
 
 from benchmarks.measuring import LONG
 from benchmarks.report import put_into, table

@@ -21,7 +21,7 @@ from export_jobs.contract import Job
 from export_jobs.events.outbox import after_delivery
 from export_jobs.model.baselines import UNKNOWN, Baseline, Run
 from export_jobs.model.expectations import Expectation, ExpectationRecord
-from export_jobs.model.matching import status_fingerprint
+from export_jobs.model.fingerprints import status_fingerprint
 from export_jobs.model.names import Names
 from export_jobs.model.records import JobRecord, RequestRecord, SandboxState, Ticket
 from export_jobs.monitor.baselines import compare, learn

@@ -19,12 +19,12 @@ from export_jobs.aws.dynamodb.items import Writer
 from export_jobs.aws.dynamodb.writes import Write, size_of
 from export_jobs.contract import Job, JobHeader, JobPage
 from export_jobs.model.baselines import Baseline, Run
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.expectations import DueExpectations, Expectation, ExpectationRecord
 from export_jobs.model.ports import RecordChanged
 from export_jobs.model.records import (
     Event,
-    Expected,
+    ExpectationsState,
     Gate,
     JobRecord,
     SandboxRecord,
@@ -94,7 +94,7 @@ class Table:
         self._expectations = {
             record.name: record for record in map(_expectation, range(expectations))
         }
-        self._expected = Expected()
+        self._expected = ExpectationsState()
         self._records: dict[str, JobRecord] = {}
         self._sizes: dict[str, int] = {}
         self._open: dict[str, JobRecord] = {}
@@ -115,7 +115,7 @@ class Table:
         self._calls["Query"] += 1 + len(due) // 100
         return DueExpectations(due, min((at for at in dues.values() if at > until), default=None))
 
-    def put_expected(self, sandbox: str, expected: Expected) -> bool:
+    def put_expected(self, sandbox: str, expected: ExpectationsState) -> bool:
         self._calls["UpdateItem"] += 1
         self._expected = replace(expected, version=expected.version + 1)
         return True

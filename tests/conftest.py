@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import signal
 import types
 import uuid
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import coverage
 import pytest
 import requests
-from export_jobs_local.aws.server import MotoServer
+from botocore.loaders import Loader
+from export_jobs_local.aws import stack as stack_module
+from export_jobs_local.aws.server import AwsServer, MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Delivery, Subscribers
 from export_jobs_local.isolation import http_session
@@ -22,6 +30,7 @@ from support.cloudformation import NEEDED
 from support.demo import DemoRun, run_demo_in
 from support.faults import LONG
 from support.local import Bench
+from support.ministack import Ministack, deployable_template
 from support.schemas import validate_event
 from support.site import Site, served
 
@@ -42,8 +51,69 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 requests.api.sessions = types.SimpleNamespace(Session=http_session)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--ministack",
+        metavar="PYTHON",
+        help="run against ministack instead of moto; PYTHON is that of an environment with it",
+    )
+
+
+MEASURED = (
+    "contract",
+    *(
+        f"unit/{package}"
+        for package in ("aws", "contract", "creator", "events", "model", "monitor")
+    ),
+    *(f"unit/test_{module}.py" for module in ("telemetry", "wiring")),
+    *(f"integration/test_{module}.py" for module in ("commits", "queues", "reads", "tables")),
+)
+"""What the coverage is measured in: the tests of what `export_jobs` does by itself.
+
+Measuring doubles the time of a test, and those of whole systems reach hardly any other line. A test
+in one of these places that repeats something many times is marked `unmeasured`.
+"""
+
+
+def _is_measured(item: pytest.Item) -> bool:
+    place = item.path.relative_to(Path(__file__).parent).as_posix()
+    return place.startswith(MEASURED) and not item.get_closest_marker("unmeasured")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Interrupts the measurement of the coverage for tests that it is not measured in."""
+    measurement = coverage.Coverage.current()
+    if measurement is None or _is_measured(item):
+        return (yield)
+    measurement.stop()
+    try:
+        return (yield)
+    finally:
+        measurement.start()
+
+
+LONGEST = (
+    *("live-page", "cli-requests", "shell", "demo", "cli", "wheel", "local-parameters", "people"),
+    *("expectations", "big", "packaged", "cli-names", "baselines", "deployer", "broad-run"),
+)
+"""The groups of tests that take longest. A group runs in one process, from its first test on."""
+
+
+def _turn(item: pytest.Item) -> int:
+    mark = item.get_closest_marker("xdist_group")
+    if mark is None:
+        return len(LONGEST) + 1
+    group = mark.args[0]
+    return LONGEST.index(group) if group in LONGEST else len(LONGEST)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives a test of the long settings two hours."""
+    """Starts the longest groups first, so that no process waits for another in the end.
+
+    Gives a test of the long settings two hours.
+    """
+    items.sort(key=_turn)
     if LONG:
         for item in items:
             item.add_marker(pytest.mark.timeout(7_200))
@@ -65,14 +135,53 @@ def every_published_event_fits_its_schema() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def descriptions_of_aws_are_read_once() -> Iterator[None]:
+    """For all sessions of boto3: reading them is half of the time of a command."""
+    init, kept = Loader.__init__, defaultdict[tuple[Any, ...], dict[Any, Any]](dict)
+
+    def sharing(loader: Loader, *arguments: Any, **more: Any) -> None:
+        init(loader, *arguments, **more)
+        loader._cache = kept[type(loader), *loader.search_paths]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loader, "__init__", sharing)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_is_deployed_is_read_once() -> Iterator[None]:
+    """The template is parsed, and each folder of code packed, once for all stacks."""
+    read = functools.cache(stack_module.read_template)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack_module, "read_template", lambda path: copy.deepcopy(read(path)))
+        patch.setattr(stack_module, "_zipped", functools.cache(stack_module._zipped))
+        yield
+
+
 @pytest.fixture(scope="session")
-def aws() -> Iterator[MotoServer]:
-    with MotoServer() as server:
+def emulator(pytestconfig: pytest.Config) -> Callable[..., AwsServer]:
+    """Starts an emulator of AWS: moto, or with `--ministack` the other one."""
+    python = pytestconfig.getoption("--ministack")
+    return partial(Ministack, Path(python).absolute()) if python else MotoServer
+
+
+@pytest.fixture(scope="session")
+def aws(emulator: Callable[..., AwsServer]) -> Iterator[AwsServer]:
+    with emulator() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def clients(aws: MotoServer) -> dict[str, Any]:
+def template(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template, as far as the emulator can deploy it."""
+    if pytestconfig.getoption("--ministack"):
+        return deployable_template(tmp_path_factory.mktemp("template"))
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def clients(aws: AwsServer) -> dict[str, Any]:
     return {name: aws.client(name) for name in ("dynamodb", "events", "sns", "sqs")}
 
 
@@ -83,16 +192,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
 
 
 @pytest.fixture
-def stack(aws: MotoServer) -> Iterator[LocalStack]:
+def stack(aws: AwsServer, template: Path) -> Iterator[LocalStack]:
     """A separate stack for the test, with nothing left by other tests."""
     stack = LocalStack(aws, f"test-{uuid.uuid4().hex[:8]}")
-    stack.deploy(TEMPLATE, {**NEEDED, "Sandboxes": "prod,dev"})
+    stack.deploy(template, {**NEEDED, "Sandboxes": "prod,dev"})
     yield stack
     stack.delete()
 
 
 @pytest.fixture
-def site(aws: MotoServer, stack: LocalStack) -> Iterator[Site]:
+def site(aws: AwsServer, stack: LocalStack) -> Iterator[Site]:
     """The page of the test's stack."""
     with served(aws, stack) as site:
         yield site
@@ -107,7 +216,7 @@ def service() -> Iterator[SegmentationService]:
 
 @pytest.fixture
 def bench(
-    service: SegmentationService, aws: MotoServer, stack: LocalStack, clients: dict[str, Any]
+    service: SegmentationService, aws: AwsServer, stack: LocalStack, clients: dict[str, Any]
 ) -> Bench:
     subscribers = Subscribers(
         sqs=clients["sqs"],

@@ -51,12 +51,12 @@ def list_jobs(
 
     from export_jobs_cli import job_list, jobs, output  # noqa: PLC0415
     from export_jobs_cli.errors import UserError  # noqa: PLC0415
-    from export_jobs_cli.since import epoch_ms  # noqa: PLC0415
+    from export_jobs_cli.since import since_ms  # noqa: PLC0415
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     if watch and as_json:
         raise UserError("--watch and --json can't be combined; use `event tail --json`")
-    filters = jobs.Filters(outcome, dataset, request, epoch_ms(since, now=now_ms()) if since else 0)
+    filters = jobs.Filters(outcome, dataset, request, since_ms(since, now=now_ms()) if since else 0)
     with opened(Target(stack, profile, region)) as system:
 
         def read() -> list[jobs.KnownJob]:

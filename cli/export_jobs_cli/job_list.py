@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from export_jobs.events import wording
 from export_jobs.events.wording import span
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -63,9 +64,8 @@ def status_of(job: KnownJob) -> str:
 
 
 def error_text(error: dict[str, str | None]) -> str:
-    """Its message, and its code if it has one."""
-    code = f" ({error['code']})" if error["code"] else ""
-    return f"{error['message'] or 'no message'}{code}"
+    """One of `KnownJob.errors`, as events word it."""
+    return wording.error_text(error["message"], error["code"])
 
 
 def _table(found: Sequence[KnownJob], *, sandboxes: int) -> Table:

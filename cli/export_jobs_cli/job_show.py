@@ -10,7 +10,13 @@ from urllib.parse import urlsplit
 
 from export_jobs.contract import FINAL_STATUSES
 from export_jobs.contract.times import rfc3339
-from export_jobs.events.wording import MAX_SEGMENTS_SHOWN, command_line, span
+from export_jobs.events.wording import (
+    MAX_SEGMENTS_SHOWN,
+    command_line,
+    compared_profiles,
+    compared_span,
+    span,
+)
 from export_jobs.model.baselines import Baseline
 from export_jobs.model.records import RequestRecord
 from rich.console import Console
@@ -108,8 +114,18 @@ def show(details: JobDetails) -> None:
             ("schema", output.plain(job.schema_.name or "") if job and job.schema_ else None),
             ("fields", output.plain(job.fields_ or "all") if job else None),
             ("segments", _segments(known)),
-            ("took" if known.is_final else "running for", _took(known)),
-            ("profiles", _profiles(known)),
+            (
+                "took" if known.is_final else "running for",
+                compared_span(known.duration_ms, known.usual_duration_ms),
+            ),
+            (
+                "profiles",
+                compared_profiles(
+                    known.profiles_exported,
+                    known.usual_profiles,
+                    is_unknown=known.status == "SUCCEEDED",
+                ),
+            ),
             ("unusual", "; ".join(map(output.plain, known.unusual))),
             ("compared with", output.plain(known.compared_with)),
             *(("error", output.plain(error_text(error))) for error in known.errors[:_SHOWN_ERRORS]),
@@ -164,19 +180,6 @@ def where_data_is(known: KnownJob, system: DeployedSystem) -> list[str]:
         root = f"{api.scheme}://{api.netloc}/data/foundation/export/batches"
         return [f"GET {root}/{batch}/files" for batch in known.batch_ids]
     return [f"batch {batch}" for batch in known.batch_ids]
-
-
-def _took(known: KnownJob) -> str:
-    usual = span(known.usual_duration_ms)
-    return span(known.duration_ms) + (f" (usually {usual})" if usual else "")
-
-
-def _profiles(known: KnownJob) -> str:
-    count, usual = known.profiles_exported, known.usual_profiles
-    if count is None and known.status != "SUCCEEDED":
-        return ""
-    shown = "unknown: the service shows no number" if count is None else f"{count:,}"
-    return shown if usual is None else f"{shown} (usually {usual:,})"
 
 
 def _request(known: KnownJob) -> str:

@@ -123,7 +123,9 @@ class KnownJob:
         if self.job:
             return _segment_ids(self.job)
         listed = self._end.get("segments")
-        return None if listed is None else [str(segment["segmentId"]) for segment in listed]
+        return (
+            None if listed is None else [str(segment.get("segmentId") or "?") for segment in listed]
+        )
 
     @property
     def anomalies(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The waiting requests of a sandbox, for `request show` and `request list`."""
+"""The waiting requests of a sandbox, and what each of them waits for."""
 
 from __future__ import annotations
 
@@ -63,12 +63,13 @@ class Line:
         """Reads the sandbox, unless it is `known`. Raises StoreUnavailable."""
         self.sandbox = sandbox
         self.max_open = system.creator.max_open_exports
+        self.delays = system.creator.delay_policy
         self._now = now_ms()
         self._known = known or system.store.load(sandbox)
         self.open_exports = open_exports(
             self._known.open_jobs,
             self._known.gate,
-            delays=system.creator.delay_policy,
+            delays=self.delays,
             now=self._now,
         )
         self.cancels = [t for t in self._known.tickets if t.action == "cancel"]
@@ -79,8 +80,9 @@ class Line:
 
     @property
     def held_until(self) -> int | None:
+        """None once the time is over, although the hold stays until a created job lifts it."""
         hold = self._known.gate.hold
-        return hold.until if hold.length_ms else None
+        return hold.until if hold.length_ms and self._now < hold.until else None
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -124,8 +126,8 @@ class Line:
     def wait_in_line(self) -> Wait:
         """What all requests in line wait for."""
         gate = self._known.gate
-        if gate.hold.length_ms and self._now < gate.hold.until:
-            return Wait("HOLD", until=gate.hold.until)
+        if self.held_until:
+            return Wait("HOLD", until=self.held_until)
         if self.open_exports >= self.max_open:
             return Wait("CAPACITY")
         free = admissible(gate, open_now=self.open_exports, max_open=self.max_open, now=self._now)

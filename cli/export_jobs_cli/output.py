@@ -180,6 +180,11 @@ def moment(epoch_ms: int | None) -> str:
     return rfc3339(epoch_ms)[:19].replace("T", " ")
 
 
+def number(value: int | None) -> str:
+    """`1,234,567`; empty if it is unknown."""
+    return "" if value is None else f"{value:,}"
+
+
 def facts(target: Console, lines: Sequence[tuple[str, str | None]]) -> None:
     """Prints one name and value per line, values as markup; skips names without a value.
 

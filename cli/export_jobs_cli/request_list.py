@@ -13,13 +13,11 @@ from export_jobs.aws.clock import now_ms
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.wording import span
 from export_jobs.model.names import NO_NAMES, Names
-from export_jobs.model.records import Attempt, JobRecord, RequestRecord, RequestStatus
+from export_jobs.model.records import ENDED, Attempt, JobRecord, RequestRecord
 
 from export_jobs_cli import output
 from export_jobs_cli.line import Line, ticket_as_json
 from export_jobs_cli.stack import DeployedSystem
-
-_ENDS: Sequence[RequestStatus] = ("CREATED", "DONE", "REJECTED", "CANCELLED")
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def find(
     store = system.store
     records: Iterable[RequestRecord]
     if ended:
-        every = store.ended_requests(_ENDS, limit=sys.maxsize)
+        every = store.ended_requests(ENDED, limit=sys.maxsize)
         records = (record for record in every if sandbox in {None, record.sandbox})
     elif rejected:
         some = (store.rejected_requests(name, limit=limit) for name in watched)
@@ -177,7 +175,7 @@ def _show_table(
 def _show_ended(ended: Sequence[RequestRecord], names: Callable[[str], Names]) -> None:
     rows = [
         [
-            output.plain(record.named or record.request_key),
+            output.plain(record.key_in_message),
             f"{output.moment(record.touched_at)} UTC",
             output.plain(record.sandbox),
             output.styled(record.status),
@@ -248,7 +246,7 @@ def _job_as_json(job: JobRecord, names: Callable[[str], Names], now: int) -> dic
 
 def _ended_as_json(record: RequestRecord, names: Callable[[str], Names]) -> dict[str, Any]:
     return {
-        "requestKey": record.named or record.request_key,
+        "requestKey": record.key_in_message,
         "recordKey": record.request_key,
         "sandboxName": record.sandbox,
         "status": record.status,

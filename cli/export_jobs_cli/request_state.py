@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from export_jobs.contract.times import rfc3339
-from export_jobs.events.wording import command_line
+from export_jobs.events.wording import command_line, error_text
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import ENDED, RequestRecord
 from export_jobs.model.retry import Try
@@ -16,7 +16,6 @@ from export_jobs.model.retry import Try
 from export_jobs_cli import output
 from export_jobs_cli.dead_letters import received
 from export_jobs_cli.errors import UserError
-from export_jobs_cli.job_list import error_text
 from export_jobs_cli.line import Line, Wait, since_of
 from export_jobs_cli.requests import GOOD, NOT_ENDED
 from export_jobs_cli.stack import DeployedSystem
@@ -247,8 +246,8 @@ def _in_words(state: RequestState) -> str:
 
 
 def _try_in_words(one: Try) -> str:
-    error = {"code": one.error_code, "message": one.error_message}
-    why = f": {output.plain(error_text(error))}" if any(error.values()) else ""
+    message, code = one.error_message, one.error_code
+    why = f": {output.plain(error_text(message, code))}" if message or code else ""
     ended = output.moment(one.ended_at)
     return f"job {output.plain(one.job_id)} {output.styled(one.outcome)}, seen {ended} UTC{why}"
 

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from export_jobs.contract.times import epoch_ms_of, parse_rfc3339
+from export_jobs.contract.times import as_epoch_ms, epoch_ms_of, parse_rfc3339
 from export_jobs.model.calendar import moments
 
 from export_jobs_cli.errors import UserError
@@ -18,7 +18,7 @@ MAX_AHEAD_DAYS: Final = 366
 _UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 24 * 3_600_000}
 
 
-def epoch_ms(since: str, *, now: int) -> int:
+def since_ms(since: str, *, now: int) -> int:
     """Reads `30m`, `12h`, `7d`, `2026-01-31` (midnight UTC) or RFC 3339. Raises UserError."""
     if span := _SPAN.fullmatch(since):
         return now - int(span[1]) * _UNIT_MS[span[2]]
@@ -31,7 +31,7 @@ def epoch_ms(since: str, *, now: int) -> int:
         raise UserError(
             f"--since {since!r} is not a time: use 30m, 12h, 7d, 2026-01-31 or 2026-01-31T06:00:00Z"
         ) from None
-    return int(at.timestamp() * 1000)
+    return as_epoch_ms(at)
 
 
 def until_ms(until: str, *, now: int, zone: ZoneInfo) -> int:

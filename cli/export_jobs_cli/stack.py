@@ -23,7 +23,7 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 from export_jobs.aws.dynamodb.store import DynamoDbStore
-from export_jobs.aws.settings import CreatorSettings, MonitorSettings, SettingsInvalid
+from export_jobs.aws.settings import MonitorSettings, Settings, SettingsInvalid
 from export_jobs.client import (
     Credentials,
     ImsTokens,
@@ -77,12 +77,21 @@ class DeployedSystem:
         self.log_directory = log_directory
         self._session = session
         self._endpoint_url = endpoint_url
+        self._clients: dict[str, Any] = {}
 
     def client(self, service: Any, config: Config | None = None) -> Any:
         """A boto3 client. Raises UserError if the shell has settings that boto3 can't read.
 
-        `config` overrides the usual time-outs and retries.
+        `config` overrides the usual time-outs and retries. Without it, there is one client of each
+        service: to make one takes longer than most calls.
         """
+        if config is not None:
+            return self._new_client(service, config)
+        if service not in self._clients:
+            self._clients[service] = self._new_client(service)
+        return self._clients[service]
+
+    def _new_client(self, service: Any, config: Config | None = None) -> Any:
         if self._endpoint_url is not None:
             local = _LOCAL_CONFIG.merge(config or Config())
             return aws_client(self._session, service, self._endpoint_url, local)
@@ -124,9 +133,9 @@ class DeployedSystem:
         return outputs
 
     @cached_property
-    def creator(self) -> CreatorSettings:
+    def creator(self) -> Settings:
         environment = self.function("CreatorFunctionName")["Environment"]["Variables"]
-        return CreatorSettings.from_environment(_texts(environment))
+        return Settings.from_environment(_texts(environment))
 
     @cached_property
     def monitor(self) -> MonitorSettings:

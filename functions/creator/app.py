@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from export_jobs import wiring
 from export_jobs.aws.clock import TimeLeft, now_ms
-from export_jobs.aws.settings import creator_settings
+from export_jobs.aws.settings import Settings
 from export_jobs.creator.message import Message
 from export_jobs.creator.policy import CreatorPolicy
 from export_jobs.creator.process import RequestProcessor
@@ -23,7 +23,7 @@ from export_jobs.telemetry import report_run
 
 logger = Logger()
 copy_config_to_registered_loggers(logger, include={"export_jobs"})
-settings = creator_settings()
+settings = Settings.from_environment()
 time_left = TimeLeft()
 processor = RequestProcessor(
     api=wiring.segmentation_client(settings, time_left),

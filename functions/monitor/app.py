@@ -14,7 +14,7 @@ from aws_lambda_powertools.logging.utils import copy_config_to_registered_logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from export_jobs import wiring
 from export_jobs.aws.clock import TimeLeft, now_ms
-from export_jobs.aws.settings import monitor_settings
+from export_jobs.aws.settings import MonitorSettings
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
 from export_jobs.monitor.watch import FormerSandboxes, Pace, watch
@@ -22,7 +22,7 @@ from export_jobs.telemetry import report_sweep
 
 logger = Logger()
 copy_config_to_registered_loggers(logger, include={"export_jobs"})
-settings = monitor_settings()
+settings = MonitorSettings.from_environment()
 time_left = TimeLeft()
 store = wiring.store(settings)
 sweeper = Sweeper(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from export_jobs_local.aws.runtime import FunctionPool
-from export_jobs_local.aws.server import MotoServer
+from export_jobs_local.aws.server import AwsServer, MotoServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Subscribers
 from export_jobs_local.aws.triggers import QueueTrigger, ScheduleTrigger
@@ -30,6 +30,8 @@ class SystemConfig:
 
     `credential`, a secret's JSON text, is for a service that runs elsewhere, to which `parameters`
     then have to point with ApiBaseUrl and ImsTokenUrl: no local one is started.
+
+    `emulator` is given a port. Only a test chooses another one than moto.
     """
 
     logs: Path
@@ -41,6 +43,7 @@ class SystemConfig:
     credential: str | None = field(default=None, repr=False)
     sweep_every_s: float | None = None
     triggers: bool = True
+    emulator: Callable[..., AwsServer] = MotoServer
 
 
 class NoLocalService(Exception):
@@ -75,7 +78,7 @@ class LocalSystem:
         config.logs.mkdir(parents=True, exist_ok=True)
         if config.credential is None:
             self._service = self._open.enter_context(SegmentationService(_service(config)))
-        self.aws = self._open.enter_context(MotoServer(port=config.aws_port))
+        self.aws = self._open.enter_context(config.emulator(port=config.aws_port))
         self.stack = LocalStack(self.aws, config.stack_name)
         self.stack.deploy(config.template, self._parameters())
         layers = self.stack.layer_folders()
@@ -174,7 +177,7 @@ def _service(config: SystemConfig) -> ServiceConfig:
 
 
 def local_parameters(
-    aws: MotoServer, service: SegmentationService, given: Mapping[str, str] | None = None
+    aws: AwsServer, service: SegmentationService, given: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """The template's parameters for a local service; puts its credential into Secrets Manager.
 
@@ -196,7 +199,7 @@ def local_parameters(
     }
 
 
-def _keep_secret(aws: MotoServer, text: str, given: Mapping[str, str]) -> str:
+def _keep_secret(aws: AwsServer, text: str, given: Mapping[str, str]) -> str:
     """Puts a credential into Secrets Manager, under a given ARN if there is one; returns its ARN.
 
     Moto chooses the end of an ARN itself, but finds a secret by everything after the last colon.

@@ -171,6 +171,14 @@ def test_a_record_that_is_no_job_costs_only_itself() -> None:
     assert page.records[1].whole.model_extra == {"new": [1]}
 
 
+def test_a_lost_answer_about_a_permission_is_tried_later() -> None:
+    """Its POST creates nothing, so it does not speak of a job."""
+    with served(cut(b"")) as (client, _), pytest.raises(RetryLater) as caught:
+        client.has_permission("prod", "manage-datasets")
+    assert type(caught.value) is RetryLater
+    assert "job" not in str(caught.value)
+
+
 # -- what is sent --------------------------------------------------------------------------------
 
 

@@ -157,10 +157,23 @@ def test_the_secret_is_read_once_an_hour_and_after_a_failure() -> None:
     ]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_binary_secret_is_read_as_text(encoding: str) -> None:
+    """As the credential is: Secrets Manager holds either."""
+    with scripted(answer()) as server:
+        secret = f"{server.url}{PATH}\n".encode(encoding)
+        HeartbeatUrl(lambda: secret, time_left_s=lambda: math.inf).beat()
+    assert [path for _, path, _ in server.requests] == [PATH]
+
+
 @pytest.mark.parametrize(
-    "url", ["", "http://hc-ping.com/planted", "ftp://x/planted", "https://", "http://[planted"]
+    "url",
+    [
+        *("", "http://hc-ping.com/planted", "ftp://x/planted", "https://", "http://[planted"),
+        b"https://planted.example/\xff",
+    ],
 )
-def test_a_secret_without_an_https_url_is_not_called(url: str) -> None:
+def test_a_secret_without_an_https_url_is_not_called(url: str | bytes) -> None:
     """Unencrypted, anybody on the way could read it. The text does not quote it."""
     heartbeat = HeartbeatUrl(lambda: url, time_left_s=lambda: math.inf)
     with pytest.raises(BadCredentials) as caught:

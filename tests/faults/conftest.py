@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from export_jobs_local.aws.server import MotoServer
+from export_jobs_local.aws.server import AwsServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Subscribers
-from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from support.cloudformation import NEEDED
@@ -20,13 +20,13 @@ SANDBOXES = tuple(f"s{number}" for number in range(5_000))
 
 
 @pytest.fixture(scope="session")
-def workshop(aws: MotoServer, clients: dict[str, Any]) -> Iterator[Bench]:
+def workshop(aws: AwsServer, clients: dict[str, Any], template: Path) -> Iterator[Bench]:
     """A bench whose parts are created once; every run takes the next sandbox."""
     clock = Clock()
     config = ServiceConfig(manual=True, sandboxes=SANDBOXES, clock=clock)
     with SegmentationService(config) as service:
         stack = LocalStack(aws, "faults")
-        stack.deploy(TEMPLATE, NEEDED)
+        stack.deploy(template, NEEDED)
         subscribers = Subscribers(
             sqs=clients["sqs"],
             events=clients["events"],

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from export_jobs.creator.message import Message
 from export_jobs.creator.policy import CreatorPolicy
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import EventType
 from export_jobs.monitor.policy import MonitorPolicy

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from export_jobs.contract import Job
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.kinds import kind_of
 from export_jobs.model.ports import StoreUnavailable
 from export_jobs.monitor.policy import MonitorPolicy

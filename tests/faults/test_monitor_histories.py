@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from export_jobs.contract import FINAL_STATUSES
 from export_jobs.events.policy import EventPolicy
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.records import EventType
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper

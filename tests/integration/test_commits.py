@@ -13,7 +13,7 @@ from export_jobs.model.ports import GateMoved, ItemRefused, RecordChanged, Store
 from export_jobs.model.records import (
     Attempt,
     Event,
-    Expected,
+    ExpectationsState,
     Hold,
     JobRecord,
     OutboxItem,
@@ -22,7 +22,7 @@ from export_jobs.model.records import (
     Ticket,
     Undelivered,
 )
-from export_jobs.model.steps import MAX_STEPS, GateChange, Slot, Step
+from export_jobs.model.steps import MAX_STEPS, GateChange, SlotChange, Step
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.project import TEMPLATE
 from support.dynamodb import LostAnswers, Spy, Store, refusal
@@ -68,7 +68,7 @@ def recording(*keys: str) -> list[Step]:
 
 
 def noting(*keys: str) -> list[Step]:
-    return [Step(slot=Slot("note", attempt(key))) for key in keys]
+    return [Step(slot_change=SlotChange("note", attempt(key))) for key in keys]
 
 
 # -- a transaction -------------------------------------------------------------------------------
@@ -92,8 +92,8 @@ def test_what_was_outrun_is_left_out_and_the_rest_is_written_at_the_second_try(
     spy.calls.clear()
     steps = [
         *recording("a", "b"),
-        Step(slot=Slot("drop", attempt("x"))),
-        Step(slot=Slot("drop", attempt("y", "another"))),
+        Step(slot_change=SlotChange("drop", attempt("x"))),
+        Step(slot_change=SlotChange("drop", attempt("y", "another"))),
         *recording("c"),
     ]
     assert adapter.commit("prod", steps) == {1, 2, 4}
@@ -129,9 +129,9 @@ def test_only_noting_moves_the_gate(adapter: DynamoDbStore) -> None:
     """An admission stays valid, whatever else is settled in the meantime."""
     adapter.commit("prod", noting("a", "b", "c"), GateChange(version=0))
     settling = [
-        Step(slot=Slot("link", linked(attempt("a"), "1"))),
-        Step(slot=Slot("drop", attempt("b"))),
-        Step(slot=Slot("give up", attempt("c"))),
+        Step(slot_change=SlotChange("link", linked(attempt("a"), "1"))),
+        Step(slot_change=SlotChange("drop", attempt("b"))),
+        Step(slot_change=SlotChange("give up", attempt("c"))),
     ]
     adapter.commit("prod", settling, GateChange(hold=Hold(9, 9), echoes=True))
     assert adapter.gate("prod").version == 1
@@ -144,9 +144,11 @@ def test_runs_that_settle_different_slots_do_not_undo_each_other(store: Store) -
     first, second = store.adapter(), store.adapter()
     first.commit("prod", noting("a", "b", "c"), GateChange(version=0))
     known = first.gate("prod")
-    first.commit("prod", [Step(slot=Slot("link", linked(known.slots["a"], "1")))])
-    second.commit("prod", [Step(slot=Slot("give up", known.slots["b"]))])
-    second.commit("prod", [Step(slot=Slot("miss", replace(known.slots["c"], missed_at=7)))])
+    first.commit("prod", [Step(slot_change=SlotChange("link", linked(known.slots["a"], "1")))])
+    second.commit("prod", [Step(slot_change=SlotChange("give up", known.slots["b"]))])
+    second.commit(
+        "prod", [Step(slot_change=SlotChange("miss", replace(known.slots["c"], missed_at=7)))]
+    )
     gate = first.gate("prod")
     assert gate.slots.keys() == {"a", "c"}
     assert gate.slots["a"].job_id == "1"
@@ -157,7 +159,9 @@ def test_runs_that_settle_different_slots_do_not_undo_each_other(store: Store) -
 def test_a_linked_slot_is_written_small(store: Store) -> None:
     """The content of its request is no longer needed."""
     store.adapter().commit("prod", noting("a"), GateChange(version=0))
-    store.adapter().commit("prod", [Step(slot=Slot("link", linked(attempt("a"), "1")))])
+    store.adapter().commit(
+        "prod", [Step(slot_change=SlotChange("link", linked(attempt("a"), "1")))]
+    )
     item = store.job_item("!gate")
     assert item["slots"]["M"]["a"]["M"].keys() == {"requestId", "jobId", "linkedAt"}
 
@@ -165,8 +169,8 @@ def test_a_linked_slot_is_written_small(store: Store) -> None:
 def test_a_slot_that_is_in_use_again_does_not_expire(adapter: DynamoDbStore) -> None:
     """The key may have been noted again since its linked slot was read."""
     adapter.commit("prod", noting("a"), GateChange(version=0))
-    adapter.commit("prod", [Step(slot=Slot("link", linked(attempt("a"), "1")))])
-    again = [Step(slot=Slot("note", attempt("a", "again")))]
+    adapter.commit("prod", [Step(slot_change=SlotChange("link", linked(attempt("a"), "1")))])
+    again = [Step(slot_change=SlotChange("note", attempt("a", "again")))]
     assert adapter.commit("prod", again, GateChange(version=1)) == {0}
     adapter.commit("prod", recording("b"), GateChange(expired_slots=("a",)))
     assert adapter.gate("prod").slots["a"].request_id == "again"
@@ -297,12 +301,12 @@ def test_an_edit_that_meets_another_run_s_writes_nothing(adapter: DynamoDbStore)
         with pytest.raises(StoreUnavailable, match="have changed"):
             adapter.edit_expectations("prod", *edit)
     assert adapter.expectations("prod") == [expectation("a", version=1)]
-    assert adapter.load("prod").expected == Expected(due_at=0, version=1)
+    assert adapter.load("prod").expected == ExpectationsState(due_at=0, version=1)
     many = [expectation(f"e{n:03}") for n in range(120)]
     with pytest.raises(StoreUnavailable):
         adapter.edit_expectations("prod", [*many, stale])
     assert len(adapter.expectations("prod")) == 1 + 99
-    assert adapter.load("prod").expected == Expected(due_at=0, version=2)
+    assert adapter.load("prod").expected == ExpectationsState(due_at=0, version=2)
 
 
 def test_an_edit_of_nothing_is_no_call(adapter: DynamoDbStore, spy: Spy) -> None:
@@ -315,14 +319,14 @@ def test_a_sweep_does_not_overwrite_that_somebody_wants_it_to_look(store: Store)
     """What was edited after the sweep had read the expectations is looked at by the next one."""
     adapter = store.adapter()
     adapter.put_state(SandboxState("prod", 1))
-    adapter.put_expected("prod", Expected(due_at=50))
+    adapter.put_expected("prod", ExpectationsState(due_at=50))
     read = adapter.load("prod").expected
-    assert read == Expected(due_at=50, version=1)
+    assert read == ExpectationsState(due_at=50, version=1)
     adapter.edit_expectations("prod", [expectation("a")])
     adapter.put_expected("prod", replace(read, due_at=99, overdue=1))
-    assert adapter.load("prod").expected == Expected(due_at=0, version=2)
-    adapter.put_expected("prod", Expected(version=2))
-    assert adapter.load("prod").expected == Expected(version=3)
+    assert adapter.load("prod").expected == ExpectationsState(due_at=0, version=2)
+    adapter.put_expected("prod", ExpectationsState(version=2))
+    assert adapter.load("prod").expected == ExpectationsState(version=3)
     assert "expectationsDueAt" not in store.job_item("!state")
 
 
@@ -333,7 +337,7 @@ def test_a_sandbox_that_is_forgotten_keeps_its_expectations(adapter: DynamoDbSto
     adapter.forget("prod")
     assert adapter.load("prod").state is None
     adapter.put_state(SandboxState("prod", 2))
-    assert adapter.load("prod").expected == Expected()
+    assert adapter.load("prod").expected == ExpectationsState()
     assert adapter.expectations("prod") == [expectation("a", version=1)]
 
 
@@ -430,15 +434,15 @@ def test_attributes_of_a_newer_version_outlive_every_update(store: Store) -> Non
     missed = replace(attempt("a"), missed_at=7)
     settling = [
         Step(requests=(request("a", version=1),), add_tickets=(ticket("a", 9),)),
-        Step(slot=Slot("miss", missed)),
+        Step(slot_change=SlotChange("miss", missed)),
     ]
     adapter.commit("prod", settling, GateChange(hold=Hold(9, 9)))
     adapter.edit_expectations("prod", [expectation("a", version=1, muted_until=5)])
     adapter.commit("prod", [Step(expectations=(expectation("a", version=2),))])
     adapter.look_at_expectations("prod")
-    adapter.put_expected("prod", Expected(version=3))
+    adapter.put_expected("prod", ExpectationsState(version=3))
     assert adapter.expectations("prod") == [expectation("a", version=3)]
-    assert adapter.load("prod").expected == Expected(version=4)
+    assert adapter.load("prod").expected == ExpectationsState(version=4)
     assert len(store.everything()) == 8
     for _, item in store.everything():
         assert item["future"] == {"S": "kept"}, item

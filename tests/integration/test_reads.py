@@ -19,7 +19,7 @@ from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import (
     Attempt,
     Event,
-    Expected,
+    ExpectationsState,
     Gate,
     JobRecord,
     OutboxItem,
@@ -29,11 +29,8 @@ from export_jobs.model.records import (
     Undelivered,
 )
 from export_jobs.model.retry import Try
-from export_jobs.model.steps import GateChange, Slot, Step
+from export_jobs.model.steps import GateChange, SlotChange, Step
 from export_jobs_cli import request_list, request_state
-from export_jobs_local.aws.server import REGION
-from moto.core.models import DEFAULT_ACCOUNT_ID
-from moto.dynamodb.models import dynamodb_backends
 from support.dynamodb import Spy, Store
 from support.one_item_each import RECORDS
 
@@ -74,10 +71,10 @@ def written(adapter: DynamoDbStore, *tickets: Ticket) -> None:
 
 
 def put_at_once(store: Store, items: list[Any]) -> None:
-    """Puts many items directly into the server: as many calls would take a minute."""
-    backend = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION]
-    for item in items:
-        backend.put_item(store.jobs_table, item)
+    """Puts many items, as many in a call as DynamoDB takes."""
+    for start in range(0, len(items), 25):
+        puts = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
+        store.client.batch_write_item(RequestItems={store.jobs_table: puts})
 
 
 def queried(spy: Spy) -> list[Any]:
@@ -95,7 +92,7 @@ def test_all_that_is_unfinished_is_read_at_once(adapter: DynamoDbStore, spy: Spy
     adapter.put(job(1), SandboxState("prod", 100))
     steps = [
         Step(outbox=(item,), add_tickets=(creating(1, turn=5), cancelling(1, turn=9))),
-        Step(slot=Slot("note", noted)),
+        Step(slot_change=SlotChange("note", noted)),
     ]
     adapter.commit("prod", steps, GateChange(version=0))
     spy.calls.clear()
@@ -260,7 +257,7 @@ def test_expectations_of_another_sandbox_are_not_read(adapter: DynamoDbStore) ->
     assert names_due(adapter, 99) == ["b"]
     loaded = adapter.load("prod")
     assert loaded.open_jobs.keys() == {"j1"}
-    assert loaded.expected == Expected(due_at=0, version=1)
+    assert loaded.expected == ExpectationsState(due_at=0, version=1)
 
 
 def test_a_state_that_only_the_command_has_written_is_not_one_of_a_sweep(
@@ -271,14 +268,14 @@ def test_a_state_that_only_the_command_has_written_is_not_one_of_a_sweep(
     adapter.look_at_expectations("prod")
     assert "openKey" not in store.job_item("!state")
     assert adapter.load("prod").state is None
-    assert adapter.load("prod").expected == Expected()
+    assert adapter.load("prod").expected == ExpectationsState()
     state = SandboxState("prod", 100, swept_at=7)
     adapter.put_state(state)
     assert adapter.load("prod").state == state
-    assert adapter.load("prod").expected == Expected(due_at=0, version=2)
-    adapter.put_expected("prod", Expected(due_at=9, overdue=1, unresolved=2, version=2))
+    assert adapter.load("prod").expected == ExpectationsState(due_at=0, version=2)
+    adapter.put_expected("prod", ExpectationsState(due_at=9, overdue=1, unresolved=2, version=2))
     adapter.put_state(replace(state, swept_at=8))
-    assert adapter.load("prod").expected == Expected(9, overdue=1, unresolved=2, version=3)
+    assert adapter.load("prod").expected == ExpectationsState(9, overdue=1, unresolved=2, version=3)
 
 
 def test_jobs_since_a_time_are_read_from_the_table_itself(adapter: DynamoDbStore, spy: Spy) -> None:

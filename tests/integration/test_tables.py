@@ -1,4 +1,4 @@
-"""The tables on DynamoDB (moto's) against the ones in memory that the random histories use."""
+"""The tables on an emulator's DynamoDB against the ones in memory that the random histories use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from export_jobs.model.records import (
     Attempt,
     DigestState,
     Event,
-    Expected,
+    ExpectationsState,
     Hold,
     JobRecord,
     OutboxItem,
@@ -37,7 +37,7 @@ from export_jobs.model.records import (
     Undelivered,
 )
 from export_jobs.model.retry import RetryPolicy, Try
-from export_jobs.model.steps import GateChange, Slot, SlotChange, Step
+from export_jobs.model.steps import GateChange, SlotChange, SlotChangeKind, Step
 from support.dynamodb import Store
 from support.fake_store import FakeStore, _key
 from support.fakes import Fakes
@@ -123,7 +123,7 @@ class Calls:
         if self._maybe():
             return "look", lambda store: store.look_at_expectations(SANDBOX)
         version = self._current._expected(SANDBOX).version
-        expected = Expected(
+        expected = ExpectationsState(
             due_at=self._one_of([None, 0, 5]),
             overdue=self._one_of([0, 1]),
             unresolved=self._one_of([0, 2]),
@@ -142,7 +142,7 @@ class Calls:
 
     def commit(self) -> Call:
         steps = [self.step() for _ in range(self._chance.randint(0, 4))]
-        notes = any(step.slot and step.slot.change == "note" for step in steps)
+        notes = any(step.slot_change and step.slot_change.kind == "note" for step in steps)
         change = self.gate_change(notes=notes)
         described = f"commit {steps} {change}"
         return described, lambda store: store.commit(SANDBOX, steps, change)
@@ -318,7 +318,7 @@ class Calls:
             delayed=action == "create" and self._maybe(0.3),
         )
 
-    def attempt(self, change: SlotChange) -> Attempt:
+    def attempt(self, change: SlotChangeKind) -> Attempt:
         key = self.key()
         taken = self._current._gate(SANDBOX).slots.get(key)
         request_id = taken.request_id if taken and self._maybe(0.8) else self.request_id(key)
@@ -336,7 +336,7 @@ class Calls:
         )
 
     def step(self) -> Step:
-        changes: list[SlotChange] = ["note", "note", "link", "drop", "miss", "give up"]
+        changes: list[SlotChangeKind] = ["note", "note", "link", "drop", "miss", "give up"]
         change = self._one_of(changes)
         written = (self.outbox_item(),) if self._maybe(0.2) else ()
         published = (self.outbox_item(),) if self._maybe(0.1) and not written else ()
@@ -350,7 +350,7 @@ class Calls:
             expectations=(self.expectation(self._one_of(["e1", "e2"])),)
             if self._maybe(0.2)
             else (),
-            slot=Slot(change, self.attempt(change)) if self._maybe(0.6) else None,
+            slot_change=SlotChange(change, self.attempt(change)) if self._maybe(0.6) else None,
             forget=self._one_of([None, None, self.request_id(self.key())]),
         )
 
@@ -436,7 +436,7 @@ def test_both_tables_have_as_many_expectations_as_there_are(store: Store) -> Non
     assert due_in(real, 800).next_due == 801
     assert due_in(real, 10**13).next_due is None
     assert len(due_in(real, 10**13).records) == 330
-    assert real.load(SANDBOX).expected == Expected(due_at=0, version=4)
+    assert real.load(SANDBOX).expected == ExpectationsState(due_at=0, version=4)
     assert [item.name for item in real.expectations("dev")] == []
 
 

@@ -11,7 +11,7 @@ from zoneinfo import available_timezones
 
 import pytest
 from export_jobs.aws.dynamodb.items import REJECTED_INDEX, REQUEST_NAMES
-from export_jobs.aws.settings import CreatorSettings, MonitorSettings
+from export_jobs.aws.settings import MonitorSettings, Settings
 from export_jobs.events.registry import kind_of
 from export_jobs.model.records import EventType
 from export_jobs_local.aws.parameters import ParameterRefused
@@ -171,7 +171,7 @@ def test_each_function_starts_with_its_environment(chosen: Mapping[str, str]) ->
     rendered = render(chosen)
     for function, model in (
         ("MonitorFunction", MonitorSettings),
-        ("CreatorFunction", CreatorSettings),
+        ("CreatorFunction", Settings),
     ):
         environment = rendered.environment(function)
         model.from_environment(environment)
@@ -184,7 +184,7 @@ def test_what_is_set_reaches_the_functions() -> None:
     """Each setting has the value of its parameter, in its unit."""
     rendered = render(EVERYTHING)
     monitor = MonitorSettings.from_environment(rendered.environment("MonitorFunction"))
-    creator = CreatorSettings.from_environment(rendered.environment("CreatorFunction"))
+    creator = Settings.from_environment(rendered.environment("CreatorFunction"))
     assert monitor.sandboxes == creator.sandboxes == ("dev", "prod")
     assert monitor.aep_base_url == creator.aep_base_url == EVERYTHING["ApiBaseUrl"]
     assert monitor.ims_token_url == creator.ims_token_url == EVERYTHING["ImsTokenUrl"]
@@ -494,7 +494,7 @@ def test_whatever_the_parameters_allow_the_settings_accept(data: st.DataObject) 
     drawn["DigestTimezone"] = data.draw(st.sampled_from(zones))
     rendered = render(drawn)
     MonitorSettings.from_environment(rendered.environment("MonitorFunction"))
-    CreatorSettings.from_environment(rendered.environment("CreatorFunction"))
+    Settings.from_environment(rendered.environment("CreatorFunction"))
 
 
 def allowed_values(parameter: Mapping[str, Any]) -> st.SearchStrategy[str]:

@@ -19,8 +19,10 @@ from typing import Any
 import boto3
 import pytest
 import requests
-import typer
+import typer.main
 from export_jobs.aws.dynamodb.store import DynamoDbStore
+from export_jobs_cli import request_state
+from export_jobs_cli import requests as asked
 from export_jobs_cli.main import app, main
 from export_jobs_local.isolation import aws_client, aws_session
 from rich.console import Console
@@ -32,6 +34,7 @@ _SETTINGS = {"COLUMNS": "80", "AWS_EC2_METADATA_DISABLED": "true"}
 PLAIN = {**without_aws_settings(), **_SETTINGS}
 PACE_S = 0.2
 """How long a job of a local system stays NEW, unless a test changes it."""
+_get_command = functools.cache(typer.main.get_command)
 
 
 def commands() -> dict[str, set[str]]:
@@ -66,8 +69,9 @@ def typed(
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command in a folder, until it ends by itself.
 
-    It runs in this process: importing everything again takes longer than most commands. The locale
-    of its standard input is not UTF-8, though a str is piped as UTF-8.
+    It runs in this process: importing everything again takes longer than most commands. Typer makes
+    its commands once, not once per run, and whatever waits looks more often than for a user. The
+    locale of standard input is not UTF-8, though a str is piped as UTF-8.
     """
     out, err = io.StringIO(), io.StringIO()
     warnings = logging.StreamHandler(err)
@@ -84,6 +88,10 @@ def typed(
         patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped), encoding="latin-1"))
         for name, value in _SETTINGS.items():
             patch.setenv(name, value)
+        patch.setattr(typer.main, "get_command", _get_command)
+        patch.setattr(asked, "POLL_S", 0.4)
+        patch.setattr(asked, "POLL_JOB_S", 0.4)
+        patch.setattr(request_state, "INDEX_LAG_S", 0.1)
         logging.getLogger().addHandler(warnings)
         try:
             main()

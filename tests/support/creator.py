@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from export_jobs.creator.message import Message
-from export_jobs.creator.policy import CreatorPolicy, RunReport
+from export_jobs.creator.policy import CreatorPolicy
 from export_jobs.creator.process import RequestProcessor
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.creator.report import RunReport
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.records import Gate, RequestRecord
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.progress import SweepReport

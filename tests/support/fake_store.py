@@ -18,7 +18,7 @@ from export_jobs.model.ports import BaselineChanged, GateMoved, RecordChanged, S
 from export_jobs.model.records import (
     Attempt,
     DigestState,
-    Expected,
+    ExpectationsState,
     Gate,
     JobRecord,
     Line,
@@ -29,7 +29,7 @@ from export_jobs.model.records import (
     Ticket,
     as_written,
 )
-from export_jobs.model.steps import MAX_EXPIRED, GateChange, Slot, Step
+from export_jobs.model.steps import MAX_EXPIRED, GateChange, SlotChange, Step
 
 from support.fakes import Fakes
 from support.faults import Kind
@@ -56,7 +56,9 @@ class FakeStore:
             return SandboxRecord(
                 gate=seen.get(("gate", sandbox), Gate(sandbox)),
                 state=seen.get(("state", sandbox)),
-                expected=self._expected(sandbox) if ("state", sandbox) in seen else Expected(),
+                expected=self._expected(sandbox)
+                if ("state", sandbox) in seen
+                else ExpectationsState(),
                 digest=self._digest(sandbox) if ("state", sandbox) in seen else DigestState(),
                 open_jobs=_jobs(seen),
                 outbox=tuple(item for key, item in sorted(seen.items()) if key[0] == "outbox"),
@@ -169,7 +171,9 @@ class FakeStore:
         self, sandbox: str, steps: Sequence[Step], gate: GateChange | None = None
     ) -> frozenset[int]:
         change = gate or GateChange()
-        if change.version is None and any(s.slot and s.slot.change == "note" for s in steps):
+        if change.version is None and any(
+            s.slot_change and s.slot_change.kind == "note" for s in steps
+        ):
             raise ValueError("noting attempts requires a version of the gate")
         if change == GateChange() and all(step == Step() for step in steps):
             return frozenset(range(len(steps)))
@@ -183,7 +187,7 @@ class FakeStore:
     def look_at_expectations(self, sandbox: str) -> None:
         self._fakes.call("put", lambda: self._look(sandbox), _unavailable)
 
-    def put_expected(self, sandbox: str, expected: Expected) -> bool:
+    def put_expected(self, sandbox: str, expected: ExpectationsState) -> bool:
         def effect() -> bool:
             if self._expected(sandbox).version != expected.version:
                 return False
@@ -262,8 +266,8 @@ class FakeStore:
         found = [item for key, item in self._items.items() if key[:2] == ("expectation", sandbox)]
         return sorted(found, key=lambda record: record.name)
 
-    def _expected(self, sandbox: str) -> Expected:
-        expected: Expected = self._items.get(("expected", sandbox), Expected())
+    def _expected(self, sandbox: str) -> ExpectationsState:
+        expected: ExpectationsState = self._items.get(("expected", sandbox), ExpectationsState())
         return expected
 
     def _digest(self, sandbox: str) -> DigestState:
@@ -311,17 +315,17 @@ class FakeStore:
             return False
         if step.digest and step.digest.version != self._digest(sandbox).version:
             return False
-        if step.slot is None:
+        if step.slot_change is None:
             return True
-        slot = gate.slots.get(step.slot.attempt.request_key)
-        if step.slot.change == "note":
+        slot = gate.slots.get(step.slot_change.attempt.request_key)
+        if step.slot_change.kind == "note":
             return slot is None or slot.job_id is not None
-        same = slot is not None and slot.request_id == step.slot.attempt.request_id
+        same = slot is not None and slot.request_id == step.slot_change.attempt.request_id
         return same and slot is not None and slot.job_id is None
 
     def _write(self, sandbox: str, step: Step) -> None:
-        if step.slot and step.slot.change == "note":
-            self._fakes.noted.append(step.slot.attempt)
+        if step.slot_change and step.slot_change.kind == "note":
+            self._fakes.noted.append(step.slot_change.attempt)
         for request in step.requests:
             self._put_request(request)
         for bearer in (*step.jobs, *step.outbox):
@@ -435,32 +439,34 @@ def _touched_by(step: Step) -> set[Key]:
     touched |= {_key(ticket) for ticket in (*step.add_tickets, *step.drop_tickets)}
     if step.digest:
         touched |= {("digest",)}
-    if step.slot:
-        touched |= {("slot", step.slot.attempt.request_key)}
+    if step.slot_change:
+        touched |= {("slot", step.slot_change.attempt.request_key)}
     return touched
 
 
 def _gate_after(gate: Gate, steps: Sequence[Step], change: GateChange) -> Gate:
-    changes = [step.slot for step in steps if step.slot is not None]
+    changes = [step.slot_change for step in steps if step.slot_change is not None]
     return Gate(
         gate.sandbox,
         slots=_slots_after(gate, changes, change.expired_slots),
         former=_former_after(gate, steps, change.expired_former),
         hold=gate.hold if change.hold is None or gate.hold.outlasts(change.hold) else change.hold,
         echoes=gate.echoes if change.echoes is None else change.echoes,
-        version=gate.version + any(slot.change == "note" for slot in changes),
+        version=gate.version + any(one.kind == "note" for one in changes),
     )
 
 
-def _slots_after(gate: Gate, changes: Sequence[Slot], expired: Sequence[str]) -> dict[str, Attempt]:
+def _slots_after(
+    gate: Gate, changes: Sequence[SlotChange], expired: Sequence[str]
+) -> dict[str, Attempt]:
     """The slots by request key, as steps have changed them; expired ones with a job are removed."""
     slots = dict(gate.slots)
     for key in expired[:MAX_EXPIRED]:
         if key in slots and slots[key].job_id is not None:
             del slots[key]
-    for slot in changes:
-        attempt, key = slot.attempt, slot.attempt.request_key
-        match slot.change:
+    for change in changes:
+        attempt, key = change.attempt, change.attempt.request_key
+        match change.kind:
             case "note":
                 slots[key] = attempt
             case "link":
@@ -481,8 +487,8 @@ def _former_after(gate: Gate, steps: Sequence[Step], expired: Sequence[str]) -> 
         if step.forget is not None:
             former.pop(step.forget, None)
     for step in steps:
-        if step.slot and step.slot.change == "give up":
-            former[step.slot.attempt.request_id] = step.slot.attempt
+        if step.slot_change and step.slot_change.kind == "give up":
+            former[step.slot_change.attempt.request_id] = step.slot_change.attempt
     return former
 
 

@@ -34,59 +34,72 @@ EPOCH = 1_700_000_000_000
 
 
 class Turns:
-    """Interleaves several runs, one call at a time, in an order drawn from `chance`."""
+    """Interleaves several runs, one call at a time, in an order drawn from `chance`.
+
+    Whichever run is the last to wait for its turn gives it to the next one.
+    """
 
     def __init__(self) -> None:
-        self._state = threading.Condition()
-        self._waiting: set[int] = set()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._turns: dict[threading.Thread, threading.Event] = {}
+        """Those of the runs that wait."""
         self._running = 0
-        self._next: int | None = None
+        self._given = 0
+        self._ended = threading.Event()
         self.chance: random.Random | None = None
         """What the order is drawn from, while several runs are active."""
 
     def take(self) -> None:
         """Waits for this thread's turn. Outside of `run`, it is always its turn."""
-        me = threading.get_ident()
-        with self._state:
-            if not self._running:
-                return
-            self._waiting.add(me)
-            self._state.notify_all()
-            if not self._state.wait_for(lambda: self._next == me, timeout=20):
-                raise TimeoutError("a run was never given its turn")
-            self._waiting.remove(me)
-            self._next = None
+        if not self._running:
+            return
+        turn = threading.Event()
+        with self._lock:
+            self._turns[threading.current_thread()] = turn
+            self._give()
+        if not turn.wait(timeout=20):
+            raise TimeoutError("a run was never given its turn")
+
+    def _give(self) -> None:
+        """Once every run waits."""
+        if self._turns and len(self._turns) == self._running:
+            assert self.chance is not None
+            waiting = [thread for thread in self._threads if thread in self._turns]
+            self._given += 1
+            self._turns.pop(self.chance.choice(waiting)).set()
 
     def run(self, chance: random.Random, works: Sequence[Callable[[], object]]) -> None:
         """Runs all `works` to completion. They must raise nothing."""
+        if len(works) == 1:  # it has every turn
+            works[0]()
+            return
 
         def worked(work: Callable[[], object]) -> None:
             try:
                 self.take()
                 work()
             finally:
-                with self._state:
+                with self._lock:
                     self._running -= 1
-                    self._state.notify_all()
+                    self._give()
+                    if not self._running:
+                        self._ended.set()
 
         self.chance = chance
         self._running = len(works)
-        threads = [threading.Thread(target=worked, args=[work], daemon=True) for work in works]
-        for thread in threads:
+        self._ended.clear()
+        self._threads = [
+            threading.Thread(target=worked, args=[work], daemon=True) for work in works
+        ]
+        for thread in self._threads:
             thread.start()
-        with self._state:
-            while self._running:
-                ready = self._state.wait_for(
-                    lambda: self._next is None and len(self._waiting) == self._running, timeout=20
-                )
-                if not ready:
-                    raise TimeoutError("the runs wait for something that is no call")
-                if self._running:
-                    order = [t.ident for t in threads if t.ident in self._waiting]
-                    self._next = chance.choice(order)
-                    self._state.notify_all()
-                    self._state.wait_for(lambda: self._next is None, timeout=20)
-        for thread in threads:
+        given = -1
+        while not self._ended.wait(timeout=20):
+            if given == self._given:
+                raise TimeoutError("the runs wait for something that is no call")
+            given = self._given
+        for thread in self._threads:
             thread.join(timeout=20)
         self.chance = None
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.records import Event
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.progress import SweepReport

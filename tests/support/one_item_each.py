@@ -24,7 +24,7 @@ from export_jobs.model.records import (
     Attempt,
     DigestState,
     Event,
-    Expected,
+    ExpectationsState,
     Gate,
     Hold,
     JobRecord,
@@ -36,7 +36,7 @@ from export_jobs.model.records import (
     Undelivered,
 )
 from export_jobs.model.retry import RetryPolicy, Try
-from export_jobs.model.steps import GateChange, Slot, Step
+from export_jobs.model.steps import GateChange, SlotChange, Step
 
 FROZEN = Path(__file__).parents[1] / "data" / "items"
 
@@ -137,7 +137,7 @@ STATE = SandboxState(
     new_since=_NOW - 2,
     failing_since=_NOW - 3,
 )
-EXPECTED = Expected(due_at=_NOW, overdue=2, unresolved=3, version=4)
+EXPECTED = ExpectationsState(due_at=_NOW, overdue=2, unresolved=3, version=4)
 EXPECTATION = ExpectationRecord(
     sandbox="prod",
     expectation=Expectation(
@@ -299,9 +299,12 @@ def items_written() -> dict[str, Any]:
 def _gate_written() -> dict[str, Any]:
     """The gate after several transactions, assembled from what they write."""
     change = GateChange(version=0, hold=GATE.hold, echoes=GATE.echoes)
-    noting = {0: Step(slot=Slot("note", ATTEMPT))}
+    noting = {0: Step(slot_change=SlotChange("note", ATTEMPT))}
     noted = GatePart.of("prod", noting, change).write("jobs", known=None)
-    settling = {0: Step(slot=Slot("link", _LINKED)), 1: Step(slot=Slot("give up", _FORMER))}
+    settling = {
+        0: Step(slot_change=SlotChange("link", _LINKED)),
+        1: Step(slot_change=SlotChange("give up", _FORMER)),
+    }
     settled = GatePart.of("prod", settling, GateChange()).write("jobs", known=None)
     assert noted
     assert settled

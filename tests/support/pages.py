@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from export_jobs.contract import Job
 from export_jobs.model.baselines import UNKNOWN, Comparison
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import Gate, JobRecord, SandboxRecord, SandboxState, Ticket

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from export_jobs.contract.times import rfc3339
 from export_jobs.model.baselines import Baseline, Run
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import JobRecord
 from export_jobs_cli.baselines import shown

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import duckdb
 import pytest
 from export_jobs.aws.clock import now_ms
 from export_jobs.client.tokens import CREDENTIAL_MAX_AGE_S
@@ -17,6 +19,7 @@ from export_jobs.monitor.expectations import MAX_HISTORY
 from export_jobs_cli.stack import DeployedSystem
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack
+from export_jobs_local.exporting.generate import generate
 from export_jobs_local.isolation import aws_session
 from support.broad_run import emitted_metrics
 from support.files import ROOT
@@ -25,7 +28,7 @@ from support.quiet import first_sweeps
 sys.path.insert(0, str(ROOT))  # they are not an installed package
 
 from benchmarks import __main__ as command
-from benchmarks import baselines, bill, cost, growth, page
+from benchmarks import baselines, bill, cost, export, export_sides, growth, page
 from benchmarks.line import Served, field_case_21
 from benchmarks.measuring import Line, Spread, in_turns, interleaved, line_through
 from benchmarks.on_record import DAY_MS, Amount, OnRecord
@@ -216,6 +219,68 @@ class TestLine:
         assert served.overtaken == [("a", "d")]
 
 
+@pytest.fixture(scope="module")
+def export_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data in which some profiles have a namespace in two fragments, with other identities."""
+    root = tmp_path_factory.mktemp("export")
+    generate(root / "data", profiles=1_000, seed=3)
+    fragments = root / "data" / "fragments"
+    duckdb.sql(
+        f"COPY (SELECT * REPLACE (MAP {{'email': ['second', profileId]}} AS identityMap)"
+        f" FROM '{fragments}/part-00000.parquet' WHERE sourceDatasetId = 'web')"
+        f" TO '{fragments}/part-00001.parquet' (FORMAT parquet)"
+    )
+    return root
+
+
+class TestExport:
+    @pytest.mark.parametrize("case", export_sides.CASES)
+    @pytest.mark.parametrize("side", export_sides.PEERS)
+    def test_peers_export_what_we_do(self, export_root: Path, side: str, case: str) -> None:
+        """The same columns, rows and profiles of each namespace; so the comparison is fair."""
+        if side == "polars":
+            pytest.importorskip("polars")  # a requirement of the benchmarks only
+        ours, theirs = (export_sides.export(one, case, export_root) for one in ("ours", side))
+        assert export.contents(export_sides.written(side, export_root)) == export.contents(
+            export_sides.written("ours", export_root)
+        )
+        assert theirs.namespaces == ours.namespaces
+        assert ours.namespaces["email"] > 0
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            "SELECT * FROM rows LIMIT 800",
+            "SELECT * REPLACE ({'tier': 'gold', 'points': 1} AS loyalty) FROM rows",
+            "SELECT * REPLACE (MAP {'email': ['second']} AS identityMap) FROM rows",
+            "SELECT * EXCLUDE loyalty FROM rows",
+        ],
+    )
+    def test_a_difference_ends_the_part(self, export_root: Path, changed: str) -> None:
+        """Nothing is reported about sides that did not write the same, or counted differently."""
+        namespaces = export_sides.export("ours", export_sides.PROFILES, export_root).namespaces
+        counted = dict.fromkeys(("ours", *export_sides.PEERS), namespaces)
+        ours = export_sides.written("ours", export_root)
+        for side in export_sides.PEERS:
+            theirs = export_sides.written(side, export_root)
+            shutil.rmtree(theirs, ignore_errors=True)
+            shutil.copytree(ours, theirs)
+        assert export.check_equal(export_root, counted) > 900
+        with pytest.raises(export.Different, match="Polars"):
+            export.check_equal(export_root, {**counted, "polars": {**namespaces, "email": 1}})
+        rows = duckdb.read_parquet(f"{ours}/*.parquet")
+        rows.query("rows", changed).write_parquet(str(theirs / "part-00000.parquet"))
+        with pytest.raises(export.Different, match="Polars"):
+            export.check_equal(export_root, counted)
+
+    def test_a_side_is_measured_in_its_own_process(self, export_root: Path) -> None:
+        """So that its peak of memory is its own."""
+        found = export_sides.measured("by hand", export_sides.SEGMENT, export_root)
+        assert found.namespaces["email"] > 0
+        assert found.elapsed_s > 0
+        assert 20 < found.peak_mib < 1_000
+
+
 class TestPage:
     AMOUNT = Amount(jobs=120, datasets=3, days=20, running=2, waiting=2, rejected=2)
 
@@ -376,8 +441,8 @@ class TestCommand:
     def test_imports_without_the_benchmarks_own_requirements(
         self, part: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """`aepp` and `matplotlib` are imported where they are used, so these tests need neither."""
-        for missing in ("aepp", "matplotlib"):
+        """They are imported where they are used, so these tests need none of them."""
+        for missing in ("aepp", "matplotlib", "polars"):
             monkeypatch.setitem(sys.modules, missing, None)
         for name in [name for name in sys.modules if name.startswith("benchmarks.")]:
             monkeypatch.delitem(sys.modules, name)

@@ -20,7 +20,7 @@ from export_jobs.contract.text import one_line
 from export_jobs.creator.message import Letter, read_request
 from export_jobs.events.build import state_change
 from export_jobs.model.baselines import UNKNOWN, Baseline, Run
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
 from export_jobs.model.records import (
     Attempt,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from export_jobs.aws.settings import CreatorSettings
+from export_jobs.aws.settings import Settings
 from export_jobs.model.limits import UNSEEN_MS
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import (
@@ -43,7 +43,7 @@ ENVIRONMENT = {
 class SystemHere:
     """As much of a system as reading a line needs: what the tables have on each sandbox."""
 
-    creator = CreatorSettings.from_environment(ENVIRONMENT)
+    creator = Settings.from_environment(ENVIRONMENT)
 
     def __init__(self, *known: SandboxRecord, ended: tuple[RequestRecord, ...] = ()) -> None:
         self._known: Mapping[str, SandboxRecord] = {one.gate.sandbox: one for one in known}
@@ -256,6 +256,18 @@ def test_the_list_has_who_waits_what_is_under_way_and_what_has_ended() -> None:
     assert [row["requestKey"] for row in in_prod["ended"]] == ["n:x:[b]"]
     rejected = request_list.find(system, sandbox=None, rejected=True, limit=10).as_json()
     assert [row["recordKey"] for row in rejected["ended"]] == ["m!1"]
+
+
+def test_a_hold_whose_time_is_over_holds_nothing() -> None:
+    """It stays in the gate until a created job lifts it."""
+    gate = Gate("prod", hold=Hold(NOW - 1, 60_000))
+    system: Any = SystemHere(
+        SandboxRecord(gate, tickets=(ticket("k"),)), SandboxRecord(Gate("dev"))
+    )
+    found = request_list.find(system, sandbox="prod", limit=2)
+    assert found.as_json()["sandboxes"][0]["heldUntil"] is None
+    assert found.lines[0].held_until is None
+    assert found.lines[0].wait_in_line().what == "PROBE"
 
 
 def test_rejected_requests_of_all_sandboxes_are_listed_newest_first_without_a_scan(

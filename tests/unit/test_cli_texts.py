@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from export_jobs.contract import Job
+from export_jobs.model.records import JobRecord
 from export_jobs_cli import doctor, job_list, job_show, output, requests
 from export_jobs_cli.job_show import JobDetails, where_data_is
 from export_jobs_cli.jobs import KnownJob
@@ -181,3 +182,15 @@ def test_a_job_whose_end_is_not_delivered_yet_has_its_errors() -> None:
     record = observed(job, now=1)
     assert record
     assert KnownJob("prod", record).errors[0]["message"] == "Job aborted."
+
+
+def test_a_segment_without_a_readable_id_is_shown_as_unknown() -> None:
+    """From the job's record as from the service."""
+    record = JobRecord(
+        "prod",
+        "1",
+        0,
+        final=True,
+        end_detail={"final": True, "segments": [{"segmentId": None}, {}]},
+    )
+    assert KnownJob("prod", record).segment_ids == ["?", "?"]

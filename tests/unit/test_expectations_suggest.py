@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from export_jobs.contract.schedule import Schedule
 from export_jobs.model.expectations import Expectation
-from export_jobs.model.matching import segment_fingerprint
+from export_jobs.model.fingerprints import segment_fingerprint
 from export_jobs.model.records import JobRecord
 from export_jobs_cli.expectations.file import parse
 from export_jobs_cli.expectations.scheduled import Scheduled, from_schedules

@@ -9,7 +9,7 @@ import pytest
 from export_jobs.contract.errors import RetryLater
 from export_jobs.model.ports import GateMoved, QueueUnavailable
 from export_jobs.model.records import Attempt, Gate, JobRecord, RequestRecord, SandboxRecord, Ticket
-from export_jobs.model.steps import GateChange, Slot, Step
+from export_jobs.model.steps import GateChange, SlotChange, Step
 from export_jobs.model.wake_up import wake_up_body
 from support.fake_store import FakeStore
 from support.fakes import FakeApi, FakeDeadLetterQueue, FakeRequestQueue, Fakes
@@ -36,7 +36,7 @@ def noting(table: FakeStore) -> Step:
     return Step(
         requests=(replace(record, status="CREATING"),),
         drop_tickets=(TICKET,),
-        slot=Slot("note", ATTEMPT),
+        slot_change=SlotChange("note", ATTEMPT),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,13 +12,21 @@ from unittest.mock import patch
 
 import pytest
 from export_jobs_local.aws.quicker import make_quicker
+from export_jobs_local.aws.template import read_template, to_cloudformation
+from export_jobs_local.project import TEMPLATE
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moto.cloudformation.models import Stack
+from moto.core import responses, utils
 from moto.dynamodb.exceptions import TransactionCanceledException
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import RESULT_SIZE_LIMIT, Table
 from moto.dynamodb.parsing.key_condition_expression import parse_expression
+from moto.sqs import models as sqs_models
+from moto.sqs.models import Queue
+from moto.sqs.responses import SQSResponse
+from support.cloudformation import NEEDED
 
 TABLE = "jobs"
 PAGES = 30
@@ -395,3 +405,25 @@ def test_a_transaction_copies_only_the_items_that_it_names() -> None:
         backend.transact_write_items([{"Update": update}, {"ConditionCheck": failing}])
     after = {id(item) for item in backend.tables[TABLE].all_items()}
     assert len(after - before) == 1
+
+
+def test_names_are_the_same_and_are_taken_apart_once() -> None:
+    """Those of a class's methods, and the words in those of a queue's attributes."""
+    for _ in range(2):
+        for attribute in (*Queue.BASE_ATTRIBUTES, *Queue.FIFO_ATTRIBUTES):
+            mine = sqs_models.camelcase_to_underscores(attribute)
+            assert mine == utils.camelcase_to_underscores(attribute)
+        mine = responses.method_names_from_class(SQSResponse)
+        assert mine == utils.method_names_from_class(SQSResponse)
+    assert responses.method_names_from_class(SQSResponse) is mine
+    assert sqs_models.camelcase_to_underscores.cache_info().hits
+
+
+def test_a_template_is_read_as_by_moto() -> None:
+    """As it is sent, in JSON, it has what moto reads in it as YAML; and YAML is still read."""
+    template = to_cloudformation(read_template(TEMPLATE), bucket="code", parameters=NEEDED)
+    sent = json.dumps(template, default=str)
+    as_yaml = inspect.unwrap(Stack.parse_template)
+    assert Stack.parse_template(sent) == as_yaml(sent)
+    short = "Resources:\n  Queue:\n    Arn: !GetAtt Other.Arn\n"
+    assert Stack.parse_template(short) == as_yaml(short) != {}

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any, get_args
 
 import pytest
-from export_jobs.creator.policy import Handled, RunReport
+from export_jobs.creator.report import Handled, RunReport
 from export_jobs.model.outcome import JobOutcome
 from export_jobs.model.records import Event, EventType, RequestOutcome
 from export_jobs.monitor.progress import SweepReport
@@ -189,6 +189,23 @@ def test_a_run_reports_the_outcomes_of_requests(
     lines = emitted(capsys)
     assert [metrics_in(line) for line in lines] == ([told] if told else [])
     assert all(dimensions_of(line) == {"service"} for line in lines)
+
+
+def test_events_of_a_newer_version_are_no_reason_to_fail(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They are in the outbox of a job: an outcome that is not known here, and fields that are gone."""
+    details: list[dict[str, Any]] = [
+        {"final": True, "outcome": "HALF_DONE"},
+        {"final": True, "outcome": "SUCCEEDED", "durationMs": 7},
+        {"status": "SUCCEEDED"},
+    ]
+    for some in (details, details[:1]):
+        events = [Event(EventType.JOB_STATE_CHANGE, detail) for detail in some]
+        report_sweep(SweepReport("prod", events=events))
+    first, ended, only = (metrics_in(line) for line in emitted(capsys))
+    assert first == only == {"SweepAge": 0}
+    assert ended == {"JobsSucceeded": 1, "JobDuration": 7}
 
 
 def test_a_run_s_line_shows_the_result_of_each_message(logged: list[Any]) -> None:

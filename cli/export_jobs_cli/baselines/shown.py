@@ -11,14 +11,15 @@ from typing import Any
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.wording import MAX_SEGMENTS_SHOWN, span
 from export_jobs.model.baselines import Baseline, Run, Usual
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
+from export_jobs.model.limits import DAY_MS
 from export_jobs.model.names import Names
 from export_jobs.model.records import JobRecord
-from export_jobs.monitor.baselines import DAY_MS, IN_A_ROW, MIN_RUNS, compare, usual_at
+from export_jobs.monitor.baselines import IN_A_ROW, MIN_RUNS, compare, usual_at
 from rich.console import Console
 
 from export_jobs_cli import output
-from export_jobs_cli.baselines.stored import Accepted, last_run
+from export_jobs_cli.baselines.stored import Accepted
 
 RUNS_SHOWN = 14
 _DAYS_NEEDED = {"LEARNING": 7, "EARLY": 28}
@@ -162,7 +163,7 @@ def _row(one: Shown) -> list[str]:
         str(len(baseline.runs)),
         span(one.duration.usual),
         "" if usual is None else f"{usual:,}",
-        output.moment(last_run(baseline))[5:16],
+        output.moment(baseline.newest_at)[5:16],
         one.state,
         f"{len(baseline.unusual)} of {IN_A_ROW}" if baseline.unusual else "",
     ]
@@ -198,18 +199,14 @@ def _show_usual(console: Console, one: Shown) -> None:
     output.facts(
         console,
         [
-            ("usual profiles", _number(profiles.usual)),
-            ("VOLUME_DROP", _beyond("fewer than", _number(profiles.lowest))),
-            ("VOLUME_SPIKE", _beyond("more than", _number(profiles.highest))),
+            ("usual profiles", output.number(profiles.usual)),
+            ("VOLUME_DROP", _beyond("fewer than", output.number(profiles.lowest))),
+            ("VOLUME_SPIKE", _beyond("more than", output.number(profiles.highest))),
             ("usually takes", span(duration.usual)),
             ("SLOW", _beyond("more than", span(duration.highest))),
             ("delayed", _delay(one)),
         ],
     )
-
-
-def _number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
 
 
 def _beyond(how: str, value: str) -> str:
@@ -230,7 +227,7 @@ def _show_runs(console: Console, title: str, runs: Sequence[Run]) -> None:
         console.print("none")
         return
     rows = [
-        [output.moment(run.created_at)[:16], span(run.duration_ms), _number(run.profiles)]
+        [output.moment(run.created_at)[:16], span(run.duration_ms), output.number(run.profiles)]
         for run in reversed(runs)
     ]
     columns = ["created", "took", "profiles"]
@@ -246,7 +243,7 @@ def show_accepted(accepted: Accepted, one: Shown) -> None:
     job = output.plain(accepted.job.job_id)
     console.print(f"job {job} is the new usual: {what} accepted", soft_wrap=True)
     lines = [
-        ("profiles", _number(one.profiles.usual), state_of(one.profiles)),
+        ("profiles", output.number(one.profiles.usual), state_of(one.profiles)),
         ("duration", span(one.duration.usual), state_of(one.duration)),
     ]
     output.facts(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from export_jobs.model.baselines import Anomaly, Baseline, Run
+from export_jobs.model.baselines import Anomaly, Baseline
 from export_jobs.model.ports import BaselineChanged
 from export_jobs.model.records import JobRecord
 from export_jobs.monitor import baselines as rule
@@ -51,13 +51,8 @@ def every_one(system: DeployedSystem, *, sandbox: str | None) -> list[Baseline]:
     return [
         baseline
         for name in system.sandboxes(sandbox)
-        for baseline in sorted(system.store.every_baseline(name), key=lambda one: -last_run(one))
+        for baseline in sorted(system.store.every_baseline(name), key=lambda one: -one.newest_at)
     ]
-
-
-def last_run(baseline: Baseline) -> int:
-    """When the newest run that it knows was created, usual or not."""
-    return max((run.created_at for run in (*baseline.runs, *baseline.unusual)), default=0)
 
 
 def named(system: DeployedSystem, kind_or_job: str, *, sandbox: str | None) -> Baseline:
@@ -132,7 +127,7 @@ def accept(system: DeployedSystem, job_id: str, *, sandbox: str | None) -> Accep
                 f"job {job.job_id!r} is usual by now: it, or a later job like it, was accepted, or "
                 "three in a row were like it"
             )
-        after = rule.accept(known, run_of(job))
+        after = rule.accept(known, rule.run_of(job))
         try:
             system.store.put_baseline(after)
         except BaselineChanged:
@@ -161,9 +156,4 @@ def cannot_be_accepted(job: JobRecord) -> str | None:
 
 def still_unusual(known: Baseline, job: JobRecord) -> tuple[Anomaly, ...]:
     """What is unusual about a job by what its baseline knows now: nothing if it was accepted."""
-    return rule.compare(known, run_of(job)).anomalies
-
-
-def run_of(job: JobRecord) -> Run:
-    """What is learned from a job that succeeded."""
-    return Run(job.creation_time, job.duration_ms, job.profiles_exported)
+    return rule.compare(known, rule.run_of(job)).anomalies

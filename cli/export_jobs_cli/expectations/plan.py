@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -94,12 +94,14 @@ def differences(old: Expectation, new: Expectation) -> list[FieldChange]:
     """The fields of the file that differ."""
     before, after = written(old), written(new)
     return [
-        FieldChange(name, _text(before, name), _text(after, name))
+        FieldChange(
+            name, field_text(before.get(name, DEFAULT)), field_text(after.get(name, DEFAULT))
+        )
         for name in dict.fromkeys((*before, *after))
         if before.get(name) != after.get(name)
     ]
 
 
-def _text(entry: Mapping[str, Any], name: str) -> str:
-    value = entry.get(name, DEFAULT)
+def field_text(value: Any) -> str:
+    """A value of an entry of the file."""
     return ", ".join(value) if isinstance(value, list) else str(value)

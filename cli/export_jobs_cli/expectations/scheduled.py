@@ -14,6 +14,7 @@ from typing import Any, Final
 from export_jobs.contract.schedule import Schedule
 from export_jobs.model.calendar import DAY_MINUTES
 from export_jobs.model.expectations import Expectation
+from export_jobs.model.limits import DAY_MS
 from export_jobs.monitor.regular import is_open, round_up
 
 from export_jobs_cli.expectations.fields import time_text
@@ -24,7 +25,6 @@ HOURS: Final = 4
 """From a schedule's time to the deadline that is suggested."""
 DATASET_TO_FILL_IN: Final = "FILL-IN"
 _MAX_DEPTH: Final = 6
-_DAY_MS: Final = DAY_MINUTES * 60_000
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _expectation(name: str, dataset: str, weekly: WeeklyTime) -> Expectation:
 
 def _at(weekly: WeeklyTime, now: int) -> int:
     """The time on the day of `now`, in epoch milliseconds."""
-    return now // _DAY_MS * _DAY_MS + (weekly.at.hour * 60 + weekly.at.minute) * 60_000
+    return now // DAY_MS * DAY_MS + (weekly.at.hour * 60 + weekly.at.minute) * 60_000
 
 
 def _name_of(schedule: Schedule, weekly: WeeklyTime) -> str:

@@ -18,6 +18,7 @@ from export_jobs_cli import output
 from export_jobs_cli.expectations.fields import DAYS
 from export_jobs_cli.expectations.file import written
 from export_jobs_cli.expectations.names import AppliedNames
+from export_jobs_cli.expectations.plan import FieldChange, differences, field_text
 from export_jobs_cli.expectations.stored import Applied
 
 State = Literal["OK", "OVERDUE", "MUTED", "NEW", "ENDED", "UNREADABLE"]
@@ -191,7 +192,7 @@ def show(record: ExpectationRecord, *, names: Names, now: int) -> None:
             "\nIt was changed while this window was open. The window keeps the former fields:\n"
         )
         output.facts(
-            console, [(name, output.plain(former)) for name, former, _ in changed_fields(record)]
+            console, [(one.field, output.plain(one.old)) for one in changed_fields(record)]
         )
     _show_history(console, record)
 
@@ -206,25 +207,11 @@ def _fields(record: ExpectationRecord, names: Names) -> list[tuple[str, str]]:
     return [(name, output.plain(field_text(value))) for name, value in entry.items()]
 
 
-def changed_fields(record: ExpectationRecord) -> list[tuple[str, str, str]]:
-    """What was changed while the window was open: the field, its value there, and the new one."""
+def changed_fields(record: ExpectationRecord) -> list[FieldChange]:
+    """What was changed while the window was open, which keeps the old values."""
     if record.in_force is None or record.window is None:
         return []
-    former, current = written(record.in_force), written(record.expectation)
-    return [
-        (
-            name,
-            field_text(former.get(name, "(default)")),
-            field_text(current.get(name, "(default)")),
-        )
-        for name in dict.fromkeys((*former, *current))
-        if former.get(name) != current.get(name)
-    ]
-
-
-def field_text(value: Any) -> str:
-    """A value of an entry of the file."""
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return differences(record.in_force, record.expectation)
 
 
 def _due_next(record: ExpectationRecord) -> str:

@@ -26,7 +26,7 @@ from export_jobs_cli.directories import writable
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.event_list import summary
 from export_jobs_cli.page import snapshot
-from export_jobs_cli.page.serve import page_of
+from export_jobs_cli.page.serve import pages_of
 from export_jobs_cli.stack import local_system
 
 SWEEP_EVERY_S = 1.0
@@ -81,7 +81,7 @@ def _run(wanted: Sequence[DemoRequest], directory: Path, *, live: bool) -> DemoR
         system.subscribers.follow(view.arrived if view else lambda _: None)
         demo = Demo(system, wanted, on_sent=view.sent if view else lambda _: None)
         reconciliation = demo.run()
-        pages = page_of(local_system({**system.description(), "dataDirectory": str(directory)}))
+        pages = pages_of(local_system({**system.description(), "dataDirectory": str(directory)}))
         page = snapshot.write(pages, directory / "page").index
     return DemoResult(reconciliation, directory, page, time.monotonic() - began)
 

@@ -28,7 +28,7 @@ from export_jobs_cli.directories import writable
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.local.parameters import Given
 from export_jobs_cli.local.sam import write_sam_files
-from export_jobs_cli.page.serve import page_of, serving
+from export_jobs_cli.page.serve import pages_of, serving
 from export_jobs_cli.running import described, refuse_a_second
 from export_jobs_cli.signals import stopped_by_signals, wait_for
 from export_jobs_cli.stack import local_system
@@ -92,7 +92,7 @@ def local(
                     "dataDirectory": str(directory.resolve()) if system.has_local_service else None,
                 }
                 how_to_connect = _how_to_connect(system) + (write_sam_files(system) if sam else "")
-                pages = page_of(local_system(description))
+                pages = pages_of(local_system(description))
                 with serving(pages, port=page_port) as page:
                     description |= {"pageUrl": page.address}
                     text = f"{page.address}\n\n{how_to_connect}"

@@ -11,6 +11,7 @@ from export_jobs.contract.text import one_line
 from export_jobs.events.wording import span, why_overdue
 from export_jobs.model.calendar import DAY_MINUTES
 from export_jobs.model.expectations import ExpectationRecord
+from export_jobs.monitor.expectations import ended_at
 
 from export_jobs_cli import output
 from export_jobs_cli.expectations.shown import in_zone, state_of
@@ -18,7 +19,7 @@ from export_jobs_cli.job_list import error_text
 from export_jobs_cli.jobs import KnownJob
 from export_jobs_cli.line import Line
 from export_jobs_cli.page.kept import Reading
-from export_jobs_cli.page.marks import KINDS, Tone, kind_of_job, utc
+from export_jobs_cli.page.marks import KINDS, Tone, kind_of_job, severity_of, utc
 from export_jobs_cli.page.status import StackStatus
 
 RECENT_MS: Final = 3 * DAY_MINUTES * 60_000
@@ -27,7 +28,6 @@ REPEATED_MS: Final = 14 * DAY_MINUTES * 60_000
 """The same for an export that has run before: the next run may be a week away."""
 MAX_SEGMENTS: Final = 2
 """Segments of a job that are named."""
-_RANK: Final[Sequence[Tone]] = ("bad", "warn", "busy", "quiet")
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def attention_of(
     for reading in readings:
         found += _of_sweeps(reading, status, now=now)
         found += _of_expectations(reading, now=now)
-        found += _of_jobs(reading, now=now)
+        found += _of_jobs(reading, lines[reading.sandbox], now=now)
         found += _of_requests(lines[reading.sandbox])
-    return sorted(found, key=lambda item: _RANK.index(item.tone))
+    return sorted(found, key=lambda item: severity_of(item.tone))
 
 
 def _of_the_stack(status: StackStatus) -> Iterator[Item]:
@@ -129,14 +129,14 @@ def _overdue(record: ExpectationRecord, reading: Reading) -> Item:
     )
 
 
-def _of_jobs(reading: Reading, *, now: int) -> Iterator[Item]:
+def _of_jobs(reading: Reading, line: Line, *, now: int) -> Iterator[Item]:
     """The last run of each export, if it did not end well, open ones that are late, duplicates."""
     runs = Counter(map(_same_export, reading.jobs))
     decided: set[object] = set()
     for position, job in enumerate(reading.jobs):
         if not job.is_final:
             if kind_of_job(job) == "delayed":
-                yield _late(job)
+                yield _late(job, line)
             continue
         if job.record and job.record.duplicate_of and _ended_at(job) >= now - RECENT_MS:
             yield _duplicate(job, job.record.duplicate_of)
@@ -167,9 +167,8 @@ def _is_tried_again(job: KnownJob, later: Iterable[KnownJob]) -> bool:
 
 
 def _ended_at(job: KnownJob) -> int:
-    """When it ended or, if that is unknown, was last changed; in epoch milliseconds."""
-    by_its_times = job.created_at + (job.duration_ms or 0) if job.created_at else 0
-    return by_its_times or job.updated_at or (job.record.touched_at if job.record else 0)
+    """When it ended or, if that is unknown, was recorded; in epoch milliseconds."""
+    return ended_at(job.record) if job.record else 0
 
 
 def _of_ended(job: KnownJob) -> Item:
@@ -190,9 +189,12 @@ def _duplicate(job: KnownJob, request_key: str) -> Item:
     return _about(job, "problem", text, f"request {request_key} has another job")
 
 
-def _late(job: KnownJob) -> Item:
-    usual = span(job.record.delay_limit_ms) if job.record else ""
-    limit = f"; its limit, based on what is usual, is {usual}" if usual else ""
+def _late(job: KnownJob, line: Line) -> Item:
+    limit = ""
+    if job.record:
+        limit_ms = line.delays.limit_of(job.record)
+        by_usual = ", based on what is usual," if limit_ms == job.record.delay_limit_ms else ""
+        limit = f"; its limit{by_usual} is {span(limit_ms)}"
     text = f"Export job {job.id} into {job.dataset or 'an unknown dataset'} is delayed"
     return _about(job, "delayed", text, f"running for {span(job.duration_ms)}{limit}")
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from export_jobs.model.baselines import Baseline, Metric, Usual
-from export_jobs.model.calendar import DAY_MINUTES, local_time, zone_named
+from export_jobs.model.calendar import local_time, zone_named
+from export_jobs.model.limits import DAY_MS
 from export_jobs.monitor.baselines import usual_at
 
 from export_jobs_cli.jobs import KnownJob
@@ -32,7 +33,6 @@ _ROUND_SPANS: Final = tuple(
         *(3_600, 7_200, 10_800, 21_600, 43_200, 86_400),
     )
 )
-_DAY_MS: Final = DAY_MINUTES * 60_000
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _ticks(
 
 def _days(since: int, now: int) -> list[tuple[int, str]]:
     """Every seventh midnight in UTC, the last one first."""
-    midnights = range(now - now % _DAY_MS, since, -7 * _DAY_MS)
+    midnights = range(now - now % DAY_MS, since, -7 * DAY_MS)
     return [(at, f"{local_time(at, zone_named('UTC')):%d %b}") for at in midnights]
 
 

@@ -12,8 +12,8 @@ from export_jobs.model.baselines import Baseline
 from export_jobs.model.expectations import ExpectationRecord
 
 from export_jobs_cli.jobs import KnownJob
+from export_jobs_cli.output import number
 from export_jobs_cli.page.charts import Chart, chart_of
-from export_jobs_cli.page.job import number
 from export_jobs_cli.page.kept import KEPT_MS, Reading
 
 MAX_RUNS: Final = 100

@@ -11,10 +11,10 @@ from export_jobs.model.names import Names
 from export_jobs.monitor.regular import Regular
 
 from export_jobs_cli.expectations.file import written
+from export_jobs_cli.expectations.plan import FieldChange, field_text
 from export_jobs_cli.expectations.shown import (
     State,
     changed_fields,
-    field_text,
     in_zone,
     local,
     state_of,
@@ -47,7 +47,7 @@ class ShownExpectation:
         }
 
     @property
-    def changes(self) -> Sequence[tuple[str, str, str]]:
+    def changes(self) -> Sequence[FieldChange]:
         """See `changed_fields`."""
         return changed_fields(self.record)
 

@@ -12,11 +12,12 @@ from export_jobs.monitor.baselines import usual_at
 from export_jobs_cli.event_list import RecordedEvent, events_of, plain_summary
 from export_jobs_cli.job_list import error_text
 from export_jobs_cli.job_show import JobDetails
+from export_jobs_cli.output import number
 from export_jobs_cli.page.charts import Bullet, bullet_of
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparedNumber:
     """A number of a job beside what is usual at the time of the week at which it was created."""
 
     name: str
@@ -28,19 +29,21 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class JobPage:
+class ShownJob:
+    """A job, with its numbers and its errors in words."""
+
     details: JobDetails
-    comparisons: Sequence[Comparison]
+    comparisons: Sequence[ComparedNumber]
     errors: Sequence[str]
     events: Sequence[tuple[RecordedEvent, str]]
     """Each with what it reports."""
 
 
-def job_page(details: JobDetails, baseline: Baseline | None) -> JobPage:
+def shown_job(details: JobDetails, baseline: Baseline | None) -> ShownJob:
     """`baseline` is that of its kind."""
     known = details.known
     events = events_of(known.record)
-    return JobPage(
+    return ShownJob(
         details,
         list(_comparisons(details, baseline)),
         [error_text(error) for error in known.errors],
@@ -48,11 +51,7 @@ def job_page(details: JobDetails, baseline: Baseline | None) -> JobPage:
     )
 
 
-def number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
-
-
-def _comparisons(details: JobDetails, baseline: Baseline | None) -> Iterator[Comparison]:
+def _comparisons(details: JobDetails, baseline: Baseline | None) -> Iterator[ComparedNumber]:
     known = details.known
     metrics: tuple[tuple[str, Metric, int | None, int | None, Callable[[int | None], str]], ...] = (
         ("profiles", "VOLUME", known.profiles_exported, known.usual_profiles, number),
@@ -68,4 +67,4 @@ def _comparisons(details: JobDetails, baseline: Baseline | None) -> Iterator[Com
             low = f"fewer than {in_words(now.lowest)} or " if now.lowest is not None else ""
             limits = f"{low}more than {in_words(now.highest)}"
         bullet = bullet_of(value, now) if now and now.usual is not None else None
-        yield Comparison(name, in_words(value), in_words(usual), limits, bullet)
+        yield ComparedNumber(name, in_words(value), in_words(usual), limits, bullet)

@@ -16,8 +16,9 @@ from itertools import takewhile
 from typing import Final
 
 from export_jobs.aws.clock import now_ms
-from export_jobs.model.calendar import DAY_MINUTES, zone_named
+from export_jobs.model.calendar import zone_named
 from export_jobs.model.expectations import ExpectationRecord
+from export_jobs.model.limits import DAY_MS
 from export_jobs.model.names import Names
 from export_jobs.model.records import JobRecord, SandboxRecord
 from export_jobs.monitor.regular import READ_MS, Regular, regular_exports
@@ -34,7 +35,6 @@ OLD_MS: Final = 60_000
 """What nothing announces the changes of is read again after that time, if little else is read."""
 VERY_OLD_MS: Final = 5 * OLD_MS
 """And after that time in any case."""
-_DAY_MS: Final = DAY_MINUTES * 60_000
 _Key = tuple[str, int]
 
 
@@ -205,7 +205,7 @@ class KeptSandbox:
                 continue
             ended = [job.record for job in its_jobs if job.record and job.is_final]
             basis = (
-                reading.read_at // _DAY_MS,
+                reading.read_at // DAY_MS,
                 tuple(map(_key_of, ended[:1])),
                 len(ended),
                 tuple(one for one in expected if one.dataset_id == dataset),

@@ -86,8 +86,13 @@ class Mark:
 
     @property
     def severity(self) -> int:
-        """Less is worse."""
-        return _SEVERITY.index(self.tone)
+        """See `severity_of`."""
+        return severity_of(self.tone)
+
+
+def severity_of(tone: Tone) -> int:
+    """Less is worse."""
+    return _SEVERITY.index(tone)
 
 
 def kind_of_job(job: KnownJob) -> str:

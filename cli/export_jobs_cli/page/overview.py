@@ -9,8 +9,9 @@ from datetime import date, timedelta
 from typing import Final
 
 from export_jobs.events.wording import span
-from export_jobs.model.calendar import DAY_MINUTES, local_date, zone_named
+from export_jobs.model.calendar import local_date, zone_named
 from export_jobs.model.expectations import ExpectationRecord
+from export_jobs.model.limits import DAY_MS
 
 from export_jobs_cli.expectations.shown import state_of
 from export_jobs_cli.jobs import KnownJob
@@ -29,7 +30,6 @@ from export_jobs_cli.page.status import StackStatus
 DAYS: Final = 14
 MOST_MARKS: Final = 6
 """Marks in a cell; of more runs a day, those that ended worst are shown, and the others counted."""
-_DAY_MS: Final = DAY_MINUTES * 60_000
 _UTC: Final = zone_named("UTC")
 
 
@@ -129,7 +129,7 @@ def _facts(
 
 def _rows(reading: Reading, days: Sequence[date]) -> Iterator[Row]:
     """The datasets with a run or a window in these days, by name; those without a name last."""
-    since = (days[-1] - date(1970, 1, 1)).days * _DAY_MS
+    since = (days[-1] - date(1970, 1, 1)).days * DAY_MS
     windows = _windows_of(reading.expectations)
     ids = {
         dataset

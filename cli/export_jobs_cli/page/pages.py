@@ -23,7 +23,7 @@ from export_jobs_cli.jobs import KnownJob
 from export_jobs_cli.line import Line
 from export_jobs_cli.page.dataset import BaselineOf, dataset_page
 from export_jobs_cli.page.expectations import expectations_of
-from export_jobs_cli.page.job import job_page
+from export_jobs_cli.page.job import shown_job
 from export_jobs_cli.page.kept import FixedSandbox, KeptSandbox, Reading
 from export_jobs_cli.page.overview import DAYS, overview_of
 from export_jobs_cli.page.requests import MAX_SHOWN, SandboxRequests, requests_of
@@ -179,7 +179,7 @@ class Pages:
             f"Job {job_id}",
             reading.read_at,
             [self.command("job show", job_id, sandbox=sandbox)],
-            {"page": job_page(details, baseline), "problems": problems},
+            {"page": shown_job(details, baseline), "problems": problems},
         )
 
     def _older_job(self, sandbox: str, job_id: str) -> KnownJob:

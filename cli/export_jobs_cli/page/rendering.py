@@ -14,11 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from export_jobs_cli.job_list import status_of
-from export_jobs_cli.output import moment
+from export_jobs_cli.output import moment, number
 from export_jobs_cli.page.addresses import Addresses, anchor
 from export_jobs_cli.page.charts import HEIGHT, LEFT, WIDTH
 from export_jobs_cli.page.console import ConsoleLink
-from export_jobs_cli.page.job import number
 from export_jobs_cli.page.marks import KINDS, kind_of_job
 from export_jobs_cli.page.pages import Page, Pages
 

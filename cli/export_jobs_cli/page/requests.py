@@ -25,7 +25,7 @@ class Rejected:
 
     @property
     def key(self) -> str:
-        return self.record.named or self.record.request_key
+        return self.record.key_in_message
 
 
 @dataclass(frozen=True)

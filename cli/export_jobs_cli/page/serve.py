@@ -28,7 +28,7 @@ def until_stopped(
 ) -> None:
     """Raises UserError if the stack can't be read at all."""
     with opened(target) as system:
-        pages = _pages_of(system, target, sandbox)
+        pages = _pages_of_target(system, target, sandbox)
         pages.readings()
         with stopped_by_signals() as stopped, serving(pages, port=port) as server:
             if as_json:
@@ -87,7 +87,7 @@ def serving(pages: Pages, *, port: int | None) -> Iterator[PageServer]:
         server.__exit__(None, None, None)
 
 
-def page_of(system: DeployedSystem) -> Pages:
+def pages_of(system: DeployedSystem) -> Pages:
     """The pages of a running local system."""
     with explained():
         return Pages(system)
@@ -95,7 +95,7 @@ def page_of(system: DeployedSystem) -> Pages:
 
 def snapshot(target: Target, directory: Path, *, sandbox: str | None, as_json: bool) -> None:
     with opened(target) as system:
-        written = snapshots.write(_pages_of(system, target, sandbox), directory)
+        written = snapshots.write(_pages_of_target(system, target, sandbox), directory)
     if as_json:
         output.print_json({"index": str(written.index), "pages": written.pages})
     else:
@@ -105,5 +105,5 @@ def snapshot(target: Target, directory: Path, *, sandbox: str | None, as_json: b
         )
 
 
-def _pages_of(system: DeployedSystem, target: Target, sandbox: str | None) -> Pages:
+def _pages_of_target(system: DeployedSystem, target: Target, sandbox: str | None) -> Pages:
     return Pages(system, sandbox=sandbox, profile=target.profile, region=target.region)

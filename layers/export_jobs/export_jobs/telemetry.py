@@ -18,11 +18,10 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from export_jobs.client import Transport
 from export_jobs.client.transport import Answer
-from export_jobs.model.outcome import JobOutcome
 from export_jobs.model.records import EventType, RequestOutcome
 
 if TYPE_CHECKING:
-    from export_jobs.creator.policy import Handled, RunReport
+    from export_jobs.creator.report import Handled, RunReport
     from export_jobs.monitor.progress import SweepReport
 
 logger = Logger(child=True)
@@ -33,7 +32,7 @@ MAX_PROBLEMS = 20
 """Problems in one log line. CloudWatch truncates lines of more than 256 KB."""
 MINUTE_MS = 60_000
 
-METRIC_OF_JOBS: Mapping[JobOutcome, str] = {
+METRIC_OF_JOBS: Mapping[str, str] = {
     "SUCCEEDED": "JobsSucceeded",
     "SUCCEEDED_WITH_ERRORS": "JobsSucceededWithErrors",
     "SUCCEEDED_EMPTY": "JobsSucceededEmpty",
@@ -62,7 +61,10 @@ METRIC_OF_MESSAGES: Mapping[Handled, str] = {
     "DUPLICATE": "RequestsDuplicate",
     "FAILED": "RequestsFailed",
 }
-"""The metric that counts the messages with each result; the other results count as requests."""
+"""The metric that counts the messages with each result.
+
+Those that are REJECTED or CANCELLED count as requests; a WAKE_UP and those DROPPED do not count.
+"""
 
 
 def report_sweep(report: SweepReport) -> None:
@@ -70,7 +72,7 @@ def report_sweep(report: SweepReport) -> None:
     ended = [
         event.detail
         for event in report.events
-        if event.type == EventType.JOB_STATE_CHANGE and event.detail["final"]
+        if event.type == EventType.JOB_STATE_CHANGE and event.detail.get("final")
     ]
     metrics = EphemeralMetrics()
     metrics.add_dimension("sandbox", report.sandbox)
@@ -128,8 +130,7 @@ def report_run(report: RunReport) -> None:
     for name, count in counts.items():
         if count:
             metrics.add_metric(name, MetricUnit.Count, count)
-    if any(counts.values()):
-        _emit(metrics)
+    _emit(metrics)
     good = not report.problems
     (logger.info if good else logger.error)(
         "processed" if good else "processing failed",
@@ -149,13 +150,14 @@ def _is_unusual(detail: Mapping[str, Any]) -> bool:
 def _of_ended(sandbox: str, details: Sequence[Mapping[str, Any]]) -> EphemeralMetrics:
     metrics = EphemeralMetrics()
     metrics.add_dimension("sandbox", sandbox)
-    for outcome, count in Counter(detail["outcome"] for detail in details).items():
-        metrics.add_metric(METRIC_OF_JOBS[outcome], MetricUnit.Count, count)
+    for outcome, count in Counter(str(detail.get("outcome")) for detail in details).items():
+        if name := METRIC_OF_JOBS.get(outcome):  # a newer version may know more outcomes
+            metrics.add_metric(name, MetricUnit.Count, count)
     for detail in details:
-        if detail["durationMs"] is not None:
-            metrics.add_metric("JobDuration", MetricUnit.Milliseconds, detail["durationMs"])
-        if detail["profilesExported"] is not None:
-            metrics.add_metric("ProfilesExported", MetricUnit.Count, detail["profilesExported"])
+        if (duration_ms := detail.get("durationMs")) is not None:
+            metrics.add_metric("JobDuration", MetricUnit.Milliseconds, duration_ms)
+        if (profiles := detail.get("profilesExported")) is not None:
+            metrics.add_metric("ProfilesExported", MetricUnit.Count, profiles)
     return metrics
 
 
@@ -194,4 +196,6 @@ class MeasuredTransport(Transport):
 
 def _emit(metrics: EphemeralMetrics) -> None:
     """Writes once: `print` writes twice, so that another thread could split the line."""
+    if not metrics.metric_set:
+        return
     sys.stdout.write(json.dumps(metrics.serialize_metric_set(), separators=(",", ":")) + "\n")

@@ -119,7 +119,7 @@ def heartbeat(settings: MonitorSettings, time_left_s: Callable[[], float]) -> He
     from export_jobs.monitor.heartbeat import Heartbeat  # noqa: PLC0415
 
     url = HeartbeatUrl(
-        lambda: str(_secret(secret_id)), time_left_s=lambda: time_left_s() - AFTER_A_CALL_S
+        lambda: _secret(secret_id), time_left_s=lambda: time_left_s() - AFTER_A_CALL_S
     )
     return Heartbeat(url, clock=now_ms)
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
@@ -32,15 +33,56 @@ if TYPE_CHECKING:
 _CONFIG = Config(retries={"mode": "standard"}, connect_timeout=5, read_timeout=30)
 
 
-class MotoServer:
-    """The services, while the `with` block runs; they start empty.
+class AwsServer(ABC):
+    """An emulator's services on 127.0.0.1, while the `with` block runs; they start empty.
 
-    Moto keeps its state in the process, so a process can have only one of these at a time.
+    Moto is the local system's. The tests have a second one.
     """
 
     def __init__(self, *, port: int = 0) -> None:
         self._port = port
         self._session = aws_session()
+
+    @abstractmethod
+    def __enter__(self) -> Self:
+        """Returns once the services answer."""
+
+    @abstractmethod
+    def __exit__(self, *exception: object) -> None:
+        """Ends them."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """All services have the same."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables with which boto3, the AWS CLI and tools built on them call this server."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": KEY,
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",  # some read only this one
+        }
+
+    def client(self, service: Any) -> Any:
+        """A boto3 client of this server, independent of the shell's settings."""
+        return aws_client(self._session, service, self.url, _CONFIG)
+
+    @abstractmethod
+    def stop_own_pollers(self) -> None:
+        """Stops the emulator from invoking the functions of a new stack itself."""
+
+
+class MotoServer(AwsServer):
+    """Moto's services.
+
+    Moto keeps its state in the process, so a process can have only one of these at a time.
+    """
 
     def __enter__(self) -> Self:
         from moto.moto_server.werkzeug_app import (  # noqa: PLC0415  half a second of imports
@@ -49,11 +91,12 @@ class MotoServer:
         )
 
         os.environ.pop("INITIAL_NO_AUTH_ACTION_COUNT", None)  # moto would check permissions
-        make_quicker()
-        _ignore_models_at_home()
-        _keep_trace_headers()
-        _keep_key_policies()
-        _make_secrets_of_stacks()
+        with isolated():  # some of what these import creates sessions of botocore
+            make_quicker()
+            _ignore_models_at_home()
+            _keep_trace_headers()
+            _keep_key_policies()
+            _make_secrets_of_stacks()
         services = DomainDispatcherApplication(create_backend_app)
         app = _Isolated(_Tracing(_OneAtATime(services)))
         self._server = make_server(
@@ -76,25 +119,8 @@ class MotoServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables with which boto3, the AWS CLI and tools built on them call this server."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": KEY,
-            "AWS_SECRET_ACCESS_KEY": KEY,
-            "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1",  # some read only this one
-        }
-
-    def client(self, service: Any) -> Any:
-        """A boto3 client of this server, independent of the shell's settings."""
-        return aws_client(self._session, service, self.url, _CONFIG)
-
     def stop_own_pollers(self) -> None:
-        """Stops moto from polling queues itself: it would run the functions in Docker."""
+        """Stops moto from polling queues: it would run the functions in Docker."""
         from moto.sqs.models import sqs_backends  # noqa: PLC0415  with the server's own imports
 
         for account in sqs_backends.values():

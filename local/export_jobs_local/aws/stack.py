@@ -1,4 +1,4 @@
-"""Creates the stack of `template.yaml` in moto, and describes its functions."""
+"""Creates the stack of `template.yaml` in a local AWS, and describes its functions."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import WaiterError
+
 from export_jobs_local.aws.parameters import check
-from export_jobs_local.aws.server import MotoServer
+from export_jobs_local.aws.server import AwsServer
 from export_jobs_local.aws.template import code_folders, read_template, to_cloudformation
 
 _BUCKET = "export-jobs-code"
+_TEMPLATE = "template.json"
+"""CloudFormation takes a template of this size only from S3; moto takes any from the call."""
 
 
 class StackFailed(Exception):
@@ -62,7 +67,7 @@ class DeployedQueueTrigger:
 class LocalStack:
     """Creates the stack and reads it back. `outputs` are the template's."""
 
-    def __init__(self, aws: MotoServer, name: str = "export-jobs") -> None:
+    def __init__(self, aws: AwsServer, name: str = "export-jobs") -> None:
         self._aws = aws
         self.name = name
         self.outputs: dict[str, str] = {}
@@ -74,7 +79,7 @@ class LocalStack:
         self._folders = {
             name: template_path.parent / folder for name, folder in code_folders(template).items()
         }
-        self._upload()
+        self._upload_code()
         translated = to_cloudformation(template, bucket=_BUCKET, parameters=parameters)
         self._allows_loops = {
             name for name, value in _recursive_loops(translated, parameters) if value == "Allow"
@@ -87,7 +92,7 @@ class LocalStack:
             try:
                 cloudformation.create_stack(
                     StackName=self.name,
-                    TemplateBody=json.dumps(translated, default=str),
+                    TemplateURL=self._upload(_TEMPLATE, json.dumps(translated, default=str)),
                     Parameters=[
                         {"ParameterKey": key, "ParameterValue": value}
                         for key, value in parameters.items()
@@ -96,6 +101,9 @@ class LocalStack:
                 )
             except cloudformation.exceptions.ClientError as error:
                 raise StackFailed(f"the stack can't be created: {error}") from error
+        with suppress(WaiterError):  # the stack's status is clearer
+            complete = cloudformation.get_waiter("stack_create_complete")
+            complete.wait(StackName=self.name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
         stack = cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
         if stack["StackStatus"] != "CREATE_COMPLETE":
             raise StackFailed(f"the stack is {stack['StackStatus']}")
@@ -165,11 +173,15 @@ class LocalStack:
             allows_loops=logical_id in self._allows_loops,
         )
 
-    def _upload(self) -> None:
-        s3 = self._aws.client("s3")
-        s3.create_bucket(Bucket=_BUCKET)
+    def _upload_code(self) -> None:
+        self._aws.client("s3").create_bucket(Bucket=_BUCKET)
         for name, folder in self._folders.items():
-            s3.put_object(Bucket=_BUCKET, Key=name, Body=_zipped(folder))
+            self._upload(name, _zipped(folder))
+
+    def _upload(self, name: str, content: bytes | str) -> str:
+        """Returns the URL by which CloudFormation finds the file."""
+        self._aws.client("s3").put_object(Bucket=_BUCKET, Key=name, Body=content)
+        return f"https://s3.amazonaws.com/{_BUCKET}/{name}"
 
 
 def _recursive_loops(

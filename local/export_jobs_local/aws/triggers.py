@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-POLL_EVERY_S = 0.2
+WAIT_S = 1
+"""How long a poller waits for messages in one call, and after a call that failed."""
 MAX_POLLERS = 2
 """Enough for a laptop's two cores."""
 _UNITS_S = {"minute": 60, "hour": 3_600, "day": 86_400}
@@ -100,6 +101,9 @@ class ScheduleTrigger(_Trigger):
 class QueueTrigger(_Trigger):
     """Receives messages, invokes the function with them, and deletes those it has processed.
 
+    One poller waits for messages at a time, while others may be invoking the function. Moto would
+    give the same message to two that wait.
+
     The others become visible again after the queue's visibility timeout, until its redrive policy
     removes them. So do dropped messages: those with which a chain would invoke the function too
     often, unless it allows loops.
@@ -112,29 +116,32 @@ class QueueTrigger(_Trigger):
         self._sqs = sqs
         name = trigger.queue_arn.rsplit(":", 1)[-1]
         self._queue_url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        self._receiving = threading.Lock()
         self._dropped: set[str] = set()
         """Ids of dropped messages: they are received again and again, but logged once."""
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
             try:
-                messages = self._receive()
-                if messages:
-                    self._hand_over(messages)
-                    continue
+                self._hand_over(self._receive())
             except (ClientError, BotoCoreError) as error:
                 if not self._stopping.is_set():
                     logger.warning("polling %s failed: %s", self._queue_url, error)
-            self._stopping.wait(POLL_EVERY_S)
+                self._stopping.wait(WAIT_S)
 
     def _receive(self) -> Sequence[Mapping[str, Any]]:
-        answer = self._sqs.receive_message(
-            QueueUrl=self._queue_url,
-            MaxNumberOfMessages=self._trigger.batch_size,
-            AttributeNames=["All"],
-            MessageAttributeNames=["All"],
-        )
-        return answer.get("Messages", [])
+        """Waits for messages; there may be none."""
+        with self._receiving:
+            if self._stopping.is_set():
+                return []
+            answer = self._sqs.receive_message(
+                QueueUrl=self._queue_url,
+                MaxNumberOfMessages=self._trigger.batch_size,
+                AttributeNames=["All"],
+                MessageAttributeNames=["All"],
+                WaitTimeSeconds=WAIT_S,
+            )
+            return answer.get("Messages", [])
 
     def _hand_over(self, received: Sequence[Mapping[str, Any]]) -> None:
         """Invokes the function, without messages in a loop, so that they delay no others."""

@@ -17,6 +17,8 @@ from export_jobs_local.exporting.plan import EVENTS, BatchPlan, EventPlan, Expor
 IDENTITY_MAP: Path = ("identityMap",)
 _ORDER: tuple[Path, ...] = (("timestamp",), ("eventId",))
 """The order of a profile's events."""
+_IN_PART = "hash(profileId) % ? = ?"
+"""Its parameters are the number of parts and the part."""
 
 
 @dataclass
@@ -27,32 +29,26 @@ class Query:
     parameters: list[Any] = field(default_factory=list)
 
 
-def candidates(plan: ExportPlan) -> Query:
-    """The profiles that the job may export, before segments: each `profileId` once."""
-    sql = "SELECT profileId, max(ingestedAt) AS updatedAt FROM fragments GROUP BY profileId"
-    if plan.empty_profiles:
-        sql += (
-            " UNION ALL SELECT profileId, max(ingestedAt) FROM events"
-            " ANTI JOIN fragments USING (profileId) GROUP BY profileId"
-        )
+def updated(plan: ExportPlan) -> Query:
+    """The profiles with a fragment that is new enough, if the plan asks for that."""
+    return Query(
+        "SELECT profileId FROM fragments GROUP BY profileId HAVING max(ingestedAt) > ?",
+        [plan.updated_after],
+    )
+
+
+def without_fragments(plan: ExportPlan) -> Query:
+    """The profiles that have only events, of which one is new enough."""
+    sql = "SELECT profileId FROM events ANTI JOIN fragments USING (profileId) GROUP BY profileId"
     if plan.updated_after is None:
-        return Query(f"SELECT profileId FROM ({sql})")
-    return Query(f"SELECT profileId FROM ({sql}) WHERE updatedAt > ?", [plan.updated_after])
+        return Query(sql)
+    return Query(f"{sql} HAVING max(ingestedAt) > ?", [plan.updated_after])
 
 
-CANDIDATES = "SELECT profileId FROM candidates"
-"""The same from a table, for several batches."""
-
-
-def selection(
-    plan: ExportPlan, batch: BatchPlan, candidates: Query, *, evaluated: str, now: datetime
-) -> Query:
-    """The profiles of a batch. `evaluated` is the table on which predicates are evaluated."""
-    if not batch.segments:
-        return candidates
-    members = _evaluated_members(batch, evaluated, now) if plan.evaluate else _known(batch)
-    parameters = [*candidates.parameters, *members.parameters]
-    where = ["true"]
+def members(plan: ExportPlan, batch: BatchPlan, *, evaluated: str, now: datetime) -> Query:
+    """The members of a batch's segments. `evaluated` is the table with all merged profiles."""
+    found = _evaluated_members(batch, evaluated, now) if plan.evaluate else _known(batch)
+    where, parameters = ["true"], [*found.parameters]
     for condition, value in (
         ("since >= ?", plan.qualified_from),
         ("since <= ?", plan.qualified_until),
@@ -61,28 +57,65 @@ def selection(
             where.append(condition)
             parameters.append(value)
     return Query(
-        f"SELECT profileId FROM ({candidates.sql}) SEMI JOIN"
-        f" (SELECT profileId FROM ({members.sql}) WHERE {' AND '.join(where)}) USING (profileId)",
-        parameters,
+        f"SELECT DISTINCT profileId FROM ({found.sql}) WHERE {' AND '.join(where)}", parameters
     )
 
 
-def rows(plan: ExportPlan, batch: BatchPlan, *, part: int, parts: int) -> Query:
-    """The rows to export for the selected profiles whose hash falls into this part."""
-    attributes = plan.attributes.without(["profileId"])
-    leaves = list(attributes.leaves())
-    if plan.identities and IDENTITY_MAP not in leaves:
-        leaves.append(IDENTITY_MAP)
-    parameters: list[Any] = [parts, part]
-    ctes = ["picked AS (SELECT profileId FROM selected WHERE hash(profileId) % ? = ?)"]
-    exported, joins = "picked", ""
-    columns = dict(attributes.packed(_flat_names(leaves)))
-    if leaves:
-        merged = _merged(
-            batch.policy, leaves, "fragments AS one SEMI JOIN picked USING (profileId)"
+def chosen(plan: ExportPlan, batch: BatchPlan) -> Query:
+    """The fragments of the profiles to export: what the export needs of them, not nested.
+
+    The tables `updated` and `members` have to exist if the plan or the batch needs them.
+    """
+    source = "fragments AS one"
+    if plan.updated_after is not None:
+        source += " SEMI JOIN updated USING (profileId)"
+    if batch.segments:
+        source += " SEMI JOIN members USING (profileId)"
+    return _flat(batch.policy, _leaves(plan), source)
+
+
+def selected(plan: ExportPlan, batch: BatchPlan, chosen: Query) -> Query:
+    """The profiles to export: those of the fragments and, if requested, those without."""
+    sql = f"SELECT DISTINCT profileId FROM ({chosen.sql})"
+    if plan.empty_profiles:
+        sql += " UNION ALL SELECT profileId FROM without_fragments"
+        if batch.segments:
+            sql += " SEMI JOIN members USING (profileId)"
+    return Query(sql, chosen.parameters)
+
+
+def namespaces(plan: ExportPlan, chosen: Query, files: str) -> Query:
+    """The number of profiles with identities in each namespace, once `files` are written."""
+    if IDENTITY_MAP in plan.attributes.leaves():
+        # Each profile has its namespaces once there; in its fragments they may be repeated.
+        source = Query(
+            "SELECT unnest(map_keys(identityMap)) AS namespace FROM read_parquet(?)", [files]
         )
-        parameters += merged.parameters
-        ctes.append(f"merged AS ({merged.sql})")
+        number = "count(*)"
+    else:
+        source = Query(
+            f"SELECT profileId, unnest(namespaces) AS namespace FROM ({chosen.sql})",
+            chosen.parameters,
+        )
+        number = "count(DISTINCT profileId)"
+    return Query(
+        f"SELECT namespace, {number} FROM ({source.sql}) GROUP BY namespace ORDER BY namespace",
+        source.parameters,
+    )
+
+
+def rows(plan: ExportPlan, chosen: Query, *, part: int, parts: int) -> Query:
+    """The rows to export for the selected profiles whose hash falls into this part."""
+    leaves = _leaves(plan)
+    parameters: list[Any] = [parts, part]
+    ctes = [f"picked AS (SELECT profileId FROM selected WHERE {_IN_PART})"]
+    exported, joins = "picked", ""
+    columns = dict(plan.attributes.without(["profileId"]).packed(_flat_names(leaves)))
+    if leaves:
+        ctes.append(
+            f"merged AS ({_merged(leaves, f'({chosen.sql}) SEMI JOIN picked USING (profileId)')})"
+        )
+        parameters += chosen.parameters
         if plan.empty_profiles:
             joins += " LEFT JOIN merged USING (profileId)"
         else:
@@ -108,32 +141,20 @@ def profiles(policy: MergePolicy, profile: Tree, *, part: int, parts: int) -> Qu
     """Merged profiles with all their attributes, for the evaluation of predicates."""
     attributes = profile.without(["profileId"])
     leaves = list(attributes.leaves())
-    merged = _merged(policy, leaves, "fragments AS one WHERE hash(one.profileId) % ? = ?")
+    flat = _flat(policy, leaves, f"fragments AS one WHERE {_IN_PART}")
     columns = [f"{sql} AS {quoted(name)}" for name, sql in attributes.packed(_flat_names(leaves))]
     return Query(
-        f"SELECT {', '.join(['profileId', *columns])} FROM ({merged.sql})",
-        [*merged.parameters, parts, part],
+        f"SELECT {', '.join(['profileId', *columns])} FROM ({_merged(leaves, f'({flat.sql})')})",
+        [*flat.parameters, parts, part],
     )
 
 
-def _namespaces_of(profiles: str) -> str:
-    return (
-        "SELECT profileId, unnest(map_keys(identityMap)) AS namespace"
-        f" FROM fragments SEMI JOIN {profiles} USING (profileId)"
-    )
-
-
-IDENTIFIED = f"SELECT DISTINCT * FROM ({_namespaces_of('candidates')})"
-"""The namespaces in which each profile has identities."""
-COUNT_IDENTIFIED = """
-    SELECT namespace, count(*) FROM identified SEMI JOIN selected USING (profileId)
-    GROUP BY namespace ORDER BY namespace
-"""
-COUNT_NAMESPACES = f"""
-    SELECT namespace, count(DISTINCT profileId) FROM ({_namespaces_of("selected")})
-    GROUP BY namespace ORDER BY namespace
-"""
-"""Profiles by namespace: from the table, or for a single batch."""
+def _leaves(plan: ExportPlan) -> list[Path]:
+    """What is read of a profile: its attributes, and the identities if they become a list."""
+    leaves = list(plan.attributes.without(["profileId"]).leaves())
+    if plan.identities and IDENTITY_MAP not in leaves:
+        leaves.append(IDENTITY_MAP)
+    return leaves
 
 
 def _flat_names(leaves: Sequence[Path]) -> dict[Path, str]:
@@ -141,23 +162,8 @@ def _flat_names(leaves: Sequence[Path]) -> dict[Path, str]:
     return {leaf: quoted(f"f{position}") for position, leaf in enumerate(leaves)}
 
 
-def _merged(policy: MergePolicy, leaves: Sequence[Path], source: str) -> Query:
-    """One row per profile: each attribute is that of the winning fragment among those that have it.
-
-    Identities are a union: a profile has all that its fragments have. In `source`, a fragment is
-    called `one`.
-    """
-    read, won, shown = ["one.profileId"], ["profileId"], ["profileId"]
-    for leaf, name in _flat_names(leaves).items():
-        read.append(f"{_access('one', leaf)} AS {name}")
-        if leaf == IDENTITY_MAP:
-            won.append(
-                f"flatten(list(map_entries({name})) FILTER ({name} IS NOT NULL)) AS identities"
-            )
-            shown.append(f"{_UNITED_IDENTITIES} AS {name}")
-        else:
-            won.append(f"arg_max({name}, precedence) AS {name}")  # it ignores NULLs
-            shown.append(name)
+def _flat(policy: MergePolicy, leaves: Sequence[Path], source: str) -> Query:
+    """The fragments of `source`, where they are called `one`, with their leaves as columns."""
     # The rank of the dataset, then the time in microseconds, in one number: fast to compare.
     precedence = "epoch_us(one.ingestedAt)"
     parameters: list[Any] = []
@@ -167,12 +173,30 @@ def _merged(policy: MergePolicy, leaves: Sequence[Path], source: str) -> Query:
             " * (1::BIGINT << 52)"
         )
         parameters.append(list(reversed(policy.dataset_order)))
-    sql = (
-        f"SELECT {', '.join(shown)} FROM (SELECT {', '.join(won)}"
-        f" FROM (SELECT {', '.join(read)}, {precedence} AS precedence FROM {source})"
-        " GROUP BY profileId)"
+    read = ["one.profileId", f"{precedence} AS precedence"]
+    read.append(f"map_keys({_access('one', IDENTITY_MAP)}) AS namespaces")
+    read += [f"{_access('one', leaf)} AS {name}" for leaf, name in _flat_names(leaves).items()]
+    return Query(f"SELECT {', '.join(read)} FROM {source}", parameters)
+
+
+def _merged(leaves: Sequence[Path], flat: str) -> str:
+    """One row per profile: each attribute is that of the winning fragment among those that have it.
+
+    Identities are a union: a profile has all that its fragments have.
+    """
+    won, shown = ["profileId"], ["profileId"]
+    for leaf, name in _flat_names(leaves).items():
+        if leaf == IDENTITY_MAP:
+            won.append(
+                f"flatten(list(map_entries({name})) FILTER ({name} IS NOT NULL)) AS identities"
+            )
+            shown.append(f"{_UNITED_IDENTITIES} AS {name}")
+        else:
+            won.append(f"arg_max({name}, precedence) AS {name}")  # it ignores NULLs
+            shown.append(name)
+    return (
+        f"SELECT {', '.join(shown)} FROM (SELECT {', '.join(won)} FROM {flat} GROUP BY profileId)"
     )
-    return Query(sql, parameters)
 
 
 # Most profiles have each namespace in one fragment only; then there is nothing to unite.

@@ -20,12 +20,13 @@ from export_jobs.events.build import MAX_DETAIL_BYTES
 from export_jobs.events.outbox import KEPT, MAX_HISTORY
 from export_jobs.model.baselines import Baseline, Run
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
-from export_jobs.model.matching import MAX_SEGMENTS, hashes_of_request, segment_fingerprint
+from export_jobs.model.fingerprints import MAX_SEGMENTS, segment_fingerprint
+from export_jobs.model.matching import hashes_of_request
 from export_jobs.model.records import (
     Attempt,
     DigestState,
     Event,
-    Expected,
+    ExpectationsState,
     Gate,
     JobRecord,
     OutboxItem,
@@ -36,7 +37,14 @@ from export_jobs.model.records import (
     Ticket,
     Undelivered,
 )
-from export_jobs.model.steps import MAX_EXPIRED, MAX_STEPS, GateChange, Slot, SlotChange, Step
+from export_jobs.model.steps import (
+    MAX_EXPIRED,
+    MAX_STEPS,
+    GateChange,
+    SlotChange,
+    SlotChangeKind,
+    Step,
+)
 from export_jobs.monitor import expectations as judging
 from export_jobs.monitor.baselines import MAX_RUNS
 from export_jobs.monitor.decide import MAX_UNDELIVERED
@@ -114,7 +122,7 @@ def test_items_are_written_as_they_are_kept(kind: str) -> None:
         (SandboxState, items._STATE_ATTRIBUTES, {"sandbox"}),
         (DigestState, items._DIGEST_ATTRIBUTES, set()),
         (RequestRecord, items._REQUEST_ATTRIBUTES, {"request_key"}),
-        (Expected, items._EXPECTED_ATTRIBUTES, set()),
+        (ExpectationsState, items._EXPECTED_ATTRIBUTES, set()),
         (ExpectationRecord, expectations._ATTRIBUTES, {"sandbox"}),
         (Baseline, baselines._ATTRIBUTES, {"sandbox", "kind"}),
     ],
@@ -200,7 +208,7 @@ def test_an_absent_attribute_of_what_the_state_has_of_expectations_has_its_defau
     """Whichever it is, the sweep continues."""
     item = frozen("expected")
     del item[name]
-    read, default = items.expected_of(item), Expected()
+    read, default = items.expected_of(item), ExpectationsState()
     changed = {f.name for f in fields(read) if getattr(read, f.name) != getattr(EXPECTED, f.name)}
     assert len(changed) == 1
     for field in changed:
@@ -212,7 +220,7 @@ def test_a_state_and_what_it_has_of_expectations_are_read_from_one_item() -> Non
     item = frozen("state") | frozen("expected")
     assert items.state_of(item) == STATE
     assert items.expected_of(item) == EXPECTED
-    assert items.expected_of(frozen("state")) == Expected()
+    assert items.expected_of(frozen("state")) == ExpectationsState()
     found = Found()
     found.add_page([item])
     assert (found.state, found.expected) == (STATE, EXPECTED)
@@ -405,10 +413,10 @@ def longest_attempt(number: int) -> Attempt:
     )
 
 
-def gate_write(change: SlotChange, *, version: int | None) -> Write:
+def gate_write(change: SlotChangeKind, *, version: int | None) -> Write:
     """The largest change of the gate that one transaction may make."""
     steps = {
-        n: Step(slot=Slot(change, longest_attempt(n)), forget=f"former-{n:032d}")
+        n: Step(slot_change=SlotChange(change, longest_attempt(n)), forget=f"former-{n:032d}")
         for n in range(MAX_STEPS)
     }
     expired = tuple(longest_attempt(n).request_key for n in range(100, 200))
@@ -421,7 +429,7 @@ def gate_write(change: SlotChange, *, version: int | None) -> Write:
 
 def test_a_gate_with_every_slot_taken_fits_an_item() -> None:
     """200 slots, and as many former attempts, stay within DynamoDB's 400 KB."""
-    steps = {n: Step(slot=Slot("note", longest_attempt(2 * n))) for n in range(200)}
+    steps = {n: Step(slot_change=SlotChange("note", longest_attempt(2 * n))) for n in range(200)}
     write = GatePart.of(SANDBOX, steps, GateChange(version=0)).write("jobs", known=None)
     assert write
     size = size_of(write.written)
@@ -483,7 +491,7 @@ def test_the_largest_expectation_fits_an_item() -> None:
 @pytest.mark.parametrize("version", [None, 7])
 @pytest.mark.parametrize("change", ["note", "link", "drop", "miss", "give up"])
 def test_the_largest_change_of_the_gate_is_within_the_limits_of_expressions(
-    change: SlotChange, version: int | None
+    change: SlotChangeKind, version: int | None
 ) -> None:
     """DynamoDB allows 4 KB and 300 operators and functions per expression; moto does not check."""
     update = gate_write(change, version=version).as_update()

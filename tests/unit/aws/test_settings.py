@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from export_jobs.aws.settings import CreatorSettings, MonitorSettings, Settings, SettingsInvalid
+from export_jobs.aws.settings import MonitorSettings, Settings, SettingsInvalid
 from export_jobs.events.policy import DigestPolicy
 from export_jobs_local.aws.template import read_template
 from export_jobs_local.project import TEMPLATE
@@ -29,7 +29,7 @@ GOOD = {
 
 @pytest.mark.parametrize(
     ("function", "model"),
-    [("MonitorFunction", MonitorSettings), ("CreatorFunction", CreatorSettings)],
+    [("MonitorFunction", MonitorSettings), ("CreatorFunction", Settings)],
 )
 def test_template_and_settings_name_the_same_variables(
     function: str, model: type[Settings]
@@ -116,6 +116,6 @@ def test_what_the_mechanism_can_t_work_with_is_refused(name: str, value: str) ->
 
     The stack's id keeps the ids of events apart from those of another stack.
     """
-    CreatorSettings.from_environment(GOOD)
+    Settings.from_environment(GOOD)
     with pytest.raises(SettingsInvalid, match=name):
-        CreatorSettings.from_environment({**GOOD, name: value})
+        Settings.from_environment({**GOOD, name: value})

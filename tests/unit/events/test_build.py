@@ -11,9 +11,10 @@ from export_jobs.contract import Job
 from export_jobs.contract.times import rfc3339
 from export_jobs.events import build
 from export_jobs.events.build import MAX_DETAIL_BYTES
+from export_jobs.events.registry import kind_of
 from export_jobs.model.baselines import UNKNOWN
 from export_jobs.model.outcome import duration_ms, outcome_of
-from export_jobs.model.records import Event, JobRecord, RequestRecord
+from export_jobs.model.records import Event, EventType, JobRecord, RequestRecord
 from hypothesis import given
 from hypothesis import strategies as st
 from support.observed import observed
@@ -166,6 +167,17 @@ def test_any_job_gives_a_valid_event_within_its_bounds(body: dict[str, Any]) -> 
         assert len(event.detail[name]) <= most
     if len(body.get("errors", [])) > 10:
         assert "errors" in event.detail["truncated"]
+
+
+@pytest.mark.parametrize("type_", EventType)
+def test_every_list_of_a_detail_is_cut_if_it_is_still_too_large(type_: EventType) -> None:
+    """Its texts may have characters of many bytes; only lists of a few known words are kept."""
+    lists = {
+        field.alias or name
+        for name, field in kind_of(type_).model.model_fields.items()
+        if "list[" in str(field.annotation)
+    }
+    assert lists - {"truncated", "outcomes", "anomalies", "newUsual"} <= set(build._CUT)
 
 
 @given(bodies)

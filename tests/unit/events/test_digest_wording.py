@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from export_jobs.events.digest_wording import MAX_SHOWN
-from export_jobs.events.messages import MAX_SUBJECT, chat, email, subject
-from export_jobs.events.wording import Detail
+from export_jobs.events.messages import chat, email, subject
+from export_jobs.events.wording import MAX_SUBJECT, Detail
 from export_jobs.model.outcome import JobOutcome
 from export_jobs.model.records import Event
 from hypothesis import given

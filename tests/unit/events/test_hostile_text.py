@@ -13,8 +13,8 @@ from export_jobs.aws.publisher import AwsEventPublisher, _bus_entry
 from export_jobs.contract import Job
 from export_jobs.contract.text import one_line
 from export_jobs.events import build
-from export_jobs.events.messages import MAX_SUBJECT, chat, email, subject
-from export_jobs.events.wording import command_line
+from export_jobs.events.messages import chat, email, subject
+from export_jobs.events.wording import MAX_SUBJECT, command_line
 from export_jobs.model.baselines import UNKNOWN
 from export_jobs.model.records import Event, JobRecord
 from export_jobs_cli.event_list import plain_summary, summary

@@ -12,8 +12,8 @@ import pytest
 from export_jobs.contract import FieldProblem, Job
 from export_jobs.events import build as events
 from export_jobs.events.endings import CANCELLED_BEFORE
-from export_jobs.events.messages import MAX_SUBJECT, chat, email, subject
-from export_jobs.events.wording import span
+from export_jobs.events.messages import chat, email, subject
+from export_jobs.events.wording import MAX_SUBJECT, span
 from export_jobs.model.baselines import UNKNOWN, Comparison
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import Event, JobRecord, RequestRecord

@@ -7,13 +7,8 @@ from typing import Any
 
 import pytest
 from export_jobs.contract import FINAL_STATUSES
-from export_jobs.model.capacity import (
-    KNOWN_STATUSES,
-    DelayPolicy,
-    admissible,
-    held_on,
-    open_exports,
-)
+from export_jobs.model.capacity import KNOWN_STATUSES, admissible, held_on, open_exports
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.limits import LINKED_SLOT_MS, RETRY_AFTER_MOST_MS
 from export_jobs.model.records import Attempt, Gate, Hold, JobRecord
 from hypothesis import given

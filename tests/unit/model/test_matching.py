@@ -13,7 +13,6 @@ from export_jobs.contract import Job, parse_create_request
 from export_jobs.contract.create import CreateExportJob
 from export_jobs.model.limits import CALL_MS, CLOCKS_MS, HOLDS_ANSWER_MS, SEND_WITHIN_MS, SHOWS_MS
 from export_jobs.model.matching import (
-    MAX_SEGMENTS,
     NOT_COMPARED,
     REQUEST_ID_PREFIX,
     RULE,
@@ -22,9 +21,6 @@ from export_jobs.model.matching import (
     hashes_of_job,
     hashes_of_request,
     match,
-    segment_fingerprint,
-    segments_of,
-    status_fingerprint,
 )
 from export_jobs.model.records import Attempt
 from hypothesis import given
@@ -352,14 +348,6 @@ def test_a_job_has_no_hash_of_what_it_does_not_show() -> None:
     assert hashes_of_job(Job(id="1", status="NEW")) == {}
 
 
-@given(st.text(max_size=5), st.text(max_size=5), st.text(max_size=5))
-def test_a_fingerprint_is_of_the_job_and_its_status(one: str, other: str, status: str) -> None:
-    """Eight bytes; another job in the same status has others."""
-    assert len(status_fingerprint(one, status)) == 8
-    if one != other:
-        assert status_fingerprint(one, status) != status_fingerprint(other, status)
-
-
 # -- by our request id ---------------------------------------------------------------------------
 
 
@@ -603,35 +591,3 @@ def test_an_attempt_of_another_rule_can_t_be_matched_by_content(now: int) -> Non
     assert matched(candidate(), attempts=[foreign], now=now) == Matches()
     echoed = candidate(requestId=foreign.request_id)
     assert found_jobs(matched(echoed, attempts=[foreign], now=now)) == {"key": "1"}
-
-
-# -- segments of a job ---------------------------------------------------------------------------
-
-
-def exporting(*segments: dict[str, Any]) -> Job:
-    return Job.model_validate({"id": "1", "status": "NEW", "filter": {"segments": list(segments)}})
-
-
-def test_the_segments_of_a_job_are_those_whose_members_it_exports() -> None:
-    """Not those of which it exports only the profiles that have left."""
-    left = {"segmentId": "left", "status": ["exited"]}
-    both = {"segmentId": "both", "status": ["realized", "exited"]}
-    found = segments_of(exporting({"segmentId": "in"}, both, left))
-    assert found == {segment_fingerprint("in"), segment_fingerprint("both")}
-    assert segments_of(exporting(left)) == frozenset()
-
-
-@pytest.mark.parametrize(
-    "segments",
-    [
-        [],
-        [{"segmentId": "a"}, {"segmentNs": "ups"}],
-        [{"segmentId": str(number)} for number in range(MAX_SEGMENTS + 1)],
-    ],
-    ids=["none", "one without an id", "too many"],
-)
-def test_a_job_whose_segments_are_not_known_may_export_any(
-    segments: list[dict[str, Any]],
-) -> None:
-    """It shows none, or one that can't be read, or more than its item holds."""
-    assert segments_of(exporting(*segments)) is None

@@ -463,9 +463,10 @@ def test_an_attempt_that_no_listing_can_settle_ends_after_six_hours(creator: Cre
     report = swept_at(creator, attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS - 10)
     assert report.oldest_request_ms >= OUTCOME_KNOWN_WITHIN_MS - 10
     assert creator.ends() == []
-    swept_at(creator, attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS)
+    report = swept_at(creator, attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS)
     assert creator.ends() == [("key", "OUTCOME_UNKNOWN")]
     assert not creator.gate().slots
+    assert report.oldest_request_ms == 0
     creator.minutes(5)
     assert creator.jobs == []
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import pytest
 from export_jobs.model.baselines import Baseline, Comparison, Run
+from export_jobs.model.limits import DAY_MS
 from export_jobs.monitor import baselines
-from export_jobs.monitor.baselines import DAY_MS, KEPT_MS, MAX_RUNS, MIN_RUNS, WEEK_MS
+from export_jobs.monitor.baselines import KEPT_MS, MAX_RUNS, MIN_RUNS, WEEK_MS
 from hypothesis import given
 from hypothesis import strategies as st
 from support.files import ROOT
@@ -51,6 +52,7 @@ def nights(count: int) -> Watched:
 # -- rates -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     ("rhythm", "sigma", "days", "count"),
     [
@@ -70,6 +72,7 @@ def test_at_most_one_run_in_a_thousand_is_called_unusual_for_nothing(
     assert all(count <= max(1, runs / 1_000) for count in found.values()), (found, runs)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(("change", "sigma"), [("half", 0.05), ("half", 0.08), ("80 % less", 0.15)])
 @pytest.mark.parametrize(("rhythm", "tries"), [(NIGHTLY, 150), (HOURLY, 10)])
 def test_a_fall_is_found_ninety_nine_times_in_a_hundred(
@@ -80,6 +83,7 @@ def test_a_fall_is_found_ninety_nine_times_in_a_hundred(
     assert shares[change] >= 0.99
 
 
+@pytest.mark.unmeasured
 def test_four_times_as_slow_is_found() -> None:
     """After four weeks, at weekends, too."""
     shares = dict(zip(CHANGES, found_in(NIGHTLY, 0.1, 35, 200), strict=True))
@@ -104,6 +108,7 @@ def test_a_step_gives_three_alarms() -> None:
     assert seen[10].usual_profiles == 300_000
 
 
+@pytest.mark.unmeasured
 def test_growth_gives_no_alarm() -> None:
     """5 % a week stays within the floor of what was usual in the last four weeks."""
     _, found = false_alarms(NIGHTLY, 0.05, range(7, 120), 20, growth=0.05)
@@ -198,6 +203,7 @@ def test_a_weekday_of_which_too_little_is_known_is_compared_with_all_runs() -> N
     assert baselines.compare(baseline, night(42, 500_000)).anomalies == ("VOLUME_DROP",)
 
 
+@pytest.mark.unmeasured
 def test_the_hour_counts_where_there_are_several_runs_a_day() -> None:
     """A missing run is not stood in for by that of another hour, which may be quite different."""
 
@@ -301,6 +307,7 @@ def test_a_person_can_say_it_sooner() -> None:
     assert baselines.compare(watched.baseline, night(42, minutes=80)).anomalies == ("SLOW",)
 
 
+@pytest.mark.unmeasured
 def test_what_is_kept_is_bounded_in_time_and_number() -> None:
     """Four weeks, and 672 runs at most; a later run makes an old one go."""
     watched = Watched()
@@ -311,6 +318,7 @@ def test_what_is_kept_is_bounded_in_time_and_number() -> None:
     assert watched.baseline.runs == (night(100),)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("minutes", [1, 5, 14])
 def test_an_export_every_few_minutes_is_known_after_a_week(minutes: int) -> None:
     """Its last 672 runs would span less; those half an hour apart are kept for longer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from export_jobs.contract import FINAL_STATUSES, Job, JobHeader
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.records import JobRecord
 from export_jobs.monitor.decide import is_stale
 from export_jobs.monitor.policy import MonitorPolicy

@@ -10,7 +10,7 @@ import pytest
 from export_jobs.events.policy import EventPolicy
 from export_jobs.model.calendar import moments, zone_named
 from export_jobs.model.expectations import Expectation, ExpectationRecord
-from export_jobs.model.matching import segment_fingerprint
+from export_jobs.model.fingerprints import segment_fingerprint
 from export_jobs.model.records import JobRecord
 from export_jobs.monitor.expectations import (
     JUDGED_WITHIN_MS,

@@ -10,9 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from export_jobs.contract import Job
 from export_jobs.model.baselines import Baseline, Run
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.ports import ItemRefused
 from export_jobs.model.records import Event, JobRecord
 from export_jobs.monitor import baselines as rule
@@ -348,10 +347,10 @@ def test_a_job_whose_end_shows_nothing_teaches_nothing(fakes: Fakes) -> None:
     """The service may leave out its times and counters; a baseline never ends up empty by it."""
 
     class Bare(FakeApi):
-        def _shown(self, body: Mapping[str, Any]) -> Job:
+        def _answered(self, body: Mapping[str, Any]) -> dict[str, Any]:
             ended = body["status"] == "SUCCEEDED"
             shown = ("id", "status", "destination") if ended else body.keys()
-            return Job.model_validate({name: body[name] for name in shown})
+            return {name: body[name] for name in shown}
 
     nights = Nights(fakes)
     nights.nights(9)

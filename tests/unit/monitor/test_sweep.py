@@ -17,7 +17,7 @@ from export_jobs.events import build
 from export_jobs.events.build import MAX_DETAIL_BYTES
 from export_jobs.events.outbox import MAX_HISTORY
 from export_jobs.events.policy import EventPolicy
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.records import Event, EventType, JobRecord
 from export_jobs.monitor.policy import MonitorPolicy
 from support.fakes import (

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 from export_jobs.model.baselines import Baseline, Run
-from export_jobs.monitor.baselines import DAY_MS, accept, compare, learn, usual_at
+from export_jobs.model.limits import DAY_MS
+from export_jobs.monitor.baselines import accept, compare, learn, usual_at
 from support.files import ROOT
 from support.usual import MONDAY, Watched
 

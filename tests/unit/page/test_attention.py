@@ -52,7 +52,11 @@ def test_nothing_needs_attention_while_all_is_well() -> None:
 @pytest.mark.parametrize(
     ("status", "fields", "words"),
     [
-        ("FAILED", {"errors": [{"code": "E1", "msg": "disk full"}]}, ("failed", "disk full (E1)")),
+        (
+            "FAILED",
+            {"errors": [{"code": "E1", "msg": "disk full"}]},
+            ("failed", "disk full (code E1)"),
+        ),
         ("SUCCEEDED", {"profiles": 0}, ("exported no profile",)),
         ("SUCCEEDED", {"errors": [{"msg": "half"}]}, ("succeeded with errors", "half")),
     ],
@@ -183,13 +187,37 @@ def test_a_failed_try_is_left_to_the_next_one() -> None:
         assert len(attention(reading(failed, again))) == left, status
 
 
-def test_a_late_job_says_for_how_long_it_runs() -> None:
-    """While it is open and was announced as delayed."""
-    late = job_record("5", "PROCESSING", at=TONIGHT, delays=1, delay_limit_ms=2 * HOUR_MS)
+@pytest.mark.parametrize(
+    ("usual_ms", "limit"),
+    [
+        (2 * HOUR_MS, "its limit, based on what is usual, is 2 h"),
+        (5 * HOUR_MS, "its limit is 2 h 30 min"),
+        (None, "its limit is 2 h 30 min"),
+    ],
+)
+def test_a_late_job_says_for_how_long_it_runs(usual_ms: int | None, limit: str) -> None:
+    """While it is open and was announced as delayed; its limit is the smaller of the two."""
+    late = job_record("5", "PROCESSING", at=TONIGHT, delays=1, delay_limit_ms=usual_ms)
     (item,) = attention(reading(late))
     assert (item.tone, item.job_id) == ("warn", "5")
     assert item.text.endswith("is delayed")
-    assert "its limit, based on what is usual, is 2 h" in item.more
+    assert limit in item.more
+
+
+def test_a_vanished_job_is_dated_by_when_it_vanished() -> None:
+    """However long before it was created."""
+    created = NOW - 4 * DAY_MS
+    gone = replace(
+        job_record("6", "PROCESSING", at=created),
+        status="VANISHED",
+        outcome="VANISHED",
+        final=True,
+        duration_ms=None,
+        touched_at=NOW - 60_000,
+    )
+    (item,) = attention(reading(gone))
+    assert (item.kind, item.job_id) == ("vanished", "6")
+    assert attention(reading(replace(gone, touched_at=created))) == []
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from export_jobs.events.wording import span
 from export_jobs.model.baselines import Baseline, Run, Usual
+from export_jobs_cli.output import number
 from export_jobs_cli.page.charts import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, bullet_of, chart_of
-from export_jobs_cli.page.job import number
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.pages import DAY_MS, NOW, TONIGHT, job_record, reading

@@ -20,7 +20,7 @@ from export_jobs_cli.page.addresses import SERVED
 from export_jobs_cli.page.console import ConsoleLink
 from export_jobs_cli.page.dataset import dataset_page
 from export_jobs_cli.page.expectations import expectations_of
-from export_jobs_cli.page.job import job_page
+from export_jobs_cli.page.job import shown_job
 from export_jobs_cli.page.kept import Reading
 from export_jobs_cli.page.overview import overview_of
 from export_jobs_cli.page.pages import Page
@@ -139,7 +139,7 @@ def every_page(text: str) -> dict[str, str]:
         "expectations.html": rendered(
             "expectations.html", {"sandboxes": expectations_of([one], now=NOW)}
         ),
-        "job.html": rendered("job.html", {"page": job_page(details, None), "problems": [text]}),
+        "job.html": rendered("job.html", {"page": shown_job(details, None), "problems": [text]}),
         "dataset.html": rendered(
             "dataset.html", {"page": dataset_page(one, id_like(text), lambda *_: None, now=NOW)}
         ),
@@ -259,15 +259,19 @@ def test_errors_are_shown_in_full() -> None:
     """All that are on record, each whole."""
     errors: Sequence[Mapping[str, str]] = [{"code": f"E{n}", "msg": "m" * 900} for n in range(9)]
     (job,) = reading(job_record("1", "FAILED", errors=errors)).jobs
-    html = rendered("job.html", {"page": job_page(JobDetails(job, None, []), None), "problems": []})
+    html = rendered(
+        "job.html", {"page": shown_job(JobDetails(job, None, []), None), "problems": []}
+    )
     for n in range(9):
-        assert f"{'m' * 900} (E{n})" in html
+        assert f"{'m' * 900} (code E{n})" in html
 
 
 def test_a_job_that_no_sweep_has_seen_has_a_page() -> None:
     """The creator has made it a moment ago: it has no status, no numbers and no events."""
     (job,) = reading(JobRecord("prod", "1", TONIGHT, request_key="r")).jobs
-    html = rendered("job.html", {"page": job_page(JobDetails(job, None, []), None), "problems": []})
+    html = rendered(
+        "job.html", {"page": shown_job(JobDetails(job, None, []), None), "problems": []}
+    )
     assert "NEW" in html
     assert "None yet." in html
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
@@ -20,7 +19,7 @@ from pydantic import (
 )
 
 from export_jobs.events.policy import DigestPolicy, EventPolicy
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.records import TopicEvents
 
 
@@ -72,7 +71,10 @@ Minutes = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
-    """The settings of both functions. Field names are the environment's, in lower case."""
+    """The settings of both functions; the creator has no others.
+
+    Field names are the environment's, in lower case.
+    """
 
     model_config = ConfigDict(
         alias_generator=str.upper, frozen=True, extra="ignore", hide_input_in_errors=True
@@ -150,17 +152,3 @@ class MonitorSettings(Settings):
     @property
     def digest_policy(self) -> DigestPolicy | None:
         return DigestPolicy(self.digest_time, self.digest_timezone) if self.digest_time else None
-
-
-class CreatorSettings(Settings):
-    """The creator has no settings of its own."""
-
-
-@cache
-def monitor_settings() -> MonitorSettings:
-    return MonitorSettings.from_environment()
-
-
-@cache
-def creator_settings() -> CreatorSettings:
-    return CreatorSettings.from_environment()

@@ -12,6 +12,7 @@ from export_jobs.client.environment import on_this_machine
 from export_jobs.client.tokens import CREDENTIAL_MAX_AGE_S
 from export_jobs.client.transport import Transport
 from export_jobs.contract.errors import BadCredentials, RetryLater
+from export_jobs.contract.text import decode_text
 
 LIMIT_S = 3.0
 """The longest time to connect to an address, and then for the whole response."""
@@ -22,7 +23,7 @@ class HeartbeatUrl:
 
     def __init__(
         self,
-        read: Callable[[], str],
+        read: Callable[[], str | bytes],
         *,
         time_left_s: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
@@ -55,17 +56,19 @@ class HeartbeatUrl:
         self._url = url
 
 
-def _checked(url: str) -> str:
+def _checked(value: str | bytes) -> str:
     """The URL, if its calls are encrypted or stay on this machine. Raises BadCredentials."""
+    url = ""
     try:
-        parts = urlsplit(url.strip())
+        url = (decode_text(value) if isinstance(value, bytes) else value).strip()
+        parts = urlsplit(url)
         encrypted = parts.scheme == "https" and parts.hostname
-        allowed = encrypted or (parts.scheme == "http" and on_this_machine(url.strip()))
-    except ValueError:
+        allowed = encrypted or (parts.scheme == "http" and on_this_machine(url))
+    except ValueError:  # also of bytes in another encoding
         allowed = False
     if not allowed:
         raise BadCredentials("its secret is not an https:// URL")
-    return url.strip()
+    return url
 
 
 @contextmanager

@@ -149,6 +149,7 @@ class SegmentationClient:
             self._jobs_url,
             sandbox,
             json_body=body,
+            creates=True,
             request_id=request_id,
             may_send=may_send,
             failure=self._not_created,
@@ -229,6 +230,7 @@ class SegmentationClient:
         *,
         params: dict[str, str] | None = None,
         json_body: Mapping[str, Any] | Sequence[str] | None = None,
+        creates: bool = False,
         request_id: str | None = None,
         may_send: Callable[[], bool] = lambda: True,
         failure: Callable[[Answer], SegmentationError] | None = None,
@@ -247,6 +249,7 @@ class SegmentationClient:
                 headers=_headers(authorization.credentials, sandbox, request_id),
                 params=params,
                 json_body=json_body,
+                creates=creates,
                 may_send=may_send,
             )
 

@@ -41,6 +41,7 @@ from export_jobs.contract.errors import (
     SegmentationError,
 )
 from export_jobs.contract.text import decode_json
+from export_jobs.model.limits import RETRY_AFTER_MOST_MS
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_TEXT_BYTES = 16 * 1024
@@ -56,7 +57,7 @@ MAX_ANSWER_S = 20.0
 """The longest wait for one response, from the request sent to the last byte received."""
 MAX_SENT_S = 2 * CONNECT_TIMEOUT_S + MAX_ANSWER_S
 """The longest time from when `may_send` allowed a call to the end of its response."""
-MAX_RETRY_AFTER_S = 3600.0
+MAX_RETRY_AFTER_S = RETRY_AFTER_MOST_MS / 1000
 """The longest `Retry-After` that is honoured; a longer one is cut to this."""
 MAX_PAUSE_S = 5.0
 """The longest sleep inside a call. A longer `Retry-After` is left to the caller."""
@@ -170,21 +171,23 @@ class Transport:
         params: Mapping[str, str] | None = None,
         json_body: Mapping[str, Any] | Sequence[str] | None = None,
         form: Mapping[str, str] | None = None,
+        creates: bool = False,
         may_send: Callable[[], bool] = lambda: True,
     ) -> Answer:
         """One call, with its retries. Returns any response, whatever its status, except a redirect.
 
         `may_send` is called each time immediately before the first byte is sent; if it returns
         False, nothing is sent. Raises RetryLater, NotUnderstood, Refused (the body can't be written
-        as JSON) and, for a POST of JSON, OutcomeUnknown if it was sent and no response can be read.
+        as JSON) and, if it `creates` something, OutcomeUnknown if it was sent and no response can be
+        read.
         """
-        creates = json_body is not None
+        is_json = json_body is not None
         checked = _checked(headers or {})
         request = requests.Request(
             method,
             url,
             params=params,
-            headers={**checked, "Content-Type": "application/json"} if creates else checked,
+            headers={**checked, "Content-Type": "application/json"} if is_json else checked,
             data=_encoded(json_body) if json_body is not None else form,
             auth=_Bearer(token),
         )

@@ -10,7 +10,8 @@ the command needs, is imported from its module.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from export_jobs.contract.listing import FINAL_STATUSES, JobHeader, JobPage
+from export_jobs.contract.listing import JobHeader, JobPage
+from export_jobs.contract.statuses import FINAL_STATUSES
 
 if TYPE_CHECKING:
     from export_jobs.contract.create import (
@@ -19,30 +20,16 @@ if TYPE_CHECKING:
         RequestInvalid,
         parse_create_request,
     )
-    from export_jobs.contract.job import (
-        Batch,
-        Destination,
-        Job,
-        JobError,
-        Metrics,
-        Segment,
-        Timing,
-    )
+    from export_jobs.contract.job import Job
 
 __all__ = [
     "FINAL_STATUSES",
-    "Batch",
     "CreateExportJob",
-    "Destination",
     "FieldProblem",
     "Job",
-    "JobError",
     "JobHeader",
     "JobPage",
-    "Metrics",
     "RequestInvalid",
-    "Segment",
-    "Timing",
     "parse_create_request",
 ]
 _OF_REQUESTS = {"CreateExportJob", "FieldProblem", "RequestInvalid", "parse_create_request"}

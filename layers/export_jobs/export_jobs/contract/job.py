@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from export_jobs.contract.listing import FINAL_STATUSES
+from export_jobs.contract.statuses import FINAL_STATUSES
 
 MAX_ID_BYTES = 512
 _T = TypeVar("_T")
@@ -235,7 +235,6 @@ class Job(AnswerPart):
     schema_: Lenient[Schema] = Field(default=None, alias="schema")
     filter: Lenient[Filter] = None
     merge_policy: Lenient[MergePolicy] = None
-    profile_instance_id: Lenient[str] = None
     ims_org_id: Lenient[str] = None
     errors: Annotated[list[JobError], BeforeValidator(_as_errors)] = []
     metrics: Lenient[Metrics] = None

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from pydantic import ValidationError
 
+from export_jobs.contract.statuses import FINAL_STATUSES
+
 if TYPE_CHECKING:
     from export_jobs.contract.job import Job
-
-FINAL_STATUSES: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
-"""A job in one of these has ended. In any other status, even an unknown one, it is still open."""
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PLAIN_NUMBERS: Final = range(10**14)

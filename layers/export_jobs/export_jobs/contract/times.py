@@ -10,6 +10,7 @@ _RFC_3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-][0-2]\d:[0-5]\d)", re.ASCII
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
 
 
 def parse_rfc3339(value: str) -> datetime:
@@ -29,7 +30,17 @@ def parse_rfc3339(value: str) -> datetime:
 
 def epoch_ms_of(value: str) -> int:
     """An RFC 3339 time in epoch milliseconds, rounded down. Raises ValueError with the problem."""
-    return (parse_rfc3339(value) - _EPOCH) // timedelta(milliseconds=1)
+    return as_epoch_ms(parse_rfc3339(value))
+
+
+def as_epoch_ms(at: datetime) -> int:
+    """A time that has a zone in epoch milliseconds, rounded down."""
+    return (at - _EPOCH) // _MS
+
+
+def as_datetime(epoch_ms: int) -> datetime:
+    """Epoch milliseconds as a time in UTC."""
+    return _EPOCH + epoch_ms * _MS
 
 
 @overload
@@ -40,5 +51,4 @@ def rfc3339(epoch_ms: int | None) -> str | None:
     """Epoch milliseconds as `2026-01-31T00:00:00.000Z`; None stays None."""
     if epoch_ms is None:
         return None
-    at = _EPOCH + timedelta(milliseconds=epoch_ms)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return as_datetime(epoch_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -24,7 +24,8 @@ from export_jobs.contract.errors import (
     SegmentationError,
 )
 from export_jobs.creator.message import job_asked_for
-from export_jobs.creator.policy import CreatorPolicy, RunReport
+from export_jobs.creator.policy import CreatorPolicy
+from export_jobs.creator.report import RunReport
 from export_jobs.events import endings
 from export_jobs.model import matching
 from export_jobs.model.capacity import admissible, held_on, open_exports
@@ -41,7 +42,7 @@ from export_jobs.model.records import (
     Ticket,
     as_written,
 )
-from export_jobs.model.steps import MAX_STEPS, GateChange, Slot, Step
+from export_jobs.model.steps import MAX_STEPS, GateChange, SlotChange, Step
 
 if TYPE_CHECKING:
     from export_jobs.contract import Job
@@ -110,15 +111,18 @@ class Admission:
         store: CreatorStore,
         policy: CreatorPolicy,
         clock: Callable[[], int],
+        org_id: Callable[[], str | None],
         out_of_time: Callable[[], bool],
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         sleep: Callable[[float], None] = time.sleep,
         workers: int = WORKERS,
     ) -> None:
+        """`org_id` is asked for requests recorded while the credential could not be read."""
         self._api = api
         self._store = store
         self._policy = policy
         self._clock = clock
+        self._org_id = org_id
         self._out_of_time = out_of_time
         self._new_id = new_id
         self._sleep = sleep
@@ -216,15 +220,10 @@ class Admission:
             org_id=record.org_id or org_id,
             touched_at=now,
         )
-        step = Step(requests=(creating,), drop_tickets=(ticket,), slot=Slot("note", attempt))
+        step = Step(
+            requests=(creating,), drop_tickets=(ticket,), slot_change=SlotChange("note", attempt)
+        )
         return _Noted(step, _Member(as_written(creating), ticket, attempt))
-
-    def _org_id(self) -> str | None:
-        """The organisation, for a request recorded while the credential could not be read."""
-        try:
-            return self._api.org_id()
-        except SegmentationError:
-            return None
 
     def _attempt(self, record: RequestRecord, now: int) -> Attempt:
         return Attempt(
@@ -364,26 +363,28 @@ class Admission:
             return endings.created(
                 record,
                 answer.job,
-                slot=Slot("link", linked) if in_slot else None,
+                slot_change=SlotChange("link", linked) if in_slot else None,
                 linked_by="answer",
                 existing=existing,
                 leased=True,
                 policy=self._policy.events,
                 now=now,
             )
-        drop = Slot("drop", attempt)
+        drop = SlotChange("drop", attempt)
         if record.cancelled_by:
-            return endings.cancelled(record, policy=self._policy.events, now=now).step(slot=drop)
+            return endings.cancelled(record, policy=self._policy.events, now=now).step(
+                slot_change=drop
+            )
         if isinstance(answer.error, Refused):
             ended = endings.rejected(
                 record, "REFUSED", str(answer.error), policy=self._policy.events, now=now
             )
-            return ended.step(slot=drop)
+            return ended.step(slot_change=drop)
         waits = replace(record, status="WAITING", request_id=None, touched_at=now)
         ticket = answer.member.ticket
         if isinstance(answer.error, Forbidden):
             ticket = replace(ticket, turn=now)  # perhaps only this one is: it goes to the end
-        return Step(requests=(waits,), add_tickets=(ticket,), slot=drop)
+        return Step(requests=(waits,), add_tickets=(ticket,), slot_change=drop)
 
     def _conclude_changed(self, answer: _Answer, admitted: Admitted, report: RunReport) -> None:
         """For a request that has changed: a cancel flagged it, or the sweep settled its attempt."""

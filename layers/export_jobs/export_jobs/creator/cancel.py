@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from export_jobs.contract.errors import NotFound, Refused, SegmentationError
 from export_jobs.creator import decide
 from export_jobs.creator.message import cancel_asked_for
-from export_jobs.creator.policy import CreatorPolicy, RunReport
+from export_jobs.creator.policy import CreatorPolicy
+from export_jobs.creator.report import RunReport
 from export_jobs.events import endings
 from export_jobs.model.limits import CANCEL_AGAIN_MS
 from export_jobs.model.ports import CreatorStore, RequestApi
@@ -24,6 +25,7 @@ from export_jobs.model.records import (
     RequestRecord,
     Ticket,
     as_written,
+    ticket_of,
 )
 from export_jobs.model.steps import Step
 
@@ -141,7 +143,7 @@ class Canceller:
         done = self._cancelled_before(record, target)
         return Step(
             requests=(cancelled.record, done.record),
-            drop_tickets=(endings.ticket_of(target), ticket),
+            drop_tickets=(ticket_of(target), ticket),
             outbox=(cancelled.item, done.item),
         )
 

@@ -10,7 +10,7 @@ from export_jobs.creator.message import Message, Request
 from export_jobs.events import endings
 from export_jobs.events.policy import EventPolicy
 from export_jobs.model.limits import UNSEEN_MS
-from export_jobs.model.records import RejectedOutcome, RequestRecord
+from export_jobs.model.records import RejectedOutcome, RequestRecord, ticket_of
 from export_jobs.model.steps import Step
 
 MAX_REJECTIONS_KEPT = 20
@@ -65,7 +65,7 @@ def arrive(
     """
     new = waiting(message, request, key, org_id=org_id, now=now)
     if record is None:
-        return Step(requests=(new,), add_tickets=(endings.ticket_of(new),))
+        return Step(requests=(new,), add_tickets=(ticket_of(new),))
     if record.status == "CANCEL_WANTED":
         return _over_tombstone(record, new, canceller, policy=policy, now=now)
     if _comes_back(record, message):
@@ -76,7 +76,7 @@ def arrive(
             try_number=record.try_number,
             rejections=(*record.rejections, str(record.event_id))[-MAX_REJECTIONS_KEPT:],
         )
-        return Step(requests=(again,), add_tickets=(endings.ticket_of(again),))
+        return Step(requests=(again,), add_tickets=(ticket_of(again),))
     letter = message.letter
     if letter and letter.event_id in record.rejections:
         return None  # another copy of the dead letter that was redriven
@@ -101,7 +101,7 @@ def _over_tombstone(
     """Ends a request that was cancelled before it arrived, and the cancel request with it."""
     new = replace(new, version=tombstone.version)
     if not is_valid_tombstone(tombstone, now):
-        return Step(requests=(new,), add_tickets=(endings.ticket_of(new),))
+        return Step(requests=(new,), add_tickets=(ticket_of(new),))
     cancelled = endings.cancelled(new, policy=policy, now=now)
     step = Step(requests=(cancelled.record,), outbox=(cancelled.item,))
     if canceller is None or canceller.status != "WAITING":
@@ -117,7 +117,7 @@ def _over_tombstone(
     return replace(
         step,
         requests=(*step.requests, done.record),
-        drop_tickets=(endings.ticket_of(canceller),),
+        drop_tickets=(ticket_of(canceller),),
         outbox=(*step.outbox, done.item),
     )
 

@@ -24,7 +24,8 @@ from export_jobs.creator.message import (
     read_request,
     woken_sandbox,
 )
-from export_jobs.creator.policy import CreatorPolicy, RunReport
+from export_jobs.creator.policy import CreatorPolicy
+from export_jobs.creator.report import RunReport
 from export_jobs.events import endings, outbox
 from export_jobs.model.limits import WAKE_UP_MS
 from export_jobs.model.ports import (
@@ -34,7 +35,7 @@ from export_jobs.model.ports import (
     QueueUnavailable,
     StoreUnavailable,
 )
-from export_jobs.model.records import Event, OutboxItem, RequestRecord, as_written
+from export_jobs.model.records import Event, OutboxItem, RequestRecord, as_written, ticket_of
 from export_jobs.model.steps import Step
 
 logger = logging.getLogger(__name__)
@@ -218,7 +219,7 @@ class Intake:
         record = decide.waiting(
             arrival.message, arrival.request, arrival.key, org_id=self._org_id(), now=self._clock()
         )
-        return Step(requests=(record,), add_tickets=(endings.ticket_of(record),))
+        return Step(requests=(record,), add_tickets=(ticket_of(record),))
 
     def _put(self, steps: Sequence[Step], taken: Taken) -> frozenset[int]:
         if not steps:
@@ -263,6 +264,7 @@ class Intake:
                     taken.waiting[record.sandbox].add(record.request_key)
                 return
             if self._put([step], taken):
+                report.note_ends(step.requests)
                 cancelled = step.requests[0].status == "CANCELLED"
                 report.handled[message.message_id] = "CANCELLED" if cancelled else "RECORDED"
                 return

@@ -246,7 +246,6 @@ class Request:
     expires_at: int | None = None
     retry: RetryPolicy | None = None
     dataset_id: str | None = None
-    job_id: str | None = None
     cancel_request_key: str | None = None
 
     def is_that_of(self, record: RequestRecord) -> bool:
@@ -292,7 +291,6 @@ def read_request(body: str, *, sandboxes: Collection[str]) -> Request:
         expires_at=epoch_ms_of(envelope.expires_at) if envelope.expires_at else None,
         retry=envelope.retry.policy if envelope.retry else None,
         dataset_id=envelope.job.destination.dataset_id if envelope.job else None,
-        job_id=envelope.job_id,
         cancel_request_key=envelope.cancel_request_key,
     )
 

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from export_jobs.contract.errors import SegmentationError
-from export_jobs.creator.admission import Admission
+from export_jobs.creator.admission import Admission, Admitted
 from export_jobs.creator.cancel import Canceller
 from export_jobs.creator.intake import Intake, Taken
 from export_jobs.creator.message import Message
-from export_jobs.creator.policy import CreatorPolicy, RunReport
-from export_jobs.events import endings, outbox
+from export_jobs.creator.policy import CreatorPolicy
+from export_jobs.creator.report import RunReport
+from export_jobs.events import outbox
 from export_jobs.model.limits import HOLD_MOST_MS
 from export_jobs.model.ports import (
     CreatorStore,
@@ -26,7 +27,7 @@ from export_jobs.model.ports import (
     RequestApi,
     StoreUnavailable,
 )
-from export_jobs.model.records import JobRecord, Line, OutboxItem, RequestRecord, Ticket
+from export_jobs.model.records import JobRecord, Line, OutboxItem, RequestRecord, Ticket, ticket_of
 from export_jobs.model.steps import MAX_STEPS, Step
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class RequestProcessor:
             store=store,
             policy=policy,
             clock=clock,
+            org_id=self._org_id,
             out_of_time=self._out_of_time,
             new_id=new_id,
             sleep=sleep,
@@ -141,10 +143,14 @@ class RequestProcessor:
             admitted = self._admission.admit(gate, line.tickets, line.open_jobs, fresh, report)
         except ItemRefused as error:
             return self._one_by_one(line, error, report)
+        self._finish(admitted, report)
+        return admitted.again
+
+    def _finish(self, admitted: Admitted, report: RunReport) -> None:
+        """Publishes what was admitted, and cancels jobs whose requests were cancelled meanwhile."""
         self._publish(admitted.jobs, admitted.items, [], report)
         for key in admitted.flagged:
             self._carry_out_flagged(key, report)
-        return admitted.again
 
     def _one_by_one(self, line: Line, error: ItemRefused, report: RunReport) -> bool:
         """Admits requests one by one after the table refused an item; puts off the one at fault.
@@ -159,7 +165,7 @@ class RequestProcessor:
             except ItemRefused:
                 put_off |= self._put_off(ticket, error, report)
             else:
-                self._publish(admitted.jobs, admitted.items, [], report)
+                self._finish(admitted, report)
         return put_off
 
     def _put_off(self, ticket: Ticket, error: Exception, report: RunReport) -> bool:
@@ -180,7 +186,7 @@ class RequestProcessor:
         """Carries out a cancel request that waited for another request to get a job or to end."""
         record = self._store.requests([key]).get(key)
         if record and record.status == "WAITING":
-            self._carry_out(endings.ticket_of(record), report)
+            self._carry_out(ticket_of(record), report)
 
     def _carry_out(self, ticket: Ticket, report: RunReport) -> None:
         """Carries out one cancel request, or puts it off, so that its failure affects no other."""
@@ -263,6 +269,7 @@ class RequestProcessor:
         return self._time_left_s() < self._reserve_s
 
     def _org_id(self) -> str | None:
+        """The organisation of the credential; None while that can't be read."""
         try:
             return self._api.org_id()
         except SegmentationError as error:

@@ -40,6 +40,7 @@ from export_jobs.events.details import (
     WindowDetail,
 )
 from export_jobs.model.baselines import Comparison
+from export_jobs.model.limits import DAY_MS
 from export_jobs.model.outcome import JobOutcome, duration_ms, outcome_of
 from export_jobs.model.records import (
     VANISHED,
@@ -68,7 +69,6 @@ JUDGED_IN_TIME_MS = 10 * 60_000
 """A window that is judged within this time after its deadline is judged in time."""
 MAX_TEXT = 1_000
 MAX_LISTED_TEXT = 200
-DAY_MS = 24 * 3_600_000
 MAX_DETAIL_BYTES = 40_000
 """So that the events in a job's outbox fit its item (400 KB: `decide.MAX_UNDELIVERED`)."""
 
@@ -545,7 +545,7 @@ def _on_one_line(value: Any) -> Any:
 
 _CUT = (
     *("segments", "profilesByNamespace", "batchIds", "errors", "problems", "jobs"),
-    *("sandboxes", "failures", "overdue", "slowest", "notExpected"),
+    *("sandboxes", "failures", "overdue", "slowest", "unusual", "notExpected"),
 )
 """Fields that are shortened if a detail is still too large."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from export_jobs.contract.text import one_line
 from export_jobs.events.wording import (
+    MAX_SUBJECT,
     Detail,
     Fact,
     Quote,
@@ -28,8 +29,6 @@ Entry = Mapping[str, Any]
 MAX_SHOWN = 3
 """Entries that are shown of what is overdue, and of what has failed."""
 MAX_UNUSUAL = 2
-MAX_HEADLINE = 99
-"""So that it fits a subject whole. Waiting requests are left out first, as a line below has them."""
 MAX_SLOWEST = 1
 MAX_FAILING = 2
 MAX_NOT_EXPECTED = 2
@@ -60,7 +59,8 @@ def headline(detail: Detail, quote: Quote) -> str:  # noqa: ARG001  nothing in i
         parts.append("nothing is overdue or waiting")
     whole = f"Export digest: {'; '.join([*parts, *waiting, *failing])}"
     short = f"Export digest: {'; '.join([*parts, *failing])}"
-    return whole if len(whole) <= MAX_HEADLINE else short
+    # Waiting requests are left out first: a line below has them.
+    return whole if len(whole) <= MAX_SUBJECT else short
 
 
 def is_bad_news(detail: Detail) -> bool:

@@ -23,9 +23,10 @@ from export_jobs.model.records import (
     RequestRecord,
     Ticket,
     Undelivered,
+    ticket_of,
 )
 from export_jobs.model.retry import MAX_TRIES_KEPT, Try
-from export_jobs.model.steps import Slot, Step
+from export_jobs.model.steps import SlotChange, Step
 
 if TYPE_CHECKING:
     from export_jobs.contract import FieldProblem, Job
@@ -40,13 +41,13 @@ class Ended:
     record: RequestRecord
     item: OutboxItem
 
-    def step(self, ticket: Ticket | None = None, slot: Slot | None = None) -> Step:
+    def step(self, ticket: Ticket | None = None, slot_change: SlotChange | None = None) -> Step:
         """The step that writes it; the request gives up its ticket or its slot, if it has one."""
         return Step(
             requests=(self.record,),
             drop_tickets=(ticket,) if ticket else (),
             outbox=(self.item,),
-            slot=slot,
+            slot_change=slot_change,
         )
 
 
@@ -54,7 +55,7 @@ def created(
     record: RequestRecord,
     job: Job,
     *,
-    slot: Slot | None,
+    slot_change: SlotChange | None,
     linked_by: LinkedBy,
     existing: JobRecord | None = None,
     leased: bool,
@@ -96,7 +97,7 @@ def created(
         requests=(replace(done, event_id=event.id),),
         jobs=(linked,),
         drop_tickets=(ticket_of(record),) if record.status == "WAITING" else (),
-        slot=slot,
+        slot_change=slot_change,
     )
 
 
@@ -259,23 +260,6 @@ def rejected_at_intake(
     )
     done = replace(record, status="REJECTED", named=named, touched_at=now)
     return _ended(done, policy.undelivered(event), now)
-
-
-def ticket_of(record: RequestRecord, *, turn: int | None = None) -> Ticket:
-    """A request's ticket. `turn` is when to try it; by default, when SQS received its message."""
-    return Ticket(
-        sandbox=record.sandbox,
-        request_key=record.request_key,
-        action=record.action,
-        turn=record.sent_at if turn is None else turn,
-        sent_at=record.retry_at or record.sent_at,
-        deadline_ms=record.deadline_ms,
-    )
-
-
-def delayed_ticket_of(record: RequestRecord) -> Ticket:
-    """The ticket of a request during the delay before its next try."""
-    return replace(ticket_of(record, turn=record.retry_at), delayed=True)
 
 
 def _after_tries(record: RequestRecord) -> str:

@@ -11,12 +11,10 @@ from typing import Any
 
 from export_jobs.contract.text import one_line
 from export_jobs.events.registry import EventKind, kind_named
-from export_jobs.events.wording import Detail, Fact, Quote, command_line
+from export_jobs.events.wording import MAX_SUBJECT, Detail, Fact, Quote, command_line
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import Event
 
-MAX_SUBJECT = 99
-"""A subject in SNS has fewer than 100 ASCII characters."""
 MAX_CHAT_TEXT = 1_500
 MAX_CHAT_VALUE = 300
 """Characters of one value in a chat message, before they are escaped."""

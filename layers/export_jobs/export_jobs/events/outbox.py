@@ -1,8 +1,9 @@
-"""Publishes the outbox, in the same way for the events of jobs and of requests.
+"""Publishes the outbox, in the same way for every event.
 
-A bearer of an outbox (a job's record, or an item of its own) is written together with its events,
-under a lease. The run that holds the lease publishes them; delivered events are then removed, and
-the others are published again by the run that finds them after the lease has expired.
+A bearer of an outbox is a job's record, or an item of its own for events of a request, of an
+expectation or of the digest. It is written together with its events, under a lease. The run that
+holds the lease publishes them; delivered events are then removed, and the others are published
+again by the run that finds them after the lease has expired.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, TypeVar
 
+from export_jobs.contract.times import epoch_ms_of
 from export_jobs.model.limits import LEASE_MS
 from export_jobs.model.ports import (
     DeadLetterQueue,
@@ -110,8 +111,7 @@ def _kept(detail: Mapping[str, Any]) -> tuple[str, ...]:
 
 def waiting_ms(bearer: Bearer, now: int) -> int:
     """How long its first event has been undelivered, in milliseconds."""
-    since = datetime.fromisoformat(bearer.outbox[0].event.detail["detectedAt"])
-    return max(0, now - int(since.timestamp() * 1000))
+    return max(0, now - epoch_ms_of(bearer.outbox[0].event.detail["detectedAt"]))
 
 
 def publish(

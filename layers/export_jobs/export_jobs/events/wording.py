@@ -20,6 +20,8 @@ Detail = Mapping[str, Any]
 Fact = tuple[str, str]
 """A line of a message: its name and its text."""
 
+MAX_SUBJECT = 99
+"""A subject in SNS has fewer than 100 ASCII characters."""
 MAX_JOBS_SHOWN = 3
 MAX_SEGMENTS_SHOWN = 3
 _HAPPENED = {
@@ -164,9 +166,19 @@ def job_facts(detail: Detail, names: Names) -> Iterator[Fact]:
     yield "Created", moment(detail["createdAt"])
     changed = "Ended" if detail["final"] and detail["outcome"] != "VANISHED" else "Last change"
     yield changed, moment(detail["updatedAt"])
-    yield "Took" if detail["final"] else "Running for", _compared_span(detail)
+    yield (
+        "Took" if detail["final"] else "Running for",
+        compared_span(detail["durationMs"], detail["usualDurationMs"]),
+    )
     yield "Limit", _limit(detail)
-    yield "Profiles exported", _compared_profiles(detail)
+    yield (
+        "Profiles exported",
+        compared_profiles(
+            detail["profilesExported"],
+            detail["usualProfilesExported"],
+            is_unknown=bool(detail["profilesUnknown"]),
+        ),
+    )
     yield "Compared with", compared_with(detail)
     yield "First error", _first_error(detail)
     yield "Request", detail["requestKey"] or ""
@@ -303,14 +315,18 @@ def moment(time: str | None) -> str:
     return f"{time[:10]} {time[11:16]} UTC" if time else ""
 
 
-def _compared_span(detail: Detail) -> str:
-    took, usual = span(detail["durationMs"]), span(detail["usualDurationMs"])
+def compared_span(took_ms: int | None, usual_ms: int | None) -> str:
+    """How long a job took or has been running, and how long is usual."""
+    took, usual = span(took_ms), span(usual_ms)
     return f"{took} (usually {usual})" if took and usual else took
 
 
-def _compared_profiles(detail: Detail) -> str:
-    count, usual = detail["profilesExported"], detail["usualProfilesExported"]
-    if count is None and not detail["profilesUnknown"]:
+def compared_profiles(count: int | None, usual: int | None, *, is_unknown: bool) -> str:
+    """How many profiles a job has exported, and how many are usual.
+
+    `is_unknown`: it has exported some, and the service does not show how many.
+    """
+    if count is None and not is_unknown:
         return ""
     shown = "unknown: the service shows no number" if count is None else f"{count:,}"
     return shown if usual is None else f"{shown} (usually {usual:,})"
@@ -345,8 +361,13 @@ def _first_error(detail: Detail) -> str:
 
 
 def _error(error: Mapping[str, Any]) -> str:
-    code = f" (code {error['code']})" if error.get("code") else ""
-    return f"{error.get('message') or 'no message'}{code}"
+    return error_text(error.get("message"), error.get("code"))
+
+
+def error_text(message: str | None, code: str | None) -> str:
+    """An error of a job: its message, and its code if it has one."""
+    shown_code = f" (code {code})" if code else ""
+    return f"{message or 'no message'}{shown_code}"
 
 
 # -- in a line -----------------------------------------------------------------------------------

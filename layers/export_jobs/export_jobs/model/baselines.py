@@ -46,6 +46,11 @@ class Baseline:
     unusual: tuple[Run, ...] = ()
     version: int = 0
 
+    @property
+    def newest_at(self) -> int:
+        """When the newest run that it knows was created, usual or not; 0 if it knows none."""
+        return max((run.created_at for run in (*self.runs, *self.unusual)), default=0)
+
 
 @dataclass(frozen=True)
 class Usual:

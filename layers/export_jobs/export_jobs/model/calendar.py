@@ -7,10 +7,10 @@ from functools import cache, lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from export_jobs.contract.times import as_datetime, as_epoch_ms
+
 DAY_MINUTES: Final = 24 * 60
 _MINUTE_MS = 60_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)
 
 
 def moments(day: date, minutes: int, zone: ZoneInfo) -> tuple[int, int]:
@@ -20,7 +20,9 @@ def moments(day: date, minutes: int, zone: ZoneInfo) -> tuple[int, int]:
     the change. `minutes` counts from midnight.
     """
     local = datetime.combine(day, time(minutes // 60, minutes % 60))
-    first, last = (_epoch_ms(local.replace(tzinfo=zone, fold=fold)) for fold in (0, 1))
+    first, last = (
+        as_epoch_ms(local.replace(tzinfo=zone, fold=fold).astimezone(UTC)) for fold in (0, 1)
+    )
     if first <= last:
         return first, last
     change = _change_between(last, first, zone)
@@ -57,7 +59,7 @@ def local_date(epoch_ms: int, zone: ZoneInfo) -> date:
 
 
 def local_time(epoch_ms: int, zone: ZoneInfo) -> datetime:
-    return (_EPOCH + epoch_ms * _MS).astimezone(zone)
+    return as_datetime(epoch_ms).astimezone(zone)
 
 
 @cache
@@ -71,10 +73,6 @@ def zone_named(name: str) -> ZoneInfo:
 
 def _midnight(day: date, zone: ZoneInfo) -> int:
     return moments(day, 0, zone)[0]
-
-
-def _epoch_ms(moment: datetime) -> int:
-    return (moment.astimezone(UTC) - _EPOCH) // _MS
 
 
 def _change_between(before: int, after: int, zone: ZoneInfo) -> int:

@@ -6,6 +6,8 @@ functions' timeouts is derived from them; a test compares those with the templat
 
 from __future__ import annotations
 
+DAY_MS = 24 * 3_600_000
+
 MONITOR_TIMEOUT_S = 300
 CREATOR_TIMEOUT_S = 120
 """The timeout of each function: `Timeout` in template.yaml."""
@@ -27,7 +29,7 @@ LISTINGS_APART_MS = 30_000
 """The least time between two listings without a job, so that one glitch can't explain both."""
 OUTCOME_KNOWN_WITHIN_MS = 6 * 3_600_000
 """A request whose attempt stays unsettled for this long ends, and is never sent again."""
-FORMER_KEPT_MS = 24 * 3_600_000
+FORMER_KEPT_MS = DAY_MS
 """How long an attempt that was given up is remembered, in case its job appears after all."""
 
 LINKED_SLOT_MS = 120_000

@@ -30,37 +30,7 @@ RULE = 1
 NOT_COMPARED = frozenset({"evaluationInfo.segmentation"})
 """Fields of a create request that have no hash, because the service does not show them."""
 
-MAX_SEGMENTS = 4_000
-"""The most segments that are remembered of a job, of eight bytes each."""
-
 _ABSENT = object()
-
-
-def status_fingerprint(job_id: str, status: str) -> bytes:
-    """Eight bytes that identify "this job in this status"."""
-    return hashlib.blake2b(f"{job_id}\0{status}".encode(), digest_size=8).digest()
-
-
-def segment_fingerprint(segment_id: str) -> bytes:
-    """Eight bytes that identify a segment."""
-    return hashlib.blake2b(segment_id.encode(), digest_size=8).digest()
-
-
-def segments_of(job: Job) -> frozenset[bytes] | None:
-    """The fingerprints of the segments whose members a job exports.
-
-    None if it shows none, because a job without segments exports all profiles, if one can't be
-    read, or if there are more than `MAX_SEGMENTS`. A segment of which it only exports the profiles that have left is not among them.
-    """
-    segments = job.filter.segments if job.filter else []
-    if not segments or not all(segment.segment_id for segment in segments):
-        return None
-    found = frozenset(
-        segment_fingerprint(segment.segment_id or "")
-        for segment in segments
-        if not segment.status or set(segment.status) != {"exited"}
-    )
-    return found if len(found) <= MAX_SEGMENTS else None
 
 
 def hashes_of_request(body: Mapping[str, Any]) -> dict[str, str]:
@@ -307,7 +277,11 @@ def _flag(value: Any) -> Any:
 
 
 def _moment(value: Any) -> Any:
-    """The same value for the same time, in any notation, or in epoch milliseconds."""
+    """The same value for the same time, in any notation, or in epoch milliseconds.
+
+    Not `epoch_ms_of`: this is a millisecond less for some times, such as many of the year 2004, and
+    to correct that would need another RULE.
+    """
     if isinstance(value, int):
         return value
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from export_jobs.contract import JobPage
 from export_jobs.model.records import (
     Event,
-    Expected,
+    ExpectationsState,
     Gate,
     JobRecord,
     Line,
@@ -137,7 +137,7 @@ class SweepStore(RequestStore, Protocol):
     def look_at_expectations(self, sandbox: str) -> None:
         """Makes the next sweep look at the expectations, whatever other runs write meanwhile."""
 
-    def put_expected(self, sandbox: str, expected: Expected) -> bool:
+    def put_expected(self, sandbox: str, expected: ExpectationsState) -> bool:
         """Replaces version `expected.version`; returns False if another run or a person has."""
 
     def baselines(self, sandbox: str, kinds: Collection[str]) -> Mapping[str, Baseline]:

@@ -166,6 +166,10 @@ class JobRecord:
                 return undelivered.event.detail
         return self.end_detail or {}
 
+    def without_events(self) -> JobRecord:
+        """The record without what makes it large, to keep many of them in memory."""
+        return replace(self, outbox=(), history=(), end_detail=None, stored=None)
+
 
 @dataclass(frozen=True)
 class OutboxItem:
@@ -189,10 +193,6 @@ class OutboxItem:
             object.__setattr__(self, "item_id", self.outbox[0].event.id)
 
 
-SEEN_RULE: Final = 1
-"""The version of the rule that makes fingerprints of jobs: `matching.status_fingerprint`."""
-
-
 @dataclass(frozen=True)
 class SandboxState:
     """How far the sweeps of a sandbox have got.
@@ -214,7 +214,7 @@ class SandboxState:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectationsState:
     """What every sweep of a sandbox reads of its expectations, however many there are.
 
     `due_at` is when to look at them next, None if there are none. `overdue` are those that are
@@ -244,7 +244,7 @@ class DigestState:
 RequestStatus = Literal[
     "WAITING", "CREATING", "CREATED", "DONE", "REJECTED", "CANCELLED", "CANCEL_WANTED"
 ]
-ENDED: Final = frozenset({"CREATED", "DONE", "REJECTED", "CANCELLED"})
+ENDED: Final[frozenset[RequestStatus]] = frozenset({"CREATED", "DONE", "REJECTED", "CANCELLED"})
 
 
 @dataclass(frozen=True)
@@ -302,6 +302,11 @@ class RequestRecord:
     def has_ended(self) -> bool:
         return self.status in ENDED
 
+    @property
+    def key_in_message(self) -> str:
+        """The key by which its sender knows it; the key of the record if the message names none."""
+        return self.named or self.request_key
+
 
 _Stored = TypeVar("_Stored", JobRecord, OutboxItem, RequestRecord)
 
@@ -341,6 +346,23 @@ class Ticket:
     def place(self) -> tuple[bool, bool, int, str]:
         """Sorts tickets: cancel requests, then the line, then those whose delay has not ended."""
         return self.action != "cancel", self.delayed, self.turn, self.request_key
+
+
+def ticket_of(record: RequestRecord, *, turn: int | None = None) -> Ticket:
+    """A request's ticket. `turn` is when to try it; by default, when SQS received its message."""
+    return Ticket(
+        sandbox=record.sandbox,
+        request_key=record.request_key,
+        action=record.action,
+        turn=record.sent_at if turn is None else turn,
+        sent_at=record.retry_at or record.sent_at,
+        deadline_ms=record.deadline_ms,
+    )
+
+
+def delayed_ticket_of(record: RequestRecord) -> Ticket:
+    """The ticket of a request during the delay before its next try."""
+    return replace(ticket_of(record, turn=record.retry_at), delayed=True)
 
 
 @dataclass(frozen=True)
@@ -412,7 +434,7 @@ class SandboxRecord:
     outbox: tuple[OutboxItem, ...] = ()
     tickets: tuple[Ticket, ...] = ()
     """In queue order, cancel requests first; last, those whose delay before a try has not ended."""
-    expected: Expected = Expected()
+    expected: ExpectationsState = ExpectationsState()
     digest: DigestState = DigestState()
 
 

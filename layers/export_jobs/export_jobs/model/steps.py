@@ -1,4 +1,7 @@
-"""The writes of a request, each atomic: the rules make them, the tables write them."""
+"""What is written of requests, expectations and the digest, step by step, each step atomic.
+
+The rules make the steps, and the tables write them.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,17 @@ if TYPE_CHECKING:
     from export_jobs.model.expectations import ExpectationRecord
 
 MAX_STEPS = 20
-"""Steps in one transaction: DynamoDB takes 100 items, and a step has at most four."""
+"""Steps in one transaction: DynamoDB takes 100 items, and a step that is written together with
+others has at most four."""
 
 MAX_EXPIRED = 25
 """The most expired slots, and the most former attempts, that one transaction removes."""
 
-SlotChange = Literal["note", "link", "drop", "miss", "give up"]
+SlotChangeKind = Literal["note", "link", "drop", "miss", "give up"]
 
 
 @dataclass(frozen=True)
-class Slot:
+class SlotChange:
     """A change of an attempt's slot in the gate.
 
     `note` takes the slot. The others apply only if the slot is still that attempt's, and its
@@ -36,7 +40,7 @@ class Slot:
     listing did not show the job, and `give up` frees the slot and keeps the attempt as former.
     """
 
-    change: SlotChange
+    kind: SlotChangeKind
     attempt: Attempt
 
 
@@ -56,7 +60,7 @@ class Step:
     expectations: tuple[ExpectationRecord, ...] = ()
     digest: DigestState | None = None
     """Stands in the item of the sandbox's state."""
-    slot: Slot | None = None
+    slot_change: SlotChange | None = None
     forget: str | None = None
     """The request id of a former attempt to remove."""
 

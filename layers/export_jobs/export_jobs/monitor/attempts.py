@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING
 
 from export_jobs.events import endings
 from export_jobs.model import matching
-from export_jobs.model.limits import (
-    CLOCKS_MS,
-    HOLD_FIRST_MS,
-    LISTINGS_APART_MS,
-    OUTCOME_KNOWN_WITHIN_MS,
-)
+from export_jobs.model.limits import HOLD_FIRST_MS, LISTINGS_APART_MS, OUTCOME_KNOWN_WITHIN_MS
 from export_jobs.model.matching import Candidate, Match, Matches
 from export_jobs.model.ports import StoreUnavailable, SweepStore
 from export_jobs.model.records import (
@@ -30,8 +25,9 @@ from export_jobs.model.records import (
     SandboxRecord,
     Ticket,
     as_written,
+    ticket_of,
 )
-from export_jobs.model.steps import GateChange, Slot, Step
+from export_jobs.model.steps import GateChange, SlotChange, Step
 from export_jobs.monitor import coverage
 from export_jobs.monitor.decide import YOUNG_MS
 from export_jobs.monitor.observe import LookUp, Observation
@@ -170,17 +166,17 @@ class AttemptSettler:
     def _link(self, found: Match, known: SandboxRecord, settled: Settled, *, now: int) -> bool:
         """Links a job to its attempt's request. Returns False if it belongs to another request."""
         attempt = found.attempt
-        slot = Slot("link", replace(attempt, job_id=found.job.id, linked_at=now))
+        slot_change = SlotChange("link", replace(attempt, job_id=found.job.id, linked_at=now))
         for _ in range(MAX_ROUNDS):
             record = self._of_attempt(attempt)
             if record is None:  # the run with the response was faster; at most the slot is left
-                self._commit(known, Step(slot=Slot("drop", attempt)))
+                self._commit(known, Step(slot_change=SlotChange("drop", attempt)))
                 settled.free(attempt)
                 return True
             step = endings.created(
                 record,
                 found.job,
-                slot=slot,
+                slot_change=slot_change,
                 linked_by=found.linked_by,
                 leased=False,
                 policy=self._policy.events,
@@ -208,7 +204,7 @@ class AttemptSettler:
             step = endings.created(
                 record,
                 job,
-                slot=None,
+                slot_change=None,
                 linked_by=found.linked_by,
                 leased=False,
                 policy=self._policy.events,
@@ -262,7 +258,9 @@ class AttemptSettler:
             complete and attempt.rule == matching.RULE and began >= matching.gives_up_from(attempt)
         )
         if conclusive and not attempt.missed_at:
-            self._commit(known, Step(slot=Slot("miss", replace(attempt, missed_at=began))))
+            self._commit(
+                known, Step(slot_change=SlotChange("miss", replace(attempt, missed_at=began)))
+            )
         elif conclusive and began >= attempt.missed_at + LISTINGS_APART_MS:
             self._give_up(attempt, known, settled, now=now)
         elif now >= attempt.noted_at + OUTCOME_KNOWN_WITHIN_MS:
@@ -273,16 +271,18 @@ class AttemptSettler:
     ) -> None:
         """Queues the request again, in last position, or ends it if it was cancelled meanwhile."""
         record = self._of_attempt(attempt)
-        slot = _given_up(attempt, known, now)
+        slot_change = _given_up(attempt, known, now)
         if record is None:
-            self._commit(known, Step(slot=Slot("drop", attempt)))
+            self._commit(known, Step(slot_change=SlotChange("drop", attempt)))
         elif record.cancelled_by:
             ended = endings.cancelled(record, policy=self._policy.events, now=now)
-            self._commit_end(ended, slot, known, settled)
+            self._commit_end(ended, slot_change, known, settled)
         else:
             waiting = replace(record, status="WAITING", request_id=None, touched_at=now)
-            ticket = endings.ticket_of(waiting, turn=now)
-            if self._commit(known, Step(requests=(waiting,), add_tickets=(ticket,), slot=slot)):
+            ticket = ticket_of(waiting, turn=now)
+            if self._commit(
+                known, Step(requests=(waiting,), add_tickets=(ticket,), slot_change=slot_change)
+            ):
                 settled.tickets.append(ticket)
         settled.free(attempt)
 
@@ -290,8 +290,9 @@ class AttemptSettler:
         self, attempt: Attempt, known: SandboxRecord, settled: Settled, *, now: int
     ) -> None:
         record = self._of_attempt(attempt)
+        settled.free(attempt)
         if record is None:
-            self._commit(known, Step(slot=Slot("drop", attempt)))
+            self._commit(known, Step(slot_change=SlotChange("drop", attempt)))
             return
         ended = endings.rejected(
             record,
@@ -310,9 +311,9 @@ class AttemptSettler:
         return record if current else None
 
     def _commit_end(
-        self, ended: endings.Ended, slot: Slot, known: SandboxRecord, settled: Settled
+        self, ended: endings.Ended, slot_change: SlotChange, known: SandboxRecord, settled: Settled
     ) -> None:
-        if self._commit(known, ended.step(slot=slot)):
+        if self._commit(known, ended.step(slot_change=slot_change)):
             settled.outbox.append(as_written(ended.item))
 
     def _commit(self, known: SandboxRecord, step: Step, gate: GateChange | None = None) -> bool:
@@ -328,10 +329,10 @@ def _lifted(hold: Hold, now: int) -> Hold | None:
     return Hold() if short else None
 
 
-def _given_up(attempt: Attempt, known: SandboxRecord, now: int) -> Slot:
+def _given_up(attempt: Attempt, known: SandboxRecord, now: int) -> SlotChange:
     """Keeps it as a former attempt, unless the gate has so many that it could outgrow its item."""
     full = len(known.gate.former) >= MAX_FORMER
-    return Slot("drop" if full else "give up", replace(attempt, missed_at=now))
+    return SlotChange("drop" if full else "give up", replace(attempt, missed_at=now))
 
 
 @dataclass
@@ -378,4 +379,4 @@ def _candidate(job: Job, seen: Observation) -> Candidate:
 
 def oldest_unsettled(attempts: Iterable[Attempt]) -> int | None:
     """The creation time down to which a listing must be read to settle the attempts."""
-    return min((attempt.noted_at - CLOCKS_MS for attempt in attempts), default=None)
+    return min((matching.created_within(attempt)[0] for attempt in attempts), default=None)

@@ -16,6 +16,8 @@ from statistics import median
 from typing import Final
 
 from export_jobs.model.baselines import Anomaly, Baseline, Comparison, Metric, Run, Stage, Usual
+from export_jobs.model.limits import DAY_MS
+from export_jobs.model.records import JobRecord
 
 VOLUME_FLOOR: Final = math.log(1.5)
 """The least distance from usual that is unusual: a drop by a third, or half as many again."""
@@ -23,7 +25,6 @@ DURATION_FLOOR: Final = math.log(2)
 DEVIATIONS: Final = 4.0
 """How many standard deviations from usual are unusual, if that is more."""
 
-DAY_MS: Final = 24 * 3_600_000
 WEEK_MS: Final = 7 * DAY_MS
 KEPT_MS: Final = 4 * WEEK_MS + DAY_MS // 2
 """Four weeks, and half a day because a daily export does not start at the same moment every day."""
@@ -62,12 +63,19 @@ _METRICS: Final = {metric.name: metric for metric in (_VOLUME, _DURATION)}
 
 @dataclass(frozen=True)
 class _Compared:
-    """A value beside what is usual: logarithms, of which `residual` is the distance."""
+    """A value beside what is usual; `residual` is the difference of their logarithms."""
 
     usual: int | None = None
     ratio: float | None = None
     residual: float = 0.0
     anomaly: Anomaly | None = None
+
+
+def run_of(job: JobRecord) -> Run:
+    """What can be compared of a job: of one that is open or has failed, nothing."""
+    if job.status != "SUCCEEDED":
+        return Run(job.creation_time)
+    return Run(job.creation_time, job.duration_ms, job.profiles_exported)
 
 
 def compare(baseline: Baseline, run: Run) -> Comparison:
@@ -106,7 +114,7 @@ def learn(baseline: Baseline, run: Run, comparison: Comparison) -> Baseline:
         return replace(_with_runs(baseline, [run]), unusual=() if newest else baseline.unusual)
     if comparison.new_usual:
         return _with_new_usual(baseline, [*baseline.unusual[1 - IN_A_ROW :], run], comparison)
-    if run.created_at < _newest(baseline):  # in a row are only those that came one after the other
+    if run.created_at < baseline.newest_at:  # in a row are only those that came one after the other
         return baseline
     return replace(baseline, unusual=(*baseline.unusual, run)[1 - IN_A_ROW :])
 
@@ -161,14 +169,10 @@ def _thinned(runs: Sequence[Run]) -> list[Run]:
     return kept
 
 
-def _newest(baseline: Baseline) -> int:
-    return max((run.created_at for run in (*baseline.runs, *baseline.unusual)), default=0)
-
-
 def _is_new_usual(baseline: Baseline, run: Run, anomaly: Anomaly) -> bool:
     """Whether a run is the last of three in a row that are unusual in the same way, and agree."""
     row = [*baseline.unusual[1 - IN_A_ROW :], run]
-    if len(row) < IN_A_ROW or run.created_at <= _newest(baseline):
+    if len(row) < IN_A_ROW or run.created_at <= baseline.newest_at:
         return False
     metric = _DURATION if anomaly == "SLOW" else _VOLUME
     compared = [_Series.of(baseline, metric, at=one.created_at).compare(one) for one in row]

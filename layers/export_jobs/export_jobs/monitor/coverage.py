@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from export_jobs.contract import JobHeader
-from export_jobs.model.matching import status_fingerprint
+from export_jobs.model.fingerprints import status_fingerprint
 from export_jobs.model.records import SandboxState
 
 MAX_SEEN = 10_000

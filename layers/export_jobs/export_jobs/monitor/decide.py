@@ -14,9 +14,9 @@ from export_jobs.contract import JobHeader
 from export_jobs.events.outbox import can_publish
 from export_jobs.events.policy import EventPolicy
 from export_jobs.model.baselines import Comparison
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
+from export_jobs.model.fingerprints import segments_of
 from export_jobs.model.kinds import kind_of
-from export_jobs.model.matching import segments_of
 from export_jobs.model.outcome import duration_ms, outcome_of
 from export_jobs.model.records import VANISHED, Event, JobRecord, RequestRecord
 from export_jobs.monitor.policy import MonitorPolicy

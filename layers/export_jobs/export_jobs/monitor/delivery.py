@@ -1,4 +1,4 @@
-"""Publishes the outboxes of jobs and requests, and reports the results."""
+"""Publishes the outboxes of a sandbox, and reports the results."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from export_jobs.model.records import JobRecord, OutboxItem
 from export_jobs.monitor.progress import SweepReport
 
 WRITE_TRIES = 4
+"""How often a write is tried that other runs, or an outage of the tables, may have prevented."""
 
 
 class Delivery:
@@ -57,7 +58,7 @@ class Delivery:
         return published.reached
 
     def publish_items(self, ours: Sequence[OutboxItem], report: SweepReport) -> bool:
-        """Publishes the final events of requests. Returns whether any may be left."""
+        """Publishes the events of outbox items. Returns whether any may be left."""
         reached = self.publish(ours, report)
         left = len(ours)
         for item in ours:

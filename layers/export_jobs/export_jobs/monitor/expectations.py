@@ -19,7 +19,8 @@ from export_jobs.model.expectations import (
     PastWindow,
     Window,
 )
-from export_jobs.model.matching import segment_fingerprint
+from export_jobs.model.fingerprints import segment_fingerprint
+from export_jobs.model.limits import DAY_MS
 from export_jobs.model.records import Event, JobRecord, OverdueReason
 
 MAX_HISTORY = 14
@@ -29,7 +30,7 @@ MAX_EVENTS = 7
 been delivered."""
 MAX_WINDOWS = 100
 """Windows of an expectation that one sweep judges."""
-JUDGED_WITHIN_MS = 7 * 24 * 3_600_000
+JUDGED_WITHIN_MS = 7 * DAY_MS
 """A window that could not be judged within this time after its deadline is not judged at all."""
 MAX_REPEATED_MS = 2 * 3_600_000
 """The most that a clock change repeats. A window may open this long before the last one closes."""
@@ -61,11 +62,7 @@ def judged_by(records: Sequence[ExpectationRecord], jobs: Iterable[JobRecord]) -
     """The jobs that may matter to them, without what makes a job's record large."""
     definitions = [one for record in records for one in (record.expectation, record.in_force)]
     datasets = {expected.dataset_id for expected in definitions if expected}
-    return [
-        replace(job, outbox=(), history=(), end_detail=None, stored=None)
-        for job in jobs
-        if job.dataset_id in datasets
-    ]
+    return [job.without_events() for job in jobs if job.dataset_id in datasets]
 
 
 def planned(record: ExpectationRecord, *, after: int | None = None) -> ExpectationRecord:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from export_jobs.model.concurrently import each
 from export_jobs.model.limits import CLOCKS_MS
 from export_jobs.model.ports import BaselineChanged, ItemRefused, StoreUnavailable, SweepStore
+from export_jobs.monitor.delivery import WRITE_TRIES
 
 if TYPE_CHECKING:
-    from export_jobs.model.baselines import Baseline, Comparison, Run
+    from export_jobs.model.baselines import Baseline, Comparison
     from export_jobs.model.records import JobRecord, SandboxState
     from export_jobs.monitor.decide import Case, Change
 
@@ -27,7 +28,6 @@ MAX_KINDS = 1_000
 """Kinds whose history a sandbox's first sweep learns from: those with the newest jobs."""
 MAX_LEARNED = 2_000
 """Jobs of one kind that it learns from: the newest, of which a baseline keeps the last 672."""
-WRITE_TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class BaselineKeeper:
         compared = Compared(self._store, known)
         taught = dict(known)
         for record in wanted if known else ():
-            baseline, run = taught[record.kind or ""], _run_of(record)
+            baseline, run = taught[record.kind or ""], baselines.run_of(record)
             comparison = baselines.compare(baseline, run)
             if _is_learned_from(record):
                 taught[baseline.kind] = baselines.learn(baseline, run, comparison)
@@ -210,7 +210,7 @@ def _updated(known: Baseline, jobs: Sequence[_GoodJob]) -> Baseline | None:
 
     taught = known
     for job in jobs:
-        run = _run_of(job.record)
+        run = baselines.run_of(job.record)
         if not baselines.knows(taught, run):
             taught = baselines.learn(taught, run, baselines.compare(taught, run))
     if taught == known:
@@ -231,12 +231,3 @@ def _is_learned_from(record: JobRecord) -> bool:
     shows = record.duration_ms is not None or record.profiles_exported is not None
     seen_since = 0 < record.creation_time <= record.touched_at + CLOCKS_MS
     return bool(record.outcome == "SUCCEEDED" and record.kind and shows and seen_since)
-
-
-def _run_of(record: JobRecord) -> Run:
-    """What can be compared of a job: of one that is open or has failed, nothing."""
-    from export_jobs.model.baselines import Run  # noqa: PLC0415  not for a quiet sweep
-
-    if record.status != "SUCCEEDED":
-        return Run(record.creation_time)
-    return Run(record.creation_time, record.duration_ms, record.profiles_exported)

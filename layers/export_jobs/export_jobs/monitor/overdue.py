@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from export_jobs.model.limits import MONITOR_TIMEOUT_S
 from export_jobs.model.ports import StoreUnavailable, SweepStore
-from export_jobs.model.records import Expected, OutboxItem, as_written
+from export_jobs.model.records import ExpectationsState, OutboxItem, as_written
 from export_jobs.model.steps import Step
 from export_jobs.monitor.delivery import Delivery
 from export_jobs.monitor.policy import MonitorPolicy
@@ -136,7 +136,7 @@ class ExpectationKeeper:
 
     def _expected(
         self, sweep: SweepInProgress, judged: Sequence[Judged], next_due: int | None
-    ) -> Expected:
+    ) -> ExpectationsState:
         records = [one.record for one in judged]
         overdue = [record for record in records if record.is_overdue]
         muted = [record for record in overdue if record.is_muted(sweep.began)]
@@ -154,7 +154,7 @@ class ExpectationKeeper:
             unresolved=len(overdue),
         )
 
-    def _note(self, sweep: SweepInProgress, expected: Expected) -> bool:
+    def _note(self, sweep: SweepInProgress, expected: ExpectationsState) -> bool:
         """Returns whether it is written."""
         sweep.report.overdue = expected.overdue
         if expected == sweep.expected:

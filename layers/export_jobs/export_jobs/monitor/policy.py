@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from export_jobs.events.policy import DigestPolicy, EventPolicy
-from export_jobs.model.capacity import DelayPolicy
+from export_jobs.model.delays import DelayPolicy
+from export_jobs.model.limits import DAY_MS
 
 
 @dataclass(frozen=True)
@@ -21,4 +22,4 @@ class MonitorPolicy:
     digest: DigestPolicy | None = None
     max_open: int = 20
     overlap_ms: int = 15 * 60_000
-    first_lookback_ms: int = 28 * 24 * 3_600_000
+    first_lookback_ms: int = 28 * DAY_MS

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from export_jobs.model.records import (
     Event,
-    Expected,
+    ExpectationsState,
     JobRecord,
     SandboxRecord,
     SandboxState,
@@ -77,7 +77,7 @@ class SweepInProgress:
     settled: Settled = field(init=False)
     state: SandboxState | None = field(init=False)
     """The newest state that this sweep has written, or else read."""
-    expected: Expected = field(init=False)
+    expected: ExpectationsState = field(init=False)
     """The same of what the state has of expectations."""
     open_jobs: dict[str, JobRecord] = field(default_factory=dict)
     """The open jobs as this sweep leaves them, including those that it has seen end."""

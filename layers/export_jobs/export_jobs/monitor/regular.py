@@ -18,7 +18,8 @@ from zoneinfo import ZoneInfo
 from export_jobs.contract.text import one_line
 from export_jobs.model.calendar import DAY_MINUTES, local_time, starts_of_windows
 from export_jobs.model.expectations import MAX_SEGMENTS, Expectation
-from export_jobs.model.matching import segment_fingerprint
+from export_jobs.model.fingerprints import segment_fingerprint
+from export_jobs.model.limits import DAY_MS
 from export_jobs.model.records import JobRecord
 from export_jobs.monitor.expectations import ended_at, matches
 
@@ -45,8 +46,7 @@ LATER: Final = 30
 """Minutes from the latest usual end to the deadline, at least."""
 _QUARTER: Final = 15
 _MINUTE_MS: Final = 60_000
-_DAY_MS: Final = DAY_MINUTES * _MINUTE_MS
-READ_MS: Final = READ_DAYS * _DAY_MS
+READ_MS: Final = READ_DAYS * DAY_MS
 
 
 @dataclass(frozen=True)

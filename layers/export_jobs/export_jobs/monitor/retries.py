@@ -12,7 +12,13 @@ from typing import Any
 
 from export_jobs.events import endings
 from export_jobs.model.ports import RecordChanged, SweepStore
-from export_jobs.model.records import JobRecord, RequestRecord, Ticket, as_written
+from export_jobs.model.records import (
+    JobRecord,
+    RequestRecord,
+    Ticket,
+    as_written,
+    delayed_ticket_of,
+)
 from export_jobs.model.retry import NotRetried
 from export_jobs.model.steps import Step
 from export_jobs.monitor.decide import Change, StatusChanged, TriedAgain
@@ -88,7 +94,7 @@ class Retries:
         waits = endings.tried_again(request, job, _errors(change), decision.at, now=now)
         change = _with(change, tries_left=request.tries_left, retry_at=decision.at)
         change = replace(change, news=(*change.news, TriedAgain(change.after, waits)))
-        return Decided(change, waits, (endings.delayed_ticket_of(waits),))
+        return Decided(change, waits, (delayed_ticket_of(waits),))
 
     def record(self, after: JobRecord, decided: Decided) -> JobRecord:
         """Writes the job's record and, in the same transaction, what becomes of its request.

@@ -32,12 +32,12 @@ from export_jobs.events.policy import DigestPolicy
 from export_jobs.model.baselines import Anomaly
 from export_jobs.model.calendar import local_date, moments, zone_named
 from export_jobs.model.expectations import ExpectationRecord
+from export_jobs.model.limits import DAY_MS
 from export_jobs.model.outcome import BAD_OUTCOMES, JobOutcome
 from export_jobs.model.records import DigestState, Event, JobRecord, OverdueReason, SandboxRecord
 from export_jobs.monitor.expectations import ended_at
 from export_jobs.monitor.regular import READ_MS, regular_exports
 
-DAY_MS = 24 * 3_600_000
 MAX_COVERED_MS = 14 * DAY_MS
 """The most that a digest covers after an outage, so that it can be made within one run."""
 LONGEST_JOB_MS = 2 * DAY_MS
@@ -45,9 +45,7 @@ LONGEST_JOB_MS = 2 * DAY_MS
 MAX_SLOWEST = 5
 MAX_FOR_REGULAR = 10_000
 """With more jobs in a sandbox, regular exports are not looked for: it would take too long."""
-_REASONS: Mapping[str, OverdueReason] = {
-    reason: reason for reason in ("NEVER_STARTED", "STILL_RUNNING", "FAILED", "EMPTY", "TOO_FEW")
-}
+_REASONS: Mapping[str, OverdueReason] = {reason: reason for reason in get_args(OverdueReason)}
 
 
 # -- when it is due ------------------------------------------------------------------------------
@@ -140,7 +138,7 @@ class Summary:
 
         `jobs` are those created since `regular_from`, in any order.
         """
-        kept = [_without_events(job) for job in islice(jobs, MAX_FOR_REGULAR + 1)]
+        kept = [job.without_events() for job in islice(jobs, MAX_FOR_REGULAR + 1)]
         if len(kept) > MAX_FOR_REGULAR:
             return
         known = [record.expectation for record in expectations]
@@ -230,11 +228,6 @@ def reads_from(since: int) -> int:
 def regular_from(until: int) -> int:
     """The same for regular exports."""
     return until - READ_MS
-
-
-def _without_events(job: JobRecord) -> JobRecord:
-    """What makes an export regular, without what makes its record large."""
-    return replace(job, outbox=(), history=(), end_detail=None, stored=None)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Handles waiting requests in a sweep: ends overdue ones, and wakes the creator for the others."""
+"""Handles waiting requests in a sweep: ends expired ones, and wakes the creator for the others."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from export_jobs.model.records import (
     RequestRecord,
     Ticket,
     as_written,
+    ticket_of,
 )
 from export_jobs.model.steps import GateChange, Step
 from export_jobs.monitor.delivery import Delivery
@@ -46,11 +47,11 @@ class RequestKeeper:
         self._out_of_time = out_of_time
 
     def look_after(self, sweep: SweepInProgress) -> None:
-        """Ends overdue requests, publishes final events, and wakes the creator for the others."""
+        """Ends expired requests, publishes final events, and wakes the creator for the others."""
         now = self._clock()
         report, unsettled = sweep.report, sweep.settled.gate.unsettled
         left_over = self._delivery.publish_items(sweep.settled.outbox, report)
-        tickets, some_left = self._end_overdue(sweep, now)
+        tickets, some_left = self._end_expired(sweep, now)
         left_over |= some_left
         tickets = self._put_in_line(tickets, sweep, now)
         for found in sweep.chunks(sweep.known.outbox, out_of_time=self._out_of_time):
@@ -65,18 +66,18 @@ class RequestKeeper:
             report.open_jobs or left_over or tickets or unsettled or sweep.has_events
         )
 
-    def _end_overdue(self, sweep: SweepInProgress, now: int) -> tuple[list[Ticket], bool]:
-        """Ends requests past their deadline, and all in a sandbox that is no longer watched.
+    def _end_expired(self, sweep: SweepInProgress, now: int) -> tuple[list[Ticket], bool]:
+        """Ends requests that have expired, and all in a sandbox that is no longer watched.
 
         Returns the tickets that are left, and whether final events may be left to publish.
         """
         tickets = [*sweep.known.tickets, *sweep.settled.tickets]
-        overdue = expired(tickets, now) if sweep.watched else tickets
+        to_end = expired(tickets, now) if sweep.watched else tickets
         end = self._expired if sweep.watched else self._not_watched
         ended: set[str] = set()
         left_over = False
         try:
-            for some in sweep.chunks(overdue, out_of_time=self._out_of_time):
+            for some in sweep.chunks(to_end, out_of_time=self._out_of_time):
                 items = self._end(some, lambda record: end(record, now))
                 left_over |= self._delivery.publish_items(items, sweep.report)
                 ended |= {ticket.request_key for ticket in some}
@@ -132,7 +133,7 @@ class RequestKeeper:
                 # A query may show a ticket that is gone.
                 if record and record.status == "WAITING" and (record.retry_at or 0) <= now:
                     waits = replace(record, touched_at=now)
-                    steps.append(Step(requests=(waits,), add_tickets=(endings.ticket_of(waits),)))
+                    steps.append(Step(requests=(waits,), add_tickets=(ticket_of(waits),)))
             written = self._store.commit(some[0].sandbox, steps)
             for number in written:
                 (ticket,) = steps[number].add_tickets

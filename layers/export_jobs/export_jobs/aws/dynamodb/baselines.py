@@ -20,9 +20,10 @@ from export_jobs.aws.dynamodb.attributes import (
     numbers,
     texts,
 )
-from export_jobs.aws.dynamodb.items import DAY_MS, FORMAT
+from export_jobs.aws.dynamodb.items import FORMAT
 from export_jobs.aws.dynamodb.writes import Item, Write, number, text
 from export_jobs.model.baselines import Baseline, Run
+from export_jobs.model.limits import DAY_MS
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +85,7 @@ def written(baseline: Baseline, table: str) -> Write:
     write.put(
         (name, value) for name, value in as_attributes(baseline, _ATTRIBUTES) if name != "version"
     )
-    newest = max((run.created_at for run in (*baseline.runs, *baseline.unusual)), default=0)
-    write.set(number((newest + KEPT_MS) // 1000), "ttl")
+    write.set(number((baseline.newest_at + KEPT_MS) // 1000), "ttl")
     write.set(number(baseline.version + 1), "version")
     write.set(number(FORMAT), "format")
     write.require_version(baseline.version)

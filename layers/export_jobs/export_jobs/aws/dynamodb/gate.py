@@ -16,7 +16,7 @@ from export_jobs.aws.dynamodb.items import FORMAT, OPEN_GATE, gate_key
 from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, text
 from export_jobs.model.ports import GateMoved
 from export_jobs.model.records import Attempt, Gate, Hold
-from export_jobs.model.steps import MAX_EXPIRED, GateChange, Slot, Step
+from export_jobs.model.steps import MAX_EXPIRED, GateChange, SlotChange, Step
 
 
 def gate_of(item: Item | None, sandbox: str) -> Gate:
@@ -37,10 +37,10 @@ def gate_of(item: Item | None, sandbox: str) -> Gate:
 
 @dataclass(frozen=True)
 class GatePart:
-    """The changes of a gate in one transaction: the slots of its steps, by number, and the rest."""
+    """The changes of a gate in one transaction; those of slots by the number of their step."""
 
     sandbox: str
-    slots: Mapping[int, Slot]
+    slot_changes: Mapping[int, SlotChange]
     forget: frozenset[str]
     change: GateChange
 
@@ -48,7 +48,7 @@ class GatePart:
     def of(cls, sandbox: str, steps: Mapping[int, Step], change: GateChange) -> GatePart:
         return cls(
             sandbox,
-            {n: step.slot for n, step in steps.items() if step.slot},
+            {n: step.slot_change for n, step in steps.items() if step.slot_change},
             frozenset(step.forget for step in steps.values() if step.forget is not None),
             change,
         )
@@ -64,7 +64,7 @@ class GatePart:
             _write_hold(write, change.hold)
         if change.echoes is not None:
             write.set({"BOOL": change.echoes}, "echoes")
-        noted = [slot.attempt for slot in self.slots.values() if slot.change == "note"]
+        noted = [one.attempt for one in self.slot_changes.values() if one.kind == "note"]
         if noted and change.version is not None:
             write.set(number(change.version + 1), "version")
         if change.version == 0:  # no attempt was ever noted, so the maps don't exist yet
@@ -89,16 +89,16 @@ class GatePart:
         """
         if self.change.version not in {None, found.version}:
             raise GateMoved(found)
-        return frozenset(n for n, slot in self.slots.items() if not _holds(slot, found))
+        return frozenset(n for n, one in self.slot_changes.items() if not _applies(one, found))
 
     def _write_paths(self, write: Write, known: Gate | None) -> None:
         """Changes the maps. DynamoDB refuses a path into a map that does not exist."""
         expired, former = self._removed(known)
-        if self.change.version is None and (self.slots or expired or former):
+        if self.change.version is None and (self.slot_changes or expired or former):
             write.require(f"attribute_exists({write.path('version')})")
-        for slot in self.slots.values():
-            _require_slot(write, slot)
-            _write_slot(write, slot)
+        for one in self.slot_changes.values():
+            _require_slot(write, one)
+            _write_slot(write, one)
         for key in expired:
             slot_path, job_path = write.path("slots", key), write.path("slots", key, "jobId")
             write.require(f"attribute_exists({job_path})", f"attribute_not_exists({slot_path})")
@@ -109,9 +109,11 @@ class GatePart:
     def _removed(self, known: Gate | None) -> tuple[Collection[str], Collection[str]]:
         """The slots and the former attempts to remove, except those that a step writes."""
         expired = set(self.change.expired_slots[:MAX_EXPIRED])
-        expired -= {slot.attempt.request_key for slot in self.slots.values()}
+        expired -= {one.attempt.request_key for one in self.slot_changes.values()}
         former = self.forget | set(self.change.expired_former[:MAX_EXPIRED])
-        former -= {s.attempt.request_id for s in self.slots.values() if s.change == "give up"}
+        former -= {
+            one.attempt.request_id for one in self.slot_changes.values() if one.kind == "give up"
+        }
         if known is not None:
             linked = {key for key, slot in known.slots.items() if slot.job_id is not None}
             expired &= linked
@@ -129,31 +131,32 @@ def _write_hold(write: Write, hold: Hold) -> None:
     write.put([("holdUntil", number(hold.until)), ("holdLength", number(hold.length_ms))])
 
 
-def _holds(slot: Slot, gate: Gate) -> bool:
-    found = gate.slots.get(slot.attempt.request_key)
-    if slot.change == "note":
+def _applies(change: SlotChange, gate: Gate) -> bool:
+    """Whether the gate's slot is still as the change takes it to be."""
+    found = gate.slots.get(change.attempt.request_key)
+    if change.kind == "note":
         return found is None or found.job_id is not None
     return (
-        found is not None and found.request_id == slot.attempt.request_id and found.job_id is None
+        found is not None and found.request_id == change.attempt.request_id and found.job_id is None
     )
 
 
-def _require_slot(write: Write, slot: Slot) -> None:
-    """Requires what `_holds` checks."""
-    key = slot.attempt.request_key
+def _require_slot(write: Write, change: SlotChange) -> None:
+    """Requires what `_applies` checks."""
+    key = change.attempt.request_key
     job = write.path("slots", key, "jobId")
-    if slot.change == "note":
+    if change.kind == "note":
         slot_path = write.path("slots", key)
         write.require(f"attribute_not_exists({slot_path})", f"attribute_exists({job})")
     else:
         request_id = write.path("slots", key, "requestId")
-        write.require(f"{request_id} = {write.value(text(slot.attempt.request_id))}")
+        write.require(f"{request_id} = {write.value(text(change.attempt.request_id))}")
         write.require(f"attribute_not_exists({job})")
 
 
-def _write_slot(write: Write, slot: Slot) -> None:
-    attempt, key = slot.attempt, slot.attempt.request_key
-    match slot.change:
+def _write_slot(write: Write, change: SlotChange) -> None:
+    attempt, key = change.attempt, change.attempt.request_key
+    match change.kind:
         case "note":
             write.set(_slot_value(attempt), "slots", key)
         case "link":

@@ -11,7 +11,7 @@ from export_jobs.aws.dynamodb.gate import gate_of
 from export_jobs.aws.dynamodb.writes import Item
 from export_jobs.model.records import (
     DigestState,
-    Expected,
+    ExpectationsState,
     Gate,
     JobRecord,
     OutboxItem,
@@ -30,7 +30,7 @@ class Found:
 
     gate: Gate | None = None
     state: SandboxState | None = None
-    expected: Expected = field(default_factory=Expected)
+    expected: ExpectationsState = field(default_factory=ExpectationsState)
     digest: DigestState = field(default_factory=DigestState)
     jobs: dict[str, JobRecord] = field(default_factory=dict)
     outbox: list[OutboxItem] = field(default_factory=list)

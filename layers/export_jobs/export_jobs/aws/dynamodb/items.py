@@ -27,11 +27,12 @@ from export_jobs.aws.dynamodb.attributes import (
     texts,
 )
 from export_jobs.aws.dynamodb.writes import Item, Value, Write, number, text
+from export_jobs.model.fingerprints import SEEN_RULE
+from export_jobs.model.limits import DAY_MS
 from export_jobs.model.records import (
-    SEEN_RULE,
     DigestState,
     Event,
-    Expected,
+    ExpectationsState,
     JobRecord,
     OutboxItem,
     PublishedEvent,
@@ -50,7 +51,6 @@ REJECTED_INDEX = "rejected"
 MAX_INDEX_KEY_BYTES = 2_048
 """The size limit of an index's partition key; DynamoDB refuses an item with a larger one, or with an
 empty one (docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html)."""
-DAY_MS = 24 * 3_600_000
 
 STATE = "!state"
 GATE = "!gate"
@@ -316,7 +316,7 @@ class Writer:
         write.require(f"attribute_not_exists({swept_at})", not_newer)
         return write
 
-    def expected(self, sandbox: str, expected: Expected) -> Write:
+    def expected(self, sandbox: str, expected: ExpectationsState) -> Write:
         """Replaces version `expected.version` of what the state has of expectations."""
         write = Write(self.jobs_table, state_key(sandbox))
         write.put(
@@ -400,9 +400,9 @@ def state_of(item: Item) -> SandboxState:
     return SandboxState(sandbox=item["sandbox"]["S"], **read)
 
 
-def expected_of(item: Item) -> Expected:
+def expected_of(item: Item) -> ExpectationsState:
     """What the item of a sandbox's state has of its expectations."""
-    return Expected(**fields_of(item, _EXPECTED_ATTRIBUTES))
+    return ExpectationsState(**fields_of(item, _EXPECTED_ATTRIBUTES))
 
 
 def digest_of(item: Item) -> DigestState:

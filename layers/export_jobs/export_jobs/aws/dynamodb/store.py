@@ -26,7 +26,7 @@ from export_jobs.model.ports import (
     StoreUnavailable,
 )
 from export_jobs.model.records import (
-    Expected,
+    ExpectationsState,
     Gate,
     JobRecord,
     Line,
@@ -181,7 +181,12 @@ class DynamoDbStore:
 
         `named`: only those with this id. That reads the others, too: ids have no index.
         """
-        request = self._newest_jobs(sandbox)
+        request: dict[str, Any] = {
+            "TableName": self._jobs_table,
+            "KeyConditionExpression": "sandbox = :sandbox AND begins_with(sk, :job)",
+            "ExpressionAttributeValues": {":sandbox": text(sandbox), ":job": text(items.JOB)},
+            "ScanIndexForward": False,
+        }
         if named is not None:
             request["FilterExpression"] = "contains(sk, :named)"
             request["ExpressionAttributeValues"][":named"] = text(f"#{named}")
@@ -207,7 +212,8 @@ class DynamoDbStore:
     def jobs_since(self, sandbox: str, creation_time: int) -> Iterator[JobRecord]:
         """The jobs created since then, oldest first, page by page. Strongly consistent."""
         request = {
-            **self._newest_jobs(sandbox),
+            "TableName": self._jobs_table,
+            "ConsistentRead": True,
             "KeyConditionExpression": "sandbox = :sandbox AND sk BETWEEN :first AND :last",
             "ExpressionAttributeValues": {
                 ":sandbox": text(sandbox),
@@ -215,7 +221,6 @@ class DynamoDbStore:
                 ":last": text(items.AFTER_JOBS),
             },
             "ScanIndexForward": True,
-            "ConsistentRead": True,
         }
         for page in self._pages(self._client.query, request, "read the latest jobs"):
             yield from map(items.job_of, page["Items"])
@@ -333,7 +338,7 @@ class DynamoDbStore:
         write = self._writer.looks_at_expectations(sandbox)
         write_item(self._client, write, "note that expectations may be made good")
 
-    def put_expected(self, sandbox: str, expected: Expected) -> bool:
+    def put_expected(self, sandbox: str, expected: ExpectationsState) -> bool:
         """Replaces version `expected.version`; returns False if it has another version."""
         try:
             write = self._writer.expected(sandbox, expected)
@@ -527,15 +532,6 @@ class DynamoDbStore:
             **options,
         }
         return self._pages(self._client.query, request, doing)
-
-    def _newest_jobs(self, sandbox: str) -> dict[str, Any]:
-        """The query for all jobs of a sandbox, newest first."""
-        return {
-            "TableName": self._jobs_table,
-            "KeyConditionExpression": "sandbox = :sandbox AND begins_with(sk, :job)",
-            "ExpressionAttributeValues": {":sandbox": text(sandbox), ":job": text(items.JOB)},
-            "ScanIndexForward": False,
-        }
 
     def _pages(
         self, call: Callable[..., Any], request: dict[str, Any], doing: str

@@ -74,10 +74,12 @@ class Commit:
         self, sandbox: str, steps: Sequence[Step], gate: GateChange | None
     ) -> frozenset[int]:
         change = gate or GateChange()
-        if change.version is None and any(s.slot and s.slot.change == "note" for s in steps):
+        if change.version is None and any(
+            s.slot_change and s.slot_change.kind == "note" for s in steps
+        ):
             raise ValueError("noting attempts requires a version of the gate")
         numbered = {n: self._prepared(sandbox, step) for n, step in enumerate(steps)}
-        if change != GateChange() or any(step.slot or step.forget for step in steps):
+        if change != GateChange() or any(step.slot_change or step.forget for step in steps):
             return frozenset(self._write(sandbox, numbered, change))
         written: set[int] = set()
         for some in self._by_size(numbered):
@@ -92,14 +94,14 @@ class Commit:
             if not plan.actions:
                 return plan.steps
             try:
-                transact(self._client, plan.actions, f"write {len(plan.steps)} steps of requests")
+                transact(self._client, plan.actions, f"write {len(plan.steps)} steps")
             except Cancelled as cancelled:
                 outrun, found = plan.outrun(cancelled)
                 known = found or known
                 left = {number: one for number, one in left.items() if number not in outrun}
             else:
                 return plan.steps
-        raise StoreUnavailable("can't write steps of requests: their records keep changing")
+        raise StoreUnavailable("can't write steps: their records keep changing")
 
     def _plan(
         self, sandbox: str, steps: Mapping[int, _Prepared], change: GateChange, known: Gate | None
@@ -143,8 +145,8 @@ class Commit:
         ]
         both = (*writes, *deletes)
         places = {(write.table, *(part["S"] for part in write.key.values())) for write in both}
-        if step.slot:
-            places.add(("slot", step.slot.attempt.request_key))
+        if step.slot_change:
+            places.add(("slot", step.slot_change.attempt.request_key))
         return _Prepared(
             step,
             actions=(
@@ -187,5 +189,5 @@ def _without_slots_to_settle(steps: Mapping[int, _Prepared]) -> dict[int, _Prepa
     return {
         number: one
         for number, one in steps.items()
-        if not one.step.slot or one.step.slot.change == "note"
+        if not one.step.slot_change or one.step.slot_change.kind == "note"
     }
