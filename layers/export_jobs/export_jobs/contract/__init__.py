@@ -32,11 +32,10 @@ __all__ = [
     "RequestInvalid",
     "parse_create_request",
 ]
-_OF_REQUESTS = {"CreateExportJob", "FieldProblem", "RequestInvalid", "parse_create_request"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "create" if name in _OF_REQUESTS else "job"
+    module = "job" if name == "Job" else "create"
     return getattr(import_module(f"{__name__}.{module}"), name)

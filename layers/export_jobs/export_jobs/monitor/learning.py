@@ -137,12 +137,12 @@ class BaselineKeeper:
 
         known = _read(self._store, sandbox, {record.kind or "" for record in wanted})
         compared = Compared(self._store, known)
-        taught = dict(known)
+        learned = dict(known)
         for record in wanted if known else ():
-            baseline, run = taught[record.kind or ""], baselines.run_of(record)
+            baseline, run = learned[record.kind or ""], baselines.run_of(record)
             comparison = baselines.compare(baseline, run)
             if _is_learned_from(record):
-                taught[baseline.kind] = baselines.learn(baseline, run, comparison)
+                learned[baseline.kind] = baselines.learn(baseline, run, comparison)
             elif comparison.new_usual:
                 comparison = replace(comparison, new_usual=())
             compared.comparisons[record.job_id] = comparison
@@ -171,7 +171,7 @@ class BaselineKeeper:
         wanted = newest[:MAX_KINDS]
         found = self._store.baselines(sandbox, wanted) if wanted else {}
 
-        def teach(kind: str) -> bool:
+        def learn_from(kind: str) -> bool:
             if out_of_time():
                 return False
             known = found.get(kind) or _new(sandbox, kind)
@@ -183,7 +183,7 @@ class BaselineKeeper:
                 logger.exception("%s: kind %s learns nothing", sandbox, kind)
             return True
 
-        return all(each(teach, wanted, workers=self._workers))
+        return all(each(learn_from, wanted, workers=self._workers))
 
 
 def _read(store: SweepStore, sandbox: str, kinds: Iterable[str]) -> Mapping[str, Baseline]:
@@ -208,15 +208,15 @@ def _updated(known: Baseline, jobs: Sequence[_GoodJob]) -> Baseline | None:
     from export_jobs.model.baselines import MAX_SEGMENTS  # noqa: PLC0415  not for a quiet sweep
     from export_jobs.monitor import baselines  # noqa: PLC0415
 
-    taught = known
+    learned = known
     for job in jobs:
         run = baselines.run_of(job.record)
-        if not baselines.knows(taught, run):
-            taught = baselines.learn(taught, run, baselines.compare(taught, run))
-    if taught == known:
+        if not baselines.knows(learned, run):
+            learned = baselines.learn(learned, run, baselines.compare(learned, run))
+    if learned == known:
         return None
     return replace(
-        taught,
+        learned,
         dataset_id=jobs[-1].record.dataset_id,
         segments=tuple(jobs[-1].segments[:MAX_SEGMENTS]),
         segment_count=len(jobs[-1].segments),
