@@ -6,7 +6,7 @@ SAM := env -i PATH="$$PATH" HOME="$$HOME" AWS_CONFIG_FILE=/dev/null AWS_SHARED_C
 	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 .venv-sam/bin/sam
 CHECKOV := .venv-checkov/bin/checkov
 PIP := -m pip install --quiet --disable-pip-version-check --no-deps
-JOBS ?= 3
+JOBS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help demo local browser test second-emulator bench lint docs screenshots format requirements clean

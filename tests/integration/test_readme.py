@@ -15,15 +15,14 @@ from pathlib import Path
 import pytest
 from support.command_line import PLAIN, running_local
 from support.files import ROOT
+from support.readme import README, shown_after
 
-README = (ROOT / "README.md").read_text()
 NOT_HERE = {
     "aws": "needs an AWS account",
     "sam": "needs an AWS account; tests/packaged builds what it would deploy",
-    "make demo": "installs into the clone; then it is the demo, which runs here",
+    "make demo": "installs into the clone; then it is the demo, which tests/packaged runs and compares",
     "make test": "is what runs this",
 }
-DEMO = ".venv/bin/export-jobs demo"
 LOCAL = ".venv/bin/export-jobs local --sweep-every 2"
 AFTER_LOCAL = (
     ".venv/bin/export-jobs request create events/requests/one-segment.json --wait",
@@ -87,14 +86,6 @@ def run(command: str, folder: Path, *, seconds: float = 120) -> str:
     return done.stdout
 
 
-def shown_after(command: str) -> list[str]:
-    """The lines of the first block of output that the README shows after a command."""
-    after = README[README.index(command) :]
-    found = re.search(r"```text\n(.*?)```", after, re.DOTALL)
-    assert found
-    return found[1].splitlines()
-
-
 def test_every_command_is_run_or_has_a_reason_not_to_be() -> None:
     """A new command in the README is run, or has a reason why it can't be."""
     tried = {LOCAL, *AFTER_LOCAL}
@@ -103,21 +94,6 @@ def test_every_command_is_run_or_has_a_reason_not_to_be() -> None:
     assert tried <= set(commands())
     for start in NOT_HERE:
         assert any(command.startswith(start) for command in commands()), start
-
-
-def test_the_demo_shows_what_the_readme_shows(clone: Path) -> None:
-    """Its sections, columns and the outcomes of requests."""
-    output = run(DEMO, clone)
-    for row in _ends(shown_after("make demo")):
-        assert row in _ends(output.splitlines())
-    for word in ("Result of each request", "lost", "duplicates", "left over", "REJECTED"):
-        assert word in output
-
-
-def _ends(lines: list[str]) -> list[tuple[str, ...]]:
-    """Name, end, status and verdict of each row; job numbers, counts and times may differ."""
-    rows = (line.split() for line in lines if line.endswith("ok"))
-    return [tuple(word for word in row if not re.fullmatch(r"[\d,:]+", word)) for row in rows]
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from support.files import ROOT
+from support.readme import shown_after
 
 pytestmark = pytest.mark.xdist_group("wheel")
 
@@ -123,19 +124,30 @@ def test_the_command_works_without_the_local_system_s_dependencies(
         assert done.stderr.count("\n") == 1
 
 
-def test_the_demo_runs_outside_a_checkout(wheel: Path, tmp_path: Path) -> None:
-    """From the files in the wheel: the template, the functions, the layer, the requests."""
+def test_the_demo_runs_outside_a_checkout_and_shows_what_the_readme_shows(
+    wheel: Path, tmp_path: Path
+) -> None:
+    """From the files in the wheel; its sections, columns and the outcomes of requests."""
     command = installed(wheel, tmp_path, extra="local")
     done = subprocess.run(
-        [command, "demo", "--json"], cwd=tmp_path, env=NOWHERE, capture_output=True, text=True,
-        timeout=180,
-    )  # fmt: skip
+        [command, "demo"], cwd=tmp_path, env=NOWHERE, capture_output=True, text=True, timeout=180
+    )
     assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
-    printed = json.loads(done.stdout)
-    assert printed["good"] is True
-    assert "Needs attention" in (tmp_path / printed["page"]).read_text()
-    assert (tmp_path / printed["page"]).with_name("assets").joinpath("page.css").is_file()
+    for row in _ends(shown_after("make demo")):
+        assert row in _ends(done.stdout.splitlines())
+    for word in ("Result of each request", "lost", "duplicates", "left over", "REJECTED"):
+        assert word in done.stdout
+    page = tmp_path / ".export-jobs" / "demo" / "page" / "index.html"
+    assert str(page.relative_to(tmp_path)) in done.stdout
+    assert "Needs attention" in page.read_text()
+    assert page.with_name("assets").joinpath("page.css").is_file()
     assert list((tmp_path / ".export-jobs" / "demo" / "exports").rglob("*.parquet"))
+
+
+def _ends(lines: list[str]) -> list[tuple[str, ...]]:
+    """Name, end, status and verdict of each row; job numbers, counts and times may differ."""
+    rows = (line.split() for line in lines if line.endswith("ok"))
+    return [tuple(word for word in row if not re.fullmatch(r"[\d,:]+", word)) for row in rows]
 
 
 def test_what_an_installation_brings_is_no_more_than_150_mb(wheel: Path) -> None:

@@ -338,7 +338,8 @@ def _miss_an_expected_export(run: _Run, store: DynamoDbStore) -> None:
     hourly = Expectation("hourly", "5b7c86968f7b6501e21ba9df", "UTC", every=60)
     store.edit_expectations("prod", [ExpectationRecord("prod", hourly, run.clock.now_ms())])
     run.monitor()
-    run.clock.advance(minutes=61)
+    to_the_hour = 60 - run.clock.now_ms() // 60_000 % 60
+    run.clock.advance(minutes=to_the_hour + 1)  # past one deadline, and not past the next
     assert run.monitor() == ["OVERDUE"]
     run.system.service.control.create_job(
         status="SUCCEEDED", metrics={"totalExportedProfileCounter": 5}

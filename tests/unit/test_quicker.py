@@ -376,7 +376,6 @@ def transacted(backend: DynamoDBBackend, transactions: list[list[dict[str, Any]]
     return found
 
 
-@settings(max_examples=settings().max_examples * 4)
 @given(tables, st.lists(st.lists(actions(), min_size=1, max_size=4), min_size=1, max_size=4))
 def test_a_transaction_has_the_effect_that_it_has_in_moto(
     items: list[dict[str, Any]], transactions: list[list[dict[str, Any]]]
