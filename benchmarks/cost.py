@@ -67,9 +67,7 @@ class Week:
 
 WEEKS = (
     Week("quiet, a history of 1,000,000", 0, 0, 1_000_000),
-    Week("5 jobs a day, 1 open, a history of 10", 5, 1, 10),
     Week("5 jobs a day, 1 open, a history of 10,000", 5, 1, 10_000),
-    Week("500 jobs a day, 50 open, a history of 10", 500, 50, 10),
     Week("500 jobs a day, 50 open, a history of 10,000", 500, 50, 10_000),
     Week("500 jobs a day, 50 open, a history of 1,000,000", 500, 50, 1_000_000),
 )

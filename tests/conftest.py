@@ -60,7 +60,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 MEASURED = (
-    "contract",
+    *(
+        f"contract/test_{module}.py"
+        for module in ("calls", "client", "fuzz", "heartbeat", "proxy", "schedules")
+    ),
     *(
         f"unit/{package}"
         for package in ("aws", "contract", "creator", "events", "model", "monitor")

@@ -23,7 +23,7 @@ from support.faults import KINDS, KINDS_IN_MEMORY, LONG, MAY_REPEAT, Kind, Proce
 
 SANDBOX = "prod"
 ROUNDS = 400
-HISTORIES = 20_000 if LONG else 300
+HISTORIES = 20_000 if LONG else 200
 SEGMENTS = {"segments": [{"segmentId": "x"}]}
 
 

@@ -22,7 +22,7 @@ from support.faults import KINDS, LONG, MAY_REPEAT, Kind, ProcessDied
 SANDBOX = "prod"
 MINUTE_MS = 60_000
 ROUNDS = 30
-HISTORIES = 10_000 if LONG else 300
+HISTORIES = 10_000 if LONG else 200
 TYPES = {EventType.OVERDUE, EventType.OVERDUE_RESOLVED}
 
 EXPECTED = {

@@ -32,7 +32,7 @@ PAGE_SIZE = 4
 POLICY = MonitorPolicy(delays=DelayPolicy(limit_ms=40 * 60_000, repeat_ms=30 * 60_000))
 MINUTE_MS = 60_000
 ROUNDS = 15
-HISTORIES = 20_000 if LONG else 400
+HISTORIES = 20_000 if LONG else 250
 
 calls = st.sampled_from(
     ["put", "transact", "publish to bus", "publish to topic", "get", "batch get"]

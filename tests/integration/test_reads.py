@@ -106,6 +106,7 @@ def test_all_that_is_unfinished_is_read_at_once(adapter: DynamoDbStore, spy: Spy
     assert found.tickets == (cancelling(1, turn=9), creating(1, turn=5))
 
 
+@pytest.mark.unmeasured
 def test_thousands_of_tickets_are_read_in_a_few_calls(
     adapter: DynamoDbStore, store: Store, spy: Spy
 ) -> None:

@@ -674,6 +674,7 @@ class Busy(FakeApi):
         return super().create_job(*asked, **options)
 
 
+@pytest.mark.unmeasured
 def test_a_burst_of_a_thousand_requests_is_worked_off() -> None:
     """Within the cap and the service's rate, and none is lost."""
     creator = Creator(max_open=20, sandboxes=("prod",))

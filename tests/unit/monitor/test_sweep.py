@@ -133,6 +133,7 @@ def test_no_more_pages_than_to_the_watermark(fakes: Fakes) -> None:
     assert monitor.cost()["list"] == 3
 
 
+@pytest.mark.unmeasured
 def test_an_old_open_job_is_looked_up_where_paging_would_cost_more(fakes: Fakes) -> None:
     """One open job under 2,000 newer ones costs one page and one look-up."""
     monitor = Monitor(fakes)
@@ -459,6 +460,7 @@ def test_a_silent_failure_has_an_outcome_of_its_own(
 # -- size, time, problems ------------------------------------------------------------------------
 
 
+@pytest.mark.unmeasured
 def test_an_item_stays_below_its_limit_while_a_sink_is_down(fakes: Fakes) -> None:
     """A big job that ended and was reopened: as many events wait as fit; the last is published."""
     monitor = Monitor(fakes, replace(NO_DELAYS, events=EventPolicy(topic_events="all")))
@@ -517,6 +519,7 @@ def test_records_that_can_t_be_read_are_counted_and_the_log_names_their_fields(
     assert caplog.messages == ["prod: 4 jobs can't be read, for id, status"]
 
 
+@pytest.mark.unmeasured
 def test_thousands_of_changes_are_worked_off_over_several_runs(fakes: Fakes) -> None:
     """Each run stops cleanly and the next continues: oldest first, nothing lost or repeated."""
     left = {"calls": 0}
@@ -669,6 +672,7 @@ def test_without_a_baseline_events_are_still_published(fakes: Fakes) -> None:
     assert monitor.published() == [(job, "FAILED")]
 
 
+@pytest.mark.unmeasured
 def test_looking_leaves_time_for_what_was_seen(fakes: Fakes) -> None:
     """Look-ups that hang use half of a run; the other half publishes what the listing showed."""
     left = {"s": 300.0}
