@@ -40,7 +40,7 @@ processor = RequestProcessor(
     time_left_s=time_left,
 )
 
-gc.freeze()
+gc.freeze()  # Later collections leave out what the start has loaded.
 gc.enable()
 
 

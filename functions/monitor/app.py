@@ -45,7 +45,7 @@ sweeper = Sweeper(
 former_sandboxes = FormerSandboxes(store, settings.sandboxes)
 heartbeat = wiring.heartbeat(settings, time_left)
 
-gc.freeze()
+gc.freeze()  # Later collections leave out what the start has loaded.
 gc.enable()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.broad_run import FUNCTIONS, broad_run
 from support.quiet import first_sweeps, loaded_by_quiet_sweeps
 from support.scripted import answer, scripted
 
@@ -41,6 +42,15 @@ def test_a_daily_digest_adds_no_call_to_a_quiet_sweep() -> None:
     _, plans, *quiet = first_sweeps(5, sandboxes=("prod", "dev"), parameters=parameters)
     assert plans.aws.count("dynamodb:TransactWriteItems") == 1
     assert {sweep.aws for sweep in quiet} == {("dynamodb:Query",) * 2}
+
+
+@pytest.mark.xdist_group("broad-run")
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_collects_garbage_once_it_has_started(function: str) -> None:
+    """It does not while it loads; if it never did, its memory would grow from run to run."""
+    calls = broad_run().calls[function]
+    assert calls
+    assert all(call["collects"] for call in calls)
 
 
 def test_a_quiet_sweep_loads_no_code_for_changes() -> None:

@@ -1,11 +1,12 @@
 """On a function's PYTHONPATH, it writes each AWS call to the file named by CALLS_FILE.
 
-With each call, it writes which of our modules are loaded by then.
+With each call, it writes which of our modules are loaded by then, and whether garbage is collected.
 It sets the clock ahead by the milliseconds in the file named by AHEAD_FILE, if that exists.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -24,6 +25,7 @@ def _recorded(self: Any, operation_name: str, api_params: dict[str, Any]) -> Any
         "service": self.meta.service_model.service_name,
         "operation": operation_name,
         "parameters": api_params,
+        "collects": gc.isenabled(),
         "loaded": [name for name in sys.modules if name.startswith("export_jobs.")],
     }
     with Path(os.environ["CALLS_FILE"]).open("a") as file:

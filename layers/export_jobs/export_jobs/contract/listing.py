@@ -153,7 +153,6 @@ def _next_link(link: Any) -> str | None:
     """The next page's link. One that can't be read is no last page: later jobs would be missed."""
     if link is None:
         return None
-    target = link.get("next") if isinstance(link, dict) else link
-    if not isinstance(link, dict) or not (target is None or isinstance(target, str)):
-        raise ValueError("the link to the next page can't be read")
-    return target or None
+    if not isinstance(link, dict) or not isinstance(link.get("next"), str | None):
+        raise ValueError("the link to the next page can't be read")  # noqa: TRY004  see above
+    return link.get("next") or None
