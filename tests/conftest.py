@@ -85,15 +85,21 @@ def _is_measured(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Interrupts the measurement of the coverage for tests that it is not measured in."""
-    measurement = coverage.Coverage.current()
-    if measurement is None or _is_measured(item):
+    """Interrupts the measurement of the coverage for tests that it is not measured in.
+
+    A process of pytest-xdist has two of them: where one stops, the one before goes on.
+    """
+    if _is_measured(item):
         return (yield)
-    measurement.stop()
+    stopped: list[coverage.Coverage] = []
+    while measurement := coverage.Coverage.current():
+        measurement.stop()
+        stopped.append(measurement)
     try:
         return (yield)
     finally:
-        measurement.start()
+        for measurement in reversed(stopped):
+            measurement.start()
 
 
 LONGEST = (

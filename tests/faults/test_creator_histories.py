@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from support.creator import MINUTE_MS, SECOND_MS, Creator
 from support.fakes import published_by_job
-from support.faults import KINDS, KINDS_IN_MEMORY, LONG, MAY_REPEAT, Kind, ProcessDied
+from support.faults import (
+    KINDS,
+    KINDS_IN_MEMORY,
+    LONG,
+    MAY_REPEAT,
+    Kind,
+    ProcessDied,
+    struck_in_memory,
+)
 
 SANDBOX = "prod"
 ROUNDS = 400
@@ -419,6 +427,7 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(max_examples=HISTORIES, stateful_step_count=25, deadline=None)
+every_kind = pytest.mark.parametrize("kind", KINDS if LONG else [*KINDS_IN_MEMORY, "answers 5xx"])
 
 
 def busy_day(strike: tuple[int, Kind] | None, *, echoes: bool) -> Histories:
@@ -439,13 +448,13 @@ def busy_day(strike: tuple[int, Kind] | None, *, echoes: bool) -> Histories:
     return history
 
 
-@pytest.mark.parametrize("kind", KINDS_IN_MEMORY)
+@every_kind
 def test_every_kind_of_fault_at_every_call(kind: Kind) -> None:
     """Each kind at each call of a busy day; with the echo, every second call unless LONG."""
     for echoes in (False, True):
-        calls = busy_day(None, echoes=echoes).fakes.numbered
-        assert calls > 80
-        for number in range(0, calls, 2 if echoes and not LONG else 1):
+        calls = busy_day(None, echoes=echoes).fakes.called
+        assert len(calls) > 80
+        for number in struck_in_memory(calls, kind)[:: 2 if echoes and not LONG else 1]:
             busy_day((number, kind), echoes=echoes)
 
 
@@ -469,7 +478,7 @@ def failing_night(strike: tuple[int, Kind] | None, *, echoes: bool) -> Histories
     return history
 
 
-@pytest.mark.parametrize("kind", KINDS_IN_MEMORY)
+@every_kind
 def test_every_kind_of_fault_at_every_call_of_retries(kind: Kind) -> None:
     """Neither no further try nor two, whichever call of either function is struck.
 
@@ -479,5 +488,5 @@ def test_every_kind_of_fault_at_every_call_of_retries(kind: Kind) -> None:
         history = failing_night(None, echoes=echoes)
         assert sum(detail["tryNumber"] > 1 for _, detail in history.created()) == 3
         first, step = (0, 1) if LONG else (int(echoes), 2)
-        for number in range(first, history.fakes.numbered, step):
+        for number in struck_in_memory(history.fakes.called, kind)[first::step]:
             failing_night((number, kind), echoes=echoes)

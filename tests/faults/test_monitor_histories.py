@@ -25,7 +25,15 @@ from support.fakes import (
     Fakes,
     published_by_job,
 )
-from support.faults import KINDS, KINDS_IN_MEMORY, LONG, MAY_REPEAT, Kind, ProcessDied
+from support.faults import (
+    KINDS,
+    KINDS_IN_MEMORY,
+    LONG,
+    MAY_REPEAT,
+    Kind,
+    ProcessDied,
+    struck_in_memory,
+)
 
 SANDBOX = "prod"
 PAGE_SIZE = 4
@@ -332,8 +340,7 @@ def crowded_life(strike: tuple[int, Kind] | None) -> Histories:
 @pytest.mark.parametrize("kind", KINDS_IN_MEMORY)
 def test_every_kind_of_fault_at_every_call(kind: Kind) -> None:
     """Each kind of fault at each call of a crowded life."""
-    calls = crowded_life(None).fakes.numbered
-    assert calls > 100
-    for number in range(calls):
-        history = crowded_life((number, kind))
-        assert history.fakes.struck or kind == "fails in part"
+    calls = crowded_life(None).fakes.called
+    assert len(calls) > 100
+    for number in struck_in_memory(calls, kind):
+        assert crowded_life((number, kind)).fakes.struck == [(calls[number], kind)]

@@ -173,7 +173,8 @@ class Fakes:
     set_strike: tuple[int, Kind] | None = None
     """One more, at a call by its number, which no plan removes."""
     struck: list[tuple[str, Kind]] = field(default_factory=list)
-    numbered: int = 0
+    called: list[str] = field(default_factory=list)
+    """Every call by its name; their numbers are those of the plans."""
     most_open: Counter[str] = field(default_factory=Counter)
     """The most jobs that were ever open in a sandbox at once."""
     made: dict[str, str] = field(default_factory=dict)
@@ -186,6 +187,10 @@ class Fakes:
 
     def clock(self) -> int:
         return self.now
+
+    @property
+    def numbered(self) -> int:
+        return len(self.called)
 
     def plan(self, planned: Iterable[tuple[int | str, Kind]]) -> None:
         """Replaces the planned faults: each is for a call's name, or for its number from now on."""
@@ -202,7 +207,7 @@ class Fakes:
         kind = self.strikes.pop(self.numbered, None) or self.strikes.pop(name, None)
         if self.set_strike and self.set_strike[0] == self.numbered:
             kind = self.set_strike[1]
-        self.numbered += 1
+        self.called.append(name)
         if kind:
             self.struck.append((name, kind))
         if kind == "dies before":
