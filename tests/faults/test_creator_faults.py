@@ -184,7 +184,6 @@ Script = Callable[[Office], Iterator[None]]
 
 
 def run(bench: Bench, sandbox: str, injector: Injector, script: Script = busy_day) -> Office:
-    bench.empty_tables()
     office = Office(replace(bench, injector=injector), sandbox)
     for _ in script(office):
         office.until_quiet()

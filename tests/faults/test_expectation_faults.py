@@ -86,7 +86,6 @@ class Life:
 
 
 def lived(bench: Bench, sandbox: str, injector: Injector) -> Life:
-    bench.empty_tables()
     life = Life(replace(bench, injector=injector), sandbox)
     life.live()
     return life

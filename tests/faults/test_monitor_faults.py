@@ -129,7 +129,6 @@ def crowded_life(life: Life) -> Iterator[None]:
 def run(
     bench: Bench, sandbox: str, script: Callable[[Life], Iterator[None]], injector: Injector
 ) -> Life:
-    bench.empty_tables()
     life = Life(replace(bench, injector=injector), sandbox)
     for _ in script(life):
         life.sweep_until_quiet()

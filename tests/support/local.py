@@ -75,17 +75,6 @@ class Bench:
     clock: Clock = field(default_factory=Clock)
     injector: Injector | None = None
 
-    def empty_tables(self) -> None:
-        """Empties the tables: moto copies them in transactions, so later runs would be slower."""
-        dynamodb = self.clients["dynamodb"]
-        for name in ("JobsTableName", "RequestsTableName"):
-            table = self.stack.outputs[name]
-            schema = dynamodb.describe_table(TableName=table)["Table"]["KeySchema"]
-            for page in dynamodb.get_paginator("scan").paginate(TableName=table):
-                for item in page["Items"]:
-                    key = {part["AttributeName"]: item[part["AttributeName"]] for part in schema}
-                    dynamodb.delete_item(TableName=table, Key=key)
-
     def _client(self, name: str) -> Any:
         client = self.clients[name]
         return FaultyClient(client, self.injector) if self.injector else client
