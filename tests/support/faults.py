@@ -39,9 +39,7 @@ LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
 """Whether the tests may take long."""
 
 KINDS_IN_MEMORY = tuple(
-    kind
-    for kind in KINDS
-    if LONG or kind not in {"dies before", "times out before", "answers 5xx"}
+    kind for kind in KINDS if LONG or kind not in {"dies before", "times out before", "answers 5xx"}
 )
 """Those that differ in memory. Dying before a call equals dying after the previous one, and all
 errors of a call without an effect are the same to the caller, but for a create call: only one that
