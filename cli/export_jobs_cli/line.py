@@ -54,7 +54,7 @@ class Wait:
         }
 
 
-class Line:
+class WaitingLine:
     """A sandbox's waiting requests and open exports at one moment."""
 
     def __init__(

@@ -16,7 +16,7 @@ from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import ENDED, Attempt, JobRecord, RequestRecord
 
 from export_jobs_cli import output
-from export_jobs_cli.line import Line, ticket_as_json
+from export_jobs_cli.line import WaitingLine, ticket_as_json
 from export_jobs_cli.stack import DeployedSystem
 
 
@@ -27,7 +27,7 @@ class RequestList:
     At most `limit` of each kind are shown.
     """
 
-    lines: Sequence[Line]
+    lines: Sequence[WaitingLine]
     limit: int
     now: int
     ended: Sequence[RequestRecord] | None = None
@@ -83,7 +83,7 @@ def find(
     `rejected` adds rejected ones; it reads them from an index, which may be slightly stale.
     """
     watched = system.sandboxes(sandbox)
-    lines = [Line(system, name) for name in watched]
+    lines = [WaitingLine(system, name) for name in watched]
     store = system.store
     records: Iterable[RequestRecord]
     if ended:
@@ -205,7 +205,7 @@ def _drop(columns: list[str], rows: list[list[str]], name: str) -> None:
         del line[at]
 
 
-def _line_as_json(line: Line) -> dict[str, Any]:
+def _line_as_json(line: WaitingLine) -> dict[str, Any]:
     return {
         "sandboxName": line.sandbox,
         "waiting": len(line.creates),

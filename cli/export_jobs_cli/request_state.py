@@ -16,7 +16,7 @@ from export_jobs.model.retry import Try
 from export_jobs_cli import output
 from export_jobs_cli.dead_letters import received
 from export_jobs_cli.errors import UserError
-from export_jobs_cli.line import Line, Wait, since_of
+from export_jobs_cli.line import Wait, WaitingLine, since_of
 from export_jobs_cli.requests import GOOD, NOT_ENDED
 from export_jobs_cli.stack import DeployedSystem
 
@@ -145,7 +145,7 @@ def _a_moment_later(system: DeployedSystem, key: str) -> RequestRecord | None:
 
 def _of_record(system: DeployedSystem, record: RequestRecord) -> RequestState:
     ended = record.has_ended
-    line = None if ended else Line(system, record.sandbox)
+    line = None if ended else WaitingLine(system, record.sandbox)
     wait = line.wait_of(record) if line else None
     place = line.place(record.request_key) if line else None
     return RequestState(

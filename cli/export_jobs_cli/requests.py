@@ -24,7 +24,7 @@ from export_jobs_cli import output
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.job_list import error_text, status_of
 from export_jobs_cli.jobs import KnownJob, look_up
-from export_jobs_cli.line import Line
+from export_jobs_cli.line import WaitingLine
 from export_jobs_cli.stack import DeployedSystem, Target, opened
 
 POLL_S = 1.0
@@ -394,7 +394,7 @@ def _state_of(system: DeployedSystem, record: RequestRecord | None) -> str:
         return "the request is in the queue"
     if record.status == "CREATING":
         return "its job is being created"
-    line = Line(system, record.sandbox)
+    line = WaitingLine(system, record.sandbox)
     wait = line.wait_of(record)
     place = line.place_in_words(record.request_key)
     return f"the request waits{place and f', {place}'}" + (

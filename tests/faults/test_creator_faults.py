@@ -22,8 +22,7 @@ from support.faults import (
     Injector,
     Kind,
     ProcessDied,
-    is_a_case_of_its_own,
-    one_of_each,
+    strike_each_call,
 )
 from support.local import Bench
 
@@ -244,26 +243,17 @@ def check_tries(office: Office) -> None:
     assert not office.dead_letter_queue()
 
 
-def strike_each_call(
+def strike_busy_days(
     workshop: Bench, sandboxes: Iterator[str], kind: Kind, *, of: Collection[str] | None = None
 ) -> None:
     workshop.subscribers.drain()
     counting = Injector()
     check(run(workshop, next(sandboxes), counting))
-    chosen = [
-        (number, call)
-        for number, call in enumerate(counting.calls)
-        if (of is None or call in of) and (LONG or is_a_case_of_its_own(kind, call, number))
-    ]
-    assert chosen
-    for number, call in chosen if LONG else one_of_each(chosen, kind):
-        injector = Injector({number: kind})
-        office = run(workshop, next(sandboxes), injector)
-        try:
-            assert injector.struck == [(call, kind)]
-            check(office)
-        except AssertionError as error:
-            raise AssertionError(f"{kind} at call {number}, {call}: {error}") from error
+
+    def struck(injector: Injector) -> None:
+        check(run(workshop, next(sandboxes), injector))
+
+    strike_each_call(counting.calls, kind, struck, of=of)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +263,7 @@ def test_any_fault_at_any_call_makes_no_second_job(
     workshop: Bench, sandboxes: Iterator[str], kind: Kind
 ) -> None:
     """For every operation of both functions: after a fault, both run again; one job per request."""
-    strike_each_call(workshop, sandboxes, kind)
+    strike_busy_days(workshop, sandboxes, kind)
 
 
 @pytest.mark.parametrize("kind", ["dies after", "times out after", "answers 5xx", "fails in part"])
@@ -283,7 +273,7 @@ def test_nor_where_the_service_shows_our_request_ids(
     """With the echo, a job is found by its id after any fault that can lose the create answer."""
     workshop.service.control.echo_request_id(True)
     try:
-        strike_each_call(workshop, sandboxes, kind, of={"http create"})
+        strike_busy_days(workshop, sandboxes, kind, of={"http create"})
     finally:
         workshop.service.control.echo_request_id(False)
 
@@ -299,17 +289,8 @@ def test_any_fault_after_a_failed_job_leaves_one_further_try(
     counting = Injector()
     office = run(workshop, next(sandboxes), counting, failing_night)
     check_tries(office)
-    chosen = [
-        (number, call)
-        for number, call in enumerate(counting.calls)
-        if number >= office.failed_at and (LONG or is_a_case_of_its_own(kind, call, number))
-    ]
-    assert chosen
-    for number, call in chosen if LONG else one_of_each(chosen, kind):
-        injector = Injector({number: kind})
-        office = run(workshop, next(sandboxes), injector, failing_night)
-        try:
-            assert injector.struck == [(call, kind)]
-            check_tries(office)
-        except AssertionError as error:
-            raise AssertionError(f"{kind} at call {number}, {call}: {error}") from error
+
+    def struck(injector: Injector) -> None:
+        check_tries(run(workshop, next(sandboxes), injector, failing_night))
+
+    strike_each_call(counting.calls, kind, struck, since=office.failed_at)

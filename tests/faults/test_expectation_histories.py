@@ -16,8 +16,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from support.fake_store import FakeStore
-from support.fakes import FakeApi, FakeDeadLetterQueue, FakePublisher, FakeRequestQueue, Fakes
+from support.fakes import Fakes
 from support.faults import KINDS, LONG, MAY_REPEAT, Kind, ProcessDied
+from support.monitor import Monitor
 
 SANDBOX = "prod"
 MINUTE_MS = 60_000
@@ -64,18 +65,8 @@ class Histories(RuleBasedStateMachine):
         self.applied: dict[str, list[Applied]] = {name: [] for name in EXPECTED}
 
     def new_sweeper(self) -> Sweeper:
-        return Sweeper(
-            api=FakeApi(self.fakes),
-            store=FakeStore(self.fakes),
-            publisher=FakePublisher(self.fakes),
-            dead_letter_queue=FakeDeadLetterQueue(self.fakes),
-            request_queue=FakeRequestQueue(self.fakes),
-            policy=MonitorPolicy(),
-            clock=self.fakes.clock,
-            time_left_s=lambda: 300.0,
-            page_size=4,
-            workers=1,
-        )
+        policy = MonitorPolicy()
+        return Monitor(self.fakes, policy, time_left_s=lambda: 300.0, page_size=4).sweeper
 
     @initialize()
     def install(self) -> None:

@@ -10,9 +10,7 @@ import pytest
 from export_jobs.contract import Job
 from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.kinds import kind_of
-from export_jobs.model.ports import StoreUnavailable
 from export_jobs.monitor.policy import MonitorPolicy
-from export_jobs.monitor.sweep import Sweeper
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.demo.reconcile import Reconciliation, reconcile_events
 from support.faults import (
@@ -22,30 +20,22 @@ from support.faults import (
     MAY_REPEAT,
     Injector,
     Kind,
-    ProcessDied,
-    is_a_case_of_its_own,
-    one_of_each,
+    strike_each_call,
 )
+from support.life import Life
 from support.local import Bench
 
 NO_DELAYS = MonitorPolicy(delays=DelayPolicy(limit_ms=10**12))
-MAX_ROUNDS = 12
 FINAL = {"SUCCEEDED", "FAILED", "CANCELLED", "VANISHED"}
 
 
 @dataclass
-class Life:
-    """A sandbox in which jobs change, swept until quiet after each change."""
+class JobsLife(Life):
+    """Its jobs change, alone and together."""
 
-    bench: Bench
-    sandbox: str
+    policy: MonitorPolicy = NO_DELAYS
     jobs: dict[str, int] = field(default_factory=dict)
     expected: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    began: list[int] = field(default_factory=list)
-    """The number of each sweep's first call."""
-
-    def __post_init__(self) -> None:
-        self._sweeper = self._new_sweeper()
 
     def job(self, name: str, status: str) -> None:
         """Creates the job, or changes its status."""
@@ -61,44 +51,15 @@ class Life:
         self.bench.service.control.delete_job(self.jobs[name])
         self.expected[str(self.jobs[name])].append("VANISHED")
 
-    def sweep_until_quiet(self) -> None:
-        """Runs the monitor, as the schedule would, until a run finds nothing to do."""
-        for _ in range(MAX_ROUNDS):
-            self.began.append(len(self._calls()))
-            try:
-                report = self._sweeper.sweep(self.sandbox)
-            except ProcessDied:
-                self._sweeper = self._new_sweeper()
-            except StoreUnavailable:
-                pass  # the invocation fails, and the schedule starts the next
-            else:
-                if not (report.problems or report.changes) and self._at_rest():
-                    return
-            self.bench.clock.advance(minutes=7)
-        pytest.fail("the monitor does not come to rest")
-
-    def had_published_by(self, number: int) -> bool:
-        """Whether, before that call, its sweep had published what it had not yet settled."""
-        began = max(first for first in self.began if first <= number)
-        return bool(BATCHES.keys() & set(self._calls()[began : number + 1]))
-
-    def _calls(self) -> list[str]:
-        return self.bench.injector.calls if self.bench.injector else []
-
-    def _new_sweeper(self) -> Sweeper:
-        """A new process, without any state."""
-        return self.bench.sweeper(NO_DELAYS, workers=1)
-
-    def _at_rest(self) -> bool:
+    def is_at_rest(self) -> bool:
         """The outbox is empty, and no vanished job still counts as open."""
-        known = replace(self.bench, injector=None).store.load(self.sandbox)
         return not any(
             record.outbox or self.expected[record.job_id][-1] == "VANISHED"
-            for record in known.open_jobs.values()
+            for record in self.tables.load(self.sandbox).open_jobs.values()
         )
 
 
-def short_life(life: Life) -> Iterator[None]:
+def short_life(life: JobsLife) -> Iterator[None]:
     """First sweeps, changes alone and together, an end with errors, a job that vanishes."""
     yield
     life.job("a", "NEW")
@@ -115,7 +76,7 @@ def short_life(life: Life) -> Iterator[None]:
     yield
 
 
-def crowded_life(life: Life) -> Iterator[None]:
+def crowded_life(life: JobsLife) -> Iterator[None]:
     """More changes at once than one publish call takes."""
     yield
     for number in range(12):
@@ -127,15 +88,15 @@ def crowded_life(life: Life) -> Iterator[None]:
 
 
 def run(
-    bench: Bench, sandbox: str, script: Callable[[Life], Iterator[None]], injector: Injector
-) -> Life:
-    life = Life(replace(bench, injector=injector), sandbox)
+    bench: Bench, sandbox: str, script: Callable[[JobsLife], Iterator[None]], injector: Injector
+) -> JobsLife:
+    life = JobsLife(replace(bench, injector=injector), sandbox)
     for _ in script(life):
         life.sweep_until_quiet()
     return life
 
 
-def check(life: Life, deliveries: list[Delivery], *, may_repeat: bool) -> None:
+def check(life: JobsLife, deliveries: list[Delivery], *, may_repeat: bool) -> None:
     result = Reconciliation()
     reconcile_events(life.bench.service.control.journal(life.sandbox), deliveries, result)
     assert (result.lost, result.unexplained) == ([], [])
@@ -157,15 +118,14 @@ def check(life: Life, deliveries: list[Delivery], *, may_repeat: bool) -> None:
     check_what_was_learned(life)
 
 
-def check_what_was_learned(life: Life) -> None:
+def check_what_was_learned(life: JobsLife) -> None:
     """Each job that has succeeded taught its kind once, unless the baselines could not be read."""
     jobs = [Job.model_validate(job.body) for job in life.bench.service.control.jobs(life.sandbox)]
     kinds = {kind_of(job) or "" for job in jobs}
-    store = replace(life.bench, injector=None).store
-    taught = [run for known in store.baselines(life.sandbox, kinds).values() for run in known.runs]
+    baselines = life.tables.baselines(life.sandbox, kinds).values()
+    taught = [run for known in baselines for run in known.runs]
     good = [job.creation_time for job in jobs if job.status == "SUCCEEDED"]
-    struck = life.bench.injector.struck if life.bench.injector else []
-    if any(call == "batch_get_item" for call, _ in struck):
+    if "batch_get_item" in life.struck_calls:
         assert {run.created_at for run in taught} <= set(good)
     else:
         assert sorted(run.created_at for run in taught) == sorted(map(int, filter(None, good)))
@@ -173,7 +133,7 @@ def check_what_was_learned(life: Life) -> None:
 
 @pytest.mark.parametrize("script", [short_life, crowded_life])
 def test_without_faults_everything_is_published_once(
-    workshop: Bench, sandboxes: Iterator[str], script: Callable[[Life], Iterator[None]]
+    workshop: Bench, sandboxes: Iterator[str], script: Callable[[JobsLife], Iterator[None]]
 ) -> None:
     """What subscribers receive when nothing fails, as the baseline for the other tests."""
     workshop.subscribers.drain()
@@ -186,7 +146,7 @@ def test_any_fault_at_any_call_loses_nothing(
     workshop: Bench, sandboxes: Iterator[str], kind: Kind
 ) -> None:
     """For every operation of a run: after a fault, another run publishes the rest."""
-    strike_each_call(workshop, sandboxes, short_life, kind, of=None)
+    strike_lives(workshop, sandboxes, short_life, kind, of=None)
 
 
 @pytest.mark.parametrize("kind", KINDS if LONG else ["fails in part", "dies after"])
@@ -194,34 +154,25 @@ def test_any_fault_in_the_midst_of_many_changes_loses_nothing(
     workshop: Bench, sandboxes: Iterator[str], kind: Kind
 ) -> None:
     """The same with more events than a batch holds; by default only for calls with batches."""
-    strike_each_call(workshop, sandboxes, crowded_life, kind, of=None if LONG else set(BATCHES))
+    strike_lives(workshop, sandboxes, crowded_life, kind, of=None if LONG else set(BATCHES))
 
 
-def strike_each_call(
+def strike_lives(
     workshop: Bench,
     sandboxes: Iterator[str],
-    script: Callable[[Life], Iterator[None]],
+    script: Callable[[JobsLife], Iterator[None]],
     kind: Kind,
     *,
     of: Collection[str] | None,
 ) -> None:
-    """Runs the script once for each of its calls (`of` some operations only), with a fault."""
-    workshop.subscribers.drain()
+    """Lives by the script once for each of its calls (`of` some operations only), with a fault."""
     counting = Injector()
     run(workshop, next(sandboxes), script, counting)
     workshop.subscribers.drain()
-    chosen = [
-        (number, call)
-        for number, call in enumerate(counting.calls)
-        if (of is None or call in of) and (LONG or is_a_case_of_its_own(kind, call, number))
-    ]
-    assert chosen
-    for number, call in chosen if LONG else one_of_each(chosen, kind):
-        injector = Injector({number: kind})
+
+    def struck(injector: Injector) -> None:
         life = run(workshop, next(sandboxes), script, injector)
-        try:
-            assert injector.struck == [(call, kind)]
-            may_repeat = kind in MAY_REPEAT and life.had_published_by(number)
-            check(life, workshop.subscribers.drain(), may_repeat=may_repeat)
-        except AssertionError as error:
-            raise AssertionError(f"{kind} at call {number}, {call}: {error}") from error
+        may_repeat = kind in MAY_REPEAT and life.had_published()
+        check(life, workshop.subscribers.drain(), may_repeat=may_repeat)
+
+    strike_each_call(counting.calls, kind, struck, of=of)

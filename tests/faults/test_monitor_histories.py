@@ -16,15 +16,7 @@ from export_jobs.monitor.sweep import Sweeper
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from support.fake_store import FakeStore
-from support.fakes import (
-    FakeApi,
-    FakeDeadLetterQueue,
-    FakePublisher,
-    FakeRequestQueue,
-    Fakes,
-    published_by_job,
-)
+from support.fakes import Fakes, published_by_job
 from support.faults import (
     KINDS,
     KINDS_IN_MEMORY,
@@ -34,6 +26,7 @@ from support.faults import (
     ProcessDied,
     struck_in_memory,
 )
+from support.monitor import Monitor
 
 SANDBOX = "prod"
 PAGE_SIZE = 4
@@ -72,18 +65,8 @@ class Histories(RuleBasedStateMachine):
         """Those of them that a listing may have hidden from that sweep."""
 
     def new_sweeper(self) -> Sweeper:
-        return Sweeper(
-            api=FakeApi(self.fakes),
-            store=FakeStore(self.fakes),
-            publisher=FakePublisher(self.fakes),
-            dead_letter_queue=FakeDeadLetterQueue(self.fakes),
-            request_queue=FakeRequestQueue(self.fakes),
-            policy=POLICY,
-            clock=self.fakes.clock,
-            time_left_s=lambda: 300.0,
-            page_size=PAGE_SIZE,
-            workers=1,
-        )
+        monitor = Monitor(self.fakes, POLICY, time_left_s=lambda: 300.0, page_size=PAGE_SIZE)
+        return monitor.sweeper
 
     @property
     def jobs(self) -> list[str]:

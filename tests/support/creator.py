@@ -24,10 +24,10 @@ from support.fakes import (
     FakeApi,
     FakeDeadLetterQueue,
     FakePublisher,
-    FakeRequestQueue,
     Fakes,
 )
 from support.faults import ProcessDied
+from support.monitor import Monitor
 
 SECOND_MS = 1_000
 MINUTE_MS = 60_000
@@ -114,18 +114,14 @@ class Creator:
         return f"id-{next(self._ids)}"
 
     def sweeper(self) -> Sweeper:
-        return Sweeper(
+        policy = MonitorPolicy(max_open=self.max_open, delays=DelayPolicy(limit_ms=10**12))
+        return Monitor(
+            self.fakes,
+            policy,
             api=self.sweep_api(),
-            store=FakeStore(self.fakes),
-            publisher=FakePublisher(self.fakes),
-            dead_letter_queue=FakeDeadLetterQueue(self.fakes),
-            request_queue=FakeRequestQueue(self.fakes),
-            policy=MonitorPolicy(max_open=self.max_open, delays=DelayPolicy(limit_ms=10**12)),
-            clock=self.fakes.clock,
             time_left_s=lambda: 300.0,
             page_size=self.page_size,
-            workers=1,
-        )
+        ).sweeper
 
     # -- what happens ----------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -69,7 +69,7 @@ def is_a_case_of_its_own(kind: Kind, call: str, number: int) -> bool:
     return call.startswith("http") or kind not in {"times out before", "answers 5xx"}
 
 
-def one_of_each(calls: Sequence[tuple[int, str]], kind: Kind) -> list[tuple[int, str]]:
+def _one_of_each(calls: Sequence[tuple[int, str]], kind: Kind) -> list[tuple[int, str]]:
     """The first or the last call of each operation, in turn by the kind of fault.
 
     The histories test every kind at every call, with fakes.
@@ -108,6 +108,36 @@ class Injector:
         if kind:
             self.struck.append((name, kind))
         return kind
+
+
+def strike_each_call(
+    calls: Sequence[str],
+    kind: Kind,
+    run: Callable[[Injector], None],
+    *,
+    since: int = 0,
+    of: Collection[str] | None = None,
+) -> None:
+    """Runs something once for each of its calls, with a fault at that call.
+
+    `calls` are those of a run without faults; `since` and `of` leave out calls by their number and
+    operation. Unless LONG, one call of each operation is struck.
+    """
+    chosen = [
+        (number, call)
+        for number, call in enumerate(calls)
+        if number >= since
+        and (of is None or call in of)
+        and (LONG or is_a_case_of_its_own(kind, call, number))
+    ]
+    assert chosen
+    for number, call in chosen if LONG else _one_of_each(chosen, kind):
+        injector = Injector({number: kind})
+        try:
+            run(injector)
+            assert injector.struck == [(call, kind)]
+        except AssertionError as error:
+            raise AssertionError(f"{kind} at call {number}, {call}: {error}") from error
 
 
 class FaultyClient:

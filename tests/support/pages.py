@@ -14,7 +14,7 @@ from export_jobs.model.expectations import Expectation, ExpectationRecord, PastW
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import Gate, JobRecord, SandboxRecord, SandboxState, Ticket
 from export_jobs_cli.jobs import KnownJob
-from export_jobs_cli.line import Line
+from export_jobs_cli.line import WaitingLine
 from export_jobs_cli.page.kept import Reading
 from export_jobs_cli.page.status import StackStatus
 
@@ -102,7 +102,7 @@ def reading(
     return Reading(sandbox, NOW, known, every, expectations, names, {}, is_complete=True)
 
 
-def line_of(one: Reading) -> Line:
+def line_of(one: Reading) -> WaitingLine:
     """Its waiting requests, with the default settings of the creator."""
     settings = SimpleNamespace(max_open_exports=20, delay_policy=DelayPolicy())
-    return Line(cast("Any", SimpleNamespace(creator=settings)), one.sandbox, one.known)
+    return WaitingLine(cast("Any", SimpleNamespace(creator=settings)), one.sandbox, one.known)

@@ -54,7 +54,7 @@ from export_jobs_cli.expectations.names import AppliedNames, NameChange
 from export_jobs_cli.expectations.plan import Change, FieldChange
 from export_jobs_cli.files import read_text
 from export_jobs_cli.jobs import KnownJob
-from export_jobs_cli.line import Line
+from export_jobs_cli.line import WaitingLine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -136,7 +136,7 @@ class SystemHere:
     creator = SimpleNamespace(max_open_exports=2, delay_policy=DelayPolicy())
 
 
-def a_line(text: Text) -> Line:
+def a_line(text: Text) -> WaitingLine:
     """A sandbox with two requests of each kind: in line, delayed, to cancel, sent, with a job."""
     tickets = [
         Ticket("prod", text(), action, AT, AT, AT + 1, delayed=delayed)
@@ -151,7 +151,7 @@ def a_line(text: Text) -> Line:
     known = SandboxRecord(
         Gate("prod", slots=attempts, hold=Hold(AT, 60_000)), open_jobs=jobs, tickets=tuple(tickets)
     )
-    return Line(SystemHere, text(), known)  # type: ignore[arg-type]
+    return WaitingLine(SystemHere, text(), known)  # type: ignore[arg-type]
 
 
 def a_list_of_requests(

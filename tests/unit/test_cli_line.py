@@ -20,7 +20,7 @@ from export_jobs.model.records import (
     Ticket,
 )
 from export_jobs_cli import request_list
-from export_jobs_cli.line import Line, Wait, since_of, ticket_as_json
+from export_jobs_cli.line import Wait, WaitingLine, since_of, ticket_as_json
 
 NOW = 1_769_824_800_000
 KEYS = tuple(f"{number}8de9e11-e175-47be-9c97-1069aa1c752b" for number in range(3))
@@ -94,8 +94,8 @@ def jobs(count: int) -> dict[str, JobRecord]:
     return {job.job_id: job for job in made}
 
 
-def line_of(known: SandboxRecord) -> Line:
-    return Line(SystemHere(known), known.gate.sandbox)  # type: ignore[arg-type]
+def line_of(known: SandboxRecord) -> WaitingLine:
+    return WaitingLine(SystemHere(known), known.gate.sandbox)  # type: ignore[arg-type]
 
 
 def waiting(key: str = "a", **fields: Any) -> RequestRecord:

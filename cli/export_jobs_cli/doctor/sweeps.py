@@ -9,7 +9,7 @@ from export_jobs.monitor.regular import READ_MS, regular_exports
 from export_jobs_cli import jobs, output
 from export_jobs_cli.doctor.findings import WorthALook, Wrong
 from export_jobs_cli.last_sweep import WINDOW_MINUTES, last_sweep
-from export_jobs_cli.line import Line
+from export_jobs_cli.line import WaitingLine
 from export_jobs_cli.stack import DeployedSystem
 
 MAX_DATASETS = 3
@@ -35,7 +35,7 @@ def sweeps(system: DeployedSystem, sandbox: str) -> str:
 
 
 def line(system: DeployedSystem, sandbox: str) -> str:
-    line = Line(system, sandbox)
+    line = WaitingLine(system, sandbox)
     waiting = (
         f"{len(line.creates)} waiting, {line.open_exports} of {line.max_open} exports open, "
         f"{len(line.attempts)} create calls with unknown outcome"

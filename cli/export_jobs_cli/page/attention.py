@@ -17,7 +17,7 @@ from export_jobs_cli import output
 from export_jobs_cli.expectations.shown import in_zone, state_of
 from export_jobs_cli.job_list import error_text
 from export_jobs_cli.jobs import KnownJob
-from export_jobs_cli.line import Line
+from export_jobs_cli.line import WaitingLine
 from export_jobs_cli.page.kept import Reading
 from export_jobs_cli.page.marks import KINDS, Tone, kind_of_job, severity_of, utc
 from export_jobs_cli.page.status import StackStatus
@@ -57,7 +57,7 @@ class Item:
 
 
 def attention_of(
-    readings: Sequence[Reading], lines: Mapping[str, Line], status: StackStatus, *, now: int
+    readings: Sequence[Reading], lines: Mapping[str, WaitingLine], status: StackStatus, *, now: int
 ) -> list[Item]:
     """What needs attention in all sandboxes, the worst first, otherwise in the order of `readings`."""
     found = list(_of_the_stack(status))
@@ -129,7 +129,7 @@ def _overdue(record: ExpectationRecord, reading: Reading) -> Item:
     )
 
 
-def _of_jobs(reading: Reading, line: Line, *, now: int) -> Iterator[Item]:
+def _of_jobs(reading: Reading, line: WaitingLine, *, now: int) -> Iterator[Item]:
     """The last run of each export, if it did not end well, open ones that are late, duplicates."""
     runs = Counter(map(_same_export, reading.jobs))
     decided: set[object] = set()
@@ -189,7 +189,7 @@ def _duplicate(job: KnownJob, request_key: str) -> Item:
     return _about(job, "problem", text, f"request {request_key} has another job")
 
 
-def _late(job: KnownJob, line: Line) -> Item:
+def _late(job: KnownJob, line: WaitingLine) -> Item:
     limit = ""
     if job.record:
         limit_ms = line.delays.limit_of(job.record)
@@ -210,7 +210,7 @@ def _about(job: KnownJob, kind: str, text: str, *more: str) -> Item:
     return Item(kind, text, whole, sandbox=job.sandbox, job_id=job.id)
 
 
-def _of_requests(line: Line) -> Iterator[Item]:
+def _of_requests(line: WaitingLine) -> Iterator[Item]:
     """Requests that wait because the service failed or throttled."""
     wait = line.wait_in_line()
     if line.creates and wait.what == "HOLD":

@@ -15,7 +15,7 @@ from export_jobs.model.limits import DAY_MS
 
 from export_jobs_cli.expectations.shown import state_of
 from export_jobs_cli.jobs import KnownJob
-from export_jobs_cli.line import Line
+from export_jobs_cli.line import WaitingLine
 from export_jobs_cli.page.attention import Item, attention_of
 from export_jobs_cli.page.kept import Reading
 from export_jobs_cli.page.marks import (
@@ -85,7 +85,7 @@ class Overview:
 
 
 def overview_of(
-    readings: Sequence[Reading], lines: Mapping[str, Line], status: StackStatus, *, now: int
+    readings: Sequence[Reading], lines: Mapping[str, WaitingLine], status: StackStatus, *, now: int
 ) -> Overview:
     """Builds the overview; `lines` has the waiting requests of each sandbox."""
     today = local_date(now, _UTC)
@@ -107,7 +107,7 @@ def overview_of(
 
 
 def _facts(
-    reading: Reading, line: Line, status: StackStatus, *, now: int
+    reading: Reading, line: WaitingLine, status: StackStatus, *, now: int
 ) -> Iterator[tuple[str, str]]:
     yield "last sweep", status.sweeps_in_words(reading.sandbox, reading.known.state, now=now)
     waiting = f"{len(line.creates)} waiting"

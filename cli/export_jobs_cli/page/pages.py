@@ -20,7 +20,7 @@ from export_jobs_cli import job_show, jobs
 from export_jobs_cli.baselines import stored
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.jobs import KnownJob
-from export_jobs_cli.line import Line
+from export_jobs_cli.line import WaitingLine
 from export_jobs_cli.page.dataset import BaselineOf, dataset_page
 from export_jobs_cli.page.expectations import expectations_of
 from export_jobs_cli.page.job import shown_job
@@ -135,7 +135,7 @@ class Pages:
             },
         )
 
-    def _requests_of(self, line: Line) -> SandboxRequests:
+    def _requests_of(self, line: WaitingLine) -> SandboxRequests:
         """With those that were rejected, or why they are unknown."""
         try:
             found = self.system.store.rejected_requests(line.sandbox, limit=MAX_SHOWN + 1)
@@ -238,8 +238,8 @@ class Pages:
             raise NotThere(f"sandbox {sandbox!r} is not on this page, which shows: {shown}")
         return self._kept[sandbox].read()
 
-    def _lines(self, readings: Sequence[Reading]) -> dict[str, Line]:
-        return {one.sandbox: Line(self.system, one.sandbox, one.known) for one in readings}
+    def _lines(self, readings: Sequence[Reading]) -> dict[str, WaitingLine]:
+        return {one.sandbox: WaitingLine(self.system, one.sandbox, one.known) for one in readings}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Final
 
 from export_jobs.model.records import Attempt, JobRecord, RequestRecord, Ticket
 
-from export_jobs_cli.line import Line
+from export_jobs_cli.line import WaitingLine
 
 MAX_SHOWN: Final = 200
 """Requests of each kind that are listed; the command lists all."""
@@ -35,7 +35,7 @@ class SandboxRequests:
     `problem` is why those that were rejected are unknown.
     """
 
-    line: Line
+    line: WaitingLine
     every_rejected: Sequence[Rejected]
     problem: str = ""
 
@@ -87,7 +87,7 @@ class SandboxRequests:
 
 
 def requests_of(
-    line: Line, rejected: Sequence[RequestRecord], *, problem: str = ""
+    line: WaitingLine, rejected: Sequence[RequestRecord], *, problem: str = ""
 ) -> SandboxRequests:
     return SandboxRequests(
         line,
