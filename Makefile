@@ -79,7 +79,7 @@ compile = $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-in
 	--custom-compile-command "make requirements" $(1).in --output-file $(1).txt
 
 clean: ## remove everything that was generated
-	rm -rf .venv .venv-sam .venv-checkov .venv-ministack .venv-bench .aws-sam .export-jobs .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage *.egg-info
+	rm -rf .venv .venv-sam .venv-checkov .venv-ministack .venv-bench .aws-sam .export-jobs .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage* *.egg-info
 
 .venv/.installed: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import threading
@@ -18,10 +17,10 @@ from export_jobs_local.exporting.engine import DuckDbEngine
 from export_jobs_local.segmentation.engine import PlannedBatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.faults import LONG
 
 from . import oracle
 
-LONG = bool(os.environ.get("EXPORT_JOBS_LONG"))
 HOUR = 3_600_000_000
 BEGIN = 1_767_225_600_000_000
 """Epoch microseconds, like all times here."""

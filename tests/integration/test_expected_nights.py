@@ -6,13 +6,13 @@ from contextlib import closing
 from datetime import date
 from pathlib import Path
 
-from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.model.calendar import moments, zone_named
 from export_jobs.model.expectations import Expectation, ExpectationRecord
 from export_jobs_local.aws.subscribers import Delivery
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 from support.broad_run import Clock, recording_pool
+from support.dynamodb import store_in
 from support.files import event
 
 ROME = "Europe/Rome"
@@ -36,12 +36,7 @@ def test_five_good_nights_and_three_without_a_job(tmp_path: Path) -> None:
             assert pool.invoke(event("monitor")).error is None
 
         sweep(-1, 12)
-        outputs = system.stack.outputs
-        store = DynamoDbStore(
-            system.aws.client("dynamodb"),
-            jobs_table=outputs["JobsTableName"],
-            requests_table=outputs["RequestsTableName"],
-        )
+        store = store_in(system.aws.client("dynamodb"), system.stack.outputs)
         store.edit_expectations("prod", [ExpectationRecord("prod", NIGHTLY, clock.now_ms())])
         for night in range(8):
             sweep(night, 1)

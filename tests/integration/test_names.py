@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from export_jobs.aws.dynamodb import names as stored
-from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.model.expectations import Expectation, ExpectationRecord
 from export_jobs.model.names import MAX_NAME, NO_NAMES, Names
 from export_jobs.model.ports import ItemRefused, StoreUnavailable
@@ -19,7 +18,7 @@ from export_jobs_local.aws.runtime import FunctionPool
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 from support.broad_run import calls_file, recording_pool
-from support.dynamodb import Spy, Store, refusal
+from support.dynamodb import Spy, Store, refusal, store_in
 from support.files import event
 
 NAMES = Names({"d1": "Newsletter profiles", "d2": "Basket"}, {"s1": "VIP"})
@@ -133,12 +132,8 @@ def monitor(tmp_path: Path) -> Iterator[Monitor]:
     service = ServiceConfig(manual=True, sandboxes=("prod",))
     config = SystemConfig(logs=tmp_path, service=service, triggers=False)
     with LocalSystem(config) as system, closing(recording_pool(system, "monitor")) as pool:
-        outputs = system.stack.outputs
-        DynamoDbStore(
-            system.aws.client("dynamodb"),
-            jobs_table=outputs["JobsTableName"],
-            requests_table=outputs["RequestsTableName"],
-        ).put_names("prod", NAMES)
+        store = store_in(system.aws.client("dynamodb"), system.stack.outputs)
+        store.put_names("prod", NAMES)
         yield Monitor(system, pool)
 
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs_local.aws.runtime import FunctionPool
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
+from support.dynamodb import store_in
 from support.files import event
 
 Deploy = Callable[[str, str], FunctionPool]
@@ -75,20 +75,15 @@ def ask(creator: FunctionPool, sandbox: str, keys: list[str]) -> None:
     assert creator.invoke({"Records": records}).answer == {"batchItemFailures": []}
 
 
-def store_of(system: LocalSystem) -> DynamoDbStore:
-    return DynamoDbStore(
-        system.aws.client("dynamodb"),
-        jobs_table=system.stack.outputs["JobsTableName"],
-        requests_table=system.stack.outputs["RequestsTableName"],
-    )
-
-
 def test_a_sandbox_is_taken_out_and_put_back(system: LocalSystem, deploy: Deploy) -> None:
     """Field case 11: its requests end, its open job is followed; added back, it is as new.
 
     Open jobs are published then, but none that ended while it was not watched.
     """
-    control, store = system.service.control, store_of(system)
+    control, store = (
+        system.service.control,
+        store_in(system.aws.client("dynamodb"), system.stack.outputs),
+    )
     both, creator = deploy("monitor", "prod,dev"), deploy("creator", "prod,dev")
     assert swept(system, both) == []
     ask(creator, "dev", ["created", "waits-1", "waits-2"])

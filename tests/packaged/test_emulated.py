@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.model.expectations import Expectation, ExpectationRecord
 from export_jobs.model.records import EventType
 from export_jobs_cli.local import sam
@@ -21,6 +20,7 @@ from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 from samtranslator.yaml_helper import yaml_parse
+from support.dynamodb import store_in
 from support.files import ROOT, event
 from support.packages import emulated, invoke, runtime_folder
 
@@ -121,12 +121,7 @@ def test_the_sample_events_do_what_they_say(stage: Emulated) -> None:
 def test_local_times_need_nothing_of_the_system(stage: Emulated) -> None:
     """The monitor judges an expectation in Rome by the layer's own time zones."""
     stage.send("monitor")
-    outputs = stage.system.stack.outputs
-    store = DynamoDbStore(
-        stage.system.aws.client("dynamodb"),
-        jobs_table=outputs["JobsTableName"],
-        requests_table=outputs["RequestsTableName"],
-    )
+    store = store_in(stage.system.aws.client("dynamodb"), stage.system.stack.outputs)
     half_an_hour_ago = time.time_ns() // 1_000_000 - 30 * 60_000
     expected = Expectation("in-rome", "nobody-exports-this", "Europe/Rome", every=15)
     store.edit_expectations("prod", [ExpectationRecord("prod", expected, half_an_hour_ago)])

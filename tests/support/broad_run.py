@@ -22,6 +22,7 @@ from export_jobs_local.aws.triggers import sqs_record
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.system import LocalSystem, SystemConfig
 
+from support.dynamodb import store_in
 from support.files import event
 from support.scripted import answer, scripted
 
@@ -191,11 +192,7 @@ class _Run:
 
 
 def _go_through_everything(run: _Run) -> None:
-    store = DynamoDbStore(
-        run.system.aws.client("dynamodb"),
-        jobs_table=run.system.stack.outputs["JobsTableName"],
-        requests_table=run.system.stack.outputs["RequestsTableName"],
-    )
+    store = store_in(run.system.aws.client("dynamodb"), run.system.stack.outputs)
     store.watch(["former"])
     run.monitor()  # the first sweep adds the configured sandboxes to those watched,
     assert store.watched() == {"prod", "dev", "former"}  # and watches a former one for 15 minutes
@@ -336,10 +333,11 @@ def _leave_in_the_outbox(run: _Run) -> None:
 def _miss_an_expected_export(run: _Run, store: DynamoDbStore) -> None:
     """An expected export is overdue; a job makes it good."""
     hourly = Expectation("hourly", "5b7c86968f7b6501e21ba9df", "UTC", every=60)
+    to_half_past = (90 - run.clock.now_ms() // 60_000 % 60) % 60
+    run.clock.advance(minutes=to_half_past)  # no deadline is near
     store.edit_expectations("prod", [ExpectationRecord("prod", hourly, run.clock.now_ms())])
     run.monitor()
-    to_the_hour = 60 - run.clock.now_ms() // 60_000 % 60
-    run.clock.advance(minutes=to_the_hour + 1)  # past one deadline, and not past the next
+    run.clock.advance(minutes=45)  # past one deadline, and not past the next
     assert run.monitor() == ["OVERDUE"]
     run.system.service.control.create_job(
         status="SUCCEEDED", metrics={"totalExportedProfileCounter": 5}

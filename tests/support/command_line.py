@@ -27,6 +27,7 @@ from export_jobs_cli.main import app, main
 from export_jobs_local.isolation import aws_client, aws_session
 from rich.console import Console
 
+from support.dynamodb import store_in
 from support.shells import without_aws_settings
 
 EXPORT_JOBS = Path(sys.executable).with_name("export-jobs")
@@ -174,12 +175,7 @@ def running_local(
 
 def store_of(local: Local) -> DynamoDbStore:
     """The tables of its stack."""
-    outputs = local.description["outputs"]
-    return DynamoDbStore(
-        local.client("dynamodb"),
-        jobs_table=outputs["JobsTableName"],
-        requests_table=outputs["RequestsTableName"],
-    )
+    return store_in(local.client("dynamodb"), local.description["outputs"])
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 60) -> Any:

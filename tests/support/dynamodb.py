@@ -55,6 +55,13 @@ class Store:
         return self.client.get_item(TableName=table, Key=wanted).get("Item")
 
 
+def store_in(client: Any, outputs: Mapping[str, str]) -> DynamoDbStore:
+    """The adapter of the tables that a stack's outputs name."""
+    return DynamoDbStore(
+        client, jobs_table=outputs["JobsTableName"], requests_table=outputs["RequestsTableName"]
+    )
+
+
 @contextmanager
 def created(client: Any) -> Iterator[Store]:
     """Creates new, empty tables; deletes them at the end."""

@@ -21,6 +21,7 @@ from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Subscribers
 from export_jobs_local.segmentation.server import SegmentationService
 
+from support.dynamodb import store_in
 from support.faults import FaultyClient, FaultyTransport, Injector
 
 
@@ -89,11 +90,7 @@ class Bench:
 
     @property
     def store(self) -> DynamoDbStore:
-        return DynamoDbStore(
-            self._client("dynamodb"),
-            jobs_table=self.stack.outputs["JobsTableName"],
-            requests_table=self.stack.outputs["RequestsTableName"],
-        )
+        return store_in(self._client("dynamodb"), self.stack.outputs)
 
     @property
     def dead_letter_queue(self) -> SqsDeadLetterQueue:
