@@ -35,7 +35,7 @@ from support.packages import (
 from benchmarks.measuring import LONG, Spread, Timed, compared, in_turns
 from benchmarks.report import Section
 
-TURNS = 20 if LONG else 8
+TURNS = 20 if LONG else 12
 BARE = Path(__file__).parent / "bare" / "app.py"
 HOW = (
     f"{TURNS} starts each, interleaved, after a warm-up turn; in brackets the lowest and highest "
