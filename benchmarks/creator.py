@@ -102,14 +102,12 @@ class Runs:
         numbers: Iterator[int],
     ) -> None:
         self.measured = Measured()
-        self._stage = stage
         self._sandboxes = sandboxes
         self._numbers = numbers
         self._processes = [Ours(stage, watched, self.measured.calls) for _ in range(at_once)]
 
     def __call__(self) -> Timed:
         """One measurement: several rounds, each in a new sandbox."""
-        self._stage.empty_tables()
         self.measured.clear()  # only the last turn's are reported
         took = [self._round() for _ in range(REQUESTS // (BATCH * len(self._processes)))]
         return Timed(sum(t.cpu_s for t in took), sum(t.wall_s for t in took))
@@ -208,9 +206,7 @@ def run() -> Section:
             works |= {f"ours {n}": runs[n], f"bare {n}": Bare(stage, "bare", n, numbers)}
         found = in_turns(works, turns=TURNS)
         rows = [_row(n, found[f"ours {n}"], found[f"bare {n}"], runs[n].measured) for n in AT_ONCE]
-        stage.empty_tables()
         alone = lone(stage, "lone", numbers)
-        stage.empty_tables()
         waiting = line.sweeps(stage)
     of_aws = {kind: count for kind, count in sorted(alone.items()) if kind not in NAMES.values()}
     each = ", ".join(f"{count:g} {kind}" for kind, count in of_aws.items())

@@ -225,15 +225,14 @@ def measured(
     """Writes what is on record into empty tables, and fetches each page."""
     others = open_system(Counter())
     on_record.write(others)
-    gc.collect()
-    gc.freeze()  # a page's process does not have what was written, nor its collector to look at it
     jobs, bare = Jobs(on_record, others), Bare(on_record, others)
 
     def first_overview() -> Fetched:
         with served(open_system) as site:
             return site.fetch(SERVED.overview)
 
-    with patch.object(kept, "FRESH_MS", 0):  # otherwise most requests would share a reading
+    # With the usual freshness, most requests would share a reading.
+    with frozen(), patch.object(kept, "FRESH_MS", 0):
         first: Any = in_turns({"page": first_overview, BARE: bare.first}, turns=first_turns)
         with served(open_system) as site:
             pages = later(site, on_record, jobs)
@@ -248,6 +247,17 @@ def measured(
             for name in pages
         ),
     ]
+
+
+@contextmanager
+def frozen() -> Iterator[None]:
+    """A page's process does not have what was written, nor its collector to look at it."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()  # what stays frozen is not collected at the end, and DuckDB reports it as leaked
 
 
 def later(site: Site, on_record: OnRecord, jobs: Jobs) -> dict[str, Callable[[], Fetched]]:

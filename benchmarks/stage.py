@@ -52,8 +52,8 @@ class Stage:
     def aws(self, service: Any) -> Any:
         """A client as the functions make it, but with a longer timeout.
 
-        Moto is slow, as it copies its tables for every transaction. As it ignores
-        `ClientRequestToken`, a retry would conflict with its own effect, unlike with DynamoDB.
+        As moto ignores `ClientRequestToken`, a retry after a timeout would conflict with its own
+        effect, unlike with DynamoDB.
         """
         config = wiring._config().merge(Config(read_timeout=60))
         return aws_client(self._session, service, self._description["awsEndpointUrl"], config)
@@ -113,22 +113,6 @@ class Stage:
                 f"{self._control_url}/jobs", params={"sandbox": sandbox}, json=fields, timeout=10
             )
             answer.raise_for_status()
-
-    def empty_tables(self) -> None:
-        """Empties the tables: moto copies them in transactions, so turns would get slower."""
-        dynamodb = self._session.resource(
-            "dynamodb",
-            endpoint_url=self._description["awsEndpointUrl"],
-            verify=True,
-            config=Config(proxies={}),
-        )
-        for name in ("JobsTableName", "RequestsTableName"):
-            table = dynamodb.Table(self.outputs[name])
-            keys = [key["AttributeName"] for key in table.key_schema]
-            while items := table.scan()["Items"]:
-                with table.batch_writer() as writer:
-                    for item in items:
-                        writer.delete_item(Key={key: item[key] for key in keys})
 
     def calls(self) -> Counter[str]:
         """The API calls since the last call of this, by kind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from export_jobs.model.records import EventType
 from export_jobs_local.aws.parameters import ParameterRefused
 from export_jobs_local.aws.server import REGION, MotoServer
 from export_jobs_local.aws.stack import LocalStack
+from export_jobs_local.aws.template import read_template, to_cloudformation
 from export_jobs_local.project import TEMPLATE
 from export_jobs_local.schemas import for_registry
 from export_jobs_local.segmentation.config import ServiceConfig
@@ -126,6 +128,13 @@ def holes_in(value: Any, path: str = "") -> Iterator[str]:
             yield from holes_in(item, f"{path}[{position}]")
     elif value is None:
         yield path
+
+
+def test_the_translator_leaves_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):  # the second translator replaces the first, which would warn at its end
+        to_cloudformation(read_template(TEMPLATE), bucket="code", parameters=NEEDED)
+    gc.collect()
+    assert caplog.records == []
 
 
 @pytest.fixture(params=SETS)

@@ -38,5 +38,7 @@ def to_cloudformation(
         resource = template["Resources"][name]
         resource["Properties"][_CODE[resource["Type"]]] = {"Bucket": bucket, "Key": name}
     with isolated():  # the translator asks boto3 for the region
-        translated: dict[str, Any] = Translator({}, Parser()).translate(template, dict(parameters))
+        translator = Translator({}, Parser())
+        translated: dict[str, Any] = translator.translate(template, dict(parameters))
+        translator.metrics.publish()  # to nobody; otherwise it warns that they are unpublished
     return translated
