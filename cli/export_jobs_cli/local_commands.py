@@ -46,8 +46,8 @@ def _local_part(name: str) -> ModuleType:
         if (error.name or "").startswith("export_jobs"):
             raise
         raise UserError(
-            f"this command runs the local system, which needs {error.name}: "
-            "install the extra dependencies with: pip install 'export-jobs-monitor[local]'"
+            f"this command runs the local system, which needs {error.name}: in a checkout of the "
+            "project, run pip install '.[local]', or pipx install --force '.[local]'"
         ) from None
 
 
