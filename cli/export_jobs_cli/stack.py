@@ -7,10 +7,12 @@ two kinds differ only in where AWS is.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import chain
 from typing import Any
 
 import boto3
@@ -32,6 +34,7 @@ from export_jobs.client import (
     Transport,
 )
 from export_jobs.client.environment import on_this_machine
+from export_jobs.events.wording import command_line
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.ports import StoreUnavailable
 from export_jobs_local.isolation import aws_client, aws_session
@@ -63,12 +66,15 @@ class DeployedSystem:
         name: str,
         *,
         session: boto3.Session,
+        profile: str | None = None,
+        region: str | None = None,
         endpoint_url: str | None = None,
         data_directory: str | None = None,
         log_directory: str | None = None,
     ) -> None:
         """`endpoint_url` is that of an AWS on this machine.
 
+        `profile` and `region`: what the user gave, for the commands that are shown.
         `data_directory`: where the local service keeps its exports, if it keeps them.
         `log_directory`: where the local functions write their logs.
         """
@@ -76,6 +82,7 @@ class DeployedSystem:
         self.data_directory = data_directory
         self.log_directory = log_directory
         self._session = session
+        self._aws_options = {"profile": profile, "region": region}
         self._endpoint_url = endpoint_url
         self._clients: dict[str, Any] = {}
 
@@ -110,6 +117,20 @@ class DeployedSystem:
     def is_on_this_machine(self) -> bool:
         """Whether its AWS is a local one, which has no CloudWatch metrics."""
         return on_this_machine(self.client("sts").meta.endpoint_url)
+
+    def command(self, command: str, *values: str, sandbox: str | None = None) -> str:
+        """A command of `export-jobs` for this stack, quoted for a POSIX shell.
+
+        If the command ends with an option, the first value is that option's.
+        """
+        if self.name == LOCAL_STACK and self.is_on_this_machine:
+            return command_line(command, *values, sandbox=sandbox)
+        return command_line(command, *values, sandbox=sandbox, stack=self.name, **self._aws_options)
+
+    def aws_command(self, command: str, *values: str) -> str:
+        """A command of the AWS CLI for this stack's account and region, quoted for a POSIX shell."""
+        given = [(f"--{name}", value) for name, value in self._aws_options.items() if value]
+        return shlex.join(["aws", *command.split(), *values, *chain.from_iterable(given)])
 
     @cached_property
     def outputs(self) -> Mapping[str, str]:
@@ -278,7 +299,9 @@ def _system_of(target: Target) -> DeployedSystem:
         session = boto3.Session(profile_name=target.profile, region_name=region)
     except ProfileNotFound as error:
         raise UserError(str(error)) from None
-    return DeployedSystem(target.stack, session=session)
+    return DeployedSystem(
+        target.stack, session=session, profile=target.profile, region=target.region
+    )
 
 
 def local_system(description: Mapping[str, Any]) -> DeployedSystem:

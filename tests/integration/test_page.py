@@ -25,11 +25,13 @@ from export_jobs_cli.errors import UserError
 from export_jobs_cli.page import kept, snapshot, status
 from export_jobs_cli.page.pages import Pages
 from export_jobs_cli.page.server import HEADERS, PageServer
-from export_jobs_local.aws.server import MotoServer
+from export_jobs_cli.stack import DeployedSystem
+from export_jobs_local.aws.server import REGION, MotoServer
 from export_jobs_local.aws.stack import LocalStack
-from export_jobs_local.isolation import http_session
+from export_jobs_local.isolation import aws_session, http_session
 from export_jobs_local.project import TEMPLATE
 from support.cloudformation import NEEDED
+from support.command_line import parsed
 from support.pages import DAY_MS, HOUR_MS, job_record
 from support.site import READS, Site, system_of
 
@@ -449,15 +451,29 @@ def test_a_refused_read_is_no_missing_page(site: Site, monkeypatch: pytest.Monke
         assert site.get(path).status_code == 503
 
 
-def test_commands_are_for_the_stack_and_the_account_that_are_shown(site: Site) -> None:
+def test_commands_are_for_the_stack_and_the_account_that_are_shown(
+    site: Site, aws: MotoServer, stack: LocalStack
+) -> None:
     """Pasted into a terminal, they show the same."""
-    pages = Pages(site.pages.system, sandbox="dev", profile="my profile", region="eu-west-1")
+    session = aws_session(REGION)
+    system = DeployedSystem(
+        stack.name,
+        session=session,
+        profile="my profile",
+        region="eu-west-1",
+        endpoint_url=aws.url,
+    )
+    pages = Pages(system, sandbox="dev")
     first, *others = pages.overview().commands
-    options = f"--sandbox dev --stack {site.pages.system.name}"
-    aws = "--profile 'my profile' --region eu-west-1"
-    assert first == f"export-jobs job list --since 14d --limit 2000 {aws} {options}"
-    assert all(f"{aws} {options}" in command for command in others)
-    assert pages.command("dlq list").startswith(f"export-jobs dlq list {aws} --stack")
+    options = f"--sandbox dev --stack {stack.name} --profile 'my profile' --region eu-west-1"
+    assert first == f"export-jobs job list --since 14d --limit 2000 {options}"
+    assert all(options in command for command in others)
+    site.put(job_record(at=now_ms(), dataset="-d1"))  # not an option
+    of_dataset, _ = Pages(system).dataset("prod", "-d1").commands
+    assert parsed(of_dataset)["dataset"] == "-d1"
+    assert options.replace("--sandbox dev", "--sandbox prod") in of_dataset
+    for command in (first, *others, of_dataset):
+        assert parsed(command)["region"] == "eu-west-1"
 
 
 def test_a_queue_that_hangs_does_not_hold_up_the_page(

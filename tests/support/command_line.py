@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import logging
+import shlex
 import signal
 import subprocess
 import sys
@@ -53,6 +54,22 @@ def commands() -> dict[str, set[str]]:
     assert isinstance(group, typer.core.TyperGroup)
     walk(group, "")
     return found
+
+
+def parsed(line: str) -> dict[str, Any]:
+    """The parameters of a command line, as its command reads them. Fails if it is not valid."""
+    name: str | None
+    name, *words = shlex.split(line)
+    assert name == "export-jobs"
+    command = typer.main.get_command(app)
+    context = command.make_context(name, words)
+    while isinstance(command, typer.core.TyperGroup):
+        words = [*context._protected_args, *context.args]
+        name, inner, words = command.resolve_command(context, words)
+        assert inner is not None, line
+        command = inner
+        context = command.make_context(name, words, parent=context)
+    return context.params
 
 
 def terminal(**_: Any) -> Console:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,10 +10,8 @@ from functools import cache
 from typing import Any, Final
 
 from export_jobs.aws.clock import now_ms
-from export_jobs.events.wording import command_line
 from export_jobs.model.ports import StoreUnavailable
 from export_jobs.model.records import RequestRecord
-from export_jobs_local.project import LOCAL_STACK
 
 from export_jobs_cli import job_show, jobs
 from export_jobs_cli.baselines import stored
@@ -57,34 +54,16 @@ class Pages:
     Each may raise StoreUnavailable, or an error of AWS.
     """
 
-    def __init__(
-        self,
-        system: DeployedSystem,
-        *,
-        sandbox: str | None = None,
-        profile: str | None = None,
-        region: str | None = None,
-    ) -> None:
-        """`profile` and `region` are for the commands that are shown.
-
-        Raises UserError if the sandbox is not watched.
-        """
+    def __init__(self, system: DeployedSystem, *, sandbox: str | None = None) -> None:
+        """Raises UserError if the sandbox is not watched."""
         self.system = system
         self.sandboxes = system.sandboxes(sandbox)
         self._only = sandbox
-        self._aws_options = [
-            word
-            for name, value in (("--profile", profile), ("--region", region))
-            if value
-            for word in (name, value)
-        ]
         self._kept: dict[str, KeptSandbox | FixedSandbox] = {
             name: KeptSandbox(system, name) for name in self.sandboxes
         }
         self._older_jobs: dict[tuple[str, str], KnownJob] = {}
         self._status = StatusReader(system, self.sandboxes)
-        is_local = system.name == LOCAL_STACK and system.is_on_this_machine
-        self._stack = None if is_local else system.name
         for service in ("dynamodb", "sqs"):  # boto3 makes no clients in several threads at once
             system.client(service)
 
@@ -97,14 +76,6 @@ class Pages:
         fixed._kept = {name: FixedSandbox(kept.read()) for name, kept in self._kept.items()}  # noqa: SLF001
         return fixed
 
-    def command(self, command: str, *values: str, sandbox: str | None = None) -> str:
-        """A command for this stack, quoted for a POSIX shell."""
-        line = command_line(command, *values, sandbox=sandbox, stack=self._stack)
-        if not self._aws_options:
-            return line
-        start = f"export-jobs {command}"
-        return f"{start} {shlex.join(self._aws_options)}{line.removeprefix(start)}"
-
     def overview(self) -> Page:
         now, readings = now_ms(), self.readings()
         overview = overview_of(readings, self._lines(readings), self._status.read(), now=now)
@@ -114,9 +85,11 @@ class Pages:
             f"({count}) Exports" if count else "Exports",
             _read_at(readings),
             [
-                self.command(f"job list --since {DAYS}d --limit {MOST_LISTED}", sandbox=self._only),
-                self.command("expectation list", sandbox=self._only),
-                self.command("request list", sandbox=self._only),
+                self.system.command(
+                    f"job list --since {DAYS}d --limit {MOST_LISTED}", sandbox=self._only
+                ),
+                self.system.command("expectation list", sandbox=self._only),
+                self.system.command("request list", sandbox=self._only),
             ],
             {"overview": overview, "most_jobs": jobs.MAX_READ},
         )
@@ -128,7 +101,10 @@ class Pages:
             "requests.html",
             "Requests",
             _read_at(readings),
-            [self.command("request list --rejected", sandbox=self._only), self.command("dlq list")],
+            [
+                self.system.command("request list --rejected", sandbox=self._only),
+                self.system.command("dlq list"),
+            ],
             {
                 "requests": [self._requests_of(line) for line in lines.values()],
                 "status": self._status.read(),
@@ -150,7 +126,7 @@ class Pages:
             "expectations.html",
             "Expectations",
             _read_at(readings),
-            [self.command("expectation list", sandbox=self._only)],
+            [self.system.command("expectation list", sandbox=self._only)],
             {"sandboxes": expectations_of(readings, now=now_ms())},
         )
 
@@ -178,7 +154,7 @@ class Pages:
             "job.html",
             f"Job {job_id}",
             reading.read_at,
-            [self.command("job show", job_id, sandbox=sandbox)],
+            [self.system.command("job show", job_id, sandbox=sandbox)],
             {"page": shown_job(details, baseline), "problems": problems},
         )
 
@@ -215,12 +191,12 @@ class Pages:
             f"Dataset {found.name or dataset_id}",
             reading.read_at,
             [
-                self.command(
+                self.system.command(
                     f"job list --since {2 * DAYS}d --limit {MOST_LISTED} --dataset",
                     dataset_id,
                     sandbox=sandbox,
                 ),
-                self.command("baseline list", sandbox=sandbox),
+                self.system.command("baseline list", sandbox=sandbox),
             ],
             {"page": found},
         )

@@ -39,7 +39,7 @@ class Renderer:
 
     def __init__(self, pages: Pages, addresses: Addresses, frame: Frame) -> None:
         self._environment = _environment()
-        self._environment.globals.update(to=addresses, frame=frame, command=pages.command)
+        self._environment.globals.update(to=addresses, frame=frame, command=pages.system.command)
 
     def page(self, page: Page) -> str:
         template = self._environment.get_template(page.template)

@@ -28,7 +28,7 @@ def until_stopped(
 ) -> None:
     """Raises UserError if the stack can't be read at all."""
     with opened(target) as system:
-        pages = _pages_of_target(system, target, sandbox)
+        pages = Pages(system, sandbox=sandbox)
         pages.readings()
         with stopped_by_signals() as stopped, serving(pages, port=port) as server:
             if as_json:
@@ -95,7 +95,7 @@ def pages_of(system: DeployedSystem) -> Pages:
 
 def snapshot(target: Target, directory: Path, *, sandbox: str | None, as_json: bool) -> None:
     with opened(target) as system:
-        written = snapshots.write(_pages_of_target(system, target, sandbox), directory)
+        written = snapshots.write(Pages(system, sandbox=sandbox), directory)
     if as_json:
         output.print_json({"index": str(written.index), "pages": written.pages})
     else:
@@ -103,7 +103,3 @@ def snapshot(target: Target, directory: Path, *, sandbox: str | None, as_json: b
             f"{written.pages} pages written: open {output.plain(str(written.index))}",
             soft_wrap=True,
         )
-
-
-def _pages_of_target(system: DeployedSystem, target: Target, sandbox: str | None) -> Pages:
-    return Pages(system, sandbox=sandbox, profile=target.profile, region=target.region)

@@ -64,7 +64,7 @@ def seen(html: str) -> Seen:
 
 
 def renderer() -> Renderer:
-    pages = SimpleNamespace(command=command_line)
+    pages = SimpleNamespace(system=SimpleNamespace(command=command_line))
     frame = Frame("export-jobs", [ConsoleLink("Stack", "https://x.test/")], is_live=True)
     return Renderer(cast("Any", pages), SERVED, frame)
 

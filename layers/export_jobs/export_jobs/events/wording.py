@@ -405,18 +405,28 @@ def request_in_brief(detail: Detail) -> str:
 
 
 def command_line(
-    command: str, *values: str, sandbox: str | None = None, stack: str | None = None
+    command: str,
+    *values: str,
+    sandbox: str | None = None,
+    stack: str | None = None,
+    profile: str | None = None,
+    region: str | None = None,
 ) -> str:
-    """A command of `export-jobs` with its arguments, quoted for a POSIX shell."""
+    """A command of `export-jobs` with its arguments, quoted for a POSIX shell.
+
+    If the command ends with an option, the first value is that option's.
+    """
     arguments = [one_line(value) for value in values]
-    options: list[str] = []
-    for name, value in (("--sandbox", sandbox), ("--stack", stack)):
-        options += [name, one_line(value)] if value else []
-    if any(argument.startswith("-") for argument in arguments):
-        words = [*options, "--", *arguments]  # otherwise it would be taken for an option
+    given = {"sandbox": sandbox, "stack": stack, "profile": profile, "region": region}
+    options = [
+        word for name, value in given.items() if value for word in (f"--{name}", one_line(value))
+    ]
+    words = ["export-jobs", *command.split()]
+    if words[-1].startswith("-") or not any(value.startswith("-") for value in arguments):
+        words += [*arguments, *options]
     else:
-        words = [*arguments, *options]
-    return shlex.join(["export-jobs", *command.split(), *words])
+        words += [*options, "--", *arguments]  # otherwise it would be taken for an option
+    return shlex.join(words)
 
 
 def look_at_job(detail: Detail, stack: str | None) -> str:
