@@ -18,6 +18,7 @@ from export_jobs.model.records import EventType
 from export_jobs_cli.expectations.file import parse
 from export_jobs_local.aws.server import REGION
 from export_jobs_local.isolation import isolated
+from support.command_line import parsed
 from support.files import ROOT
 from support.iam import queue_lets_in
 from support.local import Bench
@@ -307,7 +308,10 @@ def test_a_second_topic_is_a_target_and_gets_chat_s_own_schema(bench: Bench, rul
     assert json.loads(sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"]) == policy
     assert lets_in(policy, rule)
     _, undelivered = queue(bench, "undelivered")
-    targets = recipe("targets: chat", SECOND_TOPIC_ARN=topic, UNDELIVERED_ARN=undelivered)
+    name = bench.stack.name
+    targets = recipe(
+        "targets: chat", SECOND_TOPIC_ARN=topic, UNDELIVERED_ARN=undelivered, STACK=name
+    )
     assert rule.targets(targets) == targets
     messages = transformed(bench, rule, targets)
     assert {(message["version"], message["source"]) for message in messages} == {("1.0", "custom")}
@@ -316,6 +320,8 @@ def test_a_second_topic_is_a_target_and_gets_chat_s_own_schema(bench: Bench, rul
     event_id = failed["content"]["description"].removeprefix("Event ")
     assert uuid.UUID(event_id)
     assert failed["metadata"] == {"threadId": f"export-{event_id}"}
+    steps = [step for message in messages for step in message["content"]["nextSteps"]]
+    assert {parsed(step)["stack"] for step in steps} == {name}
 
 
 def transformed(bench: Bench, rule: Rule, targets: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate as validate_openapi
 from support.cloudformation import ACCOUNT, NEEDED, STACK, Rendered, render, translated
+from support.command_line import parsed
 from support.files import ROOT, event
 from support.one_of_each import one_of_each
 
@@ -325,6 +326,14 @@ def test_a_dashboard_has_its_address_and_none_has_none(name: str) -> None:
     assert ("DashboardUrl" in rendered.outputs) == wanted
     for alarm in rendered.of("AWS::CloudWatch::Alarm").values():
         assert "dashboard" not in alarm["AlarmDescription"]
+
+
+def test_the_commands_of_an_alarm_are_for_its_stack() -> None:
+    """Who gets an alarm has a deployed stack, and perhaps no setting that names it."""
+    alarms = render(NEEDED).of("AWS::CloudWatch::Alarm").values()
+    lines = re.findall(r"`(export-jobs [^`]+)`", "".join(a["AlarmDescription"] for a in alarms))
+    assert len(lines) >= 6
+    assert {parsed(line)["stack"] for line in lines} == {STACK}
 
 
 TWO_CHANNELS = {SLACK["SlackChannelId"]: {"AlertTopic"}, ALARM_CHANNEL: {"AlarmTopic"}}

@@ -86,7 +86,7 @@ def test_every_alarm_has_its_line() -> None:
             properties = resource["Properties"]
             name = str(properties["AlarmName"]).split("}-")[1].rstrip("'}")
             assert f"| `{name}` |" in page
-            assert len(properties["AlarmDescription"]) > 80
+            assert len(str(properties["AlarmDescription"])) > 80
 
 
 def resource_types_by_region() -> dict[str, set[str]]:
