@@ -21,7 +21,6 @@ from typing import Any
 from export_jobs.contract import parse_create_request
 from export_jobs_local.exporting.engine import FILE_FORMAT, DuckDbEngine, EngineSettings
 from export_jobs_local.project import ROOT as PROJECT
-from export_jobs_local.segmentation.engine import PlannedBatch
 
 from benchmarks import export_peers
 from benchmarks.export_peers import EVENTS, PROFILES, SEGMENT
@@ -59,7 +58,7 @@ class Outcome:
 def ours(case: str, root: Path) -> Mapping[str, int]:
     engine = DuckDbEngine(root, settings=SETTINGS)
     request = parse_create_request({**BODY, **CASES[case]})
-    done = engine.run(request, [PlannedBatch("batch")], threading.Event())
+    done = engine.run(request, ["batch"], threading.Event())
     return done.profiles_by_namespace
 
 

@@ -29,15 +29,15 @@ class Held(CountingEngine):
         self.heeds_cancels = True
         self.discarded: list[str] = []
 
-    def run(self, request: Any, batches: Any, cancelled: threading.Event) -> ExportResult:
+    def run(self, request: Any, batch_ids: Any, cancelled: threading.Event) -> ExportResult:
         self.begun.release()
         while not self.go_on.wait(0.01):
             if cancelled.is_set() and self.heeds_cancels:
                 raise ExportCancelled
-        return super().run(request, batches, threading.Event())
+        return super().run(request, batch_ids, threading.Event())
 
-    def discard(self, request: Any, batches: Any) -> None:
-        self.discarded += [batch.batch_id for batch in batches]
+    def discard(self, request: Any, batch_ids: Any) -> None:
+        self.discarded += batch_ids
 
 
 @pytest.fixture

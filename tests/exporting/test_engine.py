@@ -22,7 +22,7 @@ from export_jobs_local.exporting.engine import PROFILES_PER_MB, DuckDbEngine, En
 from export_jobs_local.exporting.generate import generate
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.counting import CountingEngine
-from export_jobs_local.segmentation.engine import ExportCancelled, ExportFailed, PlannedBatch
+from export_jobs_local.segmentation.engine import ExportCancelled, ExportFailed
 from export_jobs_local.segmentation.server import SegmentationService
 from support.local import client_of
 
@@ -53,8 +53,7 @@ def body(**changes: Any) -> dict[str, Any]:
 
 
 def run(engine: DuckDbEngine, asked: dict[str, Any], *batches: str) -> Any:
-    planned = [PlannedBatch(name) for name in batches or ["b"]]
-    return engine.run(parse_create_request(asked), planned, threading.Event())
+    return engine.run(parse_create_request(asked), batches or ["b"], threading.Event())
 
 
 def create(client: SegmentationClient, request: CreateExportJob) -> Job:
@@ -292,12 +291,12 @@ import json, resource, signal, sys, threading
 from pathlib import Path
 from export_jobs.contract import parse_create_request
 from export_jobs_local.exporting.engine import DuckDbEngine
-from export_jobs_local.segmentation.engine import ExportFailed, PlannedBatch
+from export_jobs_local.segmentation.engine import ExportFailed
 engine = DuckDbEngine(Path({str(place)!r}))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:
-    engine.run(parse_create_request({body()!r}), [PlannedBatch("b")], threading.Event())
+    engine.run(parse_create_request({body()!r}), ["b"], threading.Event())
 except ExportFailed as failed:
     print(failed)
     sys.exit(7)
@@ -403,7 +402,7 @@ def test_a_running_export_is_cancelled_and_removed(big: Path) -> None:
     threading.Timer(0.5, cancelled.set).start()
     began = time.monotonic()
     with pytest.raises(ExportCancelled):
-        engine.run(parse_create_request(EVENTS), [PlannedBatch("b")], cancelled)
+        engine.run(parse_create_request(EVENTS), ["b"], cancelled)
     assert time.monotonic() - began < 10
     assert left_behind(big) == []
 
@@ -416,9 +415,8 @@ import re, resource, threading
 from pathlib import Path
 from export_jobs.contract import parse_create_request
 from export_jobs_local.exporting.engine import DuckDbEngine, EngineSettings
-from export_jobs_local.segmentation.engine import PlannedBatch
 engine = DuckDbEngine(Path({str(big)!r}), settings=EngineSettings(memory_mb=100))
-result = engine.run(parse_create_request({body()!r}), [PlannedBatch("small")], threading.Event())
+result = engine.run(parse_create_request({body()!r}), ["small"], threading.Event())
 status = Path("/proc/self/status")  # getrusage counts what the process was forked from
 peak_kb = re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1] if status.exists() else (
     resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -479,7 +477,7 @@ def test_a_job_of_many_segments_is_cancelled_soon(
         evaluationInfo={"segmentation": evaluate},
     )
     engine = DuckDbEngine(tmp_path)
-    batches = [PlannedBatch(f"b{number}") for number in range(300)]
+    batches = [f"b{number}" for number in range(300)]
     for after_s in (0.3, 1.5):
         cancelled = threading.Event()
         at: list[float] = []

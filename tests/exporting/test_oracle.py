@@ -14,7 +14,6 @@ from typing import Any
 import duckdb
 from export_jobs.contract import parse_create_request
 from export_jobs_local.exporting.engine import DuckDbEngine
-from export_jobs_local.segmentation.engine import PlannedBatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.faults import LONG
@@ -351,11 +350,11 @@ def test_the_engine_exports_what_plain_python_computes(
         place.fill("memberships", memberships)
         for request in asked:
             expected = oracle.export(data, request, NOW)
-            batches = [PlannedBatch(f"b{number}") for number in range(len(expected))]
+            batches = [f"b{number}" for number in range(len(expected))]
             result = place.engine.run(parse_create_request(request), batches, threading.Event())
             assert result.profiles_exported == sum(batch.profiles for batch in expected), request
             namespaces = sum((batch.namespaces for batch in expected), start=oracle.Counter())
             assert result.profiles_by_namespace == dict(namespaces), request
             for planned, batch in zip(batches, expected, strict=True):
-                assert shape(place.read(planned.batch_id)) == shape(batch.rows), request
+                assert shape(place.read(planned)) == shape(batch.rows), request
             place.clear()

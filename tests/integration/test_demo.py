@@ -165,7 +165,7 @@ def test_an_expected_export_that_is_not_as_it_was_is_named(
     found = DemoExpectations(store, "prod", [])
     found.applied.append(Applied(expected, expectation, window))
     deliveries = [
-        Delivery(sink, kind, {"expectation": "e", "eventId": f"{kind}{n}"}, None, at=0)  # type: ignore[arg-type]  # a str
+        Delivery(sink, kind, {"expectation": "e", "eventId": f"{kind}{n}"}, None)  # type: ignore[arg-type]  # a str
         for n, kind in enumerate(events)
         for sink in ("bus", "topic")
     ]

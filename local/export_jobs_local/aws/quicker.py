@@ -1,7 +1,8 @@
 """Spares moto what it computes again in every call, or in vain.
 
 That halves the time of an event; that of a query then depends on its answer, and hardly on the table.
-Each of these replaces a function of moto, in the whole process, with an equivalent one.
+Each of these replaces a function of moto, or of a library that it uses, in the whole process, with an
+equivalent one.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,13 +20,12 @@ _DRAIN_EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class Delivery:
-    """An event that has arrived. `at` is the time of arrival, in seconds since the epoch."""
+    """An event that has arrived."""
 
     sink: Literal["bus", "topic"]
     type: str
     detail: Mapping[str, Any]
     subject: str | None
-    at: float
 
     @property
     def event_id(self) -> str:
@@ -116,11 +114,9 @@ class Subscribers:
 
     @staticmethod
     def _from_bus(body: Mapping[str, Any]) -> Delivery:
-        return Delivery("bus", body["detail-type"], body["detail"], None, time.time())
+        return Delivery("bus", body["detail-type"], body["detail"], None)
 
     @staticmethod
     def _from_topic(body: Mapping[str, Any]) -> Delivery:
         event = json.loads(body["Message"])
-        return Delivery(
-            "topic", event["detail-type"], event["detail"], body.get("Subject"), time.time()
-        )
+        return Delivery("topic", event["detail-type"], event["detail"], body.get("Subject"))

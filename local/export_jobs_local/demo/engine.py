@@ -15,7 +15,6 @@ from export_jobs_local.segmentation.engine import (
     EngineError,
     ExportFailed,
     ExportResult,
-    PlannedBatch,
 )
 
 _FAILED_ONCE = "0100000003"
@@ -40,7 +39,7 @@ class DemoEngine(DuckDbEngine):
     def run(
         self,
         request: CreateExportJob,
-        batches: Sequence[PlannedBatch],
+        batch_ids: Sequence[str],
         cancelled: threading.Event,
     ) -> ExportResult:
         if request.to_wire() in self._to_be_cancelled:
@@ -49,4 +48,4 @@ class DemoEngine(DuckDbEngine):
             if request.to_wire() in self._to_fail:
                 self._to_fail.remove(request.to_wire())
                 raise ExportFailed([EngineError(_FAILED_ONCE, _WHY_FAILED_ONCE)])
-        return super().run(request, batches, cancelled)
+        return super().run(request, batch_ids, cancelled)

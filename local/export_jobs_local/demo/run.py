@@ -35,7 +35,7 @@ DAY_MS = 24 * 3_600_000
 NIGHTS = 28
 USUAL_MS = 60_000
 USUAL_PROFILES = 1_000_000
-"""What the history says that is usual; the demo's data have a thousandth of the profiles."""
+"""What the history says that is usual; the demo's data have 2,000 profiles."""
 QUIET_SWEEPS = 2
 """The number of sweeps after the last event that must publish nothing."""
 

@@ -38,7 +38,6 @@ from export_jobs_local.segmentation.engine import (
     ExportCancelled,
     ExportFailed,
     ExportResult,
-    PlannedBatch,
     Resolved,
 )
 
@@ -100,36 +99,38 @@ class DuckDbEngine:
     def run(
         self,
         request: CreateExportJob,
-        batches: Sequence[PlannedBatch],
+        batch_ids: Sequence[str],
         cancelled: threading.Event,
     ) -> ExportResult:
         """Exports. Raises ExportFailed or ExportCancelled; then nothing of the export remains."""
         began = self._clock()
-        self.discard(request, batches)
-        with self._connection(batches[0], cancelled) as connection, self._failures(cancelled):
+        self.discard(request, batch_ids)
+        with self._connection(batch_ids[0], cancelled) as connection, self._failures(cancelled):
             profile, event = self._open(connection)
-            plan = plan_export(request, batches, self._data.catalog(), profile=profile, event=event)
+            plan = plan_export(
+                request, batch_ids, self._data.catalog(), profile=profile, event=event
+            )
             try:
                 results = self._write(connection, plan, profile, cancelled, began)
                 _stop_if(cancelled)
                 for batch, result in zip(plan.batches, results, strict=True):
                     self._publish(plan, batch, request, result, began)
             except BaseException:
-                self.discard(request, batches)
+                self.discard(request, batch_ids)
                 raise
         namespaces: Counter[str] = Counter()
         for result in results:
             namespaces.update(result.profiles_by_namespace)
         return ExportResult(sum(r.profiles_exported for r in results), dict(namespaces))
 
-    def discard(self, request: CreateExportJob, batches: Sequence[PlannedBatch]) -> None:
+    def discard(self, request: CreateExportJob, batch_ids: Sequence[str]) -> None:
         """Removes what exists of the batches, also after a run that was killed."""
         dataset_id = request.destination.dataset_id
         if names_a_folder(dataset_id):  # otherwise nothing was written
-            for batch in batches:
-                shutil.rmtree(self._aside(dataset_id, batch.batch_id), ignore_errors=True)
-                shutil.rmtree(self.exports / dataset_id / batch.batch_id, ignore_errors=True)
-        shutil.rmtree(self._spill / batches[0].batch_id, ignore_errors=True)
+            for batch_id in batch_ids:
+                shutil.rmtree(self._aside(dataset_id, batch_id), ignore_errors=True)
+                shutil.rmtree(self.exports / dataset_id / batch_id, ignore_errors=True)
+        shutil.rmtree(self._spill / batch_ids[0], ignore_errors=True)
 
     def _open(self, connection: duckdb.DuckDBPyConnection) -> tuple[Tree, Tree]:
         """Creates views of the data; returns the columns of a profile and of an event."""
@@ -286,13 +287,13 @@ class DuckDbEngine:
 
     @contextmanager
     def _connection(
-        self, batch: PlannedBatch, cancelled: threading.Event
+        self, batch_id: str, cancelled: threading.Event
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A separate database for one job, whose queries stop when the job is cancelled.
 
         It spills to a separate folder, named after the job's first batch.
         """
-        spill = self._spill / batch.batch_id
+        spill = self._spill / batch_id
         self._spill.mkdir(parents=True, exist_ok=True)
         connection = duckdb.connect(
             config={

@@ -22,7 +22,6 @@ from export_jobs_local.exporting.columns import (
 from export_jobs_local.segmentation.engine import (
     EngineError,
     ExportFailed,
-    PlannedBatch,
     Resolved,
 )
 
@@ -80,7 +79,7 @@ class ExportPlan:
 
 def plan_export(
     request: CreateExportJob,
-    batches: Sequence[PlannedBatch],
+    batch_ids: Sequence[str],
     catalog: Catalog,
     *,
     profile: Tree,
@@ -100,12 +99,12 @@ def plan_export(
     _check_names(attributes, identities, events, problems)
     if problems:
         raise ExportFailed(problems)
-    if len(batches) == 1:
-        planned = [BatchPlan(batches[0].batch_id, tuple(asked), policies[0])]
+    if len(batch_ids) == 1:
+        planned = [BatchPlan(batch_ids[0], tuple(asked), policies[0])]
     else:
         planned = [
-            BatchPlan(batch.batch_id, (segment,), policy)
-            for batch, segment, policy in zip(batches, asked, policies, strict=True)
+            BatchPlan(batch_id, (segment,), policy)
+            for batch_id, segment, policy in zip(batch_ids, asked, policies, strict=True)
         ]
     chosen = request.filter
     window = chosen.segment_qualification_time if chosen else None

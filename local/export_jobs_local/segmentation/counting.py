@@ -13,7 +13,6 @@ from export_jobs_local.segmentation.engine import (
     ExportCancelled,
     ExportFailed,
     ExportResult,
-    PlannedBatch,
     Resolved,
 )
 
@@ -40,7 +39,7 @@ class CountingEngine:
     def run(
         self,
         request: CreateExportJob,
-        batches: Sequence[PlannedBatch],  # noqa: ARG002  it writes none
+        batch_ids: Sequence[str],  # noqa: ARG002  it writes none
         cancelled: threading.Event,
     ) -> ExportResult:
         dataset = request.destination.dataset_id
@@ -54,5 +53,5 @@ class CountingEngine:
         profiles = sum(10 + zlib.crc32(s.segment_id.encode()) % 90 for s in segments)
         return ExportResult(profiles, {"email": profiles, "ecid": profiles // 2})
 
-    def discard(self, request: CreateExportJob, batches: Sequence[PlannedBatch]) -> None:
+    def discard(self, request: CreateExportJob, batch_ids: Sequence[str]) -> None:
         """There is nothing to remove."""

@@ -11,18 +11,6 @@ from export_jobs.contract import CreateExportJob
 
 
 @dataclass(frozen=True)
-class PlannedBatch:
-    """A batch that the answer to the create call has named.
-
-    `segment_id` is set if the job exports one batch per segment, and None if it exports one batch.
-    """
-
-    batch_id: str
-    segment_id: str | None = None
-    segment_ns: str | None = None
-
-
-@dataclass(frozen=True)
 class Resolved:
     """What an export uses where its request leaves it open, as the job shows it.
 
@@ -70,7 +58,7 @@ class ExportEngine(Protocol):
     def run(
         self,
         request: CreateExportJob,
-        batches: Sequence[PlannedBatch],
+        batch_ids: Sequence[str],
         cancelled: threading.Event,
     ) -> ExportResult:
         """Exports, blocking until done. Should raise only ExportFailed or ExportCancelled.
@@ -78,5 +66,5 @@ class ExportEngine(Protocol):
         Leftovers of an earlier run of the same batches, which was killed, must cause no error.
         """
 
-    def discard(self, request: CreateExportJob, batches: Sequence[PlannedBatch]) -> None:
+    def discard(self, request: CreateExportJob, batch_ids: Sequence[str]) -> None:
         """Removes what `run` wrote, also before it was killed: the job must not succeed."""

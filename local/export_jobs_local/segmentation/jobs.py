@@ -17,7 +17,6 @@ from export_jobs_local.segmentation.engine import (
     ExportCancelled,
     ExportEngine,
     ExportFailed,
-    PlannedBatch,
     Resolved,
 )
 from export_jobs_local.segmentation.store import JobStore, StoredJob
@@ -114,7 +113,7 @@ class JobLifecycle:
 
     def add_history(
         self, request: CreateExportJob, runs: Sequence[PastRun], *, org: str, sandbox: str
-    ) -> int:
+    ) -> None:
         """Adds jobs of a request that have succeeded before; they have exported nothing here."""
 
         def body(run: PastRun) -> Mapping[str, Any]:
@@ -129,7 +128,7 @@ class JobLifecycle:
                 "updateTime": ended,
             }
 
-        return self._store.add_history(org=org, sandbox=sandbox, bodies=map(body, runs))
+        self._store.add_history(org=org, sandbox=sandbox, bodies=map(body, runs))
 
     def _new(
         self, request: CreateExportJob, *, org: str, instance: str, created: int
@@ -225,7 +224,7 @@ class JobLifecycle:
             started = self._begin(job)
             _wait(cancelled, self.run_s)
             request = parse_create_request(job.request)
-            result = self._engine.run(request, _planned(job), cancelled)
+            result = self._engine.run(request, _batch_ids(job), cancelled)
         except ExportCancelled:
             if not self._stopping.is_set():
                 self._end_cancelled(job, started)
@@ -261,7 +260,7 @@ class JobLifecycle:
 
     def _end_cancelled(self, job: StoredJob, started: int | None) -> None:
         """Ends a job CANCELLED; removes what it, or a run before a crash, has written."""
-        self._engine.discard(parse_create_request(job.request), _planned(job))
+        self._engine.discard(parse_create_request(job.request), _batch_ids(job))
         self._end(job, started, {"status": "CANCELLED"})
 
     def _end(
@@ -336,14 +335,10 @@ def _filter(request: CreateExportJob, resolved: Resolved) -> dict[str, Any]:
     return asked
 
 
-def _planned(job: StoredJob) -> list[PlannedBatch]:
+def _batch_ids(job: StoredJob) -> list[str]:
+    """Those that the answer to the create call has named; several are one per segment."""
     destination = job.body["destination"]
-    if "batches" not in destination:
-        return [PlannedBatch(destination["batchId"])]
-    return [
-        PlannedBatch(batch["batchId"], batch["segmentId"], batch["segmentNs"])
-        for batch in destination["batches"]
-    ]
+    return [batch["batchId"] for batch in destination.get("batches", [destination])]
 
 
 def _errors(errors: Sequence[EngineError]) -> list[dict[str, str]]:

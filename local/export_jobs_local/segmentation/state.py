@@ -168,7 +168,7 @@ class Control:
 
     def add_history(
         self, count: int, *, sandbox: str = "prod", newest: int, spacing_ms: int = 1_000
-    ) -> int:
+    ) -> None:
         """Adds `count` jobs that have ended, the newest created at `newest`; no journal entries."""
         org = self._state.config.org_id
 
@@ -182,13 +182,13 @@ class Control:
                 "updateTime": at + 500,
             }
 
-        return self._state.store.add_history(
+        self._state.store.add_history(
             org=org, sandbox=sandbox, bodies=(body(position) for position in range(count))
         )
 
-    def add_past_runs(self, sandbox: str, job: Mapping[str, Any], runs: Sequence[PastRun]) -> int:
+    def add_past_runs(self, sandbox: str, job: Mapping[str, Any], runs: Sequence[PastRun]) -> None:
         """Adds jobs of the same POST body that have succeeded before; no journal entries."""
-        return self._state.lifecycle.add_history(
+        self._state.lifecycle.add_history(
             parse_create_request(job), runs, org=self._state.config.org_id, sandbox=sandbox
         )
 

@@ -46,7 +46,6 @@ class StoredJob:
     sandbox: str
     status: str
     created: int
-    updated: int
     request: dict[str, Any]
     body: dict[str, Any]
 
@@ -219,8 +218,8 @@ class JobStore:
             )
             return [JournalEntry(*row) for row in rows]
 
-    def add_history(self, *, org: str, sandbox: str, bodies: Iterable[Mapping[str, Any]]) -> int:
-        """Adds many ended jobs at once, without journal entries; returns how many."""
+    def add_history(self, *, org: str, sandbox: str, bodies: Iterable[Mapping[str, Any]]) -> None:
+        """Adds many ended jobs at once, without journal entries."""
         with self._transaction() as connection:
             (start,) = connection.execute("SELECT COALESCE(MAX(id), 0) FROM jobs").fetchone()
             rows = (
@@ -236,12 +235,11 @@ class JobStore:
                 )
                 for offset, body in enumerate(bodies, start=1)
             )
-            cursor = connection.executemany(
+            connection.executemany(
                 "INSERT INTO jobs (id, org, sandbox, status, created, updated, request, body)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
-            return cursor.rowcount
 
     @staticmethod
     def _note(
@@ -263,7 +261,5 @@ class JobStore:
 
 
 def _job(row: tuple[Any, ...]) -> StoredJob:
-    number, org, sandbox, status, created, updated, _, request, body = row
-    return StoredJob(
-        number, org, sandbox, status, created, updated, json.loads(request), json.loads(body)
-    )
+    number, org, sandbox, status, created, _, _, request, body = row
+    return StoredJob(number, org, sandbox, status, created, json.loads(request), json.loads(body))
