@@ -48,6 +48,7 @@ ASSUMED = (
 API = ("GET jobs", "GET job")
 AWS = (
     "Query",
+    "BatchGetItem",
     "PutItem",
     "UpdateItem",
     "TransactWriteItems",

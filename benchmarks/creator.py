@@ -45,8 +45,8 @@ HOW = (
     "warm-up turn; in brackets the lowest and highest ratio of a turn. Each number of concurrent "
     "runs starts with a sandbox without open exports. Bare POSTs use `requests`, with one session "
     "per thread and as many threads as runs. CPU is that of this process: runs are threads here, "
-    "and processes when deployed. Requests per second are limited by moto, which handles one call "
-    "at a time."
+    "and processes when deployed. Requests per second are limited by moto, whose DynamoDB "
+    "handles one call at a time."
 )
 
 

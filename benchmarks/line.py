@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Any
 
 from export_jobs.aws.clock import now_ms
 from export_jobs.aws.dynamodb.items import Writer
@@ -18,6 +17,7 @@ from export_jobs.monitor.sweep import Sweeper
 from support.creator import CREATE, MINUTE_MS, Creator
 
 from benchmarks.measuring import LONG, Spread, Timed, in_turns, repeated, timed
+from benchmarks.on_record import put
 from benchmarks.stage import Parts, Stage, count_calls
 
 SANDBOX = "line"
@@ -84,9 +84,7 @@ def _put_tickets(parts: Parts, stage: Stage) -> int:
     now = now_ms()
     tickets = [Ticket(SANDBOX, f"request-{n:028d}", "create", now, now) for n in range(WAITING)]
     items = [writer.ticket(ticket).written for ticket in tickets]
-    put: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
-    for start in range(0, WAITING, 25):
-        parts.clients["dynamodb"].batch_write_item(RequestItems={table: put[start : start + 25]})
+    put(parts.clients["dynamodb"], table, items)
     return size_of(items[0])
 
 

@@ -53,14 +53,6 @@ def in_turns(
     return found
 
 
-def interleaved(
-    works: Mapping[str, Callable[[], float]], *, turns: int, warm_up: int = 1
-) -> dict[str, Spread]:
-    """The measurements of functions that return one each; see `in_turns`."""
-    found = in_turns(works, turns=turns, warm_up=warm_up)
-    return {name: Spread(tuple(values)) for name, values in found.items()}
-
-
 class Timed(NamedTuple):
     """Seconds of this process's CPU time, all threads together, and of elapsed time."""
 

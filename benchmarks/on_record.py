@@ -246,8 +246,8 @@ class OnRecord:
             *(baselines.written(exports.baseline, jobs_table) for exports in self.exports),
         ]
         client = system.client("dynamodb")
-        _put(client, jobs_table, [write.written for write in in_jobs])
-        _put(client, requests_table, [writer.request(request).written for request in requests])
+        put(client, jobs_table, [write.written for write in in_jobs])
+        put(client, requests_table, [writer.request(request).written for request in requests])
         system.store.put_names(self.sandbox, self._names())
         system.store.put_state(self.state())
 
@@ -332,7 +332,7 @@ def _ticket(request: RequestRecord) -> Ticket:
     return Ticket(request.sandbox, request.request_key, "create", at, at)
 
 
-def _put(client: Any, table: str, items: Sequence[Item]) -> None:
+def put(client: Any, table: str, items: Sequence[Item]) -> None:
     for some in _in_batches(items):
         puts = [{"PutRequest": {"Item": item}} for item in some]
         answer: Mapping[str, Any] = client.batch_write_item(RequestItems={table: puts})

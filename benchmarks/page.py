@@ -27,6 +27,7 @@ from export_jobs_cli.page.pages import Pages
 from export_jobs_cli.page.server import PageServer
 from export_jobs_cli.stack import DeployedSystem
 from export_jobs_local.isolation import http_session
+from support.dynamodb import READS
 
 from benchmarks.measuring import LONG, Spread, in_turns, wall_s
 from benchmarks.on_record import MINUTE_MS, Amount, OnRecord
@@ -41,7 +42,6 @@ TURNS = 50 if LONG else 10
 BEGUN_MS = 30 * MINUTE_MS
 """How long ago a job that runs has begun."""
 MAX_TRIES = 5
-READS = frozenset({"Query", "GetItem", "BatchGetItem", "Scan", "TransactGetItems"})
 AN_END = "overview, a job has ended"
 BARE, BARE_AN_END = "bare", "bare, a job has ended"
 HOW = (

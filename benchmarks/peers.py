@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from export_jobs.aws.clock import now_ms
-from export_jobs_local.isolation import http_session
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
+
+from benchmarks.stage import new_token
 
 
 def pages_that_aepp_reads(histories: Sequence[int]) -> dict[int, int]:
@@ -24,7 +25,9 @@ def pages_that_aepp_reads(histories: Sequence[int]) -> dict[int, int]:
             sandbox="prod",
             environment="support",  # the only one that accepts another endpoint
             endpoint=service.root_url,
-            accesstoken=_token(service),
+            accesstoken=new_token(
+                service.ims_url, service.client_id, service.client_secret, service.scopes
+            ),
         )
         # aepp 0.6 needs this, but does not set it if it gets a token.
         aepp.config.config_object["connectionType"] = "support"
@@ -38,18 +41,3 @@ def pages_that_aepp_reads(histories: Sequence[int]) -> dict[int, int]:
             assert len(listed) == jobs, (len(listed), jobs)
             found[jobs] = service.control.calls()["list"]
     return found
-
-
-def _token(service: SegmentationService) -> str:
-    answer = http_session().post(
-        service.ims_url,
-        data={
-            "grant_type": "client_credentials",
-            "client_id": service.client_id,
-            "client_secret": service.client_secret,
-            "scope": service.scopes,
-        },
-        timeout=10,
-    )
-    answer.raise_for_status()
-    return str(answer.json()["access_token"])

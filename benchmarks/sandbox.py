@@ -160,10 +160,10 @@ class Table:
         self._calls["write units"] += self._put_state(state)
 
     def baselines(self, sandbox: str, kinds: Collection[str]) -> Mapping[str, Baseline]:
-        self._calls["BatchGetItem"] += 1
         found = {kind: self._baselines[kind] for kind in kinds if kind in self._baselines}
-        for baseline in found.values():
-            self._calls["read units"] += math.ceil(self._size_of(baseline) / 4_096)
+        sizes = (self._size_of(found[kind]) if kind in found else 1 for kind in kinds)
+        self._calls["BatchGetItem"] += math.ceil(len(kinds) / 100)
+        self._calls["read units"] += sum(math.ceil(size / 4_096) for size in sizes)
         return found
 
     def put_baseline(self, baseline: Baseline) -> None:

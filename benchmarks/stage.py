@@ -20,7 +20,6 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from export_jobs import wiring
-from export_jobs.aws.dynamodb.store import DynamoDbStore
 from export_jobs.aws.publisher import AwsEventPublisher
 from export_jobs.aws.sqs import SqsDeadLetterQueue, SqsRequestQueue
 from export_jobs.client import Credentials, ImsTokens, SegmentationClient
@@ -33,6 +32,7 @@ from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import API_PATH, ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from export_jobs_local.system import describe_service, local_parameters
+from support.dynamodb import store_in
 
 START_TIMEOUT_S = 60.0
 STACK = "bench"
@@ -89,18 +89,14 @@ class Stage:
     def bare_headers(self, sandbox: str) -> dict[str, str]:
         """The headers that a call needs, with a new token."""
         credentials = self.credentials
-        answer = self._control.post(
+        token = new_token(
             self._description["imsUrl"],
-            data={
-                "grant_type": "client_credentials",
-                "client_id": credentials.client_id,
-                "client_secret": credentials.client_secret,
-                "scope": credentials.scopes,
-            },
-            timeout=10,
+            credentials.client_id,
+            credentials.client_secret,
+            credentials.scopes,
         )
         return {
-            "Authorization": f"Bearer {answer.json()['access_token']}",
+            "Authorization": f"Bearer {token}",
             "x-api-key": credentials.client_id,
             "x-gw-ims-org-id": credentials.org_id,
             "x-sandbox-name": sandbox,
@@ -121,17 +117,28 @@ class Stage:
         return Counter(answer.json()["counts"])
 
 
+def new_token(ims_url: str, client_id: str, client_secret: str, scopes: str) -> str:
+    answer = http_session().post(
+        ims_url,
+        data={
+            "grant_type": "client_credentials",
+            "client_id": client_id,
+            "client_secret": client_secret,
+            "scope": scopes,
+        },
+        timeout=10,
+    )
+    answer.raise_for_status()
+    return str(answer.json()["access_token"])
+
+
 class Parts:
     """The parts that both functions use, wired as in the functions."""
 
     def __init__(self, stage: Stage) -> None:
         outputs = stage.outputs
         self.clients = {name: stage.aws(name) for name in ("dynamodb", "events", "sns", "sqs")}
-        self.store = DynamoDbStore(
-            self.clients["dynamodb"],
-            jobs_table=outputs["JobsTableName"],
-            requests_table=outputs["RequestsTableName"],
-        )
+        self.store = store_in(self.clients["dynamodb"], outputs)
         self.publisher = AwsEventPublisher(
             events=lambda: self.clients["events"],
             sns=lambda: self.clients["sns"],

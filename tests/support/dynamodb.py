@@ -16,6 +16,7 @@ from export_jobs_local.aws.template import read_template
 from export_jobs_local.project import TEMPLATE
 
 Failure = Callable[[str], Exception]
+READS = frozenset({"Query", "GetItem", "BatchGetItem", "Scan", "TransactGetItems"})
 INDEXES = {"LocalSecondaryIndexes", "GlobalSecondaryIndexes"}
 
 
