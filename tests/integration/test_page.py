@@ -32,8 +32,9 @@ from export_jobs_local.isolation import aws_session, http_session
 from export_jobs_local.project import TEMPLATE
 from support.cloudformation import NEEDED
 from support.command_line import parsed
+from support.dynamodb import READS
 from support.pages import DAY_MS, HOUR_MS, job_record
-from support.site import READS, Site, system_of
+from support.site import Site, system_of
 
 # -- who gets in ---------------------------------------------------------------------------------
 
@@ -158,11 +159,13 @@ def test_a_fault_of_the_page_is_said_and_is_logged(
 
 
 def test_no_method_changes_anything(site: Site) -> None:
-    """There is no route for it, and the page calls nothing that writes."""
+    """There is no route for it, and nothing is called."""
+    site.calls.clear()
     for path in ("/", "/requests", "/expectations", "/job?sandbox=prod&id=1", "/dataset"):
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             answer = site.session.request(method, site.root + path, timeout=30)
             assert answer.status_code == 405
+    assert not site.calls
 
 
 # -- what it shows and reads ---------------------------------------------------------------------

@@ -182,7 +182,7 @@ class Fakes:
     noted: list[Attempt] = field(default_factory=list)
     """Every attempt that was ever noted."""
     most_made: Counter[str] = field(default_factory=Counter)
-    """The most of those that were ever open in a sandbox at once."""
+    """The most jobs of our create calls that were ever open in a sandbox at once."""
     turns: Turns = field(default_factory=Turns)
 
     def clock(self) -> int:

@@ -17,8 +17,9 @@ class Fed:
 
     def send(self, _method: str, _url: str, **options: Any) -> Answer:
         assert options["may_send"]()
+        answer = self._answers[self.calls % len(self._answers)]
         self.calls += 1
-        return self._answers[self.calls % len(self._answers)]
+        return answer
 
 
 class Token:

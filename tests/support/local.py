@@ -16,7 +16,7 @@ from export_jobs.creator.policy import CreatorPolicy
 from export_jobs.creator.process import RequestProcessor
 from export_jobs.monitor.policy import MonitorPolicy
 from export_jobs.monitor.sweep import Sweeper
-from export_jobs_local.aws.server import MotoServer
+from export_jobs_local.aws.server import AwsServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.aws.subscribers import Subscribers
 from export_jobs_local.segmentation.server import SegmentationService
@@ -69,7 +69,7 @@ class Bench:
     """The parts of both functions over real sockets, with a separate clock."""
 
     service: SegmentationService
-    aws: MotoServer
+    aws: AwsServer
     stack: LocalStack
     subscribers: Subscribers
     clients: dict[str, Any]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -16,6 +15,8 @@ import requests
 from export_jobs_local.aws.server import AwsServer
 from export_jobs_local.aws.template import read_template
 from export_jobs_local.project import TEMPLATE
+
+from support.shells import free_port
 
 _START_S = 30.0
 _PROGRAM = """
@@ -34,7 +35,7 @@ class Ministack(AwsServer):
     """Its services, each new and empty. `python` is that of the environment with ministack."""
 
     def __init__(self, python: Path, *, port: int = 0) -> None:
-        super().__init__(port=port or _free_port())
+        super().__init__(port=port or free_port())
         self._python = python
 
     def __enter__(self) -> Self:
@@ -128,9 +129,3 @@ def _with_whole_paths(declared: dict[str, Any]) -> dict[str, Any]:
         if name in declared.get("Properties", {}):
             declared["Properties"][name] = str(TEMPLATE.parent / declared["Properties"][name])
     return declared
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

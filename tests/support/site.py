@@ -16,13 +16,11 @@ from export_jobs_cli.page import kept
 from export_jobs_cli.page.pages import Pages
 from export_jobs_cli.page.server import PageServer
 from export_jobs_cli.stack import DeployedSystem
-from export_jobs_local.aws.server import MotoServer
+from export_jobs_local.aws.server import AwsServer
 from export_jobs_local.aws.stack import LocalStack
 from export_jobs_local.isolation import aws_session, http_session
 
 from support.pages import DAY_MS
-
-READS = {"Query", "GetItem", "BatchGetItem", "Scan", "TransactGetItems"}
 
 
 @dataclass
@@ -58,7 +56,7 @@ class Site:
             self.store.put(replace(record, version=0))
 
 
-def system_of(aws: MotoServer, stack: LocalStack, calls: list[str]) -> DeployedSystem:
+def system_of(aws: AwsServer, stack: LocalStack, calls: list[str]) -> DeployedSystem:
     session = aws_session()
     session.events.register(
         "before-call", lambda model, **_: calls.append(model.name), unique_id="counted"
@@ -67,7 +65,7 @@ def system_of(aws: MotoServer, stack: LocalStack, calls: list[str]) -> DeployedS
 
 
 @contextmanager
-def served(aws: MotoServer, stack: LocalStack) -> Iterator[Site]:
+def served(aws: AwsServer, stack: LocalStack) -> Iterator[Site]:
     """A stack that has been swept, and whose page reads at every request."""
     with pytest.MonkeyPatch.context() as patch, http_session() as session:
         patch.setattr(kept, "FRESH_MS", 0)

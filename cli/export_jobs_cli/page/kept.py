@@ -1,8 +1,8 @@
 """What the page knows of a sandbox: read from the stack's tables, and kept.
 
 A job that has ended does not change any more. So after the first reading only what is unfinished
-is read again, and what has changed since: two reads, a third one if jobs and expectations have
-changed at once.
+is read again, and what has changed since: usually at most two reads, a third one if jobs have
+changed and so have expectations, or expectations and names were last read minutes ago.
 """
 
 from __future__ import annotations
