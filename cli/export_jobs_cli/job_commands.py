@@ -98,4 +98,4 @@ def show(
     if as_json:
         output.print_json(details.as_json())
     else:
-        job_show.show(details)
+        job_show.show(system, details)
