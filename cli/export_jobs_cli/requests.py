@@ -29,7 +29,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from export_jobs_cli import output
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.job_list import error_text, status_of
-from export_jobs_cli.jobs import KnownJob, look_up
+from export_jobs_cli.jobs import KnownJob, NotOnRecord, look_up
 from export_jobs_cli.line import WaitingLine
 from export_jobs_cli.stack import DeployedSystem, Target, opened
 
@@ -180,7 +180,12 @@ def cancel(
     if sandbox is not None:
         system.sandboxes(sandbox)
     elif job_id is not None:
-        sandbox = look_up(system, job_id, sandbox=None, live=False).sandbox
+        try:
+            sandbox = look_up(system, job_id, sandbox=None, live=False).sandbox
+        except NotOnRecord as error:
+            raise UserError(
+                f"{error}; to cancel it all the same, name its sandbox with --sandbox"
+            ) from None
     asked = {
         "action": "cancel",
         "sandboxName": sandbox,
