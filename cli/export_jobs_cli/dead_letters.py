@@ -147,7 +147,7 @@ def _letters_of(
         )
 
 
-def show_list(letters: Sequence[DeadLetter]) -> None:
+def show_list(system: DeployedSystem, letters: Sequence[DeadLetter]) -> None:
     console = output.console()
     if not letters:
         console.print("no dead letters")
@@ -166,20 +166,25 @@ def show_list(letters: Sequence[DeadLetter]) -> None:
     output.print_records(console, columns, rows)
     if not console.is_terminal:
         return
+    to_show, to_redrive, to_delete = (
+        output.plain(system.command(command, "KEY"))
+        for command in ("dlq show", "dlq redrive --body corrected.json", "dlq delete")
+    )
     console.print(
         "\nTo correct and redrive one, or to delete it:\n"
-        "  export-jobs dlq show KEY > corrected.json\n"
-        "  export-jobs dlq redrive KEY --body corrected.json\n"
-        "  export-jobs dlq delete KEY",
+        f"  {to_show} > corrected.json\n  {to_redrive}\n  {to_delete}",
         style="dim",
+        soft_wrap=True,
     )
 
 
-def of(letters: Sequence[DeadLetter], key: str) -> list[DeadLetter]:
+def of(system: DeployedSystem, letters: Sequence[DeadLetter], key: str) -> list[DeadLetter]:
     """The dead letters of a request, oldest first. Raises UserError if there is none."""
     found = [letter for letter in letters if letter.request_key == key]
     if not found:
-        raise UserError(f"no dead letter has the request key {key!r}; see `export-jobs dlq list`")
+        raise UserError(
+            f"no dead letter has the request key {key!r}; see `{system.command('dlq list')}`"
+        )
     return found
 
 

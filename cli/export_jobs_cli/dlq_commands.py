@@ -39,7 +39,7 @@ def list_letters(
         if as_json:
             output.print_json([letter.as_json() for letter in letters])
         else:
-            dead_letters.show_list(letters)
+            dead_letters.show_list(system, letters)
 
 
 @dlq_app.command(short_help="Print the body of a dead letter.")
@@ -63,7 +63,7 @@ def show(
         opened(Target(stack, profile, region)) as system,
         dead_letters.received(system) as letters,
     ):
-        letter = dead_letters.of(letters, key)[-1]
+        letter = dead_letters.of(system, letters, key)[-1]
         if as_json:
             output.print_json(letter.as_json())
         else:
@@ -125,7 +125,7 @@ def redrive(
     ending = None
     with opened(Target(stack, profile, region)) as system:
         with dead_letters.received(system) as letters:
-            chosen = letters if key is None else dead_letters.of(letters, key)[-1:]
+            chosen = letters if key is None else dead_letters.of(system, letters, key)[-1:]
             sent, left = dead_letters.redrive(
                 system, chosen, by_key=key is not None, corrected=corrected
             )
@@ -134,7 +134,7 @@ def redrive(
     if as_json:
         output.print_json(dead_letters.redriven_as_json(sent, left, ending))
     elif ending:
-        requests.show_ending(ending)
+        requests.show_ending(system, ending)
     else:
         dead_letters.show_redriven(sent, left)
     raise typer.Exit(1 if left else ending.exit_code if ending else 0)
@@ -169,7 +169,7 @@ def delete(
         opened(Target(stack, profile, region)) as system,
         dead_letters.received(system) as letters,
     ):
-        chosen = letters if key is None else dead_letters.of(letters, key)
+        chosen = letters if key is None else dead_letters.of(system, letters, key)
         dead_letters.delete(system, chosen)
     if as_json:
         output.print_json({"deleted": [letter.as_json() for letter in chosen]})

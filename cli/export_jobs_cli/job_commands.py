@@ -90,12 +90,16 @@ def show(
     them.
     """
     from export_jobs_cli import job_show, jobs, output  # noqa: PLC0415  keeps help fast
+    from export_jobs_cli.errors import UserError  # noqa: PLC0415
     from export_jobs_cli.stack import Target, opened  # noqa: PLC0415
 
     with opened(Target(stack, profile, region)) as system:
-        known = jobs.look_up(system, job_id, sandbox=sandbox, live=live)
+        try:
+            known = jobs.look_up(system, job_id, sandbox=sandbox, live=live)
+        except jobs.NotOnRecord as error:
+            raise UserError(f"{error}; --live asks the service") from None
         details = job_show.look_up(system, known)
     if as_json:
         output.print_json(details.as_json())
     else:
-        job_show.show(details)
+        job_show.show(system, details)

@@ -12,7 +12,6 @@ from export_jobs.contract import FINAL_STATUSES
 from export_jobs.contract.times import rfc3339
 from export_jobs.events.wording import (
     MAX_SEGMENTS_SHOWN,
-    command_line,
     compared_profiles,
     compared_span,
     span,
@@ -102,7 +101,7 @@ def details_of(
     return JobDetails(known, request, where_data_is(known, system), can_be_accepted)
 
 
-def show(details: JobDetails) -> None:
+def show(system: DeployedSystem, details: JobDetails) -> None:
     console, known = output.console(), details.known
     job = known.job
     console.print(f"[bold]job {output.plain(known.id)}[/] {output.styled(status_of(known))}\n")
@@ -148,7 +147,7 @@ def show(details: JobDetails) -> None:
         for place in details.data:
             console.print(output.plain(place), soft_wrap=True)
     if details.can_be_accepted:
-        command = command_line("baseline accept", known.id, sandbox=known.sandbox)
+        command = system.command("baseline accept", known.id, sandbox=known.sandbox)
         console.print(f"\nif this is usual from now on: {output.plain(command)}", soft_wrap=True)
 
 

@@ -273,8 +273,18 @@ def recent(system: DeployedSystem, sandbox: str, *, since: int) -> Iterator[JobR
     return islice(created, MAX_READ)
 
 
+class NotOnRecord(UserError):
+    """No watched sandbox has a record of the job."""
+
+    def __init__(self, job_id: str, sandboxes: Sequence[str]) -> None:
+        super().__init__(
+            f"no job {job_id!r} is on record in {' or '.join(sandboxes)}: no sweep has seen it yet, "
+            "or its record has expired"
+        )
+
+
 def look_up(system: DeployedSystem, job_id: str, *, sandbox: str | None, live: bool) -> KnownJob:
-    """A job by its id. Raises UserError if no sandbox has it."""
+    """A job by its id. Raises NotOnRecord, or UserError if the service does not have it."""
     names = system.sandboxes(sandbox)
     for name in names:
         if live:
@@ -289,26 +299,19 @@ def look_up(system: DeployedSystem, job_id: str, *, sandbox: str | None, live: b
             return KnownJob(name, record, names=system.names(name))
     if live:
         raise UserError(f"the service has no job {job_id!r} in {' or '.join(names)}")
-    raise UserError(f"{_not_on_record(job_id, names)}; --live asks the service")
+    raise NotOnRecord(job_id, names)
 
 
 def recorded(system: DeployedSystem, job_id: str, *, sandbox: str | None) -> JobRecord:
-    """The record of the only job with this id. Raises UserError if there is none, or several."""
+    """The record of the only job with this id. Raises NotOnRecord, or UserError for several."""
     names = system.sandboxes(sandbox)
     found = [job for name in names for job in system.store.jobs(name, named=job_id)]
     if not found:
-        raise UserError(_not_on_record(job_id, names))
+        raise NotOnRecord(job_id, names)
     if len(found) > 1:
         sandboxes = ", ".join(job.sandbox for job in found)
         raise UserError(f"several jobs have the id {job_id!r}: in {sandboxes}; use --sandbox")
     return found[0]
-
-
-def _not_on_record(job_id: str, sandboxes: Sequence[str]) -> str:
-    return (
-        f"no job {job_id!r} is on record in {' or '.join(sandboxes)}: no sweep has seen it yet, or "
-        "its record has expired"
-    )
 
 
 def _recorded_jobs(system: DeployedSystem, sandbox: str) -> Iterator[KnownJob]:

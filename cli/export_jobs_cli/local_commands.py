@@ -79,13 +79,14 @@ def local(
         typer.Option(
             metavar="SECONDS",
             min=0.1,
-            help="Interval between sweeps, instead of the template's schedule.",
+            help="Interval between sweeps, instead of the stack's schedule.",
         ),
     ] = None,
     sam: Annotated[
         bool,
         typer.Option(
-            "--sam", help="Write template.local.yaml and events/env.json, for sam local invoke."
+            "--sam",
+            help="Write template.local.yaml and events/env.json in the checkout, for sam local invoke.",
         ),
     ] = False,
     parameter: Parameter = None,
@@ -131,7 +132,7 @@ def demo(
     requests: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Requests to send. By default, those in events/requests."
+            metavar="FOLDER", help="Requests to send. By default, the project's examples."
         ),
     ] = None,
     data: Annotated[
@@ -177,6 +178,6 @@ def generate(
     force: Annotated[bool, typer.Option("--force", help="Replace existing data.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Generate profiles, events and memberships, as described in docs/local-data.md."""
+    """Generate profiles, with their events and segment memberships, for api and local to export."""
     made = _local_part("data")
     made.make(data, profiles=profiles, seed=seed, force=force, as_json=as_json)

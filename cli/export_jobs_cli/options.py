@@ -133,7 +133,7 @@ Parameter = Annotated[
     typer.Option(
         "--parameter",
         metavar="NAME=VALUE",
-        help="Set a parameter of template.yaml; can be repeated. With ApiBaseUrl and ImsTokenUrl "
+        help="Set a parameter of the stack; can be repeated. With ApiBaseUrl and ImsTokenUrl "
         "(https://, or http://127.0.0.1:PORT/PATH), the functions call your own service, and no "
         "local one is started.",
     ),

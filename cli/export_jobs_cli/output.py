@@ -185,24 +185,27 @@ def number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-def facts(target: Console, lines: Sequence[tuple[str, str | None]]) -> None:
+def facts(target: Console, lines: Sequence[tuple[str, str | None]], *, details: str = "") -> None:
     """Prints one name and value per line, values as markup; skips names without a value.
 
-    Without a terminal, values are not wrapped.
+    Without a terminal, values are not wrapped. `details` is a command that shows more: the last
+    line, never wrapped, so that it can be copied.
     """
     shown = [(name, value) for name, value in lines if value]
-    if not target.is_terminal:
-        width = max((_width(name) for name, _ in shown), default=0)
+    unwrapped = [("details", plain(details))] if details else []
+    width = max((_width(name) for name, _ in (*shown, *unwrapped)), default=0)
+    if target.is_terminal:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True, style="dim", min_width=width)
+        grid.add_column(overflow="fold")
         for name, value in shown:
-            blanks = " " * (width - _width(name))
-            target.print(f"{name}{blanks}  {value}", soft_wrap=True)
-        return
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, style="dim")
-    grid.add_column(overflow="fold")
-    for name, value in shown:
-        grid.add_row(name, value)
-    target.print(grid)
+            grid.add_row(name, value)
+        target.print(grid)
+    else:
+        unwrapped = [*shown, *unwrapped]
+    for name, value in unwrapped:
+        blanks = " " * (width - _width(name))
+        target.print(f"[dim]{name}[/]{blanks}  {value}", soft_wrap=True)
 
 
 def _width(markup: str) -> int:

@@ -205,7 +205,7 @@ def show(
     if as_json:
         output.print_json(found.as_json())
     else:
-        request_state.show(found)
+        request_state.show(system, found)
     raise typer.Exit(found.exit_code)
 
 
@@ -223,5 +223,5 @@ def _report(system: DeployedSystem, sent: Sent, waiting: Waiting | None, *, as_j
     if as_json:
         output.print_json(ending.as_json())
     else:
-        requests.show_ending(ending)
+        requests.show_ending(system, ending)
     raise typer.Exit(ending.exit_code)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from export_jobs.contract.times import rfc3339
-from export_jobs.events.wording import command_line, error_text
+from export_jobs.events.wording import error_text
 from export_jobs.model.names import NO_NAMES, Names
 from export_jobs.model.records import ENDED, RequestRecord
 from export_jobs.model.retry import Try
@@ -207,7 +207,7 @@ def _why_unknown(system: DeployedSystem) -> str:
     return "the queue is empty, so it was never sent, or its record has expired"
 
 
-def show(state: RequestState) -> None:
+def show(system: DeployedSystem, state: RequestState) -> None:
     words = _in_words(state)
     place = f", place {state.place} of {state.places}" if state.place else ""
     output.facts(
@@ -233,8 +233,8 @@ def show(state: RequestState) -> None:
                 ("open exports", f"{count} of {state.max_open_exports}")
                 for count in (state.open_exports or {}).values()
             ),
-            ("details", _command(state)),
         ],
+        details=_command(system, state),
     )
 
 
@@ -252,9 +252,9 @@ def _try_in_words(one: Try) -> str:
     return f"job {output.plain(one.job_id)} {output.styled(one.outcome)}, seen {ended} UTC{why}"
 
 
-def _command(state: RequestState) -> str | None:
+def _command(system: DeployedSystem, state: RequestState) -> str:
     if state.job_id:
-        return output.plain(command_line("job show", state.job_id))
+        return system.command("job show", state.job_id)
     if state.status == DEAD:
-        return output.plain(command_line("dlq show", state.request_key))
-    return None if state.status in ENDED else "export-jobs request list"
+        return system.command("dlq show", state.request_key)
+    return "" if state.status in ENDED else system.command("request list")

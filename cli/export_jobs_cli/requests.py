@@ -13,8 +13,14 @@ from export_jobs.client import NotFound, RetryLater
 from export_jobs.contract import RequestInvalid
 from export_jobs.contract.text import one_line
 from export_jobs.contract.times import rfc3339
-from export_jobs.creator.message import Request, key_of_rejected, named_sandbox, read_request
-from export_jobs.events.wording import command_line, span
+from export_jobs.creator.message import (
+    Request,
+    cancel_asked_for,
+    key_of_rejected,
+    named_sandbox,
+    read_request,
+)
+from export_jobs.events.wording import span
 from export_jobs.model.records import JobRecord, RequestRecord
 from export_jobs.model.retry import RetryPolicy
 from pydantic.alias_generators import to_camel
@@ -23,7 +29,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from export_jobs_cli import output
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.job_list import error_text, status_of
-from export_jobs_cli.jobs import KnownJob, look_up
+from export_jobs_cli.jobs import KnownJob, NotOnRecord, look_up
 from export_jobs_cli.line import WaitingLine
 from export_jobs_cli.stack import DeployedSystem, Target, opened
 
@@ -145,8 +151,19 @@ def create(system: DeployedSystem, body: str) -> Sent:
     """Checks and sends a create request, unless its job already exists. Raises UserError."""
     request = checked(body, sandboxes=system.creator.sandboxes)
     if request.action != "create":
-        raise UserError("this is a cancel request: send it with `export-jobs request cancel`")
+        raise UserError(
+            f"this is a cancel request: send it with `{_cancelling(system, body, request)}`"
+        )
     return _send(system, body, request)
+
+
+def _cancelling(system: DeployedSystem, body: str, request: Request) -> str:
+    """The command that cancels the same as a cancel request."""
+    sandbox = request.sandbox if request.names_sandbox else None
+    if request.cancel_request_key:
+        return system.command("request cancel", request.cancel_request_key, sandbox=sandbox)
+    job_id, _ = cancel_asked_for(body)
+    return system.command("request cancel --job", str(job_id), sandbox=sandbox)
 
 
 def cancel(
@@ -163,7 +180,12 @@ def cancel(
     if sandbox is not None:
         system.sandboxes(sandbox)
     elif job_id is not None:
-        sandbox = look_up(system, job_id, sandbox=None, live=False).sandbox
+        try:
+            sandbox = look_up(system, job_id, sandbox=None, live=False).sandbox
+        except NotOnRecord as error:
+            raise UserError(
+                f"{error}; to cancel it all the same, name its sandbox with --sandbox"
+            ) from None
     asked = {
         "action": "cancel",
         "sandboxName": sandbox,
@@ -194,7 +216,7 @@ def _with_its_job(system: DeployedSystem, request: Request, key: str) -> Request
             f"request key {key!r} was rejected on {when} ({record.outcome}: "
             f"{one_line(record.reason or '')}); "
             "sending it again has no effect.\n"
-            f"Correct and redrive it: {command_line('dlq redrive --body FILE', key)}\n"
+            f"Correct and redrive it: {system.command('dlq redrive --body FILE', key)}\n"
             "Or give it a new requestKey."
         )
     if record.status == "CANCELLED":
@@ -229,14 +251,10 @@ def followed(system: DeployedSystem, sent: Sent, waiting: Waiting, *, quiet: boo
     except BaseException:  # on Ctrl-C, too: shows how to find the request again
         console.print(
             "the request continues without this command; to see its state:\n"
-            f"  {output.plain(command_to_show(sent.request_key))}",
+            f"  {output.plain(system.command('request show', sent.request_key))}",
             soft_wrap=True,
         )
         raise
-
-
-def command_to_show(request_key: str) -> str:
-    return command_line("request show", request_key)
 
 
 def wait(
@@ -497,7 +515,7 @@ def show_sent(sent: Sent) -> None:
     )
 
 
-def show_ending(ending: Ending) -> None:
+def show_ending(system: DeployedSystem, ending: Ending) -> None:
     console = output.console()
     if ending.outcome is None:
         console.print("[yellow]not ended yet[/]; the request continues without this command")
@@ -518,8 +536,8 @@ def show_ending(ending: Ending) -> None:
                 None if ending.profiles_exported is None else f"{ending.profiles_exported:,}",
             ),
             ("first error", output.plain(ending.first_error or "")),
-            ("details", _command(ending)),
         ],
+        details=_command(system, ending),
     )
 
 
@@ -527,9 +545,9 @@ def _styled_outcome(ending: Ending) -> str:
     return f"[bold red]{ending.outcome}[/]" if ending.rejected else ending.outcome or ""
 
 
-def _command(ending: Ending) -> str:
+def _command(system: DeployedSystem, ending: Ending) -> str:
     if ending.job_id:
-        return output.plain(command_line("job show", ending.job_id))
+        return system.command("job show", ending.job_id)
     if ending.rejected and ending.outcome != "CANCELLED":  # it has no dead letter
-        return output.plain(command_line("dlq show", ending.request_key))
-    return output.plain(command_to_show(ending.request_key))
+        return system.command("dlq show", ending.request_key)
+    return system.command("request show", ending.request_key)

@@ -257,11 +257,13 @@ def test_a_pipe_gets_plain_lines_that_are_not_wrapped(local: Local) -> None:
 
 
 def test_an_unknown_job_is_reported_in_one_line(local: Local) -> None:
-    """Without a traceback; the line names the sandboxes that were searched."""
-    done = local.run("job", "show", "987654")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: no job '987654' is on record in prod or dev: ")
-    assert done.stderr.count("\n") == 1
+    """Without a traceback; the line names the sandboxes that were searched, and an option if it helps."""
+    for command, hint in (("job", "show"), "; --live asks the service"), (("event", "list"), ""):
+        done = local.run(*command, "987654")
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: no job '987654' is on record in prod or dev: ")
+        assert done.stderr.endswith(f" or its record has expired{hint}\n")
+        assert done.stderr.count("\n") == 1
     live = local.run("job", "show", "987654", "--live")
     assert live.stderr == "error: the service has no job '987654' in prod or dev\n"
 

@@ -381,6 +381,8 @@ def test_a_job_that_is_not_there_is_not_asked_to_be_cancelled(local: Local) -> N
     done = local.run("request", "cancel", "--job", "987654")
     assert done.returncode == 2
     assert "no job '987654' is on record" in done.stderr
+    assert done.stderr.endswith("; to cancel it all the same, name its sandbox with --sandbox\n")
+    assert "--live" not in done.stderr
     sent = ["request", "cancel", "--job", "987654", "--sandbox", "dev", "--wait"]
     assert local.json(*sent, code=1)["outcome"] == "NOT_FOUND"
     assert local.run("request", "cancel", "x", "--sandbox", "no").returncode == 2

@@ -388,7 +388,8 @@ def test_a_job_older_than_what_is_kept_has_a_page(site: Site) -> None:
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/job?sandbox=prod&id=none", "no job &#39;none&#39; is on record in prod"),
+        ("/job?sandbox=prod&id=none", "no job &#39;none&#39; is on record in prod: "),
+        ("/job?sandbox=prod&id=none", "or its record has expired</p>"),
         (
             "/job?sandbox=nowhere&id=1",
             "sandbox &#39;nowhere&#39; is not on this page, which shows: prod, dev",

@@ -126,13 +126,28 @@ def test_the_command_works_without_the_local_system_s_dependencies(
         assert done.stderr.count("\n") == 1
 
 
+@pytest.fixture(scope="module")
+def with_local(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The command, installed with the local system."""
+    return installed(wheel, tmp_path_factory.mktemp("with-local"), extra="local")
+
+
+def test_sam_is_refused_outside_a_checkout(with_local: Path, tmp_path: Path) -> None:
+    """The wheel lacks the files that it needs, and nothing is written next to the others."""
+    done = subprocess.run(
+        [with_local, "local", "--sam"], cwd=tmp_path, env=NOWHERE, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --sam needs a checkout of the project: ")
+
+
 def test_the_demo_runs_outside_a_checkout_and_shows_what_the_readme_shows(
-    wheel: Path, tmp_path: Path
+    with_local: Path, tmp_path: Path
 ) -> None:
     """From the files in the wheel; its sections, columns and the outcomes of requests."""
-    command = installed(wheel, tmp_path, extra="local")
     done = subprocess.run(
-        [command, "demo"], cwd=tmp_path, env=NOWHERE, capture_output=True, text=True, timeout=180
+        [with_local, "demo"], cwd=tmp_path, env=NOWHERE, capture_output=True, text=True, timeout=180
     )
     assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
     for row in _ends(shown_after("make demo")):

@@ -19,6 +19,7 @@ from export_jobs.contract import Job
 from export_jobs.contract.text import one_line
 from export_jobs.creator.message import Letter, read_request
 from export_jobs.events.build import state_change
+from export_jobs.events.wording import command_line
 from export_jobs.model.baselines import UNKNOWN, Baseline, Run
 from export_jobs.model.delays import DelayPolicy
 from export_jobs.model.expectations import Expectation, ExpectationRecord, PastWindow, Window
@@ -134,6 +135,10 @@ class SystemHere:
     """As much of a system as reading a line needs."""
 
     creator = SimpleNamespace(max_open_exports=2, delay_policy=DelayPolicy())
+    command = staticmethod(command_line)
+
+
+SYSTEM: Any = SystemHere()
 
 
 def a_line(text: Text) -> WaitingLine:
@@ -151,7 +156,7 @@ def a_line(text: Text) -> WaitingLine:
     known = SandboxRecord(
         Gate("prod", slots=attempts, hold=Hold(AT, 60_000)), open_jobs=jobs, tickets=tuple(tickets)
     )
-    return WaitingLine(SystemHere, text(), known)  # type: ignore[arg-type]
+    return WaitingLine(SYSTEM, text(), known)
 
 
 def a_list_of_requests(
@@ -251,14 +256,16 @@ def error_of_file(text: Text) -> None:
 
 SHOWN: dict[str, Callable[[Text], object]] = {
     "job show": lambda text: job_show.show(
-        job_show.JobDetails(a_job(text), a_request(text), [text()], can_be_accepted=True)
+        SYSTEM, job_show.JobDetails(a_job(text), a_request(text), [text()], can_be_accepted=True)
     ),
     "job list": lambda text: job_list.show([a_job(text), a_job(text)], sandboxes=2),
     "event list": lambda text: event_list.show(a_job(text).record, called(text())),
     "event tail": lambda text: output.console().print(an_event_followed(text), soft_wrap=True),
     "event tail --json": lambda text: output.print_json({text(): [text(), {"detail": text()}]}),
-    "request show": lambda text: request_state.show(a_state(text)),
-    "request show, dead": lambda text: request_state.show(a_state(text, request_state.DEAD)),
+    "request show": lambda text: request_state.show(SYSTEM, a_state(text)),
+    "request show, dead": lambda text: request_state.show(
+        SYSTEM, a_state(text, request_state.DEAD)
+    ),
     "request list": lambda text: request_list.show(a_list_of_requests(text)),
     "request list --ended": lambda text: request_list.show(
         a_list_of_requests(text, [a_request(text)] * 2)
@@ -267,10 +274,12 @@ SHOWN: dict[str, Callable[[Text], object]] = {
     "request create, done before": lambda text: requests.show_sent(
         replace(a_request_sent(text), known=replace(a_request(text), status="CREATED"))
     ),
-    "request create --wait, rejected": lambda text: requests.show_ending(an_ending(text)),
-    "request create --wait": lambda text: requests.show_ending(an_ending(text, rejected=False)),
+    "request create --wait, rejected": lambda text: requests.show_ending(SYSTEM, an_ending(text)),
+    "request create --wait": lambda text: requests.show_ending(
+        SYSTEM, an_ending(text, rejected=False)
+    ),
     "request create --wait, progress": progress_of,
-    "dlq list": lambda text: dead_letters.show_list([a_letter(text), a_letter(text)]),
+    "dlq list": lambda text: dead_letters.show_list(SYSTEM, [a_letter(text), a_letter(text)]),
     "dlq redrive": lambda text: dead_letters.show_redriven([], [(a_letter(text), text())]),
     "dlq delete": lambda text: dead_letters.show_deleted([a_letter(text)]),
     "doctor": lambda text: doctor.show(doctor.Finding("x", "bad", text(), text(), text())),
@@ -377,15 +386,11 @@ def test_a_body_goes_unchanged_into_a_file_and_safely_to_a_terminal(body: str) -
 def test_the_hints_of_commands_are_for_a_shell(key: str) -> None:
     """Each value in them is one word."""
     state = request_state.RequestState(key, "CREATED", job_id=key)
-    hints = [
-        requests.command_to_show(key),
-        *(
-            line
-            for line in Shown.by(lambda _: request_state.show(state), str).lines
-            if line[:7] == "details"
-        ),
-    ]
-    for hint in hints:
-        words = shlex.split(hint.removeprefix("details").strip())
-        assert words[0] == "export-jobs"
-        assert words[-1] == one_line(key)
+    *_, hint, _ = Shown.by(lambda _: request_state.show(SYSTEM, state), str).lines
+    assert shlex.split(hint) == ["details", "export-jobs", "job", "show", *after(key)]
+
+
+def after(key: str) -> list[str]:
+    """What follows a command: `--` before a key that would be taken for an option."""
+    shown = one_line(key)
+    return ["--", shown] if shown.startswith("-") else [shown]

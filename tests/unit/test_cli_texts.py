@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from export_jobs.contract import Job
+from export_jobs.events.wording import command_line
 from export_jobs.model.records import JobRecord
 from export_jobs_cli import doctor, job_list, job_show, output, requests
 from export_jobs_cli.job_show import JobDetails, where_data_is
@@ -33,6 +34,10 @@ class SystemHere:
     """As much of a system as showing a job needs."""
 
     data_directory = "/data:fire:"
+    command = staticmethod(command_line)
+
+
+SYSTEM: Any = SystemHere()
 
 
 def known(number: str = "1", sandbox: str = "prod", **fields: Any) -> KnownJob:
@@ -60,9 +65,11 @@ def test_texts_come_out_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     doctor.show(doctor.Finding("Adobe secret", "bad", said, said))
     found = known(errors=[{"code": "9", "msg": said}])
     job_list.show([found], sandboxes=1)
-    data = where_data_is(found, SystemHere())  # type: ignore[arg-type]
-    job_show.show(JobDetails(found, None, data))
-    requests.show_ending(Ending(1, "key:fire:", "id", "create", rejected=True, outcome="REFUSED"))
+    data = where_data_is(found, SYSTEM)
+    job_show.show(SYSTEM, JobDetails(found, None, data))
+    requests.show_ending(
+        SYSTEM, Ending(1, "key:fire:", "id", "create", rejected=True, outcome="REFUSED")
+    )
     out = capsys.readouterr().out
     assert out.count(":secret:") == 4
     assert out.count(":fire:") >= 7
@@ -150,7 +157,7 @@ def test_the_sandbox_is_shown_where_there_are_several(
 )
 def test_data_are_shown_only_if_the_job_has_any(status: str, *, has: bool) -> None:
     """A job that ended without success has none."""
-    found = where_data_is(known(status=status), SystemHere())  # type: ignore[arg-type]
+    found = where_data_is(known(status=status), SYSTEM)
     assert bool(found) is has
 
 
@@ -165,7 +172,9 @@ def test_a_rejection_leads_to_the_dead_letter_only_where_there_is_one(
     capsys: pytest.CaptureFixture[str], outcome: str, hint: str
 ) -> None:
     """Following the hint always leads somewhere."""
-    requests.show_ending(Ending(1, "the key", "id", "create", rejected=True, outcome=outcome))
+    requests.show_ending(
+        SYSTEM, Ending(1, "the key", "id", "create", rejected=True, outcome=outcome)
+    )
     assert hint in capsys.readouterr().out
 
 

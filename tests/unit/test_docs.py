@@ -50,6 +50,13 @@ def test_the_page_of_commands_is_current(tmp_path: Path) -> None:
     assert page.read_text() == (ROOT / "docs" / "cli.md").read_text()
 
 
+def test_the_help_names_no_file_that_only_a_checkout_has() -> None:
+    """An installed command has none; `--sam` needs a checkout, and names what it writes there."""
+    page = (ROOT / "docs" / "cli.md").read_text()
+    named = re.findall(r"(?:docs|events)/[\w./-]*|[\w.]*template[\w.]*\.yaml|[\w-]+\.md", page)
+    assert named == ["template.local.yaml", "events/env.json"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_in_the_docs_exists(page: Path) -> None:
     """With every option that is given to it."""

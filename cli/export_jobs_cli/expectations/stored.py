@@ -106,7 +106,11 @@ def named(system: DeployedSystem, name: str, *, sandbox: str | None) -> Expectat
         return found[0]
     where = " or ".join(system.sandboxes(sandbox))
     nearest = get_close_matches(name[:128], {record.name for record in every}, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`export-jobs expectation list`"
+    hint = (
+        f"did you mean {' or '.join(nearest)}?"
+        if nearest
+        else f"see `{system.command('expectation list')}`"
+    )
     raise UserError(f"there is no expectation {name!r} in {where}; {hint}")
 
 

@@ -74,7 +74,7 @@ def _run(wanted: Sequence[DemoRequest], directory: Path, *, live: bool) -> DemoR
         logs=directory / "logs", service=service, sweep_every_s=SWEEP_EVERY_S, triggers=False
     )
     if view:
-        view.show("starting the Segmentation service, AWS and the stack of template.yaml")
+        view.show("starting the Segmentation service, AWS and the stack")
     with LocalSystem(config) as system:
         if view:
             view.show(f"started; sending {len(wanted)} requests through SQS")

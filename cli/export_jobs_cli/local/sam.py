@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
-from export_jobs_local.project import ROOT, TEMPLATE
+from export_jobs_local.project import IS_CHECKOUT, ROOT, TEMPLATE
 from export_jobs_local.system import LocalSystem
+
+from export_jobs_cli.errors import UserError
 
 SAM_TEMPLATE = ROOT / "template.local.yaml"
 SAM_VARIABLES = ROOT / "events" / "env.json"
@@ -22,17 +26,27 @@ _SHARES_THE_NETWORK = sys.platform == "linux"
 """Whether containers can use this machine's network, which Docker Desktop does not allow."""
 
 
+def need_a_checkout() -> None:
+    """Raises UserError if the command was installed from a wheel, which lacks files for SAM."""
+    if not IS_CHECKOUT:
+        raise UserError(
+            "--sam needs a checkout of the project: run `make .venv/.installed` in one, "
+            "then `.venv/bin/export-jobs local --sam`"
+        )
+
+
 def write_sam_files(system: LocalSystem) -> str:
     """Writes the template and the variables. Returns instructions for the user."""
     template = TEMPLATE.read_text(encoding="utf-8")
     SAM_TEMPLATE.write_text(declaring_the_endpoint(template), encoding="utf-8")
     SAM_VARIABLES.write_text(json.dumps(variables(system), indent=2) + "\n")
     network = " --docker-network host" if _SHARES_THE_NETWORK else ""
+    change_folder = "" if Path.cwd() == ROOT else f"  cd {shlex.quote(str(ROOT))}\n"
     return f"""
 
 To run a function in Docker with SAM, in a second terminal:
 
-  sam build -t {SAM_TEMPLATE.name}
+{change_folder}  sam build -t {SAM_TEMPLATE.name}
   sam local invoke MonitorFunction -e events/monitor.json{network}"""
 
 

@@ -19,6 +19,7 @@ from export_jobs_local.aws.triggers import ScheduleUnplayable
 from export_jobs_local.demo.directory import keep
 from export_jobs_local.exporting.catalog import DataBroken
 from export_jobs_local.exporting.engine import DuckDbEngine, EngineSettings
+from export_jobs_local.project import REQUESTS
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
 from export_jobs_local.system import LocalSystem, SystemConfig, describe_service
@@ -27,7 +28,7 @@ from export_jobs_cli import output
 from export_jobs_cli.directories import writable
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.local.parameters import Given
-from export_jobs_cli.local.sam import write_sam_files
+from export_jobs_cli.local.sam import need_a_checkout, write_sam_files
 from export_jobs_cli.page.serve import pages_of, serving
 from export_jobs_cli.running import described, refuse_a_second
 from export_jobs_cli.signals import stopped_by_signals, wait_for
@@ -68,6 +69,8 @@ def local(
     as_json: bool,
 ) -> None:
     refuse_a_second()
+    if sam:
+        need_a_checkout()
     with (
         _data_errors(data),
         stopped_by_signals() as stopped,
@@ -199,4 +202,10 @@ To connect with aws or boto3:
 {exports}
 
   aws sqs send-message --queue-url {system.stack.outputs["RequestQueueUrl"]} \\
-    --message-body file://events/requests/one-segment.json"""
+    --message-body {shlex.quote(f"file://{_example()}")}"""
+
+
+def _example() -> Path:
+    """An example of a request: its path from the current folder, if it is below that."""
+    path, here = REQUESTS / "one-segment.json", Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
