@@ -15,10 +15,10 @@ from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
 from botocore.stub import Stubber
 from export_jobs.aws.clock import now_ms
 from export_jobs.model.expectations import Expectation, ExpectationRecord, Window
-from export_jobs.model.limits import CREATOR_TIMEOUT_S
+from export_jobs.model.limits import CREATOR_TIMEOUT_S, MONITOR_TIMEOUT_S
 from export_jobs.model.records import JobRecord
 from export_jobs_cli.doctor import Finding, adobe, alerts, examine, functions, resources, sweeps
-from export_jobs_cli.doctor.findings import OPTIONAL, Name, found
+from export_jobs_cli.doctor.findings import OPTIONAL, RESTORE, Name, found
 from export_jobs_cli.stack import DeployedSystem
 from export_jobs_local.aws.server import MotoServer
 from export_jobs_local.aws.stack import LocalStack
@@ -27,6 +27,10 @@ from export_jobs_local.isolation import aws_session
 from export_jobs_local.project import TEMPLATE
 from export_jobs_local.segmentation.config import ServiceConfig
 from export_jobs_local.segmentation.server import SegmentationService
+from support import aws_commands
+from support.aws_commands import shown
+from support.command_line import parsed
+from support.files import ROOT
 
 
 @pytest.fixture
@@ -69,7 +73,44 @@ def in_aws(system: DeployedSystem, monkeypatch: pytest.MonkeyPatch) -> DeployedS
 
 
 def system_of(aws: MotoServer, name: str) -> DeployedSystem:
-    return DeployedSystem(name, session=aws_session(), endpoint_url=aws.url)
+    return DeployedSystem(
+        name, session=aws_session(), profile="ops", region="eu-west-1", endpoint_url=aws.url
+    )
+
+
+@pytest.fixture(autouse=True)
+def _every_command_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test finds: the commands in the cure exist, and reach the same account."""
+
+    def checked(name: Name, state: Any, detail: str, *texts: Any, **more: Any) -> Finding:
+        finding = Finding(name, state, detail, *texts, **more)
+        for line in shown(finding.cure or ""):
+            if line.startswith("aws configure"):
+                continue
+            if line.startswith("aws "):
+                assert aws_commands.parsed(line).options == {
+                    "profile": "ops",
+                    "region": "eu-west-1",
+                }
+            else:
+                given = parsed(line)
+                assert given["stack"].startswith(("doctor-", "none-such"))
+                assert (given["profile"], given["region"]) == ("ops", "eu-west-1")
+        return finding
+
+    monkeypatch.setattr("export_jobs_cli.doctor.findings.Finding", checked)
+
+
+def cured(aws: MotoServer, finding: Finding, **values: str) -> None:
+    """Runs the commands of the cure, with values for what they leave open."""
+    commands = [aws_commands.parsed(line) for line in shown(str(finding.cure))]
+    assert commands
+    for command in commands:
+        parameters = {
+            name: values.get(value, value) if isinstance(value, str) else value
+            for name, value in command.parameters.items()
+        }
+        getattr(aws.client(command.service), command.method)(**parameters)
 
 
 def findings(system: DeployedSystem) -> dict[tuple[str, str | None], Finding]:
@@ -101,15 +142,16 @@ def test_a_secret_that_is_no_json_is_the_only_thing_to_mend(
     assert all_found["clock", None].state == "ok"
 
 
-def test_a_lost_function_has_to_be_deployed_again(system: DeployedSystem) -> None:
-    """No finding blames the user's own permissions."""
+def test_a_lost_function_is_not_to_be_deployed_again(system: DeployedSystem) -> None:
+    """CloudFormation would find no change. No finding blames the user's own permissions."""
     # Not deleted: moto can't delete a stack that lacks something.
     vars(system)["outputs"] = {**system.outputs, "MonitorFunctionName": "gone"}
     all_found = findings(system)
     assert all_found["monitor function", None].state == "bad"
     for finding in all_found.values():
         assert "permission" not in str(finding.cure), finding
-    assert "deploy the stack again" in str(all_found["schedule", None].cure)
+    assert all_found["monitor function", None].cure == RESTORE
+    assert all_found["schedule", None].cure == RESTORE
     assert all_found["jobs table", None].state == "ok"
 
 
@@ -117,10 +159,21 @@ def test_a_time_out_that_leases_do_not_reckon_with_is_bad(
     aws: MotoServer, system: DeployedSystem
 ) -> None:
     """A longer run may still hold what another has taken over; a shorter one does no harm."""
-    name = system.outputs["CreatorFunctionName"]
-    for timeout_s, state in ((CREATOR_TIMEOUT_S + 1, "bad"), (CREATOR_TIMEOUT_S - 1, "ok")):
-        aws.client("lambda").update_function_configuration(FunctionName=name, Timeout=timeout_s)
-        assert findings(system)["creator function", None].state == state
+    for output, check, longest_s in (
+        ("CreatorFunctionName", "creator function", CREATOR_TIMEOUT_S),
+        ("MonitorFunctionName", "monitor function", MONITOR_TIMEOUT_S),
+    ):
+        set_timeout(aws, system.outputs[output], longest_s + 1)
+        finding = findings(system)[check, None]  # type: ignore[index]
+        assert finding.state == "bad"
+        cured(aws, finding)
+        assert system.function(output)["Timeout"] == longest_s
+        set_timeout(aws, system.outputs[output], longest_s - 1)
+        assert findings(system)[check, None].state == "ok"  # type: ignore[index]
+
+
+def set_timeout(aws: MotoServer, name: str, timeout_s: int) -> None:
+    aws.client("lambda").update_function_configuration(FunctionName=name, Timeout=timeout_s)
 
 
 def test_a_sandbox_that_fails_hides_no_other(
@@ -154,8 +207,8 @@ def refused(code: str) -> ClientError:
         (refused("AccessDeniedException"), "permissions"),
         (refused("AuthorizationError"), "permissions"),
         (refused("ExpiredToken"), "log in again"),
-        (refused("ResourceNotFoundException"), "deleted from the stack"),
-        (refused("AWS.SimpleQueueService.NonExistentQueue"), "deleted from the stack"),
+        (refused("ResourceNotFoundException"), "deleted by hand"),
+        (refused("AWS.SimpleQueueService.NonExistentQueue"), "deleted by hand"),
         (refused("InternalError"), "if it fails again"),
         (NoCredentialsError(), "aws configure"),
         (NoRegionError(), "AWS_REGION"),
@@ -168,6 +221,17 @@ def test_a_cure_fits_the_error(error: Exception, cure: str) -> None:
     assert finding.state == "bad"
     assert cure in str(finding.cure)
     assert ("permissions" in str(finding.cure)) is (cure == "permissions")
+
+
+def test_a_lost_table_is_restored_once(system: DeployedSystem) -> None:
+    """With its contents: a check that can't read it does not have it made anew, and empty."""
+    vars(system)["outputs"] = {**system.outputs, "JobsTableName": "gone"}
+    all_found = findings(system)
+    cure = str(all_found["jobs table", None].cure)
+    backups, restore = (aws_commands.parsed(line) for line in shown(cure))
+    assert backups.parameters == {"BackupType": "SYSTEM", "TableName": "gone"}
+    assert restore.parameters == {"TargetTableName": "gone", "BackupArn": "BACKUP_ARN"}
+    assert all_found["last sweeps", "prod"].cure == "see the tables above"
 
 
 def raising(error: Exception) -> Any:
@@ -266,6 +330,7 @@ def test_no_answer_about_the_permission_is_no_missing_permission(
     finding = all_found["export permission", "prod"]
     assert finding.state == "look"
     assert "can't be determined" in finding.detail
+    assert "the creator's log has Adobe's answer, in a line 'request KEY: …'" in str(finding.cure)
     assert all_found["export permission", "dev"].state == "bad"
 
 
@@ -389,7 +454,8 @@ def test_a_secret_that_is_marked_for_deletion_has_to_be_restored(
 ) -> None:
     """While it can be."""
     aws.client("secretsmanager").delete_secret(SecretId=stack.name)
-    assert "restore-secret" in str(findings(system)["Adobe secret", None].cure)
+    cured(aws, findings(system)["Adobe secret", None])
+    assert findings(system)["Adobe secret", None].state == "ok"
 
 
 def test_a_secret_s_key_that_is_denied_is_not_the_secret_s_fault(system: DeployedSystem) -> None:
@@ -399,8 +465,12 @@ def test_a_secret_s_key_that_is_denied_is_not_the_secret_s_fault(system: Deploye
         stub.add_client_error("get_secret_value", "AccessDeniedException", denied)
         stub.add_client_error("get_secret_value", "DecryptionFailure", "no")
         check = partial(adobe.secret, system)
-        assert "kms:Decrypt" in str(found("Adobe secret", check).cure)
+        cure = str(found("Adobe secret", check).cure)
+        assert "kms:Decrypt" in cure
         assert "enable its KMS key" in str(found("Adobe secret", check).cure)
+    policy = json.loads((ROOT / "docs" / "policies" / "operator.json").read_text())
+    (sid,) = (one["Sid"] for one in policy["Statement"] if one["Action"] == "kms:Decrypt")
+    assert f"the statement {sid} of the operator's policy" in cure
 
 
 # -- Lambda, which moto has only in part -----------------------------------------------------------
@@ -470,8 +540,8 @@ def test_a_table_that_is_being_deleted_is_not_waited_for(system: DeployedSystem)
             stub.add_response("describe_table", {"Table": {"TableStatus": state}})
         check = partial(resources.requests_table, system)
         deleting, creating = found("requests table", check), found("requests table", check)
-    assert "backups" in str(deleting.cure)
-    assert "wait" in str(creating.cure)
+    assert "restore-table-from-backup" in str(deleting.cure)
+    assert creating.cure == "wait, and run doctor again"
 
 
 @pytest.mark.parametrize(
@@ -488,6 +558,52 @@ def test_a_table_that_lacks_its_index_is_noticed(
             stub.add_response("describe_table", table)
             finding = found("requests table", partial(check, system))
             assert (finding.state, "has no index" in finding.detail) == (state, True)
+
+
+# -- the queues ------------------------------------------------------------------------------------
+
+
+def test_a_queue_whose_settings_were_changed_gets_back_the_template_s(
+    aws: MotoServer, system: DeployedSystem
+) -> None:
+    """By the printed command: a deployment would not notice the change."""
+    properties = read_template(TEMPLATE)["Resources"]["RequestQueue"]["Properties"]
+    assert properties["RedrivePolicy"]["maxReceiveCount"] == resources.RECEIVES
+    assert properties["VisibilityTimeout"] == resources.VISIBILITY_S
+    before = resources.queue_attributes(system, "RequestQueueUrl")
+    sqs, url = aws.client("sqs"), system.outputs["RequestQueueUrl"]
+    for name, wrong in (("RedrivePolicy", ""), ("VisibilityTimeout", "1")):
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={name: wrong})
+        finding = findings(system)["request queue", None]
+        assert finding.state == "bad"
+        cured(aws, finding)
+        after = resources.queue_attributes(system, "RequestQueueUrl")[name]
+        assert json.loads(after) == json.loads(before[name])
+    assert findings(system)["request queue", None].state == "ok"
+
+
+def test_what_invokes_the_functions_is_enabled_again(
+    aws: MotoServer, system: DeployedSystem
+) -> None:
+    """By the printed commands; a rejected request is shown by one, too."""
+    events = aws.client("events")
+    arn = system.function("MonitorFunctionName")["FunctionArn"]
+    (rule,) = events.list_rule_names_by_target(TargetArn=arn)["RuleNames"]
+    (mapping,) = aws.client("lambda").list_event_source_mappings(
+        FunctionName=system.outputs["CreatorFunctionName"]
+    )["EventSourceMappings"]
+    events.disable_rule(Name=rule)
+    aws.client("lambda").update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    aws.client("sqs").send_message(
+        QueueUrl=system.outputs["DeadLetterQueueUrl"], MessageBody="rejected"
+    )
+    all_found = findings(system)
+    for name in ("schedule", "queue trigger"):
+        assert all_found[name, None].state == "bad"  # type: ignore[index]
+        cured(aws, all_found[name, None])  # type: ignore[index]
+    assert "dlq list --stack" in str(all_found["dead letters", None].cure)
+    all_found = findings(system)
+    assert all_found["schedule", None].state == all_found["queue trigger", None].state == "ok"
 
 
 # -- the topics and their key -------------------------------------------------------------------------
@@ -541,19 +657,28 @@ def test_a_key_that_alarms_can_t_use_is_bad(
     assert finding.state == state
     if state != "ok":
         assert "silently lost" in str(finding.effect)
+        assert f"get-template --stack-name {system.name}" in str(finding.cure)
+    if state == "look":
+        assert f"set-alarm-state --alarm-name {system.name}-creator-errors" in str(finding.cure)
 
 
 def test_a_key_that_is_not_enabled_is_bad(aws: MotoServer, system: DeployedSystem) -> None:
     """Disabled, or to be deleted: nothing can be published, and a command makes it usable."""
     key, kms = key_of(aws, system), aws.client("kms")
-    kms.disable_key(KeyId=key.rpartition("/")[2])
+    key_id = key.rpartition("/")[2]
+    in_moto = {key: key_id}  # whose calls take no ARN
+    kms.disable_key(KeyId=key_id)
     finding = topic_key(system)
-    assert (finding.state, finding.cure) == ("bad", f"aws kms enable-key --key-id {key}")
-    kms.schedule_key_deletion(KeyId=key.rpartition("/")[2])
+    assert finding.state == "bad"
+    cured(aws, finding, **in_moto)
+    assert topic_key(system).state == "ok"
+    kms.schedule_key_deletion(KeyId=key_id)
     finding = topic_key(system)
     assert finding.state == "bad"
     assert f"cancel-key-deletion --key-id {key}" in str(finding.cure)
     assert "Nothing can be published" in str(finding.effect)
+    cured(aws, finding, **in_moto)
+    assert topic_key(system).state == "ok"
 
 
 @pytest.mark.parametrize(
@@ -573,6 +698,7 @@ def test_a_topic_of_alarms_with_another_key_or_none(
     assert finding.state == state
     assert words in finding.detail
     assert ("lost" in str(finding.effect)) is (state == "bad")
+    assert ("set-topic-attributes" in str(finding.cure)) is ("no key" not in words)
 
 
 @pytest.mark.parametrize(
@@ -582,11 +708,14 @@ def test_a_topic_of_events_with_another_key_or_none(
     aws: MotoServer, system: DeployedSystem, name: str, words: str
 ) -> None:
     """The functions are allowed the stack's key only; alarms are not concerned."""
+    key = key_of(aws, system)
     give_key(aws, system, "AlertTopicArn", name)
     finding = topic_key(system)
     assert finding.state == "look"
     assert words in finding.detail
     assert "lost" not in str(finding.effect)
+    cured(aws, finding, KEY_ARN=key)
+    assert topic_key(system).state == "ok"
 
 
 def give_key(aws: MotoServer, system: DeployedSystem, topic: str, name: str) -> None:
@@ -663,16 +792,18 @@ def test_an_alarm_that_notifies_nobody_is_bad(
     finding = findings(system)["alarms", None]
     assert finding.state == "bad"
     assert f"enable-alarm-actions --alarm-names {name}" in str(finding.cure)
-    cloudwatch.enable_alarm_actions(AlarmNames=[name])
+    cured(aws, finding)
     alarm(aws, name, system.outputs["AlertTopicArn"])
     finding = findings(system)["alarms", None]
     assert finding.state == "bad"
+    assert system.outputs["AlarmTopicArn"] in str(finding.cure)
     assert f"without the alarm topic in their actions: {name}" in finding.detail
     alarm(aws, name, system.outputs["AlarmTopicArn"])
     assert findings(system)["alarms", None].state == "ok"
     cloudwatch.delete_alarms(AlarmNames=[name])
     finding = findings(system)["alarms", None]
     assert (finding.state, finding.detail) == ("bad", f"missing: {name}")
+    assert RESTORE in str(finding.cure)
 
 
 def test_a_stack_without_alarms_is_bad_in_aws_only(
@@ -718,6 +849,7 @@ def test_an_alarm_that_has_gone_off_is_worth_a_look(
     finally:
         aws.client("cloudwatch").delete_alarms(AlarmNames=[other])
     assert (finding.state, finding.detail) == ("look", f"in ALARM: {system.name}-request-old")
+    cured(aws, finding)
 
 
 def test_doctor_knows_the_template_s_alarms() -> None:
@@ -771,7 +903,15 @@ def test_without_a_subscriber_filters_are_not_asked_for(
     all_found = findings(system)
     assert all_found["alert topic", None].state == "ok"
     assert all_found["alarm topic", None].state == "look"
-    assert "AlarmEmail" in str(all_found["alarm topic", None].cure)
+    cure = str(all_found["alarm topic", None].cure)
+    assert "AlarmEmail" in cure
+    assert "48 hours" in cure
+    (subscribe_command,) = (aws_commands.parsed(line) for line in shown(cure))
+    assert subscribe_command.parameters == {
+        "TopicArn": system.outputs["AlarmTopicArn"],
+        "Protocol": "email",
+        "Endpoint": "ADDRESS",
+    }
     assert ("alarm recipients", None) not in all_found
     page = {
         "Subscriptions": [
@@ -791,6 +931,7 @@ def test_without_a_subscriber_filters_are_not_asked_for(
     assert finding.state == "look"
     assert "you@example.com" in finding.detail
     assert "get nothing" in str(finding.effect)
+    assert "within 48 hours" in str(finding.cure)
 
 
 def test_regular_exports_that_nothing_expects_are_worth_a_look(system: DeployedSystem) -> None:
@@ -804,7 +945,7 @@ def test_regular_exports_that_nothing_expects_are_worth_a_look(system: DeployedS
     check = partial(sweeps.expected, system, "prod")
     finding = found("expected exports", check, sandbox="prod")
     assert (finding.state, "into d1" in finding.detail) == ("look", True)
-    assert "expectation suggest" in (finding.cure or "")
+    assert "expectation suggest --sandbox prod" in (finding.cure or "")
     expected = Expectation("nightly", "d1", "UTC", due=23 * 60)
     system.store.edit_expectations("prod", [ExpectationRecord("prod", expected, now_ms())])
     assert found("expected exports", check).detail == "1, none overdue"
@@ -819,6 +960,7 @@ def test_an_overdue_export_is_worth_a_look(system: DeployedSystem) -> None:
     check = partial(sweeps.expected, system, "prod")
     finding = found("expected exports", check)
     assert (finding.state, finding.detail) == ("look", "1, of which overdue: nightly")
+    assert "expectation show nightly --sandbox prod" in (finding.cure or "")
     (stored,) = system.store.expectations("prod")
     system.store.edit_expectations("prod", [replace(stored, muted_until=now_ms() + 60_000)])
     assert found("expected exports", check).state == "ok"

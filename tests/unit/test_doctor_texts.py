@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import get_args
+import shlex
+from typing import Any, get_args
 
+import jmespath
+import pytest
+from export_jobs.client import Forbidden
 from export_jobs_cli.doctor.adobe import GATEWAY_CURES
-from export_jobs_cli.doctor.findings import EFFECTS, OPTIONAL, Name
+from export_jobs_cli.doctor.findings import BY_HAND, EFFECTS, OPTIONAL, RESTORE, Name
+from export_jobs_local.aws.template import read_template
+from export_jobs_local.project import TEMPLATE
+from support import aws_commands
+from support.creator import Creator, asking
+from support.fakes import FakeApi
 from support.files import ROOT
 
 
@@ -51,3 +60,69 @@ def test_every_error_of_the_gateway_has_its_cure() -> None:
     assert len(codes) > 4
     assert set(GATEWAY_CURES) == codes
     assert set(re.findall(r"`(40\d{4})`", rows()["Segmentation API"][1])) == codes
+
+
+def section() -> str:
+    """What the cure for anything deleted refers to."""
+    assert BY_HAND in RESTORE
+    path, _, title = BY_HAND.partition(", ")
+    page = (ROOT / path).read_text().partition(f"\n## {title.strip(chr(39))}\n")[2]
+    return page.partition("\n## ")[0]
+
+
+def commands(operation: str) -> list[str]:
+    """The lines of that section with an operation of CloudFormation."""
+    lines = section().replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.startswith(f"aws cloudformation {operation} ")]
+
+
+def test_what_was_deleted_is_restored_by_a_change_set_that_looks_for_it() -> None:
+    """Its mode exists in AWS's description of the service."""
+    (line,) = commands("create-change-set")
+    parameters = aws_commands.parsed(line).parameters
+    assert parameters["DeploymentMode"] == "REVERT_DRIFT"
+    assert parameters["DeploymentMode"] in RESTORE
+    assert parameters["UsePreviousTemplate"]
+    (execute,) = commands("execute-change-set")
+    made = {name: parameters[name] for name in ("StackName", "ChangeSetName")}
+    assert aws_commands.parsed(execute).parameters == made
+
+
+def test_the_change_set_keeps_every_parameter() -> None:
+    """One that is left out would get its default, and the secret has none."""
+    (line,) = commands("describe-stacks")
+    words = shlex.split(line)
+    names = list(read_template(TEMPLATE)["Parameters"])
+    stacks = [{"Parameters": [{"ParameterKey": n, "ParameterValue": "****"} for n in names]}]
+    kept = jmespath.search(words[words.index("--query") + 1], {"Stacks": stacks})
+    assert kept == [{"ParameterKey": name, "UsePreviousValue": True} for name in names]
+    (create,) = commands("create-change-set")
+    assert f"--parameters file://{words[-1]} " in create
+
+
+def test_a_restored_table_gets_what_its_backup_lacks() -> None:
+    """The template's settings: both tables have the same."""
+    for name in ("JobsTable", "RequestsTable"):
+        table = read_template(TEMPLATE)["Resources"][name]["Properties"]
+        attribute = table["TimeToLiveSpecification"]["AttributeName"]
+        assert f"Enabled=true,AttributeName={attribute}\n" in section()
+        assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+        assert not {"StreamSpecification", "Tags", "DeletionProtectionEnabled"} & table.keys()
+
+
+def test_adobe_s_answer_to_a_refused_request_is_in_the_creator_s_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In the line that the cure names; the request itself only waits."""
+
+    class Refusing(FakeApi):
+        def create_job(self, *_: Any, **__: Any) -> Any:
+            raise Forbidden("no such permission")
+
+    creator = Creator()
+    creator.api = lambda: Refusing(creator.fakes)
+    creator.sweep()
+    creator.send("KEY", **asking())
+    creator.work()
+    assert creator.waiting() == ["KEY"]
+    assert "request KEY: no such permission" in caplog.messages

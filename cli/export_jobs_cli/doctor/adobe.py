@@ -6,7 +6,6 @@ import re
 import time
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from shlex import quote
 
 from botocore.exceptions import ClientError
 from export_jobs.client import BadCredentials, Forbidden, Refused, RetryLater, SegmentationError
@@ -64,7 +63,7 @@ def secret(system: DeployedSystem) -> str:
     try:
         system.credentials()
     except ClientError as error:
-        raise _secret_problem(error, name) or error from None
+        raise _secret_problem(system, error, name) or error from None
     except BadCredentials as error:
         raise Wrong(
             str(error), "store a JSON object with clientId, clientSecret, orgId and scopes in it"
@@ -72,7 +71,7 @@ def secret(system: DeployedSystem) -> str:
     return "readable, with all four fields"
 
 
-def _secret_problem(error: ClientError, name: str) -> Wrong | None:
+def _secret_problem(system: DeployedSystem, error: ClientError, name: str) -> Wrong | None:
     """A problem of the secret or its key; None for any other error."""
     code, message = code_of(error), str(error)
     if code == "ResourceNotFoundException":
@@ -82,7 +81,7 @@ def _secret_problem(error: ClientError, name: str) -> Wrong | None:
     if code == "InvalidRequestException" and "marked" in message:
         return Wrong(
             f"{name} is marked for deletion",
-            f"aws secretsmanager restore-secret --secret-id {quote(name)}",
+            system.aws_command("secretsmanager restore-secret", "--secret-id", name),
         )
     if code == "DecryptionFailure":
         return Wrong(
@@ -91,8 +90,8 @@ def _secret_problem(error: ClientError, name: str) -> Wrong | None:
     if is_denied(error) and "kms" in message.lower():
         return Wrong(
             f"AWS denies you the KMS key of {name}",
-            "get kms:Decrypt for that key (docs/policies/operator.json), and deploy with "
-            "SecretKmsKeyArn, so that the functions have it, too",
+            "get kms:Decrypt for that key (the statement DecryptTheCredential of the operator's "
+            "policy), and deploy with SecretKmsKeyArn, so that the functions have it, too",
             "Not checked: doctor reads the secret with your permissions. If the functions may not "
             "use the key either, sweeps fail, and requests wait.",
         )
@@ -164,7 +163,8 @@ def export_permission(system: DeployedSystem, sandbox: str) -> str:
 def _untold(reason: str) -> WorthALook:
     return WorthALook(
         f"can't be determined: {reason}",
-        "create an export: if its request waits, `export-jobs request show KEY` has Adobe's answer",
+        "create an export: if its request waits, the creator's log has Adobe's answer, in a line "
+        "'request KEY: …'",
         "Unknown: if the credential is not allowed to create export jobs, requests wait.",
     )
 

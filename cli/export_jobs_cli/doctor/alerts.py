@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from shlex import quote
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from export_jobs_cli.doctor.findings import WorthALook, Wrong, code_of
+from export_jobs_cli.doctor.findings import RESTORE, WorthALook, Wrong, code_of
 from export_jobs_cli.doctor.policies import Asked, Verdict, allows
 from export_jobs_cli.stack import DeployedSystem
 
@@ -40,12 +39,10 @@ _KEY_ACTIONS = ("kms:Decrypt", "kms:GenerateDataKey")
 
 docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
 """
-_KEY_CURES = {
-    "Disabled": "aws kms enable-key --key-id {key}",
-    "PendingDeletion": "aws kms cancel-key-deletion --key-id {key}, then aws kms enable-key "
-    "--key-id {key}",
-}
-_NEW_KEY = "deploy the stack again, with KmsKeyArn left empty or with a customer managed key"
+_NEW_KEY = (
+    "deploy with another KmsKeyArn: that of a customer managed key, or empty if it was not, so that "
+    "the stack makes a key"
+)
 _NOTHING_PUBLISHED = (
     "Nothing can be published to a topic with this key: alarms are silently lost, and events for "
     "people wait in the outbox."
@@ -148,7 +145,7 @@ def _subscribers(topic: Topic, *, parameter: str, lost: str) -> str:
         topic.attributes  # noqa: B018  read before the subscriptions, to tell what is missing
     except ClientError as error:
         if code_of(error) in {"NotFound", "NotFoundException"}:
-            raise Wrong(f"there is no topic {topic.arn}", "deploy the stack again", lost) from None
+            raise Wrong(f"there is no topic {topic.arn}", RESTORE, lost) from None
         raise
     pending = [
         s["Endpoint"] for s in topic.subscriptions if s["SubscriptionArn"] == "PendingConfirmation"
@@ -156,12 +153,19 @@ def _subscribers(topic: Topic, *, parameter: str, lost: str) -> str:
     if pending:
         raise WorthALook(
             f"not confirmed: {', '.join(pending)}",
-            "follow the link in the e-mail from SNS",
+            "follow the link in the e-mail from SNS, within 48 hours of the subscription",
             "Until then, these addresses get nothing from this topic.",
         )
     if not topic.subscriptions:
+        subscribe = topic.system.aws_command(
+            "sns subscribe",
+            *("--topic-arn", topic.arn, "--protocol", "email"),
+            *("--notification-endpoint", "ADDRESS"),
+        )
         raise WorthALook(
-            "no subscriptions", f"deploy with {parameter}, or subscribe those responsible"
+            "no subscriptions",
+            f"deploy with {parameter}; if it is already set, the subscription has been deleted, by "
+            f"SNS if it was not confirmed within 48 hours: `{subscribe}`",
         )
     kinds = sorted({s["Protocol"] for s in topic.subscriptions})
     return f"{len(topic.subscriptions)} subscribed, by {', '.join(kinds)}"
@@ -173,27 +177,28 @@ def key(alarm_topic: Topic, alert_topic: Topic) -> str:
     AWS's own key for SNS is not such a key: its policy lets only principals of the account use it
     (repost.aws/knowledge-center/cloudwatch-configure-alarm-sns).
     """
-    name = alarm_topic.key
+    system, name = alarm_topic.system, alarm_topic.key
     if not name or not alert_topic.key:
+        plain = alert_topic if name else alarm_topic
         raise WorthALook(
-            "a topic is not encrypted",
-            "deploy the stack again",
+            f"{plain.arn} is not encrypted",
+            _give_key(plain),
             "Alarms and events arrive, but SNS keeps them unencrypted.",
         )
-    kms = alarm_topic.system.client("kms")
+    kms = system.client("kms")
     if name.endswith("alias/aws/sns"):
-        raise _managed_by_aws(name)
+        raise _managed_by_aws(alarm_topic)
     described = _described(kms, name)
     if described.get("KeyManager") == "AWS":
-        raise _managed_by_aws(name)
-    _check_state(described)
+        raise _managed_by_aws(alarm_topic)
+    _check_state(system, described)
     policy = json.loads(kms.get_key_policy(KeyId=described["Arn"], PolicyName="default")["Policy"])
     verdict = alarm_topic.is_open_to_alarms(policy, _KEY_ACTIONS, described["Arn"])
-    _check_policy(verdict, f"the policy of {described['Arn']}", " and ".join(_KEY_ACTIONS))
+    _check_policy(system, verdict, f"the policy of {described['Arn']}", " and ".join(_KEY_ACTIONS))
     if alert_topic.key != name:
         raise WorthALook(
             f"{alert_topic.arn} has another key: {alert_topic.key}",
-            "deploy the stack again",
+            _give_key(alert_topic, name),
             "The functions may not be allowed to use it: events for people then wait in the outbox.",
         )
     return f"{described['Arn']}, which alarms can use"
@@ -209,30 +214,54 @@ def _described(kms: Any, name: str) -> Mapping[str, Any]:
     return described
 
 
-def _managed_by_aws(name: str) -> Wrong:
-    return Wrong(f"{name} is managed by AWS, and alarms can't use it", _NEW_KEY)
+def _managed_by_aws(topic: Topic) -> Wrong:
+    return Wrong(
+        f"{topic.key} is managed by AWS, and alarms can't use it",
+        f"{_NEW_KEY}; if KmsKeyArn is right, {_give_key(topic)}",
+    )
 
 
-def _check_state(described: Mapping[str, Any]) -> None:
+def _give_key(topic: Topic, key: str = "") -> str:
+    """How to set a topic's key; without a key, the user looks it up."""
+    command = topic.system.aws_command(
+        "sns set-topic-attributes",
+        *("--topic-arn", topic.arn, "--attribute-name", "KmsMasterKeyId"),
+        *("--attribute-value", key or "KEY_ARN"),
+    )
+    which = "" if key else ", where KEY_ARN is KmsKeyArn, or else the ARN of the stack's TopicKey"
+    return f"set the topic's key: `{command}`{which}"
+
+
+def _check_state(system: DeployedSystem, described: Mapping[str, Any]) -> None:
     state, arn = described["KeyState"], described["Arn"]
-    if state != "Enabled":
-        cure = _KEY_CURES.get(state, "check the key in the AWS console")
-        raise Wrong(f"{arn} is {state}", cure.format(key=quote(arn)), _NOTHING_PUBLISHED)
+    if state == "Enabled":
+        return
+    enable = system.aws_command("kms enable-key", "--key-id", arn)
+    cancel = system.aws_command("kms cancel-key-deletion", "--key-id", arn)
+    cures = {"Disabled": enable, "PendingDeletion": f"`{cancel}`, then `{enable}`"}
+    cure = cures.get(state, "check the key in the AWS console")
+    raise Wrong(f"{arn} is {state}", cure, _NOTHING_PUBLISHED)
 
 
-def _check_policy(verdict: Verdict, policy: str, actions: str) -> None:
+def _check_policy(system: DeployedSystem, verdict: Verdict, policy: str, actions: str) -> None:
     """Raises unless the verdict is that alarms may do what they need."""
-    cure = f"let {_CLOUDWATCH} do {actions} in it, for this account's alarms (see template.yaml)"
+    template = system.aws_command("cloudformation get-template", "--stack-name", system.name)
     if verdict is None:
+        test = system.aws_command(
+            "cloudwatch set-alarm-state",
+            *("--alarm-name", f"{system.name}-{ALARMS[0]}"),
+            *("--state-value", "ALARM", "--state-reason", "test"),
+        )
         raise WorthALook(
             f"can't be determined: {policy} has statements that doctor does not understand",
-            "compare it with template.yaml, or set an alarm off: aws cloudwatch set-alarm-state",
+            f"compare it with the template (`{template}`), or set an alarm off: `{test}`",
             "Unknown: if CloudWatch is not allowed to use it, alarms are silently lost.",
         )
     if not verdict:
         raise Wrong(
             f"{policy} does not let alarms use it",
-            cure,
+            f"let {_CLOUDWATCH} do {actions} in it, for this account's alarms, as in the template "
+            f"(`{template}`)",
             "Alarms are silently lost: CloudWatch can't publish to the topic, and reports it only "
             "in the alarm's history.",
         )
@@ -245,21 +274,29 @@ def alarms(topic: Topic) -> str:
     there = [found[name] for name in names if name in found]
     if topic.system.is_on_this_machine and not there:
         return "not checked: a local AWS has no alarms"
-    again = "deploy the stack again"
-    _none([name for name in names if name not in found], "missing", again)
+    _none(
+        [name for name in names if name not in found],
+        "missing",
+        f"deploy the current version if the stack is older than the alarm; otherwise {RESTORE}",
+    )
     silent = [alarm["AlarmName"] for alarm in there if not alarm["ActionsEnabled"]]
-    enable = f"aws cloudwatch enable-alarm-actions --alarm-names {' '.join(map(quote, silent))}"
+    enable = topic.system.aws_command("cloudwatch enable-alarm-actions", "--alarm-names", *silent)
     _none(silent, "with their actions disabled", enable)
     elsewhere = [a["AlarmName"] for a in there if topic.arn not in a.get("AlarmActions", [])]
-    _none(elsewhere, "without the alarm topic in their actions", again)
+    _none(
+        elsewhere,
+        "without the alarm topic in their actions",
+        f"in the CloudWatch console, let them notify {topic.arn}",
+    )
     policy = json.loads(topic.attributes.get("Policy") or "{}")
     verdict = topic.is_open_to_alarms(policy, ["sns:Publish"], topic.arn)
-    _check_policy(verdict, f"the policy of {topic.arn}", "sns:Publish")
+    _check_policy(topic.system, verdict, f"the policy of {topic.arn}", "sns:Publish")
     ringing = [alarm["AlarmName"] for alarm in there if alarm["StateValue"] == "ALARM"]
     if ringing:
         raise WorthALook(
             f"in ALARM: {', '.join(ringing)}",
-            "docs/operations.md says what to do about each alarm",
+            "read the alarm's description: "
+            f"`{topic.system.aws_command('cloudwatch describe-alarms', '--alarm-names', *ringing)}`",
             "Something fails, or has failed lately; the alarm's description says what.",
         )
     return f"{len(there)}, none in ALARM"

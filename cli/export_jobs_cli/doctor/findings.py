@@ -96,8 +96,14 @@ without them is enough for doctor.
 
 _PERMISSIONS = "your own AWS permissions may be too narrow; ask for read access to the stack"
 _NOT_CHECKED = "Not checked: this says nothing about the stack."
-LOST = "it was deleted from the stack: deploy the stack again"
-_OTHERWISE = "try again; if it fails again, check it in the AWS console, and deploy the stack again"
+BY_HAND = "docs/deploy.md, 'What was deleted by hand'"
+RESTORE = (
+    "a deployment does not notice what was deleted by hand: create and execute a CloudFormation "
+    "change set with the deployment mode REVERT_DRIFT, which compares the template with what exists "
+    f"({BY_HAND})"
+)
+"""What to do about a part of the stack that was deleted. A table has contents to restore as well."""
+_OTHERWISE = "try again; if it fails again, check it in the AWS console"
 _DENIED = ("AccessDenied", "AuthorizationError", "UnauthorizedOperation", "KMSAccessDenied")
 _STALE = ("ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient", "RequestExpired")
 _GONE = ("NotFound", "NoSuchEntity", "NonExistentQueue", "QueueDoesNotExist")
@@ -156,25 +162,30 @@ def found(name: Name, check: Callable[[], str], *, sandbox: str | None = None) -
         return finding("bad", *unreachable(error), _NOT_CHECKED)
     except StoreUnavailable as error:
         if isinstance(error.__cause__, ClientError):
-            return _refused(name, sandbox, error.__cause__)
+            return _refused(name, sandbox, error.__cause__, lost="see the tables above")
         return finding("bad", str(error), "try again", _NOT_CHECKED)
 
 
-def _refused(name: Name, sandbox: str | None, error: ClientError) -> Finding:
-    """What a call that AWS refused means for the check that made it."""
+def _refused(
+    name: Name, sandbox: str | None, error: ClientError, *, lost: str = RESTORE
+) -> Finding:
+    """What a call that AWS refused means for the check that made it.
+
+    `lost` is the cure if what was called does not exist.
+    """
     if name in OPTIONAL and code_of(error).startswith(_NO_SUCH_CALL):
         return Finding(name, "ok", f"not checked: this AWS has no {error.operation_name}")
     state: Literal["look", "bad"] = "look" if name in OPTIONAL and is_denied(error) else "bad"
     effect = EFFECTS[name] if _is_one_of(_GONE, error) else _NOT_CHECKED
-    return Finding(name, state, refusal(error), _cure(error), sandbox, effect)
+    return Finding(name, state, refusal(error), _cure(error, lost), sandbox, effect)
 
 
-def _cure(error: ClientError) -> str:
+def _cure(error: ClientError, lost: str) -> str:
     if is_denied(error):
         return _PERMISSIONS
     if _is_one_of(_STALE, error):
         return "your own AWS credentials are no longer valid: log in again, or set AWS_PROFILE"
-    return LOST if _is_one_of(_GONE, error) else _OTHERWISE
+    return lost if _is_one_of(_GONE, error) else _OTHERWISE
 
 
 def is_denied(error: ClientError) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from shlex import quote
 from typing import Any
 
 from botocore.exceptions import ClientError
 from export_jobs.model.limits import CREATOR_TIMEOUT_S, MONITOR_TIMEOUT_S
 
-from export_jobs_cli.doctor.findings import LOST, WorthALook, Wrong, code_of
+from export_jobs_cli.doctor.findings import RESTORE, WorthALook, Wrong, code_of
 from export_jobs_cli.doctor.resources import queue_attributes
 from export_jobs_cli.stack import DeployedSystem
 
@@ -23,7 +22,7 @@ RUNS_AT_ONCE: Mapping[str, int] = {
 }
 """How many runs of each function there can be at once."""
 _QUOTA = (
-    "aws service-quotas request-service-quota-increase --service-code lambda "
+    "service-quotas request-service-quota-increase --service-code lambda "
     "--quota-code L-B99A9384 --desired-value 1000"
 )
 """Requests more concurrent executions, the quota that Lambda names so."""
@@ -34,19 +33,22 @@ def function(system: DeployedSystem, output_name: str) -> str:
         found = system.function(output_name)
     except ClientError as error:
         if code_of(error) == "ResourceNotFoundException":
-            raise Wrong(f"there is no function {system.outputs[output_name]}", LOST) from None
+            raise Wrong(f"there is no function {system.outputs[output_name]}", RESTORE) from None
         raise
     settings = system.monitor if output_name == "MonitorFunctionName" else system.creator
     if found.get("State", "Active") not in {"Active", "Inactive"}:
         raise Wrong(
             f"its state is {found['State']}: {found.get('StateReason')}",
-            "wait a minute if it is Pending; otherwise deploy the stack again",
+            "wait a minute if it is Pending; otherwise correct what the reason names",
         )
     limit_s, longest_s = found.get("Timeout", 0), _TIMEOUTS_S[output_name]
     if limit_s > longest_s:
         raise Wrong(
             f"its timeout is {limit_s} s, but leases allow for runs of at most {longest_s} s",
-            f"set it to {longest_s} s, or deploy the stack again",
+            system.aws_command(
+                "lambda update-function-configuration",
+                *("--function-name", found["FunctionName"], "--timeout", str(longest_s)),
+            ),
             "Another run takes over work that a long run is still doing: an event might be published "
             "twice, or a job created twice.",
         )
@@ -65,8 +67,10 @@ def loop_detection(system: DeployedSystem) -> str:
         if setting != "Terminate":
             raise WorthALook(
                 f"{name} has RecursiveLoop {setting}, so Lambda does not stop loops",
-                f"aws lambda put-function-recursion-config --function-name {quote(name)} "
-                "--recursive-loop Terminate",
+                system.aws_command(
+                    "lambda put-function-recursion-config",
+                    *("--function-name", name, "--recursive-loop", "Terminate"),
+                ),
             )
     return "Lambda stops loops"
 
@@ -85,23 +89,26 @@ def concurrency(system: DeployedSystem) -> str:
     }
     limit = client.get_account_settings()["AccountLimit"]
     needed = sum(
-        _unreserved_runs(system.outputs[output], reserved[output], runs)
+        _unreserved_runs(system, system.outputs[output], reserved[output], runs)
         for output, runs in RUNS_AT_ONCE.items()
     )
     total, unreserved = limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]
     shares = f"{unreserved} of the account's {total} are unreserved; the stack needs up to {needed}"
     if unreserved < needed:
-        raise WorthALook(shares, f"reserve less for other functions, or request more: {_QUOTA}")
+        more = system.aws_command(_QUOTA)
+        raise WorthALook(shares, f"reserve less for other functions, or request more: `{more}`")
     return shares
 
 
-def _unreserved_runs(name: str, reserved: Mapping[str, Any], runs: int) -> int:
+def _unreserved_runs(
+    system: DeployedSystem, name: str, reserved: Mapping[str, Any], runs: int
+) -> int:
     """How many runs need unreserved concurrency. Raises Wrong if Lambda refuses all."""
     number = reserved.get("ReservedConcurrentExecutions")
     if number == 0:
         raise Wrong(
             f"{name} has a reserved concurrency of 0",
-            f"aws lambda delete-function-concurrency --function-name {quote(name)}",
+            system.aws_command("lambda delete-function-concurrency", "--function-name", name),
             "Lambda refuses every run of this function.",
         )
     return runs if number is None else 0
@@ -113,12 +120,14 @@ def trigger(system: DeployedSystem) -> str:
         EventSourceArn=queue_arn, FunctionName=system.outputs["CreatorFunctionName"]
     )["EventSourceMappings"]
     if not mappings:
-        raise Wrong("nothing invokes the creator", "deploy the stack again")
+        raise Wrong("nothing invokes the creator", RESTORE)
     mapping = mappings[0]
     if mapping["State"] not in {"Enabled", "Enabling", "Updating"}:
         raise Wrong(
             f"it is {mapping['State']}",
-            "aws lambda update-event-source-mapping --enabled --uuid " + quote(mapping["UUID"]),
+            system.aws_command(
+                "lambda update-event-source-mapping", "--enabled", "--uuid", mapping["UUID"]
+            ),
         )
     return f"{mapping['State'].lower()}, {mapping.get('BatchSize')} messages per batch"
 
@@ -130,10 +139,9 @@ def schedule(system: DeployedSystem) -> str:
     rules = [events.describe_rule(Name=name) for name in names]
     scheduled = [rule for rule in rules if rule.get("ScheduleExpression")]
     if not scheduled:
-        raise Wrong("nothing invokes the monitor", "deploy the stack again")
+        raise Wrong("nothing invokes the monitor", RESTORE)
     enabled = [rule for rule in scheduled if rule["State"] != "DISABLED"]
     if not enabled:
-        raise Wrong(
-            "it is disabled", f"aws events enable-rule --name {quote(scheduled[0]['Name'])}"
-        )
+        enable = system.aws_command("events enable-rule", "--name", scheduled[0]["Name"])
+        raise Wrong("it is disabled", enable)
     return str(enabled[0]["ScheduleExpression"])

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from botocore.exceptions import ClientError
 from export_jobs.aws.dynamodb.items import OPEN_INDEX, REJECTED_INDEX
 
-from export_jobs_cli.doctor.findings import WorthALook, Wrong, code_of
+from export_jobs_cli.doctor.findings import BY_HAND, RESTORE, WorthALook, Wrong, code_of
 from export_jobs_cli.errors import UserError
 from export_jobs_cli.stack import DeployedSystem
 
-_TABLE_CURES = {
-    "CREATING": "wait, and run doctor again",
-    "DELETING": "it is being deleted, with its contents: restore it from its backups "
-    "(point-in-time recovery), or let the stack create an empty one",
-    "INACCESSIBLE_ENCRYPTION_CREDENTIALS": "enable the KMS key that encrypts it",
-}
-"""What to do about a table's state; for any other, see the console."""
+RECEIVES = 1000
+"""The template's `maxReceiveCount` of the request queue."""
+VISIBILITY_S = 720
+"""The template's visibility timeout of the request queue."""
 
 
 def identity(system: DeployedSystem) -> str:
@@ -31,7 +29,8 @@ def stack(system: DeployedSystem) -> str:
         raise Wrong(
             str(error).partition(";")[0],
             "check the name (--stack, EXPORT_JOBS_STACK), the account (AWS_PROFILE; see the line "
-            "above) and the region (AWS_REGION): `aws cloudformation list-stacks` lists the stacks",
+            "above) and the region (AWS_REGION): "
+            f"`{system.aws_command('cloudformation list-stacks')}` lists the stacks",
         ) from None
 
 
@@ -40,7 +39,8 @@ def jobs_table(system: DeployedSystem) -> str:
     if OPEN_INDEX not in indexes:
         raise Wrong(
             f"{name} has no index {OPEN_INDEX!r}",
-            "it can't be added: have the stack recreate the table",
+            "a table can't be given this index: delete the table, and restore it with all its "
+            f"indexes from the last backup that has it ({BY_HAND})",
         )
     return f"{name}, with its index {OPEN_INDEX!r}"
 
@@ -50,7 +50,7 @@ def requests_table(system: DeployedSystem) -> str:
     if REJECTED_INDEX not in indexes:
         raise WorthALook(
             f"{name} has no index {REJECTED_INDEX!r}",
-            "deploy the stack again, or recreate the index as in template.yaml",
+            f"deploy the current version if the stack is older than the index; otherwise {RESTORE}",
             "Requests are carried out, but rejected ones can't be listed.",
         )
     return f"{name}, with its index {REJECTED_INDEX!r}"
@@ -63,17 +63,35 @@ def _table(system: DeployedSystem, output_name: str) -> tuple[str, frozenset[str
         table = system.client("dynamodb").describe_table(TableName=name)["Table"]
     except ClientError as error:
         if code_of(error) == "ResourceNotFoundException":
-            raise Wrong(
-                f"there is no table {name}",
-                "deploy the stack again, or restore the table from its backups",
-            ) from None
+            raise Wrong(f"there is no table {name}", _restored(system, name)) from None
         raise
     status = table["TableStatus"]
     if status not in {"ACTIVE", "UPDATING"}:
-        cure = _TABLE_CURES.get(status, "check the table in the AWS console")
+        cures = {
+            "CREATING": "wait, and run doctor again",
+            "DELETING": f"wait until it is deleted; then {_restored(system, name)}",
+            "INACCESSIBLE_ENCRYPTION_CREDENTIALS": "enable the KMS key that encrypts it",
+        }
+        cure = cures.get(status, "check the table in the AWS console")
         raise Wrong(f"{name} is {status}", cure)
     kinds = ("LocalSecondaryIndexes", "GlobalSecondaryIndexes")
     return name, frozenset(found["IndexName"] for kind in kinds for found in table.get(kind, []))
+
+
+def _restored(system: DeployedSystem, table: str) -> str:
+    """How to restore a deleted table. One that CloudFormation creates is empty."""
+    backups = system.aws_command(
+        "dynamodb list-backups", "--backup-type", "SYSTEM", "--table-name", table
+    )
+    restore = system.aws_command(
+        "dynamodb restore-table-from-backup",
+        *("--target-table-name", table, "--backup-arn", "BACKUP_ARN"),
+    )
+    return (
+        "restore it from the backup that DynamoDB makes of a table with point-in-time recovery when "
+        f"it is deleted, and keeps for 35 days: `{backups}` shows the backup's ARN, `{restore}` "
+        f"restores it; then set what a backup does not have ({BY_HAND})"
+    )
 
 
 def event_bus(system: DeployedSystem) -> str:
@@ -83,7 +101,7 @@ def event_bus(system: DeployedSystem) -> str:
         events.describe_event_bus(Name=name)
     except ClientError as error:
         if code_of(error) == "ResourceNotFoundException":
-            raise Wrong(f"there is no bus {name}", "deploy the stack again") from None
+            raise Wrong(f"there is no bus {name}", RESTORE) from None
         raise
     rules = events.list_rules(EventBusName=name)["Rules"]
     return f"{name}, {len(rules)} {'rule' if len(rules) == 1 else 'rules'}"
@@ -94,16 +112,17 @@ def request_queue(system: DeployedSystem) -> str:
     dead = queue_attributes(system, "DeadLetterQueueUrl")
     policy = json.loads(attributes.get("RedrivePolicy", "{}"))
     if policy.get("deadLetterTargetArn") != dead["QueueArn"]:
+        wanted = {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": RECEIVES}
         raise Wrong(
             "it has no redrive policy to the dead-letter queue",
-            "deploy the stack again",
+            _set(system, {"RedrivePolicy": json.dumps(wanted)}),
             "A message that always fails is received again and again, and delays others.",
         )
     limit_s = system.function("CreatorFunctionName").get("Timeout", 0)
     if int(attributes["VisibilityTimeout"]) < limit_s:
         raise Wrong(
             f"its visibility timeout is shorter than the creator's timeout of {limit_s} s",
-            "deploy the stack again",
+            _set(system, {"VisibilityTimeout": str(VISIBILITY_S)}),
             "A message is received again while the first run is still processing it.",
         )
     waiting = int(attributes["ApproximateNumberOfMessages"])
@@ -111,12 +130,20 @@ def request_queue(system: DeployedSystem) -> str:
     return f"{waiting} not recorded yet; dead letters after {policy['maxReceiveCount']} receives"
 
 
+def _set(system: DeployedSystem, attributes: Mapping[str, str]) -> str:
+    """The command that sets attributes of the request queue."""
+    return system.aws_command(
+        "sqs set-queue-attributes",
+        *("--queue-url", system.outputs["RequestQueueUrl"], "--attributes", json.dumps(attributes)),
+    )
+
+
 def dead_letters(system: DeployedSystem) -> str:
     count = int(queue_attributes(system, "DeadLetterQueueUrl")["ApproximateNumberOfMessages"])
     if count:
         raise WorthALook(
             f"{count} rejected or failed",
-            "`export-jobs dlq list` shows why; correct and redrive them, or delete them",
+            f"`{system.command('dlq list')}` shows why; correct and redrive them, or delete them",
         )
     return "none"
 
@@ -130,7 +157,7 @@ def queue_attributes(system: DeployedSystem, output_name: str) -> dict[str, str]
         if "NonExistentQueue" in code_of(error):
             raise Wrong(
                 f"there is no queue {url}",
-                "deploy the stack again",
+                RESTORE,
                 "Requests can't be sent, or those that are rejected can't be kept.",
             ) from None
         raise

@@ -63,7 +63,7 @@ def expected(system: DeployedSystem, sandbox: str) -> str:
         more = f", and {len(datasets) - MAX_DATASETS} more" if len(datasets) > MAX_DATASETS else ""
         raise WorthALook(
             f"regular exports without an expectation: into {', '.join(datasets[:MAX_DATASETS])}{more}",
-            "`export-jobs expectation suggest` proposes what to expect",
+            f"`{system.command('expectation suggest', sandbox=sandbox)}` proposes what to expect",
         )
     unreadable = [record.name for record in records if not record.can_be_read]
     if unreadable:
@@ -74,9 +74,10 @@ def expected(system: DeployedSystem, sandbox: str) -> str:
         )
     overdue = [record.name for record in records if record.is_overdue and not record.is_muted(now)]
     if overdue:
+        show = system.command("expectation show", overdue[0], sandbox=sandbox)
         raise WorthALook(
             f"{len(records)}, of which overdue: {', '.join(overdue[:MAX_DATASETS])}",
-            "`export-jobs expectation show NAME` shows what was missed",
+            f"`{show}` shows what was missed",
             "These exports have not succeeded by their deadlines.",
         )
     return f"{len(records)}, none overdue"
