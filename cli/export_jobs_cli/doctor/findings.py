@@ -98,9 +98,8 @@ _PERMISSIONS = "your own AWS permissions may be too narrow; ask for read access 
 _NOT_CHECKED = "Not checked: this says nothing about the stack."
 BY_HAND = "docs/deploy.md, 'What was deleted by hand'"
 RESTORE = (
-    "a deployment does not notice what was deleted by hand: create and execute a CloudFormation "
-    "change set with the deployment mode REVERT_DRIFT, which compares the template with what exists "
-    f"({BY_HAND})"
+    "create and execute a CloudFormation change set with the deployment mode REVERT_DRIFT, as an "
+    f"ordinary deployment does not notice what was deleted by hand ({BY_HAND})"
 )
 """What to do about a part of the stack that was deleted. A table has contents to restore as well."""
 _OTHERWISE = "try again; if it fails again, check it in the AWS console"
