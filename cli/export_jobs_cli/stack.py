@@ -129,7 +129,10 @@ class DeployedSystem:
 
     def aws_command(self, command: str, *values: str) -> str:
         """A command of the AWS CLI for this stack's account and region, quoted for a POSIX shell."""
-        given = [(f"--{name}", value) for name, value in self._aws_options.items() if value]
+        options = {**self._aws_options, "endpoint-url": self._endpoint_url}
+        if self._endpoint_url:  # a local AWS, whose region may not be the shell's
+            options["region"] = options["region"] or self._session.region_name
+        given = [(f"--{name}", value) for name, value in options.items() if value]
         return shlex.join(["aws", *command.split(), *values, *chain.from_iterable(given)])
 
     @cached_property

@@ -27,7 +27,7 @@ class AwsCommand:
     method: str
     parameters: dict[str, Any]
     options: dict[str, str]
-    """`profile` and `region`, which every command can have."""
+    """`profile`, `region` and `endpoint-url`, which every command can have."""
 
 
 def shown(text: str) -> list[str]:
@@ -55,7 +55,7 @@ def parsed(line: str) -> AwsCommand:
     renamed = _RENAMED.get((service, operation), {})
     parameters, options = {}, {}
     for option, values in _options(words):
-        if option in {"profile", "region"}:
+        if option in {"profile", "region", "endpoint-url"}:
             (options[option],) = values
         else:
             member = members[renamed.get(option, option)]

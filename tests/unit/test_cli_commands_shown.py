@@ -17,6 +17,8 @@ from export_jobs_cli.expectations import stored
 from export_jobs_cli.jobs import KnownJob
 from export_jobs_cli.stack import DeployedSystem
 from export_jobs_local.isolation import aws_session
+from export_jobs_local.project import LOCAL_STACK
+from support import aws_commands
 from support.command_line import parsed, terminal
 
 KEY = "-7"  # not an option
@@ -43,6 +45,17 @@ def system() -> Any:
         expectations=lambda _: [],
     )
     return made
+
+
+def test_a_command_of_the_aws_cli_reaches_the_same_aws(system: Any) -> None:
+    """Without a local AWS's address, it would reach an account at AWS."""
+    words = ("kms enable-key", "--key-id", "k")
+    options = aws_commands.parsed(system.aws_command(*words)).options
+    assert options == {name: OPTIONS[name] for name in ("profile", "region")}
+    url = "http://127.0.0.1:9"
+    local = DeployedSystem(LOCAL_STACK, session=aws_session("us-west-2"), endpoint_url=url)
+    options = aws_commands.parsed(local.aws_command(*words)).options
+    assert options == {"region": "us-west-2", "endpoint-url": url}
 
 
 def state(status: str, job_id: str | None = None) -> request_state.RequestState:
