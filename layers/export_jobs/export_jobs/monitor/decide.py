@@ -180,7 +180,9 @@ def is_stale(record: JobRecord, job: JobHeader) -> bool:
 def _seen(
     case: Case, job: JobHeader, org_id: str | None, policy: MonitorPolicy, now: int
 ) -> Change | None:
-    known = replace(case.record or _first_record(job, case.sandbox), org_id=org_id)
+    known = case.record or _first_record(job, case.sandbox)
+    if known.org_id != org_id:  # a copy of each open job would be most of a quiet sweep's time
+        known = replace(known, org_id=org_id)
     news: list[News] = []
     after = known
     if status := _status_changed(known, job, now):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
 from typing import Any
 
 from export_jobs.aws.dynamodb.attributes import (
@@ -41,7 +40,7 @@ def key_of(sandbox: str, kind: str) -> Item:
 
 
 def _runs_text(runs: Iterable[Run]) -> str:
-    return compact([astuple(run) for run in runs])
+    return compact([(run.created_at, run.duration_ms, run.profiles) for run in runs])
 
 
 def _runs_of(stored: str) -> tuple[Run, ...]:

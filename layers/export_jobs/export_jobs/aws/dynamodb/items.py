@@ -129,6 +129,10 @@ def _undelivered_of(entry_text: str) -> Undelivered:
     return Undelivered(Event(entry["type"], entry["detail"]), frozenset(entry["sinks"]))
 
 
+def _published_text(published: PublishedEvent) -> str:
+    return compact({"type": published.type, "detail": published.detail})
+
+
 def _published_of(entry_text: str) -> PublishedEvent:
     entry = json.loads(entry_text)
     return PublishedEvent(entry["type"], entry["detail"])
@@ -167,7 +171,7 @@ _JOB_ATTRIBUTES = (
         "history",
         "history",
         "L",
-        write=lambda history: [text(compact(asdict(event))) for event in history],
+        write=lambda history: [text(_published_text(event)) for event in history],
         read=lambda entries: readable("history", _published_of, entries),
     ),
     Attribute("endDetail", "end_detail", "S", write=compact, read=json.loads),
