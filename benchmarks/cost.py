@@ -19,6 +19,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 from benchmarks.report import Plot, Section
@@ -181,8 +182,9 @@ def run() -> Section:
 
     rows: list[tuple[str, ...]] = []
     growth: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES.values()}
-    for week in WEEKS:
-        played = play(week)
+    with ProcessPoolExecutor(2) as pool:  # calls are counted, and no time is measured
+        weeks = list(zip(WEEKS, pool.map(play, WEEKS), strict=True))
+    for week, played in weeks:
         found = bills(played)
         least = found["least"]
         rows.append((f"*{week.name}; {played.changes:,} changes*", "", "", "", "", ""))

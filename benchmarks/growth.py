@@ -24,7 +24,7 @@ from benchmarks.sandbox import Service, sweeper_of
 TURNS = 20 if LONG else 5
 USUAL_HISTORY = 1_000
 OPEN_JOBS = (10, 50, 100, 250, 500, 750, 1_000)
-CHANGES = (10, 100, 250, 500, 1_000, 2_500)
+CHANGES = (10, 50, 100, 250, 500, 1_000)
 HISTORY = (100, 1_000, 10_000, 100_000, 500_000, 1_000_000)
 """From one full page up."""
 EXPECTATIONS = (0, 10, 100, 300, 1_000)

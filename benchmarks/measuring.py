@@ -60,6 +60,15 @@ class Timed(NamedTuple):
     wall_s: float
 
 
+def in_sums(measured: Sequence[Timed], number: int) -> list[Timed]:
+    """The sums of each `number` measurements: for turns that are made of several short ones.
+
+    What disturbs the machine for a second then affects all that is compared.
+    """
+    groups = (measured[start : start + number] for start in range(0, len(measured), number))
+    return [Timed(*map(sum, zip(*group, strict=True))) for group in groups]
+
+
 def timed(work: Callable[[], object]) -> Timed:
     gc.collect()  # so that this work does not pay for the garbage of others
     began_cpu, began = time.process_time(), time.perf_counter()

@@ -235,9 +235,11 @@ def measured(
     with frozen(), patch.object(kept, "FRESH_MS", 0):
         first: Any = in_turns({"page": first_overview, BARE: bare.first}, turns=first_turns)
         with served(open_system) as site:
+            site.fetch(SERVED.overview)
             pages = later(site, on_record, jobs)
             works = {**pages, BARE: bare.nothing_new, BARE_AN_END: bare.an_end}
-            found: Any = in_turns(works, turns=turns)
+            with frozen():
+                found: Any = in_turns(works, turns=turns)
     return [
         Measured("first overview", first["page"], Spread(tuple(first[BARE]))),
         *(
@@ -251,7 +253,9 @@ def measured(
 
 @contextmanager
 def frozen() -> Iterator[None]:
-    """A page's process does not have what was written, nor its collector to look at it."""
+    """Nothing collects what exists now: what was written, which a page's process does not have, and
+    what its server keeps, which would be looked at before each measurement.
+    """
     gc.collect()
     gc.freeze()
     try:

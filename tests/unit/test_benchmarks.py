@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))  # they are not an installed package
 from benchmarks import __main__ as command
 from benchmarks import baselines, bill, cost, export, export_sides, growth, page
 from benchmarks.line import Served, field_case_21
-from benchmarks.measuring import Line, Spread, in_turns, line_through
+from benchmarks.measuring import Line, Spread, Timed, in_sums, in_turns, line_through
 from benchmarks.on_record import DAY_MS, Amount, OnRecord
 from benchmarks.report import Section, put_into, table
 from benchmarks.stage import count_calls
@@ -374,6 +374,11 @@ class TestMeasuring:
         ours, bare = (Spread(tuple(found[name])) for name in ("ours", "bare"))
         assert ours.over(bare) == Spread((1.5, 1.5, 2.5))
         assert ours.over(bare).as_ratio() == "**1.50×** (1.50–2.50)"  # noqa: RUF001
+
+    def test_short_measurements_make_a_turn(self) -> None:
+        """Each turn has the sums of its own: CPU time apart from elapsed time."""
+        short = [Timed(1.0, 2.0), Timed(3.0, 5.0), Timed(10.0, 20.0), Timed(30.0, 50.0)]
+        assert in_sums(short, 2) == [Timed(4.0, 7.0), Timed(40.0, 70.0)]
 
 
 class TestCommand:
