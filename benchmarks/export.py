@@ -41,10 +41,11 @@ NAMES = {
 HOW = (
     f"{PROFILES:,} profiles with {PROFILES * EVENTS_PER_PROFILE:,} events; {SETTINGS.threads} "
     f"threads for each, {SETTINGS.memory_mb:,} MiB for DuckDB, no limit for Polars; {TURNS} turns, "
-    f"{SHORT_TURNS} of the last case, interleaved, each export in a process of its own. A ratio is ours to that side, the median of "
-    "the turns, with the lowest and highest in brackets. CPU is of all threads together. Peak is "
-    "the memory of the whole process; temporary is what it had on disk besides the result. All but "
-    "the `COPY` wrote equal rows, which was compared, and counted the profiles of each namespace."
+    f"{SHORT_TURNS} of the last case, interleaved, each export in a process of its own. A ratio is "
+    "ours to that side, the median of the turns, with the lowest and highest in brackets. CPU is "
+    "of all threads together. Peak is the memory of the whole process; temporary is what it had on "
+    "disk besides the result. All but the `COPY` wrote equal rows, which was compared, and counted "
+    "the profiles of each namespace."
 )
 
 

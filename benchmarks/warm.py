@@ -43,8 +43,8 @@ QUIET = {"quiet, 1 job listed": ("one", 1), "quiet, 100 jobs listed": ("full", 1
 HOW = (
     f"Medians of {TURNS} turns of {SWEEPS * ALTERNATIONS} quiet sweeps, which alternate every "
     f"{SWEEPS}, and of {CHANGE_TURNS} turns of {CHANGES} changes, after a warm-up; in brackets the "
-    "lowest and highest ratio of a turn. CPU is that of this process, all threads together. Most of the elapsed time is the "
-    "service's and moto's, on the same cores."
+    "lowest and highest ratio of a turn. CPU is that of this process, all threads together. Most "
+    "of the elapsed time is the service's and moto's, on the same cores."
 )
 
 
